@@ -1,0 +1,1 @@
+"""The business: what an order is and what happens to it."""

@@ -1,0 +1,161 @@
+"""What an order is: customer, lines, money and rounding, statuses and their transitions. Pure.
+
+Money is Decimal in the order's currency. A line's net is rounded half up to the cent, and an order's net is the sum of
+its lines' nets: the figure on the page, in SAP, in the e-mail and on the invoice is the same one.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+from enum import StrEnum
+from uuid import UUID
+
+CENT = Decimal("0.01")
+
+
+class Status(StrEnum):
+    """Where an order stands. The CHECK in the schema lists the same words."""
+
+    PENDING = "pending"
+    VALIDATED = "validated"
+    RESERVED = "reserved"
+    SYNCED = "synced"
+    FULFILLED = "fulfilled"
+    COMPLETED = "completed"
+    REJECTED = "rejected"
+
+
+TRANSITIONS: dict[Status, frozenset[Status]] = {
+    Status.PENDING: frozenset({Status.VALIDATED, Status.REJECTED}),
+    Status.VALIDATED: frozenset({Status.RESERVED, Status.REJECTED}),
+    Status.RESERVED: frozenset({Status.SYNCED}),
+    Status.SYNCED: frozenset({Status.FULFILLED}),
+    Status.FULFILLED: frozenset({Status.COMPLETED}),
+    Status.COMPLETED: frozenset(),
+    Status.REJECTED: frozenset(),
+}
+FINAL = frozenset(status for status, following in TRANSITIONS.items() if not following)
+
+
+class StepState(StrEnum):
+    """How far one step of one order is. Absent in the store means pending."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    DONE = "done"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line. `discount` is a fraction: 0.05 takes 5 % off."""
+
+    sku: str
+    quantity: int
+    unit_price: Decimal
+    discount: Decimal = Decimal(0)
+
+    @property
+    def net(self) -> Decimal:
+        """unit_price x quantity x (1 - discount), rounded half up to the cent."""
+        exact = self.unit_price * self.quantity * (1 - self.discount)
+        return exact.quantize(CENT, rounding=ROUND_HALF_UP)
+
+    @property
+    def gross(self) -> Decimal:
+        """unit_price x quantity before discount, rounded half up to the cent."""
+        return (self.unit_price * self.quantity).quantize(CENT, rounding=ROUND_HALF_UP)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A postal address; half the world has no region, some places no postal code."""
+
+    street: str
+    city: str
+    country: str
+    postal_code: str | None = None
+    region: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Who ordered, where the e-mail goes and what the invoice is addressed to."""
+
+    name: str
+    email: str
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class NewOrder:
+    """An order as a client hands it in. `reference` is the client's own name for it, unique over all orders."""
+
+    reference: str
+    customer: Customer
+    currency: str
+    lines: tuple[Line, ...]
+
+    @property
+    def net_total(self) -> Decimal:
+        """The sum of the lines' nets."""
+        return sum((line.net for line in self.lines), Decimal("0.00"))
+
+
+@dataclass(frozen=True, slots=True)
+class Order(NewOrder):
+    """An accepted order, as stored."""
+
+    id: UUID
+    number: str
+    status: Status
+    placed_at: datetime
+    completed_at: datetime | None = None
+    sap_document: str | None = None
+    invoice_number: str | None = None
+    reject_reasons: tuple["RejectReason", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StepProgress:
+    """One step of one order as its page shows it. `attempt` counts from 1."""
+
+    step: str
+    state: StepState
+    attempt: int
+    error: str | None = None
+    next_try_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RejectReason:
+    """Why the business said no. `message` is a sentence that the customer reads in the e-mail."""
+
+    code: str
+    message: str
+    sku: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """An invoice of the gapless series. `document` is its key in the document store once the PDF is stored."""
+
+    number: str
+    order_id: UUID
+    issued_at: datetime
+    document: str | None = None
+
+
+def invoice_number(series: str, sequence: int) -> str:
+    """An invoice's number within its series, such as `2026-000042`."""
+    return f"{series}-{sequence:06d}"
+
+
+def units_by_sku(lines: tuple[Line, ...]) -> dict[str, int]:
+    """Units per SKU in SKU order: two lines of one SKU are one demand on stock, and one order locks as another does."""
+    units: dict[str, int] = {}
+    for line in sorted(lines, key=lambda line: line.sku):
+        units[line.sku] = units.get(line.sku, 0) + line.quantity
+    return units

@@ -1,0 +1,232 @@
+"""The only queries on orders, their lines and their steps. Every function takes an open connection; none commits."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orders.model import (
+    Address,
+    Customer,
+    Line,
+    NewOrder,
+    Order,
+    RejectReason,
+    Status,
+    StepProgress,
+    StepState,
+    invoice_number,
+)
+from outbox.record import insert_from
+
+# Order, lines and event in one statement. A reference that is taken makes no row, hence no line and no event.
+_PLACE = text(f"""
+WITH placed AS (
+  INSERT INTO orders (id, reference, customer_name, customer_email, street, city, region, postal_code, country,
+                      currency, net_total, remaining)
+  VALUES (:id, :reference, :customer_name, :customer_email, :street, :city, :region, :postal_code, :country,
+          :currency, :net_total, :remaining)
+  ON CONFLICT (reference) DO NOTHING
+  RETURNING id, number),
+lines AS (
+  INSERT INTO order_lines (order_id, position, sku, quantity, unit_price, discount, net)
+  SELECT placed.id, line.position, line.sku, line.quantity, line.unit_price, line.discount, line.net
+  FROM placed, unnest(CAST(:skus AS text[]), CAST(:quantities AS int[]), CAST(:unit_prices AS numeric[]),
+                      CAST(:discounts AS numeric[]), CAST(:nets AS numeric[]))
+               WITH ORDINALITY AS line (sku, quantity, unit_price, discount, net, position)),
+event AS (
+  {
+    insert_from(
+        "placed",
+        data="convert_to(CAST(CAST(:event_data AS jsonb) || jsonb_build_object('number', number) AS text), 'UTF8')",
+    )
+})
+SELECT number FROM placed
+""")  # noqa: S608 - text from our own code only
+
+_ID_BY_REFERENCE = text("SELECT id FROM orders WHERE reference = :reference")
+
+_COLUMNS = """
+o.id, o.number, o.reference, o.status, o.customer_name, o.customer_email, o.street, o.city, o.region, o.postal_code,
+o.country, o.currency, o.reject_reasons, o.sap_document, o.placed_at, o.completed_at,
+i.series, i.sequence,
+(SELECT json_agg(json_build_array(sku, quantity, unit_price::text, discount::text) ORDER BY position)
+ FROM order_lines WHERE order_id = o.id) AS lines"""
+
+_GET = text(f"SELECT {_COLUMNS} FROM orders o LEFT JOIN invoices i ON i.order_id = o.id WHERE o.id = :id")  # noqa: S608
+
+# Newest first; (placed_at, id) is the cursor, because two orders can share a microsecond.
+_PAGE = text(f"""
+SELECT {_COLUMNS} FROM orders o LEFT JOIN invoices i ON i.order_id = o.id
+WHERE CAST(:placed_at AS timestamptz) IS NULL OR (o.placed_at, o.id) < (:placed_at, :id)
+ORDER BY o.placed_at DESC, o.id DESC LIMIT :limit
+""")  # noqa: S608 - _COLUMNS is a constant
+
+_STEPS = text("""
+SELECT step, event_type, state, attempt, error, next_try_at, finished_at FROM order_steps WHERE order_id = :id
+""")
+
+_SET_STEP = text("""
+INSERT INTO order_steps AS s (order_id, step, event_type, state, attempt, error, next_try_at, finished_at)
+VALUES (:order_id, :step, :event_type, :state, :attempt, :error, :next_try_at,
+        CASE WHEN :state = 'done' THEN clock_timestamp() END)
+ON CONFLICT (order_id, step, event_type) DO UPDATE
+SET state = excluded.state, attempt = excluded.attempt, error = excluded.error, next_try_at = excluded.next_try_at,
+    finished_at = excluded.finished_at
+""")
+
+_ADVANCE = text("""
+UPDATE orders SET status = :to, sap_document = coalesce(:sap_document, sap_document),
+                  completed_at = CASE WHEN :to = 'completed' THEN clock_timestamp() END
+WHERE id = :id AND status = :from
+""")
+
+_REJECT = text("""
+UPDATE orders SET status = 'rejected', reject_reasons = CAST(:reasons AS jsonb), completed_at = clock_timestamp()
+WHERE id = :id AND status = :from
+""")
+
+# Never a count of siblings: two of them committing at once would both miss the other.
+_JOIN = text("UPDATE orders SET remaining = remaining - 1 WHERE id = :id RETURNING remaining")
+
+
+class UnexpectedStatusError(Exception):
+    """An order is not in the status that a change starts from; nothing was changed."""
+
+
+async def place(
+    tx: AsyncConnection, order_id: UUID, order: NewOrder, event: dict[str, object], joined: int
+) -> str | None:
+    """Store an order with its event in one statement; its number, or None when the reference is taken.
+
+    `event` is outbox.record.parameters of the event; the statement adds the order's number to its data.
+    """
+    values = {
+        "id": order_id,
+        "reference": order.reference,
+        "customer_name": order.customer.name,
+        "customer_email": order.customer.email,
+        **asdict(order.customer.address),
+        "currency": order.currency,
+        "net_total": order.net_total,
+        "remaining": joined,
+        "skus": [line.sku for line in order.lines],
+        "quantities": [line.quantity for line in order.lines],
+        "unit_prices": [line.unit_price for line in order.lines],
+        "discounts": [line.discount for line in order.lines],
+        "nets": [line.net for line in order.lines],
+    }
+    event = {**event, "event_data": bytes(event["event_data"]).decode()}  # type: ignore[call-overload]
+    return (await tx.execute(_PLACE, {**values, **event})).scalar_one_or_none()
+
+
+async def id_by_reference(tx: AsyncConnection, reference: str) -> UUID | None:
+    """The order that has a client's reference."""
+    return (await tx.execute(_ID_BY_REFERENCE, {"reference": reference})).scalar_one_or_none()
+
+
+async def get(tx: AsyncConnection, order_id: UUID) -> Order | None:
+    """One order with its lines."""
+    row = (await tx.execute(_GET, {"id": order_id})).one_or_none()
+    return None if row is None else _order(row)
+
+
+async def newest(tx: AsyncConnection, limit: int, before: tuple[datetime, UUID] | None = None) -> list[Order]:
+    """Up to `limit` orders, newest first, older than the cursor `before` = (placed_at, id)."""
+    placed_at, order_id = before or (None, None)
+    rows = await tx.execute(_PAGE, {"placed_at": placed_at, "id": order_id, "limit": limit})
+    return [_order(row) for row in rows]
+
+
+async def steps(tx: AsyncConnection, order_id: UUID) -> list[tuple[str, StepProgress]]:
+    """The steps of an order that have begun, each with the type of the event it reacts to."""
+    rows = (await tx.execute(_STEPS, {"id": order_id})).mappings()
+    return [
+        (
+            row["event_type"],
+            StepProgress(
+                row["step"],
+                StepState(row["state"]),
+                row["attempt"],
+                row["error"],
+                row["next_try_at"],
+                row["finished_at"],
+            ),
+        )
+        for row in rows
+    ]
+
+
+async def set_step(tx: AsyncConnection, order_id: UUID, event_type: str, progress: StepProgress) -> None:
+    """Write down how far a step of an order is."""
+    values = {
+        "order_id": order_id,
+        "step": progress.step,
+        "event_type": event_type,
+        "state": progress.state.value,
+        "attempt": progress.attempt,
+        "error": progress.error,
+        "next_try_at": progress.next_try_at,
+    }
+    await tx.execute(_SET_STEP, values)
+
+
+async def advance(
+    tx: AsyncConnection, order_id: UUID, old: Status, new: Status, sap_document: str | None = None
+) -> None:
+    """Move an order from one status to the next. Raises UnexpectedStatusError."""
+    values = {"id": order_id, "from": old.value, "to": new.value, "sap_document": sap_document}
+    if (await tx.execute(_ADVANCE, values)).rowcount != 1:
+        raise UnexpectedStatusError(f"order {order_id} is not {old}, so it cannot become {new}")
+
+
+async def reject(tx: AsyncConnection, order_id: UUID, old: Status, reasons: Sequence[RejectReason]) -> None:
+    """Reject an order with its reasons. Raises UnexpectedStatusError."""
+    values = {"id": order_id, "from": old.value, "reasons": json.dumps([asdict(reason) for reason in reasons])}
+    if (await tx.execute(_REJECT, values)).rowcount != 1:
+        raise UnexpectedStatusError(f"order {order_id} is not {old}, so it cannot be rejected")
+
+
+async def joined_step_done(tx: AsyncConnection, order_id: UUID) -> int:
+    """Count one of the joined steps as done; how many are still to come. Locks the order until commit."""
+    return int((await tx.execute(_JOIN, {"id": order_id})).scalar_one())
+
+
+def _order(row: Row[Any]) -> Order:
+    return Order(
+        reference=row.reference,
+        customer=Customer(
+            row.customer_name,
+            row.customer_email,
+            Address(row.street, row.city, row.country, row.postal_code, row.region),
+        ),
+        currency=row.currency,
+        lines=tuple(_line(line) for line in row.lines),
+        id=row.id,
+        number=row.number,
+        status=Status(row.status),
+        placed_at=row.placed_at,
+        completed_at=row.completed_at,
+        sap_document=row.sap_document,
+        invoice_number=None if row.sequence is None else invoice_number(row.series, row.sequence),
+        reject_reasons=tuple(RejectReason(**reason) for reason in row.reject_reasons or ()),
+    )
+
+
+def _line(values: Sequence[Any]) -> Line:
+    sku, quantity, unit_price, discount = values
+    return Line(sku, quantity, _trimmed(unit_price), _trimmed(discount))
+
+
+def _trimmed(stored: str) -> Decimal:
+    """A stored number without the zeros that its column's scale adds, but with two decimals at least."""
+    value = Decimal(stored)
+    exponent = value.normalize().as_tuple().exponent
+    assert isinstance(exponent, int), "Postgres's CHECKs keep NaN and infinity out"
+    return value.quantize(Decimal(1).scaleb(min(exponent, -2)))

@@ -1,0 +1,87 @@
+"""What can be done with an order: place it, look at it. A change and its event, in the caller's transaction."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orders import repository
+from orders.events import OrderEvent, OrderPlaced
+from orders.model import NewOrder, Order, StepProgress, StepState
+from orders.workflow import BY_NAME, JOINED, STEPS
+from outbox.envelope import Event, new_event_id
+from outbox.record import parameters, record
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An order is accepted."""
+
+    order_id: UUID
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceTaken:
+    """An order with this reference was accepted before; this one made nothing."""
+
+    order_id: UUID
+
+
+async def place(tx: AsyncConnection, order: NewOrder, source: str) -> Placed | ReferenceTaken:
+    """Store an order and the event that sets everything off, as one statement.
+
+    `tx` may be in autocommit: the statement is whole by itself. Raises EventTooLargeError.
+    """
+    order_id = new_event_id()
+    placed = OrderPlaced(order_id, "", order.reference, order.currency, order.net_total)
+    number = await repository.place(tx, order_id, order, parameters(envelope(placed, source)), len(JOINED))
+    if number is not None:
+        return Placed(order_id, number)
+    # The other order's transaction may have committed after our statement's snapshot: only a new statement sees it.
+    taken_by = await repository.id_by_reference(tx, order.reference)
+    assert taken_by is not None, "orders are never deleted, so what made the reference taken is there"
+    return ReferenceTaken(taken_by)
+
+
+async def progress(tx: AsyncConnection, order: Order) -> list[StepProgress]:
+    """Every step that this order goes through, in order of the workflow; what has not begun is pending.
+
+    A rejected order's steps are those that ran and the e-mail that tells the customer.
+    """
+    begun = {(event_type, step.step): step for event_type, step in await repository.steps(tx, order.id)}
+    shown = []
+    for step in STEPS:
+        for event_type in _listened_to(step.name, rejected=bool(order.reject_reasons)):
+            known = begun.get((event_type, step.name))
+            if known is not None:
+                shown.append(known)
+            elif not order.reject_reasons or event_type == "order.rejected":
+                shown.append(StepProgress(step.name, StepState.PENDING, 0))
+    return shown
+
+
+def _listened_to(step: str, *, rejected: bool) -> tuple[str, ...]:
+    """What makes a step run for this order. Audit hears every event and is no step of the order's own."""
+    if step == "record_audit":
+        return ()
+    return tuple(kind for kind in BY_NAME[step].listens_to if rejected or kind != "order.rejected")
+
+
+def envelope(event: OrderEvent, source: str) -> Event:
+    """The CloudEvent of an order's event; its subject is the order's id."""
+    return Event(
+        id=new_event_id(),
+        type=event.type,
+        subject=str(event.order_id),
+        source=source,
+        time=datetime.now(UTC),
+        data=event.data(),
+        dataschema=event.schema_name(),
+    )
+
+
+async def emit(tx: AsyncConnection, event: OrderEvent, source: str) -> None:
+    """Record an order's event. The caller holds the order's row lock, so events keep the order of their commits."""
+    await record(tx, [envelope(event, source)])

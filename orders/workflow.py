@@ -1,0 +1,99 @@
+"""THE table of steps: the only place that knows which step listens to what. Pure.
+
+Bindings, queues, task names, worker pools, retry times and time limits are all derived from `STEPS`.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+from orders.events import EVENT_TYPES
+
+Pool = Literal["local", "sap", "email", "invoice"]
+POOLS: tuple[Pool, ...] = ("local", "sap", "email", "invoice")
+
+EXCHANGE = "orders.events"
+UNROUTED_EXCHANGE = "orders.unrouted"
+UNROUTED_QUEUE = "unrouted"
+DEAD_LETTER_EXCHANGE = "orders.dead-letters"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When a failed step is tried again: exponential back-off with full jitter.
+
+    Full jitter draws evenly from 0 to the exponential bound, which spreads a crowd of failures best.
+    Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+
+    max_retries: int = 5
+    cap_seconds: float = 600.0
+
+    def delay_seconds(self, attempt: int, base_seconds: float, rng: random.Random) -> float:
+        """Seconds from the failure of try `attempt` (from 1) until the next."""
+        bound = min(self.cap_seconds, base_seconds * 2 ** (attempt - 1))
+        return rng.uniform(0, bound)
+
+    def gives_up_after(self, attempt: int) -> bool:
+        """Whether try `attempt` (from 1) was the last."""
+        return attempt > self.max_retries
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One reaction. `name` is the Celery task; `queue` names its queue and its consumer in the inbox."""
+
+    name: str
+    queue: str
+    listens_to: tuple[str, ...]
+    emits: tuple[str, ...]
+    pool: Pool
+    time_limit_seconds: float
+    retry: RetryPolicy = RetryPolicy()
+
+    @property
+    def dead_letter_queue(self) -> str:
+        """Where the broker puts what this step gave up."""
+        return f"{self.queue}.dlq"
+
+
+# The three after `order.synced`; the last of them to commit records `order.fulfilled`.
+JOINED = ("send_confirmation_email", "generate_invoice_pdf", "update_analytics")
+
+STEPS: tuple[Step, ...] = (
+    Step("validate_order", "validation", ("order.placed",), ("order.validated", "order.rejected"), "local", 30),
+    Step(
+        "reserve_inventory",
+        "inventory",
+        ("order.validated",),
+        ("inventory.reserved", "order.rejected"),
+        "local",
+        30,
+    ),
+    Step("sync_order_to_sap", "sap", ("inventory.reserved",), ("order.synced",), "sap", 120),
+    Step(
+        "send_confirmation_email",
+        "email",
+        ("order.synced", "order.rejected"),
+        ("order.fulfilled",),
+        "email",
+        60,
+    ),
+    Step("generate_invoice_pdf", "invoice", ("order.synced",), ("order.fulfilled",), "invoice", 60),
+    Step("update_analytics", "analytics", ("order.synced",), ("order.fulfilled",), "local", 30),
+    Step("finalize_order", "finalization", ("order.fulfilled",), ("order.completed",), "local", 30),
+    Step("record_audit", "audit", tuple(EVENT_TYPES), (), "local", 30),
+)
+
+BY_QUEUE: dict[str, Step] = {step.queue: step for step in STEPS}
+BY_NAME: dict[str, Step] = {step.name: step for step in STEPS}
+
+
+def steps_of(pool: Pool) -> tuple[Step, ...]:
+    """The steps that a worker of this pool runs."""
+    return tuple(step for step in STEPS if step.pool == pool)
+
+
+def required_queues() -> tuple[str, ...]:
+    """Every queue without which an event would be lost in silence."""
+    return (*BY_QUEUE, UNROUTED_QUEUE)

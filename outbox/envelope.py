@@ -1,0 +1,136 @@
+"""The CloudEvents 1.0 envelope and its AMQP binary mode. Pure.
+
+Attributes travel as headers `cloudEvents:<name>`, the data is the message body as it is. One extension attribute is
+ours: `cloudEvents:try`, the number of the delivery's try, counted from 1 and absent on the first.
+Source: CloudEvents 1.0.2, core specification and AMQP protocol binding (binary content mode).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import uuid_utils
+
+PREFIX = "cloudEvents:"
+SPEC_VERSION = "1.0"
+MAX_DATA_BYTES = 1_048_576  # far above an order of 1,000 lines, far below the broker's 128 MiB
+MAX_TRY = 32_767  # smallint in the inbox
+_NAME = re.compile(r"[a-z][a-z0-9_.]{0,99}\Z")
+_CLOCK_SKEW = timedelta(days=1)
+
+
+class EnvelopeError(Exception):
+    """A message is not one of our events; the text names the attribute and its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: what happened (`type`) to what (`subject`). `data` is its JSON, opaque to everything below orders."""
+
+    id: UUID
+    type: str
+    subject: str
+    source: str
+    time: datetime
+    data: bytes
+    dataschema: str | None = None
+    traceparent: str | None = None
+    attempt: int = 1
+
+
+def new_event_id() -> UUID:
+    """A UUIDv7: unique, and in order of time to the millisecond, which the inbox is partitioned by."""
+    return UUID(bytes=uuid_utils.uuid7().bytes)
+
+
+def id_time(event_id: UUID) -> datetime:
+    """The moment a UUIDv7 was made (RFC 9562, section 5.7). Raises EnvelopeError for any other kind of id."""
+    if event_id.version != 7:
+        raise EnvelopeError(f"id {str(event_id)!r} is not a UUIDv7")
+    try:
+        return datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise EnvelopeError(f"id {str(event_id)!r} is from a time that no calendar has") from error
+
+
+def encode_headers(event: Event) -> dict[str, str | int]:
+    """The AMQP headers of an event; absent optional attributes are left out."""
+    attributes: dict[str, str | int | None] = {
+        "specversion": SPEC_VERSION,
+        "id": str(event.id),
+        "type": event.type,
+        "source": event.source,
+        "subject": event.subject,
+        "time": event.time.astimezone(UTC).isoformat(),
+        "dataschema": event.dataschema,
+        "traceparent": event.traceparent,
+        "try": event.attempt if event.attempt > 1 else None,
+    }
+    return {PREFIX + name: value for name, value in attributes.items() if value is not None}
+
+
+def decode(headers: Mapping[str, object], body: bytes) -> Event:
+    """The event that `encode_headers` and its data made. Raises EnvelopeError for anything else.
+
+    Trusts nothing: each attribute is checked for type, form and bounds, and no other header is looked at.
+    """
+    if _text(headers, "specversion") != SPEC_VERSION:
+        raise EnvelopeError(f"specversion {headers.get(PREFIX + 'specversion')!r} is not {SPEC_VERSION!r}")
+    if len(body) > MAX_DATA_BYTES:
+        raise EnvelopeError(f"data of {len(body)} bytes is over the limit of {MAX_DATA_BYTES}")
+    return Event(
+        id=_event_id(_text(headers, "id")),
+        type=_event_type(_text(headers, "type")),
+        subject=_text(headers, "subject"),
+        source=_text(headers, "source"),
+        time=_time(_text(headers, "time")),
+        data=body,
+        dataschema=_optional_text(headers, "dataschema"),
+        traceparent=_optional_text(headers, "traceparent"),
+        attempt=_attempt(headers.get(PREFIX + "try", 1)),
+    )
+
+
+def _text(headers: Mapping[str, object], name: str) -> str:
+    value = headers.get(PREFIX + name)
+    if not isinstance(value, str) or not 0 < len(value) <= 255 or "\x00" in value:
+        raise EnvelopeError(f"{name} {value!r:.300} is not a text of 1 to 255 characters")
+    return value
+
+
+def _optional_text(headers: Mapping[str, object], name: str) -> str | None:
+    return _text(headers, name) if PREFIX + name in headers else None
+
+
+def _event_id(text: str) -> UUID:
+    try:
+        event_id = UUID(text)
+    except ValueError as error:
+        raise EnvelopeError(f"id {text!r} is not a UUID") from error
+    if id_time(event_id) > datetime.now(UTC) + _CLOCK_SKEW:
+        raise EnvelopeError(f"id {text!r} is from the future: {id_time(event_id).isoformat()}")
+    return event_id
+
+
+def _event_type(text: str) -> str:
+    if not _NAME.match(text):
+        raise EnvelopeError(f"type {text!r} is not a dotted lower-case name")
+    return text
+
+
+def _time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise EnvelopeError(f"time {text!r} is not an RFC 3339 time") from error
+    if time.tzinfo is None:
+        raise EnvelopeError(f"time {text!r} has no offset from UTC")
+    return time
+
+
+def _attempt(value: object) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_TRY:
+        raise EnvelopeError(f"try {value!r:.300} is not a whole number from 1 to {MAX_TRY}")
+    return value

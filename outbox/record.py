@@ -1,0 +1,91 @@
+"""The one writer of events: a change and its event are committed together or not at all.
+
+`record` is for a transaction that already holds its order's row lock. `insert_from` is the same INSERT as a fragment
+for a statement that makes or locks the row itself: it selects FROM that row, so the event's id is taken after the
+lock. Ids are then in commit order per subject, which is the order that the relay publishes in.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from outbox.envelope import MAX_DATA_BYTES, Event
+
+COLUMNS = "event_id, type, subject, source, time, dataschema, traceparent, destination, attempt, data"
+
+_RECORD = text(f"""
+INSERT INTO outbox.events ({COLUMNS})
+SELECT {COLUMNS}
+FROM unnest(CAST(:event_ids AS uuid[]), CAST(:types AS text[]), CAST(:subjects AS text[]), CAST(:sources AS text[]),
+            CAST(:times AS timestamptz[]), CAST(:dataschemas AS text[]), CAST(:traceparents AS text[]),
+            CAST(:destinations AS text[]), CAST(:attempts AS smallint[]), CAST(:datas AS bytea[]))
+     WITH ORDINALITY AS recorded ({COLUMNS}, place)
+ORDER BY place
+""")  # noqa: S608 - COLUMNS is a constant
+
+
+class EventTooLargeError(Exception):
+    """An event's data is over the limit; it was not recorded. The text names the event and both sizes."""
+
+
+async def record(tx: AsyncConnection, events: Sequence[Event], destination: str | None = None) -> None:
+    """Record events in the caller's transaction, in this order.
+
+    `destination` is a queue for events addressed to one consumer alone; None publishes to the event exchange.
+    Raises EventTooLargeError before anything is written.
+    """
+    for event in events:
+        refuse_too_large(event)
+    await tx.execute(
+        _RECORD,
+        {
+            "event_ids": [event.id for event in events],
+            "types": [event.type for event in events],
+            "subjects": [event.subject for event in events],
+            "sources": [event.source for event in events],
+            "times": [event.time for event in events],
+            "dataschemas": [event.dataschema for event in events],
+            "traceparents": [event.traceparent for event in events],
+            "destinations": [destination] * len(events),
+            "attempts": [event.attempt for event in events],
+            "datas": [event.data for event in events],
+        },
+    )
+
+
+def insert_from(row: str, data: str = "CAST(:event_data AS bytea)") -> str:
+    """The INSERT as SQL text that records one event per row of `row`, a CTE of the same statement.
+
+    Its parameters are those of `parameters`; `data` is the SQL expression of the event's data, for data that the
+    statement itself completes. Only for text from our own code: both go into the statement as they are.
+    """
+    return f"""INSERT INTO outbox.events (event_id, type, subject, source, time, dataschema, traceparent, data)
+    SELECT CAST(:event_id AS uuid), CAST(:event_type AS text), CAST(:event_subject AS text),
+           CAST(:event_source AS text), CAST(:event_time AS timestamptz), CAST(:event_dataschema AS text),
+           CAST(:event_traceparent AS text), {data}
+    FROM {row}"""  # noqa: S608 - see above
+
+
+def parameters(event: Event) -> dict[str, object]:
+    """The bind parameters of `insert_from`. Raises EventTooLargeError."""
+    refuse_too_large(event)
+    return {
+        "event_id": event.id,
+        "event_type": event.type,
+        "event_subject": event.subject,
+        "event_source": event.source,
+        "event_time": event.time,
+        "event_dataschema": event.dataschema,
+        "event_traceparent": event.traceparent,
+        "event_data": event.data,
+    }
+
+
+def refuse_too_large(event: Event) -> None:
+    """Raise EventTooLargeError for an event that the broker or a consumer would refuse later, out of sight."""
+    if len(event.data) > MAX_DATA_BYTES:
+        raise EventTooLargeError(
+            f"event {event.type} {event.id} of {event.subject}: data of {len(event.data)} bytes is over the limit "
+            f"of {MAX_DATA_BYTES}"
+        )

@@ -1,0 +1,87 @@
+"""Partitions made ahead of need: segments of `events` by id, months of `deliveries` by the time in the event id.
+
+A segment is made as a table of its own and then attached, which takes no lock that a writer would wait for. There is
+no default partition: rows in one would keep the missed segment from ever being made. A writer who finds no segment
+gets Postgres's error, and the order is refused, never lost.
+"""
+
+from datetime import UTC, date, datetime
+
+from asyncpg import Connection, Record
+
+SEGMENT_EVENTS = 1_000_000
+SEGMENTS_AHEAD = 64
+MONTHS_AHEAD = 3
+
+_HIGHEST_SEGMENT_END = """
+SELECT coalesce(max((regexp_match(pg_get_expr(relpartbound, oid), 'TO \\(''?(\\d+)''?\\)'))[1]::bigint), 0)
+FROM pg_class WHERE oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'outbox.events'::regclass)"""
+
+_NEXT_EVENT_ID = "SELECT CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM outbox.event_ids"
+
+_PARTITIONS_OF_DELIVERIES = """
+SELECT relname FROM pg_class
+WHERE oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'outbox.deliveries'::regclass)"""
+
+# Two processes may make partitions at once; the second waits and finds them made.
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('outbox.retention'))"
+
+
+async def make_partitions(connection: "Connection[Record]", today: date | None = None) -> int:
+    """Make what is missing of the segments and months ahead, in one transaction; how many were made."""
+    async with connection.transaction():
+        await connection.execute(_ONE_AT_A_TIME)
+        return await _make_segments(connection) + await _make_months(connection, today or datetime.now(UTC).date())
+
+
+async def segments_left(connection: "Connection[Record]") -> int:
+    """How many whole segments stand ahead of the next event's id."""
+    end, next_id = await _ends(connection)
+    return max(0, int(end - next_id)) // SEGMENT_EVENTS
+
+
+async def _ends(connection: "Connection[Record]") -> tuple[int, int]:
+    return await connection.fetchval(_HIGHEST_SEGMENT_END), await connection.fetchval(_NEXT_EVENT_ID)
+
+
+async def _make_segments(connection: "Connection[Record]") -> int:
+    end, next_id = await _ends(connection)
+    wanted = (next_id // SEGMENT_EVENTS + 1 + SEGMENTS_AHEAD) * SEGMENT_EVENTS
+    starts = range(end, wanted, SEGMENT_EVENTS)
+    for start in starts:
+        name = f"events_{start // SEGMENT_EVENTS:06d}"
+        await _attach(connection, "events", name, str(start), str(start + SEGMENT_EVENTS))
+    return len(starts)
+
+
+async def _make_months(connection: "Connection[Record]", today: date) -> int:
+    there = {row["relname"] for row in await connection.fetch(_PARTITIONS_OF_DELIVERIES)}
+    made = 0
+    for ahead in range(MONTHS_AHEAD + 1):
+        month, following = _month(today, ahead), _month(today, ahead + 1)
+        name = f"deliveries_{month:%Y_%m}"
+        if name not in there:
+            # The first partition takes every older event id too: a letter from last year can be replayed.
+            start = "MINVALUE" if not there and ahead == 0 else _lowest_id(month)
+            await _attach(connection, "deliveries", name, start, _lowest_id(following))
+            made += 1
+    return made
+
+
+async def _attach(connection: "Connection[Record]", parent: str, name: str, start: str, end: str) -> None:
+    await connection.execute(f"""
+        CREATE TABLE outbox.{name} (LIKE outbox.{parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES);
+        ALTER TABLE outbox.{parent} ATTACH PARTITION outbox.{name} FOR VALUES FROM ({start}) TO ({end})""")
+
+
+def _month(day: date, ahead: int) -> date:
+    """The first day of the month `ahead` months after `day`'s."""
+    months = day.year * 12 + day.month - 1 + ahead
+    return date(months // 12, months % 12 + 1, 1)
+
+
+def _lowest_id(day: date) -> str:
+    """The lowest UUIDv7 of a day as an SQL literal: 48 bits of Unix milliseconds, the rest zero."""
+    milliseconds = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
+    digits = f"{milliseconds << 80:032x}"
+    return f"'{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}'"

@@ -1,0 +1,168 @@
+"""The outbox's tables, in their own Postgres schema `outbox`.
+
+| table         | what a row is                                    | written                       | changed        |
+|---------------|--------------------------------------------------|-------------------------------|----------------|
+| events        | one message to be published; partitioned by id   | by record and by the schedule | never          |
+| pages         | one confirmed page; the newest is the cursor     | by the relay                  | never          |
+| leases        | who leads, with its epoch                        | by the relay                  | renewed        |
+| scheduled     | a message that is not due yet                    | by retries and replays        | deleted if due |
+| deliveries    | one consumer's view of one event: the inbox      | by consumers                  | yes            |
+| dead_letters  | a message that was given up                      | by the collector              | yes            |
+| destinations  | a queue that must exist before publishing        | by `topology apply`           | replaced       |
+
+Column types are ours, not SQLAlchemy's guess: the relay and `record` use asyncpg and SQL text on the same tables.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.types import UserDefinedType
+
+SCHEMA = "outbox"
+metadata = sa.MetaData(schema=SCHEMA)
+
+DELIVERY_STATES = ("running", "retrying", "done", "dead")
+LETTER_STATES = ("open", "replayed", "discarded")
+
+
+class Xid8(UserDefinedType[int]):
+    """Postgres's 64-bit transaction id."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """The type's name in DDL."""
+        return "xid8"
+
+
+class PgSnapshot(UserDefinedType[str]):
+    """Postgres's pg_snapshot, as text `xmin:xmax:xip,...`."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """The type's name in DDL."""
+        return "pg_snapshot"
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> sa.CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return sa.CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
+
+
+def _message_columns() -> list[sa.Column[object]]:
+    """The columns that make a message, alike in events and scheduled."""
+    return [
+        sa.Column("event_id", pg.UUID(as_uuid=True), nullable=False),
+        sa.Column("type", sa.Text, nullable=False),
+        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("source", sa.Text, nullable=False),
+        sa.Column("time", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("dataschema", sa.Text),
+        sa.Column("traceparent", sa.Text),
+        sa.Column("destination", sa.Text, comment="a queue; null: the event exchange"),
+        sa.Column("attempt", sa.SmallInteger, nullable=False, server_default=sa.text("1")),
+        sa.Column("data", sa.LargeBinary, nullable=False),
+    ]
+
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True, server_default=sa.text("nextval('outbox.event_ids')")),
+    sa.Column("xid", Xid8, nullable=False, server_default=sa.text("pg_current_xact_id()")),
+    sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
+    *_message_columns(),
+    sa.Index("events_xid_id", "xid", "id"),
+    postgresql_partition_by="RANGE (id)",
+)
+
+pages = sa.Table(
+    "pages",
+    metadata,
+    sa.Column("page", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("old_snapshot", PgSnapshot, nullable=False),
+    sa.Column("new_snapshot", PgSnapshot, nullable=False),
+    sa.Column("first_id", sa.BigInteger, nullable=False),
+    sa.Column("last_id", sa.BigInteger, nullable=False),
+    sa.Column("events", sa.Integer, nullable=False),
+    sa.Column("sent_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
+    sa.CheckConstraint("first_id <= last_id", name="ids_in_order"),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+scheduled = sa.Table(
+    "scheduled",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+    *_message_columns(),
+    sa.Index("scheduled_due_at_id", "due_at", "id"),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("consumer", sa.Text, primary_key=True),
+    sa.Column("event_id", pg.UUID(as_uuid=True), primary_key=True),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempt", sa.SmallInteger, nullable=False, comment="the try that is expected, or was the last"),
+    sa.Column("begun", sa.SmallInteger, nullable=False, comment="claims of this try begun and not finished"),
+    sa.Column("lease_token", pg.UUID(as_uuid=True)),
+    sa.Column("lease_until", sa.DateTime(timezone=True)),
+    sa.Column("due_at", sa.DateTime(timezone=True), comment="when the next try is due"),
+    sa.Column("journal", pg.JSONB, comment="what an outside effect came back with"),
+    sa.Column("error_class", sa.Text),
+    sa.Column("error", sa.Text),
+    sa.Column("error_trace", sa.Text),
+    sa.Column("first_seen_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
+    sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
+    _one_of("state", DELIVERY_STATES),
+    sa.CheckConstraint("(state = 'running') = (lease_token IS NOT NULL)", name="running_is_leased"),
+    sa.CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="leased_until"),
+    sa.CheckConstraint("attempt >= 1 AND begun >= 0", name="counts_plausible"),
+    postgresql_partition_by="RANGE (event_id)",
+)
+
+dead_letters = sa.Table(
+    "dead_letters",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("letter_key", sa.Text, nullable=False, unique=True, comment="queue/event id/try, or a hash"),
+    sa.Column("state", sa.Text, nullable=False, server_default=sa.text("'open'")),
+    sa.Column("queue", sa.Text, nullable=False),
+    sa.Column("consumer", sa.Text),
+    sa.Column("event_id", pg.UUID(as_uuid=True)),
+    sa.Column("type", sa.Text),
+    sa.Column("subject", sa.Text),
+    sa.Column("attempt", sa.SmallInteger),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("headers", pg.JSONB, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("error_class", sa.Text),
+    sa.Column("error", sa.Text),
+    sa.Column("error_trace", sa.Text),
+    sa.Column("fingerprint", sa.Text),
+    sa.Column("replay_count", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("first_seen_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
+    sa.Column("last_seen_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
+    _one_of("state", LETTER_STATES),
+    sa.Index("dead_letters_open", "queue", "first_seen_at", postgresql_where=sa.text("state = 'open'")),
+)
+
+destinations = sa.Table(
+    "destinations",
+    metadata,
+    sa.Column("queue", sa.Text, primary_key=True),
+    sa.Column("declared_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
+)

@@ -1,0 +1,1 @@
+"""Carries recorded events to RabbitMQ. Payload-blind: imports nothing of orders."""

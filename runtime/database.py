@@ -1,0 +1,54 @@
+"""One engine per process over asyncpg, and the two ways to use it.
+
+`engine.begin()` opens a transaction that its opener commits. `autocommit(engine)` is for a change that is one
+statement: the statement is the transaction, and BEGIN and COMMIT cost no round trips.
+"""
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from runtime.settings import Settings
+
+
+def make_engine(settings: Settings, application_name: str) -> AsyncEngine:
+    """An engine whose connections Postgres shows under `application_name`.
+
+    Steps never leave a transaction open while they wait for the outside world; the server ends one that is left so
+    after a minute, because an idle transaction holds locks and keeps dead rows alive.
+    """
+    return create_async_engine(
+        async_url(settings.database_url),
+        pool_size=settings.database_pool_size,
+        max_overflow=0,
+        pool_timeout=30,
+        pool_pre_ping=False,
+        connect_args={
+            "timeout": 10,
+            "server_settings": {
+                "application_name": application_name,
+                "timezone": "UTC",
+                "idle_in_transaction_session_timeout": "60s",
+                "lock_timeout": "10s",
+                "statement_timeout": "30s",
+            },
+        },
+    )
+
+
+def async_url(database_url: str) -> str:
+    """The same address for SQLAlchemy's asyncpg dialect."""
+    url = make_url(database_url).set(drivername="postgresql+asyncpg")
+    return url.render_as_string(hide_password=False)
+
+
+def autocommit(engine: AsyncEngine) -> AsyncEngine:
+    """The same pool, each statement its own transaction."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether the database could not be reached or went away, as opposed to refusing a statement."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or isinstance(error, InterfaceError | OperationalError)
+    return isinstance(error, ConnectionError | TimeoutError)

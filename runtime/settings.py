@@ -1,0 +1,94 @@
+"""Every knob of Waybill, read once from the environment.
+
+Names carry their unit. Each default is safe for production or has none: a process that lacks an address it needs
+says so at start, with the variable's name, instead of failing at the first order.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """A variable is missing or unusable; the message names it, its value and what is wrong."""
+
+
+class Settings(BaseSettings):
+    """One field per environment variable of the same name in capitals."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    database_url: str = Field(description="postgresql://user:password@host:port/database", pattern=r"^postgres(ql)?://")
+    amqp_url: str = Field(description="amqp://user:password@host:port/vhost", pattern=r"^amqps?://")
+    database_pool_size: int = Field(default=5, ge=1, description="connections per process")
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8080, ge=1, le=65535)
+
+    event_source: str = Field(default="urn:waybill:orders", description="CloudEvents source of every event")
+
+    relay_page_size: int = Field(default=500, ge=1, le=10_000, description="events read and confirmed at once")
+    relay_window: int = Field(default=1000, ge=1, description="messages published and not yet confirmed, at most")
+    relay_idle_poll_seconds: float = Field(default=0.03, gt=0, description="longest pause between two polls")
+    relay_lease_seconds: float = Field(default=3.0, gt=0.5, description="a leader silent for this long is replaced")
+    relay_health_port: int = Field(default=0, ge=0, description="0: no health and metrics port")
+
+    retry_base_seconds: float = Field(default=1.0, gt=0, description="first back-off of every step but SAP's")
+    sap_retry_base_seconds: float = Field(default=20.0, gt=0, description="first back-off of the SAP step")
+    delivery_lease_seconds: float = Field(default=30.0, gt=1, description="a claim not renewed this long is void")
+
+    sap_url: str = Field(default="http://127.0.0.1:8090", description="host of the OData service, without path")
+    sap_user: str = "waybill"
+    sap_password: SecretStr = SecretStr("waybill")
+    sap_timeout_seconds: float = Field(default=15.0, gt=0, description="one HTTP call, connect to last byte")
+    sap_commit_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        description="SAP's longest commit after its client has gone; a second try waits it out",
+    )
+    sap_sales_order_type: str = "OR"
+    sap_sales_organization: str = "1010"
+    sap_distribution_channel: str = "10"
+    sap_division: str = "00"
+    sap_sold_to_party: str = Field(default="10100001", description="SAP's business partner of web orders")
+
+    smtp_host: str = "127.0.0.1"
+    smtp_port: int = Field(default=2525, ge=1, le=65535)
+    smtp_user: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_starttls: bool = False
+    smtp_timeout_seconds: float = Field(default=15.0, gt=0)
+    mail_from: str = "Waybill Orders <orders@waybill.example>"
+
+    documents_dir: Path = Field(default=Path("documents"), description="where invoices are kept")
+
+    seller_name: str = "Waybill Trading Ltd"
+    seller_street: str = "1 Harbour Road"
+    seller_postal_code: str = "20457"
+    seller_city: str = "Hamburg"
+    seller_country: str = "Germany"
+    seller_tax_id: str = "DE123456789"
+    seller_email: str = "orders@waybill.example"
+
+    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """The process's settings.
+
+    Raises SettingsError naming each variable that is missing or unusable, with its value (secrets hidden).
+    """
+    try:
+        return Settings()  # the environment is the argument
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            + ("" if problem["type"] == "missing" else f" (got {problem['input']!r})")
+            for problem in error.errors()
+        ]
+        raise SettingsError("unusable settings: " + "; ".join(problems)) from error
