@@ -72,10 +72,12 @@ _STEPS = text("""
 SELECT step, event_type, state, attempt, error, next_try_at, finished_at FROM order_steps WHERE order_id = :id
 """)
 
+# An event may name an order that does not exist: then there is no page to show the step on.
 _SET_STEP = text("""
 INSERT INTO order_steps AS s (order_id, step, event_type, state, attempt, error, next_try_at, finished_at)
-VALUES (:order_id, :step, :event_type, :state, :attempt, :error, :next_try_at,
-        CASE WHEN :state = 'done' THEN clock_timestamp() END)
+SELECT id, :step, :event_type, :state, :attempt, :error, CAST(:next_try_at AS timestamptz),
+       CASE WHEN :state = 'done' THEN clock_timestamp() END
+FROM orders WHERE id = :order_id
 ON CONFLICT (order_id, step, event_type) DO UPDATE
 SET state = excluded.state, attempt = excluded.attempt, error = excluded.error, next_try_at = excluded.next_try_at,
     finished_at = excluded.finished_at

@@ -12,7 +12,6 @@ from orders.events import EVENT_TYPES
 Pool = Literal["local", "sap", "email", "invoice"]
 POOLS: tuple[Pool, ...] = ("local", "sap", "email", "invoice")
 
-EXCHANGE = "orders.events"
 UNROUTED_EXCHANGE = "orders.unrouted"
 UNROUTED_QUEUE = "unrouted"
 DEAD_LETTER_EXCHANGE = "orders.dead-letters"

@@ -14,6 +14,8 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
+from outbox.envelope import Event
+
 # asyncpg's form of a pg_snapshot: (xmin, xmax, xids in progress).
 Snapshot = tuple[int, int, tuple[int, ...]]
 
@@ -66,6 +68,20 @@ class Row:
     attempt: int
     data: bytes
     recorded_at: datetime
+
+    def as_event(self) -> Event:
+        """The CloudEvent that this row is."""
+        return Event(
+            self.event_id,
+            self.type,
+            self.subject,
+            self.source,
+            self.time,
+            self.data,
+            self.dataschema,
+            self.traceparent,
+            self.attempt,
+        )
 
 
 @dataclass(frozen=True, slots=True)

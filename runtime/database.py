@@ -5,7 +5,7 @@ statement: the statement is the transaction, and BEGIN and COMMIT cost no round 
 """
 
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from runtime.settings import Settings
@@ -47,8 +47,14 @@ def autocommit(engine: AsyncEngine) -> AsyncEngine:
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
+# SQLSTATEs of a server that cannot be talked to: class 08 is lost connections, the rest is shutting down (57P01),
+# crashing (57P02), starting or recovering (57P03), and out of connections (53300).
+_AWAY = frozenset({"57P01", "57P02", "57P03", "53300"})
+
+
 def is_unavailable(error: BaseException) -> bool:
     """Whether the database could not be reached or went away, as opposed to refusing a statement."""
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated or isinstance(error, InterfaceError | OperationalError)
-    return isinstance(error, ConnectionError | TimeoutError)
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    state = str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
+    return state.startswith("08") or state in _AWAY or isinstance(error, OSError)

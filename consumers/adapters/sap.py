@@ -1,0 +1,262 @@
+"""Client of the S/4HANA sales order API (OData V2, API_SALES_ORDER_SRV): find a document, create one.
+
+It never tries a POST twice once a byte of it may have been sent: SAP does not dedupe, so a second try is the caller's,
+after a look. Only what cannot double anything is repeated here, briefly: reads, and a POST without a connection.
+Prices travel as pricing elements and no net amount is sent: SAP's own comes back, for the caller to compare.
+"""
+
+import asyncio
+import datetime as dt
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from decimal import Decimal, DecimalException
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlencode
+from uuid import UUID
+
+import httpx
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_exponential_jitter,
+)
+
+from consumers.adapters.sap_errors import SapError, SapRefused, SapUnavailable, SapUnreached, error_of
+from runtime.settings import Settings
+
+__all__ = [
+    "SalesDocument",
+    "SalesOrderDraft",
+    "SalesOrderItem",
+    "SapClient",
+    "SapError",
+    "SapRefused",
+    "SapUnavailable",
+    "SapUnreached",
+]
+
+_SERVICE = "/sap/opu/odata/sap/API_SALES_ORDER_SRV"
+_NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_LONGEST_CONNECT_SECONDS = 5.0
+# Shorter than any server keeps an idle connection (SAP's ICM 30 s): a POST that meets a connection just closed by the
+# other side would have to be called uncertain, and that costs the order a whole commit time of waiting.
+_KEEPALIVE_SECONDS = 3.0
+_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SalesOrderItem:
+    """One line: `unit_price` in the order's currency, `discount` a fraction below 1."""
+
+    sku: str
+    quantity: int
+    unit_price: Decimal
+    discount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class SalesOrderDraft:
+    """What to book. `order_number` is the customer's reference in SAP, at most 35 characters there."""
+
+    order_number: str
+    order_id: UUID
+    currency: str
+    items: tuple[SalesOrderItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SalesDocument:
+    """What SAP booked; `net_amount` is SAP's own sum."""
+
+    number: str
+    net_amount: Decimal
+    currency: str
+
+
+class SapClient:
+    """One per event loop. Keeps its connections, session cookies and CSRF token between calls."""
+
+    def __init__(self, settings: Settings, http: httpx.AsyncClient | None = None) -> None:
+        """Without `http` the client makes one of its own; `aclose` closes either."""
+        self._settings = settings
+        self._http = http or httpx.AsyncClient(
+            timeout=httpx.Timeout(
+                settings.sap_timeout_seconds, connect=min(_LONGEST_CONNECT_SECONDS, settings.sap_timeout_seconds)
+            ),
+            limits=httpx.Limits(keepalive_expiry=_KEEPALIVE_SECONDS),
+        )
+        self._service = settings.sap_url.rstrip("/") + _SERVICE
+        self._auth = httpx.BasicAuth(settings.sap_user, settings.sap_password.get_secret_value())
+        self._token: str | None = None
+        self._fetching = asyncio.Lock()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def find(self, order_number: str, order_id: UUID) -> SalesDocument | None:
+        """The document of this order, or None.
+
+        Both references must match, so a document of another system with the same number is never taken for ours.
+        Raises SapRefused when there are several, SapUnavailable when SAP cannot say.
+        """
+        options = {
+            "$filter": f"PurchaseOrderByCustomer eq {_literal(order_number)}"
+            f" and PurchaseOrderByShipToParty eq {_literal(order_id.hex)}",
+            "$select": "SalesOrder,TotalNetAmount,TransactionCurrency",
+            "$top": "2",
+            "$format": "json",
+        }
+        asked = f"look-up of order {order_number!r}"
+        response = await self._read(asked, "/A_SalesOrder", options)
+        found = [_document(asked, entity) for entity in _payload(asked, response, "results")]
+        if len(found) > 1:
+            numbers = " and ".join(document.number for document in found)
+            raise SapRefused(f"order {order_number!r} has more than one document in SAP: {numbers}; cancel one there")
+        return found[0] if found else None
+
+    async def create(self, draft: SalesOrderDraft) -> SalesDocument:
+        """Book the order and return SAP's document.
+
+        Raises SapRefused, or SapUnavailable whose `uncertain` says whether a document may exist all the same.
+        """
+        asked = f"creation of order {draft.order_number!r}"
+        body = _deep_insert(draft, self._settings)
+        token = await self._csrf_token(stale=None)
+        response = await self._post(asked, body, token)
+        if _token_refused(response):
+            response = await self._post(asked, body, await self._csrf_token(stale=token))
+        if _token_refused(response):
+            raise SapUnavailable(f"{asked}: SAP refused a CSRF token that it had just issued")
+        if not response.is_success:
+            raise error_of(asked, response, dt.datetime.now(dt.UTC))
+        try:
+            return _document(asked, _payload(asked, response))
+        except SapUnavailable as error:
+            raise SapUnavailable(str(error), uncertain=True) from error
+
+    async def _csrf_token(self, *, stale: str | None) -> str:
+        """The token kept, or a new one when there is none or it is the stale one; tasks fetch it once between them."""
+        async with self._fetching:
+            if self._token is None or self._token == stale:
+                asked = "fetch of a CSRF token"
+                response = await self._read(asked, "/", {"$format": "json"}, {"X-CSRF-Token": "Fetch"})
+                self._token = response.headers.get("x-csrf-token")
+            if not self._token:
+                raise SapUnavailable("fetch of a CSRF token: SAP's answer has no X-CSRF-Token header")
+            return self._token
+
+    async def _read(
+        self, asked: str, path: str, options: dict[str, str], headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        # SAP reads a plus sign in a query literally, hence %20.
+        url = f"{self._service}{path}?{urlencode(options, quote_via=quote, safe='$,')}"
+
+        async def once() -> httpx.Response:
+            response = await self._send("GET", asked, url, headers or {})
+            if not response.is_success:
+                raise error_of(asked, response, dt.datetime.now(dt.UTC))
+            return response
+
+        return await self._briefly_again(once, _passing)
+
+    async def _post(self, asked: str, body: dict[str, Any], token: str) -> httpx.Response:
+        async def once() -> httpx.Response:
+            return await self._send("POST", asked, f"{self._service}/A_SalesOrder", {"X-CSRF-Token": token}, body)
+
+        return await self._briefly_again(once, lambda error: isinstance(error, SapUnreached))
+
+    async def _send(
+        self, method: str, asked: str, url: str, headers: dict[str, str], body: dict[str, Any] | None = None
+    ) -> httpx.Response:
+        limit = self._settings.sap_timeout_seconds
+        posted = method == "POST"
+        try:
+            # httpx limits each read and write; SAP_TIMEOUT_SECONDS is for the call as a whole.
+            async with asyncio.timeout(limit):
+                return await self._http.request(
+                    method, url, headers={"Accept": "application/json", **headers}, json=body, auth=self._auth
+                )
+        except _NOTHING_SENT as error:
+            raise SapUnreached(f"{asked}: no connection to {self._settings.sap_url}: {error!r}") from error
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise SapUnavailable(f"{asked}: no answer from SAP within {limit:g} s", uncertain=posted) from error
+        except httpx.TransportError as error:
+            raise SapUnavailable(f"{asked}: connection to SAP lost: {error!r}", uncertain=posted) from error
+
+    async def _briefly_again(
+        self, once: Callable[[], Awaitable[httpx.Response]], again: Callable[[BaseException], bool]
+    ) -> httpx.Response:
+        """Up to three tries within a second or two; one that ran into the time-out is the last."""
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(_TRIES) | stop_after_delay(self._settings.sap_timeout_seconds),
+            wait=wait_exponential_jitter(multiplier=0.1, max=1.0, jitter=0.1),
+            retry=retry_if_exception(again),
+            reraise=True,
+        )
+        return await retrying(once)
+
+
+def _passing(error: BaseException) -> bool:
+    # Who says when to come back is not asked again before: the caller schedules that.
+    return isinstance(error, SapUnavailable) and error.retry_after is None
+
+
+def _token_refused(response: httpx.Response) -> bool:
+    required = response.headers.get("x-csrf-token", "").lower() == "required"
+    return required and response.status_code == HTTPStatus.FORBIDDEN
+
+
+def _literal(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _payload(asked: str, response: httpx.Response, *path: str) -> Any:  # noqa: ANN401  # JSON as it came
+    try:
+        payload = response.json()["d"]
+        for key in path:
+            payload = payload[key]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SapUnavailable(f"{asked}: SAP's answer is not OData V2: {response.text[:300]!r}") from error
+    return payload
+
+
+def _document(asked: str, entity: Any) -> SalesDocument:  # noqa: ANN401  # JSON as it came
+    try:
+        number, currency = entity["SalesOrder"], entity["TransactionCurrency"]
+        return SalesDocument(str(number), Decimal(entity["TotalNetAmount"]), str(currency))
+    except (KeyError, TypeError, ValueError, DecimalException) as error:
+        raise SapUnavailable(f"{asked}: SAP's answer lacks number, net amount or currency: {entity!r}") from error
+
+
+def _deep_insert(draft: SalesOrderDraft, settings: Settings) -> dict[str, Any]:
+    return {
+        "SalesOrderType": settings.sap_sales_order_type,
+        "SalesOrganization": settings.sap_sales_organization,
+        "DistributionChannel": settings.sap_distribution_channel,
+        "OrganizationDivision": settings.sap_division,
+        "SoldToParty": settings.sap_sold_to_party,
+        "TransactionCurrency": draft.currency,
+        "PurchaseOrderByCustomer": draft.order_number,
+        "PurchaseOrderByShipToParty": draft.order_id.hex,
+        "to_Item": [_item(item, draft.currency) for item in draft.items],
+    }
+
+
+def _item(item: SalesOrderItem, currency: str) -> dict[str, Any]:
+    price = {
+        "ConditionType": "PPR0",
+        "ConditionRateValue": format(item.unit_price, "f"),
+        "ConditionCurrency": currency,
+        "ConditionQuantity": "1",
+    }
+    percent = format(-100 * item.discount, "f")
+    discount = [{"ConditionType": "K007", "ConditionRateValue": percent}] if item.discount else []
+    return {
+        "Material": item.sku,
+        "RequestedQuantity": str(item.quantity),
+        "to_PricingElement": [price, *discount],
+    }

@@ -1,0 +1,149 @@
+"""The Celery application: one prefork worker per pool, one task per step, CloudEvents in.
+
+Every setting here keeps a message from being acknowledged before its effect is committed; docs/guarantees.md says
+which loss each one prevents.
+"""
+
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+from celery import Celery
+from celery.exceptions import Reject
+from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
+from kombu import Connection
+
+from consumers.event_loop import EventLoop
+from consumers.step import Outcome, StepRunner
+from consumers.steps import REACTIONS
+from consumers.topology import bind_again, step_queue
+from consumers.workplace import Workplace, open_workplace
+from orders.workflow import Pool, Step, steps_of
+from outbox.envelope import decode
+from runtime.logging import configure_logging, get_logger
+from runtime.settings import Settings
+
+# Children and prefetch per pool. Local steps are short transactions: a few children, and messages at hand. The others
+# wait for the outside world or burn CPU: one message each, so that no message waits behind a slow one.
+CONCURRENCY: dict[Pool, int] = {"local": 3, "sap": 8, "email": 3, "invoice": 2}
+PREFETCH_MULTIPLIER: dict[Pool, int] = {"local": 8, "sap": 1, "email": 1, "invoice": 1}
+
+# The backstop behind every step's own limit, far below the broker's consumer timeout of 30 minutes.
+HARD_TIME_LIMIT_SECONDS = 20 * 60
+CONNECTIONS_PER_CHILD = 2  # one for the delivery, one to renew its lease
+
+log = get_logger(__name__)
+
+
+def make_celery(settings: Settings, pool: Pool) -> Celery:
+    """The application of one pool's worker, with its tasks. Nothing connects yet."""
+    app = Celery(f"waybill-{pool}", broker=settings.amqp_url, set_as_current=False)
+    app.conf.update(
+        worker_consumer="consumers.intake:EventConsumer",
+        task_queues=[step_queue(step, settings.event_exchange) for step in steps_of(pool)],
+        task_create_missing_queues=False,
+        task_acks_late=True,
+        task_acks_on_failure=False,
+        task_acks_on_timeout=False,
+        task_reject_on_worker_lost=True,
+        task_ignore_result=True,
+        task_time_limit=HARD_TIME_LIMIT_SECONDS,
+        task_serializer="json",
+        accept_content=["json"],
+        worker_concurrency=CONCURRENCY[pool],
+        worker_prefetch_multiplier=PREFETCH_MULTIPLIER[pool],
+        worker_detect_quorum_queues=True,
+        worker_enable_remote_control=True,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_proc_alive_timeout=60,
+        broker_channel_error_retry=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_heartbeat=10,
+        enable_utc=True,
+    )
+    office = _Office(settings, pool)
+    for step in steps_of(pool):
+        _add_task(app, step, office)
+    return app
+
+
+def run_worker(pool: Pool, settings: Settings) -> None:
+    """Run one pool's worker until SIGTERM; what it has begun is finished, what it only holds goes back."""
+    configure_logging(settings, f"worker-{pool}")
+    app = make_celery(settings, pool)
+    _bind_queues(settings, pool)
+    app.worker_main(
+        [
+            "worker",
+            "--pool=prefork",
+            f"--hostname=waybill-{pool}@%h",
+            "--without-gossip",
+            "--without-mingle",
+            f"--loglevel={settings.log_level}",
+        ]
+    )
+
+
+class _Office:
+    """The loop and the runners of one worker process, made after the fork."""
+
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        self._settings = settings.model_copy(update={"database_pool_size": CONNECTIONS_PER_CHILD})
+        self._pool = pool
+        self._loop: EventLoop | None = None
+        self._place: Workplace | None = None
+        self._runners: dict[str, StepRunner] = {}
+        worker_process_init.connect(self._open, weak=False)
+        worker_process_shutdown.connect(self._close, weak=False)
+        setup_logging.connect(_keep_our_logging, weak=False)
+
+    def deliver(self, step: Step, attributes: Mapping[str, object], body: str) -> Outcome:
+        """Run one delivery of a step on this process's loop."""
+        assert self._loop is not None, "worker_process_init opens the loop"
+        event = decode(attributes, body.encode())
+        return self._loop.run(self._runners[step.name].deliver(event))
+
+    def _open(self, **_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which stops its children
+        self._loop = EventLoop()
+        place = self._loop.run(_open_on_loop(self._settings, self._pool))
+        self._place = place
+        self._runners = {step.name: StepRunner(step, REACTIONS[step.name], place) for step in steps_of(self._pool)}
+
+    def _close(self, **_: object) -> None:
+        if self._loop is not None and self._place is not None:
+            self._loop.run(self._place.close())
+            self._loop.close()
+
+
+async def _open_on_loop(settings: Settings, pool: Pool) -> Workplace:
+    return open_workplace(settings, f"waybill-worker-{pool}")
+
+
+def _add_task(app: Celery, step: Step, office: _Office) -> None:
+    def run(attributes: dict[str, Any], body: str) -> str:
+        outcome = office.deliver(step, attributes, body)
+        if outcome is Outcome.DEAD:
+            raise Reject(f"{step.name} gave up", requeue=False)
+        return str(outcome.value)
+
+    run.__doc__ = f"{step.name} listens to {', '.join(step.listens_to)}."
+    app.task(name=step.name)(run)
+
+
+def _bind_queues(settings: Settings, pool: Pool) -> None:
+    queues = frozenset(step.queue for step in steps_of(pool))
+    with Connection(settings.amqp_url) as connection:
+        connection.ensure_connection(errback=_say_broker_away, interval_start=1, interval_max=5)
+        bind_again(connection.default_channel, settings.event_exchange, queues)
+
+
+def _say_broker_away(error: Exception, seconds: float) -> None:
+    log.warning("broker_away", error=str(error), pause_seconds=seconds)
+
+
+def _keep_our_logging(**_: object) -> None:
+    """Celery leaves logging alone when somebody listens to this signal."""

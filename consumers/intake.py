@@ -1,0 +1,125 @@
+"""The worker's consumer: a CloudEvent becomes the task of the queue that it came from.
+
+Every delivery is adapted, also one that calls itself a task: its headers are rebuilt from nothing and its attributes
+come only from the `cloudEvents:` headers. What cannot be adapted is rejected, which moves it to the dead-letter queue;
+the stock worker would acknowledge what it cannot decode and lose it, and die of a task header without its id.
+
+`create_task_handler` and `on_decode_error` are Celery's own hooks but no documented interface, and `_active_tags` is
+private to kombu: celery is pinned below 5.8 and tests/integration/consumers holds this to the real thing.
+"""
+
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from celery.worker.consumer import Consumer
+from vine import promise as vine_promise
+
+from orders.workflow import BY_QUEUE
+from outbox.envelope import PREFIX, EnvelopeError, Event, decode
+from runtime.logging import get_logger
+
+TASK_IDS = uuid.UUID("7f1d4ad2-4a40-4b5e-9d0e-0a4b8a6f2c55")  # namespace of our task ids; any constant would do
+_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+_LEFT_OUT = frozenset(
+    {
+        "celery.worker.consumer.mingle:Mingle",  # workers have nothing to tell each other
+        "celery.worker.consumer.gossip:Gossip",
+        "celery.worker.consumer.delayed_delivery:DelayedDelivery",  # retries are scheduled in Postgres
+    }
+)
+
+Message = Any  # kombu.message.Message, whose types leave out what a worker needs of it
+
+log = get_logger(__name__)
+
+
+class EventConsumer(Consumer):
+    """Celery's consumer with one more thing to know: what a message of our queues is."""
+
+    connection_errors: tuple[type[Exception], ...]
+    task_consumer: Any
+
+    class Blueprint(Consumer.Blueprint):  # type: ignore[valid-type,misc]
+        """The stock blueprint without what brokers and Postgres do better."""
+
+        default_steps = tuple(step for step in Consumer.Blueprint.default_steps if step not in _LEFT_OUT)
+
+    def create_task_handler(self, promise: Callable[..., Any] = vine_promise) -> Callable[[Message], None]:
+        """The stock handler behind an adapter. Called anew at each connection to the broker."""
+        handle_task = super().create_task_handler(promise)  # type: ignore[arg-type]
+
+        def on_message(message: Message) -> None:
+            try:
+                adapt(message, self._queue_of(message))
+            except Exception as error:  # noqa: BLE001 - whatever a stranger's message does, the worker lives on
+                self._refuse(message, error)
+            else:
+                handle_task(message)
+
+        return on_message
+
+    def on_decode_error(self, message: Message, exc: Exception) -> None:
+        """A body that kombu cannot even take apart is rejected; the stock worker would acknowledge and lose it."""
+        self._refuse(message, exc)
+
+    def _refuse(self, message: Message, error: Exception) -> None:
+        log.error("message_refused", error=f"{type(error).__name__}: {error}", routing_key=_routing_key(message))
+        message.reject_log_error(log, self.connection_errors)
+
+    def _queue_of(self, message: Message) -> str:
+        tag = message.delivery_info["consumer_tag"]
+        return next(queue for queue, known in self.task_consumer._active_tags.items() if known == tag)
+
+
+def adapt(message: Message, queue: str) -> None:
+    """Rewrite a CloudEvent, in place, as a protocol-2 task of its queue's step.
+
+    Raises EnvelopeError for anything but an event that the step listens to.
+    """
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    attributes = {name: value for name, value in headers.items() if isinstance(name, str) and name.startswith(PREFIX)}
+    body = message.body.encode() if isinstance(message.body, str) else bytes(message.body)
+    event = decode(attributes, body)
+    step = BY_QUEUE[queue]
+    if event.type not in step.listens_to:
+        raise EnvelopeError(f"{step.name} does not listen to {event.type!r}")
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise EnvelopeError(f"data is not UTF-8: {error}") from error
+    message.headers = _task_headers(step.name, event, task_id(queue, event))
+    message.properties = {}
+    message.body = json.dumps(([attributes, text], {}, _EMBED)).encode()
+    message.content_type, message.content_encoding = "application/json", "utf-8"
+    message._decoded_cache = None
+
+
+def task_id(queue: str, event: Event) -> str:
+    """One id per queue, event and try: two consumers of one event are two tasks, and so are two tries."""
+    return str(uuid.uuid5(TASK_IDS, f"{queue}/{event.id}/{event.attempt}"))
+
+
+def _task_headers(name: str, event: Event, identifier: str) -> dict[str, object]:
+    return {
+        "lang": "py",
+        "task": name,
+        "id": identifier,
+        "root_id": str(event.id),
+        "parent_id": None,
+        "group": None,
+        "shadow": None,
+        "retries": 0,
+        "timelimit": [None, None],
+        "eta": None,
+        "expires": None,
+        "argsrepr": f"({event.type} {event.id} try {event.attempt})",
+        "kwargsrepr": "{}",
+        "origin": "waybill-relay",
+        "ignore_result": True,
+    }
+
+
+def _routing_key(message: Message) -> object:
+    return (message.delivery_info or {}).get("routing_key")

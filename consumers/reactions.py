@@ -1,0 +1,63 @@
+"""The three kinds of step, and what a step may raise.
+
+A `LocalStep` changes Postgres only: its effect, its inbox row and its next event are one transaction. An `OutsideStep`
+first acts on the outside world with no transaction open, under a lease, and then writes down what came back together
+with its next event. A `RecordingStep` keeps a row that is its own inbox row.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from consumers.workplace import Workplace
+from orders import repository
+from orders.model import Order
+from outbox.envelope import Event
+from outbox.inbox import Claim
+
+
+class StepError(Exception):
+    """A step could not do its work; the text says why. It is tried again, not before `wait_seconds` have passed."""
+
+    def __init__(self, message: str, wait_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait_seconds = wait_seconds
+
+
+class LocalStep(ABC):
+    """A step with local effects only."""
+
+    @abstractmethod
+    async def apply(self, place: Workplace, tx: AsyncConnection, order_id: UUID, event: Event) -> None:
+        """Have the effect in the caller's transaction."""
+
+
+class OutsideStep(ABC):
+    """A step that acts on the outside world."""
+
+    @abstractmethod
+    async def perform(self, place: Workplace, order_id: UUID, claim: Claim) -> dict[str, Any]:
+        """Have the effect, looking first when `claim.may_have_acted`; what came back goes into the journal."""
+
+    @abstractmethod
+    async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:
+        """Write the effect down in the caller's transaction."""
+
+
+class RecordingStep(ABC):
+    """A step whose row is its own inbox row."""
+
+    @abstractmethod
+    async def record(self, place: Workplace, tx: AsyncConnection, order_id: UUID, event: Event) -> bool:
+        """Keep the row; False when it was there before."""
+
+
+async def order_of(tx: AsyncConnection, order_id: UUID) -> Order:
+    """The order a step works on. Raises StepError: an event without its order is somebody's mistake."""
+    order = await repository.get(tx, order_id)
+    if order is None:
+        raise StepError(f"order {order_id} does not exist")
+    return order

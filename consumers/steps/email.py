@@ -1,0 +1,39 @@
+"""Tell the customer: what was ordered, or why the order was rejected.
+
+A mail server cannot be asked what it has taken. A worker that dies between the server's 250 and its own commit makes
+the next try send again, with the same Message-ID, by which mail systems recognise a copy.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from consumers.adapters.letters import confirmation, rejection
+from consumers.reactions import OutsideStep, order_of
+from consumers.steps.joined import joined_step_done
+from consumers.workplace import Workplace
+from orders.model import Status
+from outbox.inbox import Claim
+
+
+class SendConfirmationEmail(OutsideStep):
+    """`order.synced` -> a confirmation; `order.rejected` -> the reasons."""
+
+    async def perform(self, place: Workplace, order_id: UUID, claim: Claim) -> dict[str, Any]:
+        """The journal: the Message-ID, and whether it was a rejection."""
+        async with place.engine.connect() as tx:
+            order = await order_of(tx, order_id)
+        rejected = order.status is Status.REJECTED
+        if rejected:
+            message = rejection(order, order.reject_reasons, event_id=claim.event.id, settings=place.settings)
+        else:
+            message = confirmation(order, event_id=claim.event.id, settings=place.settings)
+        await place.mailer.send(message)
+        return {"message_id": message["Message-ID"], "rejected": rejected}
+
+    async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:
+        """A confirmation is one of the joined steps; a rejection ends the order's way."""
+        if not journal["rejected"]:
+            await joined_step_done(place, tx, order_id)

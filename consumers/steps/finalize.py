@@ -1,0 +1,22 @@
+"""Close the order: nothing is left to do."""
+
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from consumers.reactions import LocalStep, order_of
+from consumers.workplace import Workplace
+from orders import repository, service
+from orders.events import OrderCompleted
+from orders.model import Status
+from outbox.envelope import Event
+
+
+class FinalizeOrder(LocalStep):
+    """`order.fulfilled` -> `order.completed`."""
+
+    async def apply(self, place: Workplace, tx: AsyncConnection, order_id: UUID, event: Event) -> None:  # noqa: ARG002
+        """Set the order's end, with its time."""
+        await repository.advance(tx, order_id, Status.FULFILLED, Status.COMPLETED)
+        order = await order_of(tx, order_id)
+        await service.emit(tx, OrderCompleted(order_id, order.number, order.reference), place.settings.event_source)

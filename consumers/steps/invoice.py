@@ -1,0 +1,35 @@
+"""Typeset the invoice and keep it: one number per order, from a series without gaps."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from consumers.adapters.typesetter import typeset_invoice
+from consumers.reactions import OutsideStep, order_of
+from consumers.steps.joined import joined_step_done
+from consumers.workplace import Workplace
+from orders import books
+from outbox.inbox import Claim
+
+
+class GenerateInvoicePdf(OutsideStep):
+    """`order.synced` -> a PDF in the document store."""
+
+    async def perform(self, place: Workplace, order_id: UUID, claim: Claim) -> dict[str, Any]:  # noqa: ARG002
+        """The journal: the document's key. A second try finds the number that the first was given."""
+        async with place.engine.begin() as tx:
+            order = await order_of(tx, order_id)
+            invoice = await books.issue_invoice(tx, order_id, datetime.now(UTC))
+        pdf = await asyncio.to_thread(typeset_invoice, order, invoice, place.settings)
+        key = f"invoices/{invoice.number}.pdf"
+        await place.documents.put(key, pdf)
+        return {"document": key, "invoice_number": invoice.number}
+
+    async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:
+        """Write down where the PDF is."""
+        await books.invoice_stored(tx, order_id, journal["document"])
+        await joined_step_done(place, tx, order_id)

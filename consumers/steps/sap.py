@@ -1,0 +1,61 @@
+"""Make the order a sales document in SAP, once.
+
+SAP does not dedupe. A first claim posts; any later one looks first, and every failure after which a document may exist
+or may yet come waits out SAP's longest commit, so that the look is final.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from consumers.adapters.sap import SalesDocument, SalesOrderDraft, SalesOrderItem, SapUnavailable
+from consumers.reactions import OutsideStep, StepError, order_of
+from consumers.workplace import Workplace
+from orders import repository, service
+from orders.events import OrderSynced
+from orders.model import Order, Status
+from outbox.inbox import Claim
+
+
+class SyncOrderToSap(OutsideStep):
+    """`inventory.reserved` -> `order.synced`."""
+
+    async def perform(self, place: Workplace, order_id: UUID, claim: Claim) -> dict[str, Any]:
+        """The journal: SAP's document number and net amount."""
+        async with place.engine.connect() as tx:
+            order = await order_of(tx, order_id)
+        try:
+            document = await place.sap.find(order.number, order_id) if claim.may_have_acted else None
+            if document is None:
+                document = await place.sap.create(_draft(order))
+        except SapUnavailable as error:
+            commit = place.settings.sap_commit_seconds if error.uncertain else 0.0
+            raise StepError(str(error), max(commit, error.retry_after or 0.0)) from error
+        _compare(order, document)
+        return {"sap_document": document.number, "net_amount": str(document.net_amount)}
+
+    async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:
+        """Advance the order with its document's number."""
+        document = journal["sap_document"]
+        await repository.advance(tx, order_id, Status.RESERVED, Status.SYNCED, sap_document=document)
+        order = await order_of(tx, order_id)
+        synced = OrderSynced(order_id, order.number, order.reference, document)
+        await service.emit(tx, synced, place.settings.event_source)
+
+
+def _draft(order: Order) -> SalesOrderDraft:
+    items = tuple(SalesOrderItem(line.sku, line.quantity, line.unit_price, line.discount) for line in order.lines)
+    return SalesOrderDraft(order.number, order.id, order.currency, items)
+
+
+def _compare(order: Order, document: SalesDocument) -> None:
+    """SAP computes for itself; a document that differs from what the customer was promised is for a person."""
+    theirs, ours = (document.net_amount, document.currency), (order.net_total, order.currency)
+    if (Decimal(theirs[0]), theirs[1]) != ours:
+        raise StepError(
+            f"SAP document {document.number} of order {order.number} says {theirs[0]} {theirs[1]}, "
+            f"the order {ours[0]} {ours[1]}"
+        )
