@@ -1,0 +1,40 @@
+import asyncio
+from pathlib import Path
+from typing import cast
+
+import pytest
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from sandbox.inbox import Inbox, InboxError
+from sandbox.smtp_service import Postmaster
+
+
+def test_an_inbox_in_use_is_not_opened_twice(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path)
+    with pytest.raises(InboxError, match="is in use by another process"):
+        Inbox(tmp_path)
+    inbox.close()
+    Inbox(tmp_path).close()
+
+
+def test_a_message_without_headers_is_kept_all_the_same(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path)
+    message = asyncio.run(inbox.keep(b"\r\n\xff\xfe no letter at all"))
+    inbox.close()
+    assert (tmp_path / message.file).read_bytes() == b"\r\n\xff\xfe no letter at all"
+    assert (message.message_id, message.sender, message.recipients, message.subject) == ("", "", (), "")
+
+
+def test_a_message_that_cannot_be_kept_is_not_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sandbox.inbox.os.fsync", full)
+    inbox = Inbox(tmp_path)
+    envelope = Envelope()
+    envelope.content = b"Subject: x\r\n\r\n"
+    handler = Postmaster(inbox)
+    answer = asyncio.run(handler.handle_DATA(cast("SMTP", None), cast("Session", None), envelope))
+    inbox.close()
+    assert answer == "451 4.3.0 Cannot keep the message: No space left on device"
+    assert inbox.messages == ()
