@@ -1,0 +1,1 @@
+"""The person at the keyboard: the command line, the local stack, the demo, the doctor."""

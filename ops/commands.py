@@ -1,0 +1,43 @@
+"""Waybill's own commands as processes, and whether a page of theirs answers."""
+
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ops.errors import StackError
+from ops.program import clean_environment
+
+ROOT = Path(__file__).parent.parent
+COMMAND_SECONDS = 120
+
+
+def waybill(*words: str) -> tuple[str, ...]:
+    """The command line of a `waybill` command in this environment."""
+    return (sys.executable, "-m", "ops.cli", *words)
+
+
+def run_command(words: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Run one `waybill` command to its end; raises StackError with its output when it fails."""
+    result = subprocess.run(
+        waybill(*words),
+        env={**clean_environment(), **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=COMMAND_SECONDS,
+    )
+    if result.returncode != 0:
+        raise StackError(f"`waybill {' '.join(words)}` failed: {(result.stderr or result.stdout).strip()}")
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of this URL is answered with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310  # our own loopback address
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

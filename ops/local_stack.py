@@ -1,0 +1,299 @@
+"""The whole system on this machine: servers, sandboxes, API, relay and workers, as one instance folder.
+
+Order of a start: PostgreSQL, RabbitMQ and the sandboxes at once; migrations while RabbitMQ boots; then the topology,
+then everything else. `up` leaves it running and `down` stops it; `fresh` gives a caller a system with no history and
+takes it away again. Where DATABASE_URL and AMQP_URL are given, or a Docker engine answers, those servers are used and
+the table holds the rest.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ops import docker
+from ops.broker import all_consumed
+from ops.commands import ROOT, answers, run_command, waybill
+from ops.errors import StackError
+from ops.given import demo_database, refuse_loaded_broker
+from ops.instance import Instance
+from ops.ports import free_port
+from ops.program import Program, wait_ready
+from ops.servers import given_amqp_url, given_database_url, native_postgres, native_rabbitmq
+from ops.signals import ending_on_sigterm, signals_held_back
+from ops.supervision import ProgramState, Supervisor
+from orders.workflow import POOLS, Pool, steps_of
+
+LOCAL = ROOT / ".local"
+PREFERRED_PORTS = {"api": 8080, "sap": 8090, "mail": 8025, "smtp": 2525}
+STOP_SECONDS = 60.0
+READY_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """What `stack.json` records: where everything of a running instance answers."""
+
+    database_url: str
+    amqp_url: str
+    ports: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """The program's page for a person, by program."""
+        http = {name: f"http://127.0.0.1:{port}" for name, port in self.ports.items()}
+        return {"api": http["api"], "sap": http["sap"], "smtp": http["mail"]}
+
+
+class LocalStack:
+    """One instance of the system. Attributes are valid once it was started (or `read` from its folder)."""
+
+    def __init__(self, folder: Path, addresses: Addresses | None = None) -> None:
+        self.instance = Instance(folder)
+        self.supervisor = Supervisor(self.instance)
+        self._addresses = addresses
+
+    @classmethod
+    def read(cls, folder: Path) -> "LocalStack":
+        """The instance as its last start recorded it."""
+        stack = cls(folder)
+        record = stack._record
+        if record.exists():
+            stack._addresses = Addresses(**json.loads(record.read_text()))
+        return stack
+
+    @classmethod
+    @contextmanager
+    def fresh(
+        cls,
+        folder: Path,
+        extra_env: Mapping[str, str] | None = None,
+        sandbox_options: Sequence[str] = (),
+    ) -> Iterator["LocalStack"]:
+        """A system without history, stopped at the end, also on Ctrl-C and SIGTERM.
+
+        `extra_env` goes to every process; `sandbox_options` to the SAP sandbox (`--error-rate 0.05`). A given
+        DATABASE_URL lends its server, on which a database of this run's own is made and dropped. Raises OpsError.
+        """
+        stack = cls(folder)
+        with ending_on_sigterm(), stack.instance.locked():
+            stack._sweep()
+            stack.instance.erase()
+            with demo_database(given_database_url()) as database_url:
+                if amqp_url := given_amqp_url():
+                    refuse_loaded_broker(amqp_url)
+                try:
+                    ports = {name: free_port() for name in PREFERRED_PORTS}
+                    stack._start(database_url, amqp_url, ports, extra_env or {}, sandbox_options)
+                    yield stack
+                finally:
+                    with signals_held_back():
+                        stack._stop(erase_containers=True)
+
+    def up(self) -> bool:
+        """Start it in the background unless it runs and answers; False when it did already. Raises OpsError."""
+        with ending_on_sigterm(), self.instance.locked():
+            if self.healthy():
+                return False
+            self._sweep()
+            try:
+                self._start(given_database_url(), given_amqp_url(), self._usual_ports(), {}, ())
+            except BaseException:
+                with signals_held_back():
+                    self._stop(erase_containers=False)
+                raise
+            return True
+
+    def down(self) -> int:
+        """Stop every process, keep the data; returns how many processes there were. Raises OpsError."""
+        with self.instance.locked(), signals_held_back():
+            running = len(self.instance.processes())
+            self._stop(erase_containers=False)
+            return running
+
+    def healthy(self) -> bool:
+        """Whether every program runs and the API is ready."""
+        states = self.states()
+        running = bool(states) and all(state.state == "RUNNING" for state in states)
+        return running and self._addresses is not None and answers(f"{self.api_url}/readyz")
+
+    def states(self) -> list[ProgramState]:
+        """The process table, empty when nothing runs."""
+        return self.supervisor.states()
+
+    @property
+    def started_once(self) -> bool:
+        """Whether a start of this instance was ever recorded."""
+        return self._addresses is not None
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where everything answers; raises StackError before the first start."""
+        if self._addresses is None:
+            raise StackError(f"{self.instance.folder} has never been started; run `make up`")
+        return self._addresses
+
+    @property
+    def database_url(self) -> str:
+        """PostgreSQL, with the database that this system uses."""
+        return self.addresses.database_url
+
+    @property
+    def amqp_url(self) -> str:
+        """RabbitMQ."""
+        return self.addresses.amqp_url
+
+    @property
+    def api_url(self) -> str:
+        """The API, without a path."""
+        return self.addresses.urls["api"]
+
+    @property
+    def sap_url(self) -> str:
+        """The SAP sandbox, without a path."""
+        return self.addresses.urls["sap"]
+
+    @property
+    def mail_url(self) -> str:
+        """The view of the SMTP inbox."""
+        return self.addresses.urls["smtp"]
+
+    @property
+    def inbox_dir(self) -> Path:
+        """Where each message lies as `.eml`."""
+        return self.instance.folder / "inbox"
+
+    @property
+    def documents_dir(self) -> Path:
+        """Where invoices lie."""
+        return self.instance.folder / "documents"
+
+    @property
+    def ledger(self) -> Path:
+        """The SAP sandbox's ledger."""
+        return self.instance.folder / "sap-ledger.jsonl"
+
+    @property
+    def _record(self) -> Path:
+        return self.instance.folder / "stack.json"
+
+    def environment(self) -> dict[str, str]:
+        """The settings that every process of this instance is started with, by variable."""
+        ports = self.addresses.ports
+        return {
+            "DATABASE_URL": self.database_url,
+            "AMQP_URL": self.amqp_url,
+            "API_HOST": "127.0.0.1",
+            "API_PORT": str(ports["api"]),
+            "SAP_URL": self.sap_url,
+            "SMTP_HOST": "127.0.0.1",
+            "SMTP_PORT": str(ports["smtp"]),
+            "DOCUMENTS_DIR": str(self.documents_dir),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _start(
+        self,
+        database_url: str | None,
+        amqp_url: str | None,
+        ports: dict[str, int],
+        extra_env: Mapping[str, str],
+        sandbox_options: Sequence[str],
+    ) -> None:
+        self.instance.folder.mkdir(parents=True, exist_ok=True)
+        self.documents_dir.mkdir(exist_ok=True)
+        servers = []
+        if docker.engine_answers() and not (database_url and amqp_url):
+            urls = docker.start(self.instance.folder)
+            database_url, amqp_url = database_url or urls[0], amqp_url or urls[1]
+        if amqp_url is None:
+            amqp_url, program = native_rabbitmq(self.instance)
+            servers.append(program)
+        if database_url is None:
+            database_url, program = native_postgres(self.instance)
+            servers.append(program)
+        self._addresses = Addresses(database_url, amqp_url, ports)
+        self._record.touch(mode=0o600)
+        self._record.write_text(json.dumps(asdict(self._addresses), indent=2))
+        environment = {**self.environment(), **extra_env}
+        apps = [*self._sandboxes(sandbox_options), *self._processes()]
+        self.supervisor.launch({"servers": servers, "apps": apps} if servers else {"apps": apps}, environment, ROOT)
+        self._start_in_order(servers, apps, environment)
+
+    def _usual_ports(self) -> dict[str, int]:
+        """The ports of the last start where they are free, so that a person's bookmarks stay good."""
+        before = self._addresses.ports if self._addresses else {}
+        return {name: free_port(before.get(name), port) for name, port in PREFERRED_PORTS.items()}
+
+    def _start_in_order(self, servers: list[Program], apps: list[Program], environment: Mapping[str, str]) -> None:
+        self.supervisor.start(*(f"servers:{program.name}" for program in servers), "apps:sap", "apps:smtp")
+        for program in reversed(servers):  # PostgreSQL answers first, and migrates while RabbitMQ boots
+            self._await("servers", program)
+            if program.name == "postgres":
+                run_command(("migrate",), environment)
+        if not any(program.name == "postgres" for program in servers):
+            run_command(("migrate",), environment)
+        self.supervisor.start("apps:api")
+        run_command(("topology", "apply"), environment)
+        self.supervisor.start("apps:relay", *(f"apps:worker-{pool}" for pool in POOLS))
+        for program in apps:
+            self._await("apps", program)
+
+    def _await(self, group: str, program: Program) -> None:
+        """Return when it answers; a program that dies and is started again has failed, whatever comes of it."""
+        name = f"{group}:{program.name}"
+        first = self.supervisor.pid_alive(name)
+        wait_ready(program, lambda: first != 0 and self.supervisor.pid_alive(name) == first)
+
+    def _sandboxes(self, sandbox_options: Sequence[str]) -> list[Program]:
+        ports = self.addresses.ports
+        sap = ("sandbox", "sap", "--port", str(ports["sap"]), "--ledger", str(self.ledger), *sandbox_options)
+        mail = ("--port", str(ports["smtp"]), "--http-port", str(ports["mail"]), "--inbox", str(self.inbox_dir))
+        return [
+            self._program("sap", sap, ready=lambda: answers(f"{self.sap_url}/healthz")),
+            self._program("smtp", ("sandbox", "smtp", *mail), ready=lambda: answers(f"{self.mail_url}/healthz")),
+        ]
+
+    def _processes(self) -> list[Program]:
+        api = self._program("api", ("api",), ready=lambda: answers(f"{self.api_url}/readyz"))
+        relay = self._program("relay", ("relay",), ready=lambda: self.supervisor.running("apps:relay"))
+        return [api, relay, *(self._worker(pool) for pool in POOLS)]
+
+    def _worker(self, pool: Pool) -> Program:
+        """A worker is there when each of its queues has a consumer."""
+        queues = [step.queue for step in steps_of(pool)]
+        return self._program(
+            f"worker-{pool}",
+            ("worker", pool),
+            ready=lambda: all_consumed(self.amqp_url, queues),
+            stop_seconds=30,  # a warm stop lets each task end
+        )
+
+    def _program(
+        self,
+        name: str,
+        words: Sequence[str],
+        *,
+        ready: Callable[[], bool] = lambda: True,
+        stop_seconds: float = 15,
+    ) -> Program:
+        return Program(
+            name=name,
+            command=waybill(*words),
+            log=self.instance.logs / f"{name}.log",
+            ready=ready,
+            ready_seconds=READY_SECONDS,
+            stop_seconds=stop_seconds,
+        )
+
+    def _sweep(self) -> None:
+        """Stop what a killed run left, in order if its supervisord still listens."""
+        if self.supervisor.answers():
+            self.supervisor.stop(STOP_SECONDS)
+        self.instance.stop_processes()
+
+    def _stop(self, *, erase_containers: bool) -> None:
+        self._sweep()
+        if (self.instance.folder / "docker-password").exists() and docker.engine_answers():
+            docker.stop(self.instance.folder, erase=erase_containers)

@@ -1,0 +1,90 @@
+"""PostgreSQL and RabbitMQ for whoever needs them: given ones, a Docker engine's, or private ones.
+
+What DATABASE_URL and AMQP_URL name wins; else an answering Docker engine runs `compose.yaml`'s two servers; else both
+run natively below the instance's folder. Whatever was started here is stopped here.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops import docker, postgres, rabbitmq
+from ops.instance import Instance
+from ops.ports import free_port
+from ops.program import Child, Program
+
+
+@dataclass(frozen=True)
+class ServerUrls:
+    """Where the two servers answer."""
+
+    database_url: str
+    amqp_url: str
+
+
+def given_database_url() -> str | None:
+    """DATABASE_URL of the caller's environment, None when unset or empty."""
+    return os.environ.get("DATABASE_URL") or None
+
+
+def given_amqp_url() -> str | None:
+    """AMQP_URL of the caller's environment, None when unset or empty."""
+    return os.environ.get("AMQP_URL") or None
+
+
+@contextmanager
+def servers(folder: Path) -> Iterator[ServerUrls]:
+    """Both servers, answering; stopped at the end if they were started here.
+
+    The folder is taken for this use alone and its leftovers are stopped first. Raises ServerError when a server
+    cannot be had and InstanceBusyError when the folder is in use.
+    """
+    database_url, amqp_url = given_database_url(), given_amqp_url()
+    if database_url and amqp_url:
+        yield ServerUrls(database_url, amqp_url)
+        return
+    instance = Instance(folder)
+    with instance.locked(), ExitStack() as stack:
+        instance.stop_processes()
+        if docker.engine_answers():
+            urls = stack.enter_context(docker.servers(instance.folder))
+        else:
+            urls = stack.enter_context(native_servers(instance, database=not database_url, broker=not amqp_url))
+        yield ServerUrls(database_url or urls[0], amqp_url or urls[1])
+
+
+@contextmanager
+def native_servers(instance: Instance, *, database: bool = True, broker: bool = True) -> Iterator[tuple[str, str]]:
+    """(database URL, AMQP URL) of private servers as children of this process; empty for one not wanted."""
+    children: list[Child] = []
+    try:
+        urls = ["", ""]
+        if broker:  # the slower one first
+            urls[1], program = native_rabbitmq(instance)
+            children.append(Child(program, instance.mark))
+        if database:
+            urls[0], program = native_postgres(instance)
+            children.append(Child(program, instance.mark))
+        for child in children:
+            child.wait_ready()
+        yield urls[0], urls[1]
+    finally:
+        for child in children:
+            child.ask_to_stop()
+        for child in children:
+            child.stop()
+        instance.stop_processes()  # epmd, which Erlang put into the background
+
+
+def native_postgres(instance: Instance) -> tuple[str, Program]:
+    """The URL and the program of the instance's own PostgreSQL."""
+    server = postgres.prepare(instance.folder / "postgres", instance.logs / "postgres.log", free_port())
+    return server.url, server.program
+
+
+def native_rabbitmq(instance: Instance) -> tuple[str, Program]:
+    """The URL and the program of the instance's own RabbitMQ."""
+    server = rabbitmq.prepare(instance.folder / "rabbitmq", instance.logs / "rabbitmq.log", free_port())
+    return server.url, server.program

@@ -1,0 +1,83 @@
+"""What `up`, `down`, `status` and `doctor` print."""
+
+import asyncio
+from datetime import timedelta
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ops.local_stack import LOCAL, LocalStack
+
+UP = LOCAL / "up"
+STATE_COLOURS = {"RUNNING": "green", "STARTING": "yellow", "BACKOFF": "yellow"}
+
+console = Console(highlight=False)
+
+
+def show_up() -> None:
+    """Start the background system and print where it answers. Raises OpsError."""
+    stack = LocalStack.read(UP)
+    with console.status("Starting PostgreSQL, RabbitMQ, the sandboxes, the API, the relay and the workers"):
+        started = stack.up()
+    console.print("Waybill runs." if started else "Waybill runs already.")
+    pages = {
+        "API": stack.api_url,
+        "API docs": f"{stack.api_url}/docs",
+        "SAP sandbox": f"{stack.sap_url}/sandbox",
+        "Mail inbox": stack.mail_url,
+        "Logs": str(stack.instance.logs),
+    }
+    for name, page in pages.items():
+        console.print(f"  {name:<12} {escape(page)}", soft_wrap=True)
+    console.print("Stop it with `make down`; `make status` shows its programs.")
+
+
+def show_down() -> None:
+    """Stop the background system. Raises OpsError."""
+    with console.status("Stopping"):
+        count = LocalStack.read(UP).down()
+    console.print(f"Waybill is stopped ({count} processes); its data stays in {UP}." if count else "Nothing ran.")
+
+
+def show_status() -> int:
+    """Print the process table; 0 when every program runs."""
+    stack = LocalStack.read(UP)
+    states = stack.states()
+    if not states:
+        left = len(stack.instance.processes())
+        console.print(
+            f"The supervisor is gone but {left} processes are left; `make down` ends them, `make up` starts afresh."
+            if left
+            else "Nothing runs; start it with `make up`."
+        )
+        return 1
+    pages = {**stack.addresses.urls, "postgres": _server(stack.database_url), "rabbitmq": _server(stack.amqp_url)}
+    table = Table("Program", "State", "Pid", "Up for", "Where")
+    for state in states:
+        colour = STATE_COLOURS.get(state.state, "red")
+        where = pages.get(state.name, "") if state.state == "RUNNING" else state.message
+        uptime = str(timedelta(seconds=state.uptime_seconds)) if state.uptime_seconds else ""
+        table.add_row(state.name, f"[{colour}]{state.state}[/]", str(state.pid or ""), uptime, escape(where))
+    console.print(table)
+    return 0 if all(state.state == "RUNNING" for state in states) else 1
+
+
+def show_doctor() -> int:
+    """Print what the doctor found; 0 when nothing is bad. Raises OpsError when there is nothing to look at."""
+    from ops.doctor import Verdict, examine
+    from ops.target import settings_in_question
+
+    findings = asyncio.run(examine(settings_in_question()))
+    colours = {Verdict.GOOD: "green", Verdict.WARNING: "yellow", Verdict.BAD: "red"}
+    table = Table("", "What", "Found", "What to do")
+    for finding in findings:
+        mark = f"[{colours[finding.verdict]}]{finding.verdict}[/]"
+        table.add_row(mark, escape(finding.subject), escape(finding.found), escape(finding.remedy))
+    console.print(table)
+    return 1 if any(finding.verdict is Verdict.BAD for finding in findings) else 0
+
+
+def _server(url: str) -> str:
+    """The address without its password."""
+    return url.rpartition("@")[2]

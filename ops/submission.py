@@ -1,0 +1,116 @@
+"""Sends a demo's orders to the API, a few at a time, and times each.
+
+An order whose POST got no answer, or a 5xx, is sent again under the same reference; a 409 then says that the first
+one arrived, and where it is.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from ops.errors import OpsError
+from orders.model import NewOrder
+
+# Enough that the API never waits for this client, few enough that an order is not queued behind others in the API's
+# one process while the workers hold both cores: what a POST takes is then what the API takes, not the queue.
+CONNECTIONS = 4
+TIMEOUT_SECONDS = 15.0
+TRIES = 6
+PAUSE_SECONDS = 0.5
+
+
+class SubmissionError(OpsError):
+    """The API did not accept an order; the message says which and what it answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An accepted order: its address below the API, and the milliseconds from first send to acceptance."""
+
+    reference: str
+    location: str
+    accept_ms: float
+
+
+async def submit(api_url: str, orders: Sequence[NewOrder], on_accepted: Callable[[int], None]) -> list[Accepted]:
+    """POST every order, in their order; `on_accepted` hears how many are. Raises SubmissionError."""
+    accepted: list[Accepted] = []
+    waiting = iter(orders)
+    limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+    async with httpx.AsyncClient(base_url=api_url, limits=limits, timeout=TIMEOUT_SECONDS, trust_env=False) as client:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(CONNECTIONS):
+                    group.create_task(_send_next(client, waiting, accepted, on_accepted))
+        except* SubmissionError as errors:
+            raise errors.exceptions[0] from errors
+    return accepted
+
+
+async def _send_next(
+    client: httpx.AsyncClient,
+    waiting: Iterator[NewOrder],
+    accepted: list[Accepted],
+    on_accepted: Callable[[int], None],
+) -> None:
+    for order in waiting:
+        accepted.append(await _send(client, order))
+        on_accepted(len(accepted))
+
+
+async def _send(client: httpx.AsyncClient, order: NewOrder) -> Accepted:
+    body = order_json(order)
+    begun = time.perf_counter()
+    for attempt in range(1, TRIES + 1):
+        try:
+            response = await client.post("/orders", json=body)
+        except httpx.TransportError as error:
+            problem = f"no answer ({type(error).__name__}: {error})"
+        else:
+            if response.status_code in {202, 409}:
+                elapsed = (time.perf_counter() - begun) * 1000
+                return Accepted(order.reference, await _location(client, order, response), elapsed)
+            problem = f"{response.status_code} {response.text[:500]}"
+            if response.status_code < 500:
+                break
+        if attempt < TRIES:
+            await asyncio.sleep(PAUSE_SECONDS)
+    raise SubmissionError(f"order {order.reference} was not accepted after {attempt} tries; the last: {problem}")
+
+
+async def _location(client: httpx.AsyncClient, order: NewOrder, response: httpx.Response) -> str:
+    """Where the order is; of a conflict it is made sure that it is this one."""
+    location: str = response.headers.get("location", "")
+    if not location:
+        raise SubmissionError(f"order {order.reference}: the API's {response.status_code} has no Location")
+    if response.status_code == 409:
+        found = await client.get(location)
+        if found.status_code != 200 or found.json().get("reference") != order.reference:
+            raise SubmissionError(f"order {order.reference}: {location} is not it: {found.status_code} {found.text}")
+    return location
+
+
+def order_json(order: NewOrder) -> dict[str, Any]:
+    """The order as POST /orders takes it; money as text."""
+    address = order.customer.address
+    place = {"street": address.street, "city": address.city, "country": address.country}
+    optional = {"postal_code": address.postal_code, "region": address.region}
+    place.update({name: value for name, value in optional.items() if value is not None})
+    return {
+        "reference": order.reference,
+        "customer": {"name": order.customer.name, "email": order.customer.email, "address": place},
+        "currency": order.currency,
+        "lines": [
+            {
+                "sku": line.sku,
+                "quantity": line.quantity,
+                "unit_price": str(line.unit_price),
+                "discount": str(line.discount),
+            }
+            for line in order.lines
+        ],
+    }

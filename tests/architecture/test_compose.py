@@ -1,0 +1,121 @@
+"""compose.yaml, the Dockerfile and the code agree: no engine is needed to find out where they do not."""
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+
+from ops.cli import Pool, app
+from orders.workflow import POOLS
+from runtime.settings import Settings
+from sandbox import sap_main, smtp_main
+
+ROOT = Path(__file__).parent.parent.parent
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("waybill:")}
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
+
+
+def test_it_is_valid_compose() -> None:
+    checker = Path(sys.executable).parent / "check-jsonschema"
+    result = subprocess.run(
+        [checker, "--builtin-schema", "vendor.compose-spec", ROOT / "compose.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_each_command_is_one_that_the_cli_has(name: str) -> None:
+    words = [word for word in OURS[name]["command"] if not word.startswith("-")]
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        assert words[0] in command.commands, f"`waybill {words[0]}` does not exist"
+        command = command.commands[words.pop(0)]
+
+    if name.startswith("worker-"):
+        assert words == [Pool(name.removeprefix("worker-")).value]
+
+
+@pytest.mark.parametrize(("name", "run"), [("sap", sap_main.run), ("smtp", smtp_main.run)])
+def test_each_sandbox_option_is_one_that_the_sandbox_has(name: str, run: Any) -> None:
+    given = {word for word in SERVICES[name]["command"] if word.startswith("--")}
+
+    assert given <= {f"--{parameter.replace('_', '-')}" for parameter in inspect.signature(run).parameters}
+
+
+def test_each_pool_has_a_worker() -> None:
+    assert {f"worker-{pool}" for pool in POOLS} == {name for name in SERVICES if name.startswith("worker-")}
+    assert set(POOLS) == {pool.value for pool in Pool}
+
+
+def test_our_services_are_given_only_variables_that_the_settings_know() -> None:
+    known = {name.upper() for name in Settings.model_fields}
+
+    for name, service in OURS.items():
+        assert set(service["environment"]) <= known, name
+        assert {"DATABASE_URL", "AMQP_URL"} <= set(service["environment"]), name
+
+
+def test_one_address_is_written_the_same_on_both_sides() -> None:
+    environment = OURS["api"]["environment"]
+
+    assert environment["SAP_URL"] == f"http://sap:{_option('sap', '--port')}"
+    assert environment["SMTP_PORT"] == _option("smtp", "--port")
+    assert environment["SMTP_HOST"] in SERVICES
+
+
+def _option(service: str, name: str) -> str:
+    words = SERVICES[service]["command"]
+    return str(words[words.index(name) + 1])
+
+
+def test_whatever_is_waited_for_can_come_true() -> None:
+    for name, service in SERVICES.items():
+        for other, wait in service.get("depends_on", {}).items():
+            if wait["condition"] == "service_healthy":
+                assert "healthcheck" in SERVICES[other], f"{name} waits for {other} to be healthy"
+            else:
+                assert SERVICES[other]["restart"] == "no", f"{name} waits for {other} to end"
+
+
+def test_every_port_is_published_on_loopback_only() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_every_foreign_image_is_pinned_to_a_patch_release() -> None:
+    images = [service["image"] for name, service in SERVICES.items() if name not in OURS]
+    images += re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+
+    assert images
+    assert all(re.search(r":\d+\.\d+(\.\d+)?(-|$)", image) for image in images), images
+
+
+def test_the_image_holds_each_package_and_installs_by_hash() -> None:
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"][
+        "packages"
+    ]
+
+    assert {f"COPY {package} {package}" for package in packages} <= set(DOCKERFILE.splitlines())
+    assert "--require-hashes -r requirements/runtime.txt" in DOCKERFILE
+    assert re.search(r"^USER (?!root)", DOCKERFILE, re.MULTILINE)
+    assert isinstance(json.loads(_instruction("ENTRYPOINT")), list), "the exec form: SIGTERM must reach the process"
+
+
+def _instruction(name: str) -> str:
+    return DOCKERFILE.rsplit(f"\n{name} ", 1)[1].splitlines()[0]

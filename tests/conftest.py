@@ -1,0 +1,63 @@
+"""The fixtures that every test may ask for; the work is in `tests.servers` and `ops.servers`."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops import docker
+from ops.servers import ServerUrls, given_amqp_url, given_database_url
+from ops.servers import servers as start_servers
+from tests import broker
+from tests import servers as real
+
+SESSIONS = Path(__file__).parent.parent / ".local" / "test"
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[ServerUrls]:
+    """PostgreSQL and RabbitMQ for this session: given ones, a Docker engine's, or private ones."""
+    given = given_database_url() and given_amqp_url()
+    if not given and docker.engine_answers():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # testcontainers warns of its own insides
+            from tests import containers
+
+            with containers.servers() as urls:
+                yield urls
+        return
+    with real.session_folder(SESSIONS) as folder, start_servers(folder) as urls:
+        yield urls
+
+
+@pytest.fixture(scope="session")
+def migrated_template(servers: ServerUrls) -> Iterator[str]:
+    """The name of a database that has all migrations; nobody writes to it."""
+    with real.database(servers.database_url) as url:
+        real.migrate(url)
+        yield url.rsplit("/", 1)[1]
+
+
+@pytest.fixture
+def empty_database_url(servers: ServerUrls) -> Iterator[str]:
+    """A database of this test's own without any table."""
+    with real.database(servers.database_url) as url:
+        yield url
+
+
+@pytest.fixture
+def database_url(servers: ServerUrls, migrated_template: str) -> Iterator[str]:
+    """A migrated database of this test's own."""
+    with real.database(servers.database_url, migrated_template) as url:
+        yield url
+
+
+@pytest.fixture
+def amqp_url(servers: ServerUrls) -> Iterator[str]:
+    """The broker, without any of Waybill's queues and exchanges before and after the test."""
+    broker.clean(servers.amqp_url)
+    try:
+        yield servers.amqp_url
+    finally:
+        broker.clean(servers.amqp_url)

@@ -1,0 +1,42 @@
+"""The whole system on this machine comes up, answers, and leaves nothing behind, however it is ended."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ops.instance import Instance
+from ops.local_stack import LocalStack
+
+ROOT = Path(__file__).parent.parent.parent
+HOLD = """
+import sys, time
+from pathlib import Path
+from ops.local_stack import LocalStack
+with LocalStack.fresh(Path(sys.argv[1])) as stack:
+    print(stack.api_url, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_given_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stack brings its own."""
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.delenv("AMQP_URL", raising=False)
+
+
+def test_the_system_answers_and_a_run_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+    instance = Instance(tmp_path / "one")
+    command = [sys.executable, "-c", HOLD, str(instance.folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert httpx.get(run.stdout.readline().strip() + "/readyz").status_code == 200
+        assert LocalStack.read(instance.folder).healthy()
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(60) == 128 + signal.SIGTERM
+
+    assert instance.processes() == []

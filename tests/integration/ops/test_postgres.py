@@ -1,0 +1,89 @@
+"""The private PostgreSQL under the conditions that a machine may set."""
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops import postgres
+from ops.errors import ServerError
+from ops.instance import Instance
+from ops.program import Child
+from ops.servers import native_postgres
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody may enter; pytest's own is for its user alone."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def comes_up(instance: Instance) -> bool:
+    """Start, wait for the answer, stop; True when it stopped by itself."""
+    _, program = native_postgres(instance)
+    child = Child(program, instance.mark)
+    try:
+        child.wait_ready()
+    finally:
+        clean = child.stop()
+    return clean
+
+
+def test_it_comes_up_below_a_folder_that_only_its_owner_may_enter(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+
+    assert comes_up(Instance(closed / "one"))
+
+
+@as_root
+def test_it_runs_as_nobody_where_namespaces_are_forbidden(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    instance = Instance(open_folder / "one")
+    monkeypatch.setattr(postgres, "UNSHARE", ("false",))
+    assert comes_up(instance)
+    assert (instance.folder / "postgres" / "data").stat().st_uid == postgres.NOBODY
+
+    monkeypatch.undo()  # the same data, on a machine that allows namespaces
+    assert comes_up(instance)
+    assert (instance.folder / "postgres" / "data").stat().st_uid == 0
+
+
+@as_root
+def test_where_nobody_has_no_way_to_the_folder_one_line_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(postgres, "UNSHARE", ("false",))
+
+    with pytest.raises(ServerError, match="set DATABASE_URL"):
+        native_postgres(Instance(tmp_path / "one"))
+
+
+def test_it_starts_again_after_it_was_killed(tmp_path: Path) -> None:
+    instance = Instance(tmp_path / "one")
+    _, program = native_postgres(instance)
+    child = Child(program, instance.mark)
+    child.wait_ready()
+    os.kill(child.pid, signal.SIGKILL)  # not reaped yet: its pid still exists, as under an init that never reaps
+    instance.stop_processes()
+    try:
+        assert comes_up(instance)
+    finally:
+        child.stop()
+
+
+def test_a_half_made_data_folder_is_made_anew(tmp_path: Path) -> None:
+    half = tmp_path / "one" / "postgres" / "data.new"
+    half.mkdir(parents=True)
+    (half / "PG_VERSION").write_text("18")
+
+    assert comes_up(Instance(tmp_path / "one"))

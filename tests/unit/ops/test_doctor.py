@@ -1,0 +1,44 @@
+"""What the doctor makes of what it found."""
+
+import pytest
+
+from ops.broker import QueueState
+from ops.doctor import BACKLOG, Verdict, durability, queue_findings, rabbitmq_version
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"), [("on", Verdict.GOOD), ("remote_apply", Verdict.GOOD), ("off", Verdict.BAD)]
+)
+def test_a_setting_that_gives_up_commits_is_bad(value: str, verdict: Verdict) -> None:
+    assert durability("synchronous_commit", value).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("product", "verdict"),
+    [("RabbitMQ 3.9.27", Verdict.BAD), ("RabbitMQ 3.10.8", Verdict.GOOD), ("RabbitMQ 4.2.1", Verdict.GOOD)],
+)
+def test_a_broker_without_safe_dead_lettering_is_bad(product: str, verdict: Verdict) -> None:
+    assert rabbitmq_version(product).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("queue", "state", "verdict"),
+    [
+        ("sap", None, Verdict.BAD),
+        ("sap", QueueState(3, 0), Verdict.BAD),
+        ("sap", QueueState(0, 0), Verdict.WARNING),
+        ("sap", QueueState(BACKLOG + 1, 4), Verdict.WARNING),
+        ("sap.dlq", QueueState(1, 1), Verdict.WARNING),
+        ("unrouted", QueueState(1, 0), Verdict.WARNING),
+    ],
+)
+def test_a_queue_in_trouble_is_told_with_a_remedy(queue: str, state: QueueState | None, verdict: Verdict) -> None:
+    (finding,) = queue_findings({queue: state})
+
+    assert finding.verdict is verdict
+    assert finding.remedy
+
+
+@pytest.mark.parametrize(("queue", "state"), [("sap", QueueState(5, 1)), ("sap.dlq", QueueState(0, 0))])
+def test_a_queue_that_is_well_is_not_mentioned(queue: str, state: QueueState) -> None:
+    assert list(queue_findings({queue: state})) == []

@@ -1,0 +1,53 @@
+"""The table that supervisord is given."""
+
+from configparser import RawConfigParser
+from pathlib import Path
+
+import pytest
+
+from ops.errors import StackError
+from ops.instance import Instance
+from ops.program import Program
+from ops.supervision import Supervisor, process_table
+
+
+def table(program: Program, folder: Path) -> RawConfigParser:
+    parser = RawConfigParser()
+    parser.read_string(process_table(Instance(folder), {"apps": [program]}, 1234, "secret", folder))
+    return parser
+
+
+def test_only_the_main_process_is_asked_to_stop_and_all_its_group_is_killed(tmp_path: Path) -> None:
+    section = table(Program("worker-sap", ("celery",), tmp_path / "log"), tmp_path)["program:worker-sap"]
+
+    assert section["stopasgroup"] == "false"
+    assert section["killasgroup"] == "true"
+    assert section["stopsignal"] == "TERM"
+    assert section["autorestart"] == "true"
+
+
+def test_a_percent_sign_in_a_path_is_no_expansion(tmp_path: Path) -> None:
+    section = table(Program("api", ("run", "100%"), tmp_path / "a%b"), tmp_path)["program:api"]
+
+    assert section["command"] == '"run" "100%%"'
+    assert section["stdout_logfile"].endswith("a%%b")
+
+
+@pytest.mark.parametrize("value", ['a"b', "a\\b", "a\nb"])
+def test_what_the_table_cannot_hold_is_refused(value: str, tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="cannot hold"):
+        table(Program("api", ("run",), tmp_path / "log", {"NAME": value}), tmp_path)
+
+
+def test_control_is_on_loopback_and_behind_a_password(tmp_path: Path) -> None:
+    section = table(Program("api", ("run",), tmp_path / "log"), tmp_path)["inet_http_server"]
+
+    assert section["port"] == "127.0.0.1:1234"
+    assert section["password"] == "secret"
+
+
+def test_nobody_answers_where_nothing_was_started(tmp_path: Path) -> None:
+    supervisor = Supervisor(Instance(tmp_path))
+
+    assert not supervisor.answers()
+    assert supervisor.states() == []
