@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ops.local_stack import LOCAL, LocalStack
+from ops.playground import fill_empty_shelves
 
 UP = LOCAL / "up"
 STATE_COLOURS = {"RUNNING": "green", "STARTING": "yellow", "BACKOFF": "yellow"}
@@ -20,6 +21,7 @@ def show_up() -> None:
     stack = LocalStack.read(UP)
     with console.status("Starting PostgreSQL, RabbitMQ, the sandboxes, the API, the relay and the workers"):
         started = stack.up()
+        asyncio.run(fill_empty_shelves(stack.database_url))
     console.print("Waybill runs." if started else "Waybill runs already.")
     pages = {
         "API": stack.api_url,

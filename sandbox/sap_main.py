@@ -12,12 +12,12 @@ from sandbox.sap_faults import FaultPlan, FaultSettings, problems_of
 from sandbox.sap_ledger import Ledger
 from sandbox.sap_service import SapSandbox, build_service
 from sandbox.sap_view import add_views
-from sandbox.serving import announce, listen, serve
+from sandbox.serving import LOOPBACK, announce, listen, serve
 
 
 def run(
     *,
-    port: Annotated[int, typer.Option(help="TCP port on 127.0.0.1; 0 takes a free one")],
+    port: Annotated[int, typer.Option(help="TCP port; 0 takes a free one")],
     ledger: Annotated[Path, typer.Option(help="file that keeps the documents")],
     seed: Annotated[int, typer.Option(help="same seed, same faults")] = 1,
     error_rate: Annotated[float, typer.Option(help="share of POSTs answered 500 or 503")] = 0.0,
@@ -30,6 +30,7 @@ def run(
     password: Annotated[str, typer.Option(help="basic authentication")] = "waybill",  # noqa: S107  # a sandbox
     token_seconds: Annotated[float, typer.Option(help="life of a CSRF token")] = 1800.0,
     token_uses: Annotated[int, typer.Option(help="POSTs per CSRF token; 0: no limit")] = 0,
+    host: Annotated[str, typer.Option(help="address to listen on")] = LOOPBACK,
 ) -> None:
     """Run the SAP sandbox until SIGTERM; prints {"http": URL} once it listens."""
     knobs = {
@@ -50,8 +51,8 @@ def run(
     tokens = CsrfTokens(lifetime_seconds=token_seconds, uses=token_uses)
     app = build_service(SapSandbox(books, plan, tokens, user=user, password=password))
     add_views(app)
-    listening = listen(port)
-    announce(http=f"http://127.0.0.1:{listening.getsockname()[1]}")
+    listening = listen(port, host)
+    announce(http=f"http://{host}:{listening.getsockname()[1]}")
     serve(app, listening)
 
 

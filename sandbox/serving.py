@@ -1,4 +1,4 @@
-"""Runs a sandbox app on uvicorn: loopback only, ready when announced, exit code 0 after SIGTERM, connections severable.
+"""Runs a sandbox app on uvicorn: ready when announced, exit code 0 after SIGTERM, connections severable.
 
 The listening socket is bound here, so that port 0 gives a free one; one JSON line on stdout says which.
 """
@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+LOOPBACK = "127.0.0.1"
 _TRANSPORT = "waybill.sandbox.transport"
 
 
@@ -34,12 +35,12 @@ async def gone(request: Request) -> None:
         pass
 
 
-def listen(port: int) -> socket.socket:
-    """A listening socket on 127.0.0.1; port 0 lets the system choose."""
+def listen(port: int, host: str = LOOPBACK) -> socket.socket:
+    """A listening socket; port 0 lets the system choose."""
     try:
-        return socket.create_server(("127.0.0.1", port), backlog=1024)
+        return socket.create_server((host, port), backlog=1024)
     except OSError as error:
-        raise SystemExit(f"cannot listen on 127.0.0.1:{port}: {error.strerror}; free it or choose another") from error
+        raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror}; free it or choose another") from error
 
 
 def announce(**addresses: str) -> None:

@@ -14,15 +14,16 @@ from fastapi import FastAPI
 
 from sandbox.inbox import Inbox, InboxError
 from sandbox.inbox_view import build_view
-from sandbox.serving import announce, listen, serve
+from sandbox.serving import LOOPBACK, announce, listen, serve
 from sandbox.smtp_service import Postmaster
 
 
 def run(
     *,
-    port: Annotated[int, typer.Option(help="SMTP port on 127.0.0.1; 0 takes a free one")],
+    port: Annotated[int, typer.Option(help="SMTP port; 0 takes a free one")],
     http_port: Annotated[int, typer.Option(help="port of the HTTP view; 0 takes a free one")],
     inbox: Annotated[Path, typer.Option(help="folder that keeps the messages")],
+    host: Annotated[str, typer.Option(help="address to listen on")] = LOOPBACK,
 ) -> None:
     """Run the SMTP inbox until SIGTERM; prints {"http": URL, "smtp": "host:port"} once it listens."""
     try:
@@ -30,7 +31,7 @@ def run(
     except InboxError as error:
         raise SystemExit(f"cannot start the SMTP inbox: {error}") from error
     postmaster = Postmaster(folder)
-    smtp, http = listen(port), listen(http_port)
+    smtp, http = listen(port, host), listen(http_port, host)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -39,7 +40,7 @@ def run(
         server.close()
         folder.close()
 
-    announce(http=f"http://127.0.0.1:{http.getsockname()[1]}", smtp=f"127.0.0.1:{smtp.getsockname()[1]}")
+    announce(http=f"http://{host}:{http.getsockname()[1]}", smtp=f"{host}:{smtp.getsockname()[1]}")
     serve(build_view(postmaster, lifespan), http)
 
 
