@@ -1,0 +1,1 @@
+"""HTTP. The only home of fastapi in the product."""

@@ -1,0 +1,176 @@
+"""Orders: place one, look at one, list them, fetch an invoice.
+
+Placing is the hot path: one parse, one statement, a prepared answer. It promises that a 202 means order, lines and
+event are committed together, and that a reference makes at most one order however often it is sent.
+"""
+
+from http import HTTPStatus
+from typing import Annotated
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request
+from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.responses import Response
+
+from api import cursor as cursors
+from api.body import read_json
+from api.openapi import ORDER_BODY, problems
+from api.problems import ProblemError, not_found
+from api.schemas import parse_order
+from api.services import Services, services
+from api.views import AcceptedView, OrderPage, OrderView, order_page, order_view
+from orders import books, repository, service
+from orders.model import Order, Status
+from runtime.documents import DocumentStoreError
+
+router = APIRouter(tags=["orders"])
+
+OrderId = Annotated[
+    str,
+    Path(description="the `order_id` of the accepted order", json_schema_extra={"format": "uuid"}),
+]
+_PAGE_SIZE = 50
+
+
+@router.post(
+    "/orders",
+    status_code=HTTPStatus.ACCEPTED,
+    response_model=AcceptedView,
+    openapi_extra=ORDER_BODY,
+    summary="Place an order",
+    responses={
+        HTTPStatus.ACCEPTED.value: {
+            "headers": {"Location": {"schema": {"type": "string"}, "description": "where the order can be looked at"}}
+        },
+        **problems(
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        ),
+    },
+)
+async def place_order(request: Request) -> Response:
+    """Accept an order: everything that it sets off then happens once, and by itself.
+
+    A `reference` that was accepted before is a 409 with the first order's Location, so sending again is safe.
+    """
+    edge = services(request)
+    try:
+        order_id = await _place(request, edge)
+    except ProblemError as problem:
+        edge.metrics.refused.labels(problem.slug).inc()
+        raise
+    edge.metrics.accepted.inc()
+    return Response(
+        f'{{"order_id":"{order_id}","status":"{Status.PENDING}"}}',
+        HTTPStatus.ACCEPTED,
+        {"Location": f"/orders/{order_id}"},
+        "application/json",
+    )
+
+
+async def _place(request: Request, edge: Services) -> UUID:
+    order = parse_order(await read_json(request))
+    async with edge.single.connect() as tx:
+        outcome = await service.place(tx, order, edge.settings.event_source)
+    if isinstance(outcome, service.Placed):
+        return outcome.order_id
+    raise ProblemError(
+        HTTPStatus.CONFLICT,
+        "reference-taken",
+        f"an order with reference {order.reference!r} was accepted before; this one made nothing",
+        headers={"Location": f"/orders/{outcome.order_id}"},
+        members={"order_id": str(outcome.order_id)},
+    )
+
+
+@router.get(
+    "/orders",
+    response_model=OrderPage,
+    summary="List orders, newest first",
+    responses=problems(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+async def list_orders(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=200, description="orders per page")] = _PAGE_SIZE,
+    cursor: Annotated[str | None, Query(description="from the `next` of the page before")] = None,
+) -> Response:
+    """One page of orders. Follow `next` as it is; a page never repeats or skips an order of the pages before."""
+    before = None if cursor is None else cursors.decode(cursor)
+    async with services(request).single.connect() as tx:
+        # One more than is shown tells whether there is a next page.
+        orders = await repository.newest(tx, limit + 1, before)
+    return _json(order_page(orders[:limit], _next_page(orders, limit)))
+
+
+@router.get(
+    "/orders/{order_id}",
+    response_model=OrderView,
+    summary="Look at an order",
+    responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+async def get_order(request: Request, order_id: OrderId) -> Response:
+    """An order with the state of each step, its SAP document, its invoice number and why it was rejected."""
+    async with services(request).single.connect() as tx:
+        order = await _order(tx, order_id)
+        steps = await service.progress(tx, order)
+    return _json(order_view(order, steps))
+
+
+@router.get(
+    "/orders/{order_id}/invoice.pdf",
+    response_class=Response,
+    summary="Fetch an order's invoice",
+    responses={
+        HTTPStatus.OK.value: {"content": {"application/pdf": {"schema": {"type": "string", "format": "binary"}}}},
+        **problems(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+    },
+)
+async def get_invoice(request: Request, order_id: OrderId) -> Response:
+    """The invoice as PDF; 404 until it is made, and for good when the order is rejected."""
+    edge = services(request)
+    async with edge.single.connect() as tx:
+        order = await _order(tx, order_id)
+        invoice = await books.invoice_of(tx, order.id)
+    if invoice is None or invoice.document is None:
+        raise not_found(_no_invoice(order))
+    pdf = await edge.documents.get(invoice.document)
+    if pdf is None:
+        raise DocumentStoreError(f"invoice {invoice.number} of order {order.id}: no document {invoice.document!r}")
+    return Response(
+        pdf,
+        media_type="application/pdf",
+        headers={"Content-Disposition": f'inline; filename="{invoice.number}.pdf"'},
+    )
+
+
+async def _order(tx: AsyncConnection, order_id: str) -> Order:
+    """The order of an id out of a path; what is no UUID is no order either. Raises ProblemError."""
+    try:
+        order = await repository.get(tx, UUID(order_id))
+    except ValueError:
+        order = None
+    if order is None:
+        raise not_found(f"there is no order {order_id[:100]!r}")
+    return order
+
+
+def _no_invoice(order: Order) -> str:
+    if order.status is Status.REJECTED:
+        return f"order {order.id} was rejected, so it gets no invoice"
+    return f"order {order.id} has no invoice yet: it is {order.status}; ask again later"
+
+
+def _next_page(orders: list[Order], limit: int) -> str | None:
+    if len(orders) <= limit:
+        return None
+    last = orders[limit - 1]
+    return "/orders?" + urlencode({"limit": limit, "cursor": cursors.encode(last.placed_at, last.id)})
+
+
+def _json(view: OrderView | OrderPage) -> Response:
+    return Response(view.model_dump_json(), media_type="application/json")

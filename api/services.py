@@ -1,0 +1,27 @@
+"""What the routes work with: made when the application starts, closed when it ends."""
+
+from dataclasses import dataclass
+
+from fastapi import Request
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api.metrics import Metrics
+from runtime.documents import DocumentStore
+from runtime.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """`single` is the engine whose every statement is its own transaction."""
+
+    settings: Settings
+    single: AsyncEngine
+    documents: DocumentStore
+    metrics: Metrics
+
+
+def services(request: Request) -> Services:
+    """The services of the application that a request came to."""
+    found = request.app.state.services
+    assert isinstance(found, Services)
+    return found
