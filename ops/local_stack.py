@@ -295,5 +295,6 @@ class LocalStack:
 
     def _stop(self, *, erase_containers: bool) -> None:
         self._sweep()
+        self.supervisor.reap()
         if (self.instance.folder / "docker-password").exists() and docker.engine_answers():
             docker.stop(self.instance.folder, erase=erase_containers)

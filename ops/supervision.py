@@ -80,6 +80,7 @@ class Supervisor:
         self.instance = instance
         self._config = instance.folder / "supervisord.conf"
         self._access = instance.folder / "supervisord.json"
+        self._daemon: subprocess.Popen[bytes] | None = None
 
     def launch(self, groups: Mapping[str, Iterable[Program]], environment: Mapping[str, str], cwd: Path) -> None:
         """Write the table and start supervisord with it; no program runs yet.
@@ -93,7 +94,7 @@ class Supervisor:
         self._write(self._config, process_table(self.instance, groups, port, password, cwd))
         output = self.instance.logs / "supervisord.out"
         with output.open("wb") as log:
-            daemon = subprocess.Popen(
+            self._daemon = subprocess.Popen(
                 [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._config)],
                 env={**clean_environment(), **environment, **self.instance.mark},
                 cwd=cwd,
@@ -104,7 +105,7 @@ class Supervisor:
             )
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
-            if daemon.poll() is not None or time.monotonic() > deadline:
+            if self._daemon.poll() is not None or time.monotonic() > deadline:
                 raise StackError(f"supervisord did not come up; {log_tail(output)}")
             time.sleep(0.05)
 
@@ -162,6 +163,12 @@ class Supervisor:
         deadline = time.monotonic() + seconds
         while self._exists() and time.monotonic() < deadline:
             time.sleep(0.05)
+
+    def reap(self) -> None:
+        """Take note of a daemon of this very process that has ended; a zombie would look as if it still ran."""
+        if self._daemon is not None:
+            self._daemon.wait(START_SECONDS)
+            self._daemon = None
 
     def _exists(self) -> bool:
         """The daemon deletes its pid file as its last deed."""

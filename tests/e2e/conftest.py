@@ -1,0 +1,53 @@
+"""One whole system for the tests of this folder: every process and server of the real thing, with a catalogue."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ops.local_stack import LocalStack
+from ops.playground import fill_empty_shelves
+from tests import servers
+
+SESSIONS = Path(__file__).parents[2] / ".local" / "test-e2e"
+QUICK_RETRIES = {
+    "RETRY_BASE_SECONDS": "0.3",
+    "SAP_RETRY_BASE_SECONDS": "0.3",
+    "SAP_COMMIT_SECONDS": "2",
+    "DELIVERY_LEASE_SECONDS": "3",
+}
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[LocalStack]:
+    """A running system whose retries and leases are short."""
+    given = {name: os.environ.pop(name) for name in ("DATABASE_URL", "AMQP_URL") if name in os.environ}
+    try:
+        with servers.session_folder(SESSIONS) as folder, LocalStack.fresh(folder, QUICK_RETRIES) as running:
+            asyncio.run(fill_empty_shelves(running.database_url))
+            yield running
+    finally:
+        os.environ.update(given)
+
+
+@pytest.fixture
+def finished(stack: LocalStack) -> Callable[[str], dict[str, object]]:
+    """Wait for an order's end: completed, or rejected with the customer told."""
+
+    def wait(location: str, seconds: float = 60) -> dict[str, object]:
+        deadline = time.monotonic() + seconds
+        order: dict[str, object] = {}
+        while time.monotonic() < deadline:
+            order = httpx.get(stack.api_url + location).json()
+            steps = order["steps"]
+            assert isinstance(steps, list)
+            if order["status"] in {"completed", "rejected"} and all(step["state"] == "done" for step in steps):
+                return order
+            time.sleep(0.1)  # the poll's pace; what is waited for is the order's state
+        raise AssertionError(f"{location} did not finish within {seconds} s: {order}")
+
+    return wait
