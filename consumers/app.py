@@ -5,9 +5,12 @@ which loss each one prevents.
 """
 
 import signal
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import anyio
+from amqp.exceptions import NotFound
 from celery import Celery
 from celery.exceptions import Reject
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
@@ -30,6 +33,10 @@ PREFETCH_MULTIPLIER: dict[Pool, int] = {"local": 8, "sap": 1, "email": 1, "invoi
 
 # The backstop behind every step's own limit, far below the broker's consumer timeout of 30 minutes.
 HARD_TIME_LIMIT_SECONDS = 20 * 60
+# Between two looks for a queue that is not there yet.
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 5.0
+
 CONNECTIONS_PER_CHILD = 2  # one for the delivery, one to renew its lease
 
 log = get_logger(__name__)
@@ -74,6 +81,7 @@ def run_worker(pool: Pool, settings: Settings) -> None:
     """Run one pool's worker until SIGTERM; what it has begun is finished, what it only holds goes back."""
     configure_logging(settings, f"worker-{pool}")
     app = make_celery(settings, pool)
+    _import_before_forking(settings, pool)
     _bind_queues(settings, pool)
     app.worker_main(
         [
@@ -119,6 +127,12 @@ class _Office:
             self._loop.close()
 
 
+def _import_before_forking(settings: Settings, pool: Pool) -> None:
+    """Have imported what is imported at first use, so that children share it: a second of CPU for each otherwise."""
+    open_workplace(settings, f"waybill-worker-{pool}")  # the database dialect, the HTTP client; nothing connects
+    anyio.run(anyio.sleep, 0)  # the HTTP client's event loop backend
+
+
 async def _open_on_loop(settings: Settings, pool: Pool) -> Workplace:
     return open_workplace(settings, f"waybill-worker-{pool}")
 
@@ -135,10 +149,26 @@ def _add_task(app: Celery, step: Step, office: _Office) -> None:
 
 
 def _bind_queues(settings: Settings, pool: Pool) -> None:
+    """Bind this pool's queues; wait, and say so, while the broker or one of them is not there."""
     queues = frozenset(step.queue for step in steps_of(pool))
-    with Connection(settings.amqp_url) as connection:
-        connection.ensure_connection(errback=_say_broker_away, interval_start=1, interval_max=5)
-        bind_again(connection.default_channel, settings.event_exchange, queues)
+    for pause in _pauses():
+        try:
+            with Connection(settings.amqp_url) as connection:
+                connection.ensure_connection(errback=_say_broker_away, interval_start=1, interval_max=5)
+                bind_again(connection.default_channel, settings.event_exchange, queues)
+        except NotFound as error:
+            log.warning("queue_missing", error=error.reply_text, do="waybill topology apply", pause_seconds=pause)
+            time.sleep(pause)
+        else:
+            return
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between two looks for a queue: quick at first, because `topology apply` may run at this moment."""
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        yield pause
+        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
 def _say_broker_away(error: Exception, seconds: float) -> None:

@@ -4,8 +4,9 @@ Every delivery is adapted, also one that calls itself a task: its headers are re
 come only from the `cloudEvents:` headers. What cannot be adapted is rejected, which moves it to the dead-letter queue;
 the stock worker would acknowledge what it cannot decode and lose it, and die of a task header without its id.
 
-`create_task_handler` and `on_decode_error` are Celery's own hooks but no documented interface, and `_active_tags` is
-private to kombu: celery is pinned below 5.8 and tests/integration/consumers holds this to the real thing.
+`create_task_handler` and `on_decode_error` are Celery's own hooks but no documented interface, `_active_tags` is
+private to kombu and `_load_properties` to py-amqp: celery is pinned below 5.8 and tests/integration/consumers holds
+this to the real thing.
 """
 
 import json
@@ -13,9 +14,12 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import amqp.basic_message
+import amqp.method_framing
 from celery.worker.consumer import Consumer
 from vine import promise as vine_promise
 
+from orders.events import EVENT_TYPES
 from orders.workflow import BY_QUEUE
 from outbox.envelope import PREFIX, EnvelopeError, Event, decode
 from runtime.logging import get_logger
@@ -33,6 +37,25 @@ _LEFT_OUT = frozenset(
 Message = Any  # kombu.message.Message, whose types leave out what a worker needs of it
 
 log = get_logger(__name__)
+
+
+class ReadableMessage(amqp.basic_message.Message):
+    """A message that comes without properties when its own cannot be read, and is then refused as any stranger's.
+
+    The stock one raises out of the connection for a time header beyond the year 9999: the worker reconnects and gets it
+    again, up to the delivery limit, and all that it had prefetched pays with its delivery counts.
+    """
+
+    def _load_properties(self, class_id: int, buf: bytes, offset: int) -> int:
+        try:
+            return int(super()._load_properties(class_id, buf, offset))  # type: ignore[misc]
+        except Exception as error:  # noqa: BLE001 - whatever the bytes are, the worker lives on
+            log.warning("headers_unreadable", error=f"{type(error).__name__}: {error}")
+            self.properties: dict[str, object] = {}
+            return len(buf)
+
+
+amqp.method_framing.Message = ReadableMessage  # type: ignore[misc]
 
 
 class EventConsumer(Consumer):
@@ -70,7 +93,7 @@ class EventConsumer(Consumer):
 
     def _queue_of(self, message: Message) -> str:
         tag = message.delivery_info["consumer_tag"]
-        return next(queue for queue, known in self.task_consumer._active_tags.items() if known == tag)
+        return next(str(queue) for queue, known in self.task_consumer._active_tags.items() if known == tag)
 
 
 def adapt(message: Message, queue: str) -> None:
@@ -85,6 +108,9 @@ def adapt(message: Message, queue: str) -> None:
     step = BY_QUEUE[queue]
     if event.type not in step.listens_to:
         raise EnvelopeError(f"{step.name} does not listen to {event.type!r}")
+    schema = EVENT_TYPES[event.type].schema_name()
+    if event.dataschema not in {None, schema}:  # another version means other data under the same names
+        raise EnvelopeError(f"dataschema {event.dataschema!r} is not {schema!r}")
     try:
         text = body.decode()
     except UnicodeDecodeError as error:

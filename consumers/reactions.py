@@ -39,8 +39,15 @@ class OutsideStep(ABC):
     """A step that acts on the outside world."""
 
     @abstractmethod
-    async def perform(self, place: Workplace, order_id: UUID, claim: Claim) -> dict[str, Any]:
-        """Have the effect, looking first when `claim.may_have_acted`; what came back goes into the journal."""
+    async def prepare(self, place: Workplace, tx: AsyncConnection, order_id: UUID) -> Any:  # noqa: ANN401 - its own
+        """What `perform` needs from Postgres, in the transaction of the claim, which waits while Postgres is away."""
+
+    @abstractmethod
+    async def perform(self, place: Workplace, prepared: Any, claim: Claim) -> dict[str, Any]:  # noqa: ANN401
+        """Have the effect, looking first when `claim.may_have_acted`; what came back goes into the journal.
+
+        Asks nothing of Postgres: a database that goes away meanwhile must not cost a try.
+        """
 
     @abstractmethod
     async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:

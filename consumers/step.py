@@ -75,7 +75,15 @@ class StepRunner:
             return await self._apply(self._reaction, order_id, event)
         except LeaseLostError as lost:
             log.warning("lease_lost", reason=str(lost))
-            return Outcome.STALE
+            return await self._ended_otherwise(event)
+
+    async def _ended_otherwise(self, event: Event) -> Outcome:
+        """How to answer the broker for a delivery whose lease is lost: whoever has it now sees to the rest.
+
+        Unless we gave it up in a commit whose answer was lost: acknowledged, it would miss its dead-letter queue.
+        """
+        ended = await self._transact(lambda tx: inbox.refusal(tx, self._step.queue, event))
+        return Outcome.DEAD if ended.why is Refusal.DEAD else Outcome.STALE
 
     # Local effects: one transaction.
 
@@ -107,7 +115,10 @@ class StepRunner:
     # Outside effects: claim, act, conclude.
 
     async def _act(self, reaction: OutsideStep, order_id: UUID, event: Event) -> Outcome:
-        claimed = await self._transact(lambda tx: self._claim(tx, order_id, event))
+        try:
+            claimed, prepared = await self._transact(lambda tx: self._claim(reaction, tx, order_id, event))
+        except Exception as error:  # noqa: BLE001 - as below, but the claim did not come about
+            return await self._failed(Claim(self._step.queue, event), order_id, error)
         if isinstance(claimed, Refused):
             return await self._refused(claimed, event)
         journal: Mapping[str, Any] | None = claimed.journal
@@ -116,7 +127,7 @@ class StepRunner:
                 raise KilledWorkerError(f"begun {inbox.MAX_BEGUN} times and never finished")
             if journal is None:
                 async with self._lease_renewed(claimed), self._time_limit():
-                    journal = await reaction.perform(self._place, order_id, claimed)
+                    journal = await reaction.perform(self._place, prepared, claimed)
             await self._transact(lambda tx: self._conclude(reaction, tx, order_id, claimed, journal or {}))
         except LeaseLostError:
             raise
@@ -124,11 +135,15 @@ class StepRunner:
             return await self._failed(claimed, order_id, error, journal)
         return Outcome.DONE
 
-    async def _claim(self, tx: AsyncConnection, order_id: UUID, event: Event) -> Claim | Refused:
+    async def _claim(
+        self, reaction: OutsideStep, tx: AsyncConnection, order_id: UUID, event: Event
+    ) -> tuple[Claim | Refused, Any]:
         claimed = await inbox.claim(tx, self._step.queue, event, self._lease_seconds)
-        if isinstance(claimed, Claim):
-            await self._show(tx, order_id, event, StepState.RUNNING)
-        return claimed
+        if isinstance(claimed, Refused):
+            return claimed, None
+        await self._show(tx, order_id, event, StepState.RUNNING)
+        # With a journal the effect is there already, and only writing it down is left.
+        return claimed, await reaction.prepare(self._place, tx, order_id) if claimed.journal is None else None
 
     async def _conclude(
         self, reaction: OutsideStep, tx: AsyncConnection, order_id: UUID, claim: Claim, journal: Mapping[str, Any]
@@ -267,6 +282,6 @@ class StepRunner:
 
 
 def _short(text: str) -> str:
-    """What is kept of an error: Postgres takes no NUL, and nobody reads a megabyte."""
-    text = text.replace("\x00", "\\x00")
+    """What is kept of an error: Postgres takes no NUL and no lone surrogate, and nobody reads a megabyte."""
+    text = text.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()
     return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT // 2] + " … " + text[-LONGEST_TEXT // 2 :]

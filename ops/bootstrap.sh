@@ -64,8 +64,9 @@ install_python_packages() {
   # An interpreter that is gone, or a checkout that was moved: the .venv is of no more use.
   if ! .venv/bin/python -m pip --version >/dev/null 2>&1 || ! grep -qF "$PWD/.venv" .venv/bin/activate; then make_venv; fi
   quietly .venv/bin/python -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
-  # uv itself is not in dev.txt, so sync takes both files or it would remove itself.
-  quietly .venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes \
+  # uv itself is not in dev.txt, so sync takes both files or it would remove itself. Compiled once here: where Python
+  # may not write bytecode, a dozen processes would compile a thousand modules each at every start.
+  quietly .venv/bin/uv pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes \
     requirements/bootstrap.txt requirements/dev.txt
   quietly .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --offline \
     --editable .

@@ -39,8 +39,12 @@ class Program:
 
 
 def clean_environment() -> dict[str, str]:
-    """The caller's environment without what would steer PostgreSQL, Erlang or RabbitMQ."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_PREFIXES)}
+    """The caller's environment without what would steer PostgreSQL, Erlang or RabbitMQ.
+
+    Python may write bytecode: a process of ours that starts again must not compile everything again.
+    """
+    unwanted = (*FOREIGN_PREFIXES, "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
 
 
 def log_tail(log: Path) -> str:

@@ -14,17 +14,20 @@ from consumers.adapters.letters import confirmation, rejection
 from consumers.reactions import OutsideStep, order_of
 from consumers.steps.joined import joined_step_done
 from consumers.workplace import Workplace
-from orders.model import Status
+from orders.model import Order, Status
 from outbox.inbox import Claim
 
 
 class SendConfirmationEmail(OutsideStep):
     """`order.synced` -> a confirmation; `order.rejected` -> the reasons."""
 
-    async def perform(self, place: Workplace, order_id: UUID, claim: Claim) -> dict[str, Any]:
+    async def prepare(self, place: Workplace, tx: AsyncConnection, order_id: UUID) -> Order:  # noqa: ARG002
+        """The order to write of."""
+        return await order_of(tx, order_id)
+
+    async def perform(self, place: Workplace, prepared: Order, claim: Claim) -> dict[str, Any]:
         """The journal: the Message-ID, and whether it was a rejection."""
-        async with place.engine.connect() as tx:
-            order = await order_of(tx, order_id)
+        order = prepared
         rejected = order.status is Status.REJECTED
         if rejected:
             message = rejection(order, order.reject_reasons, event_id=claim.event.id, settings=place.settings)

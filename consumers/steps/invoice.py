@@ -13,17 +13,21 @@ from consumers.reactions import OutsideStep, order_of
 from consumers.steps.joined import joined_step_done
 from consumers.workplace import Workplace
 from orders import books
+from orders.model import Invoice, Order
 from outbox.inbox import Claim
 
 
 class GenerateInvoicePdf(OutsideStep):
     """`order.synced` -> a PDF in the document store."""
 
-    async def perform(self, place: Workplace, order_id: UUID, claim: Claim) -> dict[str, Any]:  # noqa: ARG002
-        """The journal: the document's key. A second try finds the number that the first was given."""
-        async with place.engine.begin() as tx:
-            order = await order_of(tx, order_id)
-            invoice = await books.issue_invoice(tx, order_id, datetime.now(UTC))
+    async def prepare(self, place: Workplace, tx: AsyncConnection, order_id: UUID) -> tuple[Order, Invoice]:  # noqa: ARG002
+        """The order and its invoice. A second try finds the number that the first was given."""
+        order = await order_of(tx, order_id)
+        return order, await books.issue_invoice(tx, order_id, datetime.now(UTC))
+
+    async def perform(self, place: Workplace, prepared: tuple[Order, Invoice], claim: Claim) -> dict[str, Any]:  # noqa: ARG002
+        """The journal: the document's key and the invoice's number."""
+        order, invoice = prepared
         pdf = await asyncio.to_thread(typeset_invoice, order, invoice, place.settings)
         key = f"invoices/{invoice.number}.pdf"
         await place.documents.put(key, pdf)

@@ -23,12 +23,15 @@ from outbox.inbox import Claim
 class SyncOrderToSap(OutsideStep):
     """`inventory.reserved` -> `order.synced`."""
 
-    async def perform(self, place: Workplace, order_id: UUID, claim: Claim) -> dict[str, Any]:
+    async def prepare(self, place: Workplace, tx: AsyncConnection, order_id: UUID) -> Order:  # noqa: ARG002
+        """The order to book."""
+        return await order_of(tx, order_id)
+
+    async def perform(self, place: Workplace, prepared: Order, claim: Claim) -> dict[str, Any]:
         """The journal: SAP's document number and net amount."""
-        async with place.engine.connect() as tx:
-            order = await order_of(tx, order_id)
+        order = prepared
         try:
-            document = await place.sap.find(order.number, order_id) if claim.may_have_acted else None
+            document = await place.sap.find(order.number, order.id) if claim.may_have_acted else None
             if document is None:
                 document = await place.sap.create(_draft(order))
         except SapUnavailable as error:

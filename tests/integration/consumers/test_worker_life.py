@@ -1,0 +1,156 @@
+"""A worker's life: it starts late, stops in good order, loses a child; no message is lost and no effect doubled."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from consumers.app import CONCURRENCY
+from ops.broker import connection, queue_states
+from orders.model import Line, Order, Status
+from orders.workflow import Pool
+from outbox.envelope import Event
+from runtime.settings import Settings
+from tests.integration.consumers.broker_queues import Queues
+from tests.integration.consumers.worker_process import Worker, apply_topology, wait_until_it_consumes, worker
+from tests.integration.consumers.workshop import Workshop, in_workshop
+from tests.sandboxes import Sap
+
+ORDERS = 12
+_ENDED_OR_DUE = """SELECT EXISTS (SELECT 1 FROM orders WHERE id = :order AND status = 'synced')
+    OR EXISTS (SELECT 1 FROM outbox.scheduled WHERE event_id = :id AND due_at < clock_timestamp())"""
+
+
+@pytest.fixture
+def life(settings: Settings, amqp_url: str) -> Settings:
+    """Settings of a worker on the real broker, with the topology applied."""
+    real = settings.model_copy(update={"amqp_url": amqp_url, "delivery_lease_seconds": 2.0})
+    apply_topology(real)
+    return real
+
+
+@pytest.fixture
+def queues(amqp_url: str) -> Iterator[Queues]:
+    with Queues.of(amqp_url) as opened:
+        yield opened
+
+
+def _until(started: Worker, settings: Settings, statement: str, value: object, what: str, **values: object) -> None:
+    async def look(shop: Workshop) -> bool:
+        return bool(await shop.value(statement, **values) == value)
+
+    started.wait_until(lambda: in_workshop(settings, look), what)
+
+
+_RESERVED = "SELECT count(*) FROM reservations WHERE sku = :sku"
+_WAITING = """SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+              AND wait_event_type = 'Lock' AND application_name = 'waybill-worker-local'"""
+
+
+async def _orders_of(shop: Workshop, sku: str) -> list[Event]:
+    return [(await shop.validated(Line(sku, 1, Decimal(14))))[1] for _ in range(ORDERS)]
+
+
+def test_sigterm_finishes_what_is_at_work_and_gives_back_the_rest(
+    life: Settings, queues: Queues, tmp_path: Path
+) -> None:
+    """Every order wants the same product, whose row this test holds: three deliveries are at work, nine only held."""
+    sku = in_workshop(life, lambda shop: shop.product(100))
+    for event in in_workshop(life, lambda shop: _orders_of(shop, sku)):
+        queues.publish_event("inventory", event)
+
+    async def stop_in_mid_work(started: Worker) -> int:
+        holder = await asyncpg.connect(life.database_url)
+        try:
+            async with holder.transaction():
+                await holder.execute("SELECT 1 FROM products WHERE sku = $1 FOR UPDATE", sku)
+                await asyncio.to_thread(
+                    _until, started, life, _WAITING, CONCURRENCY["local"], "every child at the lock"
+                )
+                assert queues.depth("inventory") == 0  # all the others are held by the worker
+                started.process.send_signal(signal.SIGTERM)
+                await asyncio.to_thread(started.wait_for_line, "Warm shutdown")
+        finally:
+            await holder.close()
+        return await asyncio.to_thread(started.process.wait, 30)
+
+    with worker("local", life, tmp_path) as started:
+        wait_until_it_consumes(started, queues, "local")
+        assert asyncio.run(stop_in_mid_work(started)) == 0
+    reserved = in_workshop(life, lambda shop: shop.value(_RESERVED, sku=sku))
+    assert CONCURRENCY["local"] <= reserved < ORDERS
+    queues.wait_for("inventory", ORDERS - reserved)
+    assert in_workshop(life, lambda shop: shop.available(sku)) == 100 - reserved
+
+    with worker("local", life, tmp_path) as successor:
+        _until(successor, life, _RESERVED, ORDERS, "every order reserved", sku=sku)
+    assert in_workshop(life, lambda shop: shop.available(sku)) == 100 - ORDERS
+    assert (queues.depth("inventory"), queues.depth("inventory.dlq")) == (0, 0)
+
+
+def test_a_child_killed_in_mid_post_leaves_one_document_in_sap(
+    life: Settings, queues: Queues, sap: Sap, tmp_path: Path
+) -> None:
+    """SAP commits although its client is dead; the message comes again, and finds the document after the lease.
+
+    Celery may notice the dead child before the lease is over or only after it, up to 5 s later: then nothing is left to
+    wait for, and the redelivery itself finds the document.
+    """
+    order, reserved = in_workshop(life, lambda shop: shop.reserved())
+    sap.faults(latency_ms=[1000, 1000])
+    port = urlsplit(sap.url).port
+    assert port is not None
+    with worker("sap", life, tmp_path) as started:
+        wait_until_it_consumes(started, queues, "sap")
+        queues.publish_event("sap", reserved)
+        started.wait_until(lambda: sap.order(order.number)["posts"] == 1, "a POST that SAP has not answered")
+        child = started.child_connected_to(port)
+        assert child is not None
+        os.kill(child, signal.SIGKILL)
+        sap.wait_for("document_count", 1)
+        _until(started, life, _ENDED_OR_DUE, value=True, what="the end of the lease", id=reserved.id, order=order.id)
+        for waiting in in_workshop(life, lambda shop: shop.scheduled(reserved)):
+            assert waiting.event == reserved
+            queues.publish_event("sap", waiting.event)  # in the relay's place
+        synced = "SELECT count(*) FROM orders WHERE id = :id AND status = 'synced'"
+        _until(started, life, synced, 1, "a synced order", id=order.id)
+        assert started.process.poll() is None
+    _has_one_document(life, sap, order)
+    assert (queues.depth("sap"), queues.depth("sap.dlq")) == (0, 0)
+
+
+def _has_one_document(life: Settings, sap: Sap, order: Order) -> None:
+    booked = sap.order(order.number)
+    assert (len(booked["documents"]), booked["posts"]) == (1, 1)
+    synced = in_workshop(life, lambda shop: shop.order(order.id))
+    assert (synced.status, synced.sap_document) == (Status.SYNCED, booked["documents"][0])
+
+
+def test_a_worker_whose_queue_is_missing_says_so_and_waits_for_it(
+    life: Settings, queues: Queues, tmp_path: Path
+) -> None:
+    pool: Pool = "email"
+    queues.channel.queue_delete("email")
+    with worker(pool, life, tmp_path) as started:
+        started.wait_for_line("queue_missing", 2)
+        (line, *_) = [line for line in started.lines() if line["event"] == "queue_missing"]
+        assert "'email'" in line["error"]
+        assert line["do"] == "waybill topology apply"
+        apply_topology(life)
+        wait_until_it_consumes(started, queues, pool)
+        assert started.stop() == 0
+
+
+def test_a_worker_declares_nothing_for_delayed_delivery(life: Settings, queues: Queues, tmp_path: Path) -> None:
+    with worker("invoice", life, tmp_path) as started:
+        wait_until_it_consumes(started, queues, "invoice")
+        with connection(life.amqp_url) as link:
+            delayed = [f"celery_delayed_{level}" for level in (0, 27)]
+            assert queue_states(link, delayed) == dict.fromkeys(delayed)
+        assert not started.count("Traceback")
