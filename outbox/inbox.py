@@ -142,14 +142,14 @@ async def claim(tx: AsyncConnection, consumer: str, event: Event, lease_seconds:
     values = {**_key(consumer, event), **_try(event), "token": token, "lease_seconds": lease_seconds}
     row = (await tx.execute(_CLAIM, values)).one_or_none()
     if row is None:
-        return await _refusal(tx, consumer, event)
+        return await refusal(tx, consumer, event)
     return Claim(consumer, event, token, row.begun, row.journal)
 
 
 async def finish_at_once(tx: AsyncConnection, consumer: str, event: Event) -> Claim | Refused:
     """Mark a delivery done in the transaction of its local effects, before them; or learn why it does not run."""
     row = (await tx.execute(_FINISH_AT_ONCE, {**_key(consumer, event), **_try(event)})).one_or_none()
-    return Claim(consumer, event) if row is not None else await _refusal(tx, consumer, event)
+    return Claim(consumer, event) if row is not None else await refusal(tx, consumer, event)
 
 
 async def renew(tx: AsyncConnection, claim: Claim, lease_seconds: float) -> None:
@@ -214,7 +214,8 @@ async def _end_try(
         raise LeaseLostError(_lost(claim))
 
 
-async def _refusal(tx: AsyncConnection, consumer: str, event: Event) -> Refused:
+async def refusal(tx: AsyncConnection, consumer: str, event: Event) -> Refused:
+    """Why a delivery that has an inbox row would not run now."""
     row = (await tx.execute(_LOOK, _key(consumer, event))).mappings().one()
     return _classify(row, event)
 

@@ -55,16 +55,17 @@ async def _make_segments(connection: "Connection[Record]") -> int:
 
 
 async def _make_months(connection: "Connection[Record]", today: date) -> int:
-    there = {row["relname"] for row in await connection.fetch(_PARTITIONS_OF_DELIVERIES)}
+    there = [row["relname"] for row in await connection.fetch(_PARTITIONS_OF_DELIVERIES)]
+    newest = max((date(int(name[-7:-3]), int(name[-2:]), 1) for name in there), default=None)
+    # From the newest on, not from today: months that passed while nothing made partitions have their events too.
+    month = _month(today, 0) if newest is None else _month(newest, 1)
+    # The first partition takes every older event id too: a letter from last year can be replayed.
+    start = "MINVALUE" if newest is None else _lowest_id(month)
     made = 0
-    for ahead in range(MONTHS_AHEAD + 1):
-        month, following = _month(today, ahead), _month(today, ahead + 1)
-        name = f"deliveries_{month:%Y_%m}"
-        if name not in there:
-            # The first partition takes every older event id too: a letter from last year can be replayed.
-            start = "MINVALUE" if not there and ahead == 0 else _lowest_id(month)
-            await _attach(connection, "deliveries", name, start, _lowest_id(following))
-            made += 1
+    while month <= _month(today, MONTHS_AHEAD):
+        following = _month(month, 1)
+        await _attach(connection, "deliveries", f"deliveries_{month:%Y_%m}", start, _lowest_id(following))
+        month, start, made = following, _lowest_id(following), made + 1
     return made
 
 

@@ -26,11 +26,10 @@ FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
 DRAIN_SECONDS = 20.0
 
+# What asyncpg raises for a session that is gone; InternalClientError when it goes at the very start of a statement.
+DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 log = get_logger(__name__)
-
-
-class StopRequestedError(Exception):
-    """SIGTERM came: the session ends in good order."""
 
 
 class Relay:
@@ -51,7 +50,7 @@ class Relay:
             started = asyncio.get_running_loop().time()
             try:
                 await self._session()
-            except* (PublisherLostError, FencedError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as group:
+            except* (PublisherLostError, FencedError, *DATABASE_ERRORS) as group:
                 log.warning("session_ended", reasons=[f"{type(error).__name__}: {error}" for error in group.exceptions])
             metrics.LEADER.set(0)
             if asyncio.get_running_loop().time() - started > LONGEST_PAUSE_SECONDS:
@@ -132,7 +131,7 @@ class Relay:
         try:
             yield connection
         finally:
-            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            with contextlib.suppress(*DATABASE_ERRORS):
                 await connection.close(timeout=2)
 
 
@@ -141,7 +140,7 @@ async def _lost(carrier: Carrier) -> None:
 
 
 async def _release(leadership: Leadership, epoch: int) -> None:
-    with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    with contextlib.suppress(*DATABASE_ERRORS):
         await leadership.release(epoch)
 
 

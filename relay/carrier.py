@@ -63,7 +63,7 @@ class Carrier:
     async def run(self) -> None:
         """Carry until stopped. Raises PublisherLostError, FencedError, or what the database driver raises."""
         pause = SHORTEST_PAUSE_SECONDS
-        while not (self._stopping.is_set() and self._flight.held == 0):
+        while not (self._stopping.is_set() and self._flight.empty):
             carried = await self.run_once()
             if carried.launched or carried.confirmed:
                 pause = SHORTEST_PAUSE_SECONDS
@@ -98,7 +98,9 @@ class Carrier:
     def _has_room(self) -> bool:
         if self._stopping.is_set() or not self._may_publish.is_set():
             return False
-        return self._flight.held + self._settings.relay_page_size <= self._settings.relay_window
+        # A page may be larger than the window, which then lets its events go a few at a time.
+        held = self._flight.held
+        return held == 0 or held + self._settings.relay_page_size <= self._settings.relay_window
 
     async def _advance(self, page: PageInFlight) -> None:
         number = await self._reader.advance(page.page, self._epoch, page.sent_at)

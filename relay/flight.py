@@ -52,6 +52,11 @@ class Flight:
         """Events taken on and not confirmed, in flight or waiting."""
         return len(self._page_of)
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is under way: every page was handed out by `complete`."""
+        return not self._pages
+
     def launch(self, page: Page, sent_at: datetime) -> None:
         """Take a page on; publish what the window and the subjects allow."""
         under_way = PageInFlight(page, sent_at, len(page.rows))

@@ -7,7 +7,8 @@ pika's write buffers have no bound.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
-from pika.exceptions import ChannelClosedByBroker
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 from pika.spec import Basic, BasicProperties
 
 from outbox.envelope import encode_headers
@@ -76,7 +77,8 @@ class Publisher:
         self._channel = await self._open_channel()
         confirming: asyncio.Future[None] = self._loop.create_future()
         self._channel.add_on_return_callback(self._on_return)
-        self._channel.confirm_delivery(self._on_confirm, callback=lambda _: _resolve(confirming))
+        with _closed_is_lost():
+            self._channel.confirm_delivery(self._on_confirm, callback=lambda _: _resolve(confirming))
         await self._or_lost(confirming)
 
     def publish(self, row: Row) -> None:
@@ -111,7 +113,8 @@ class Publisher:
         channel = await self._open_channel(owned=False)
         answer: asyncio.Future[bool] = self._loop.create_future()
         channel.add_on_close_callback(lambda _, reason: _resolve_probe(answer, reason))
-        channel.queue_declare(queue, passive=True, callback=lambda _: _resolve(answer, value=True))
+        with _closed_is_lost():
+            channel.queue_declare(queue, passive=True, callback=lambda _: _resolve(answer, value=True))
         exists: bool = await self._or_lost(answer)
         if channel.is_open:
             channel.close()
@@ -120,7 +123,8 @@ class Publisher:
     async def _open_channel(self, *, owned: bool = True) -> Channel:
         assert self._connection is not None, "open() comes first"
         opened: asyncio.Future[Channel] = self._loop.create_future()
-        self._connection.channel(on_open_callback=partial(_resolve, opened))
+        with _closed_is_lost():
+            self._connection.channel(on_open_callback=partial(_resolve, opened))
         channel = await self._or_lost(opened)
         if owned:
             channel.add_on_close_callback(lambda _, reason: self._gone(f"channel closed: {reason}"))
@@ -174,8 +178,16 @@ def _resolve(future: "asyncio.Future[Any]", value: object = None) -> None:
 
 
 def _resolve_probe(answer: "asyncio.Future[bool]", reason: Exception) -> None:
-    if isinstance(reason, ChannelClosedByBroker) and reason.reply_code != 404:
-        if not answer.done():
-            answer.set_exception(PublisherLostError(f"a queue could not be looked at: {reason}"))
-    else:
+    if isinstance(reason, ChannelClosedByBroker) and reason.reply_code == 404:
         _resolve(answer, value=False)
+    elif not answer.done():  # a connection that is lost says nothing about the queue
+        answer.set_exception(PublisherLostError(f"a queue could not be looked at: {reason}"))
+
+
+@contextmanager
+def _closed_is_lost() -> Iterator[None]:
+    """What pika says when a connection or channel closed a moment ago and the loop has not told us yet."""
+    try:
+        yield
+    except AMQPError as error:
+        raise PublisherLostError(f"closed while it was being used: {error!r}") from error

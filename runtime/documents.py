@@ -4,6 +4,7 @@ It stands in runtime because both sides need it: the invoice step puts, the API 
 """
 
 import asyncio
+import contextlib
 import os
 import re
 import secrets
@@ -57,7 +58,8 @@ class FileDocumentStore:
             temporary.replace(path)
             _sync_directory(path.parent)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             raise DocumentStoreError(f"cannot keep document {path}: {error}") from error
 
     def _read(self, path: Path) -> bytes | None:

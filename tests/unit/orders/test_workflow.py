@@ -1,0 +1,87 @@
+"""THE table: closed, unambiguous, and the retry policy within its bounds."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orders.events import EVENT_TYPES
+from orders.workflow import BY_NAME, BY_QUEUE, JOINED, POOLS, STEPS, RetryPolicy, Step, required_queues, steps_of
+
+FINAL_EVENTS = {"order.completed"}  # nothing follows it; audit alone keeps it
+BROKER_CONSUMER_TIMEOUT_SECONDS = 30 * 60
+WORKING_STEPS = [step for step in STEPS if step.name != "record_audit"]
+
+
+def test_every_event_that_a_step_emits_exists_and_is_listened_to_or_final() -> None:
+    emitted = {event for step in STEPS for event in step.emits}
+    heard = {event for step in WORKING_STEPS for event in step.listens_to}
+    assert emitted <= set(EVENT_TYPES)
+    assert emitted - heard == FINAL_EVENTS
+
+
+def test_every_event_that_a_step_listens_to_is_emitted_by_a_step_or_starts_the_flow() -> None:
+    emitted = {event for step in STEPS for event in step.emits}
+    heard = {event for step in STEPS for event in step.listens_to}
+    assert heard - emitted == {"order.placed"}
+
+
+def test_audit_is_bound_to_every_event_type_by_name() -> None:
+    assert set(BY_NAME["record_audit"].listens_to) == set(EVENT_TYPES)
+    assert all(event == EVENT_TYPES[event].type for event in EVENT_TYPES)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_a_step_listens_to_plain_names_and_to_none_twice(step: Step) -> None:
+    assert len(set(step.listens_to)) == len(step.listens_to)
+    assert not [event for event in step.listens_to if "#" in event or "*" in event]
+
+
+def test_task_names_and_queues_are_unique() -> None:
+    assert len(BY_NAME) == len(STEPS)
+    assert len(BY_QUEUE) == len(STEPS)
+    assert len({step.dead_letter_queue for step in STEPS} | set(BY_QUEUE)) == 2 * len(STEPS)
+
+
+def test_the_joined_steps_are_the_ones_that_emit_the_fulfilment() -> None:
+    assert set(JOINED) == {step.name for step in STEPS if "order.fulfilled" in step.emits}
+    assert all("order.synced" in BY_NAME[name].listens_to for name in JOINED)
+
+
+def test_every_step_is_in_exactly_one_pool() -> None:
+    assert sorted(step.name for pool in POOLS for step in steps_of(pool)) == sorted(BY_NAME)
+
+
+def test_the_required_queues_are_every_steps_and_the_unrouted_one() -> None:
+    assert set(required_queues()) == {*BY_QUEUE, "unrouted"}
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_a_step_ends_long_before_the_broker_takes_its_message_back(step: Step) -> None:
+    assert 0 < step.time_limit_seconds <= BROKER_CONSUMER_TIMEOUT_SECONDS / 10
+
+
+@given(st.integers(1, 30), st.floats(0.01, 1000), st.floats(0.1, 3600), st.integers())
+def test_a_delay_is_drawn_from_zero_to_the_capped_exponential_bound(
+    attempt: int, base: float, cap: float, seed: int
+) -> None:
+    delay = RetryPolicy(cap_seconds=cap).delay_seconds(attempt, base, random.Random(seed))
+    assert 0 <= delay <= min(cap, base * 2 ** (attempt - 1))
+
+
+@pytest.mark.parametrize(("attempt", "bound"), [(1, 1), (2, 2), (3, 4), (5, 16), (10, 512), (11, 600), (60, 600)])
+def test_the_jitter_is_full_it_fills_the_whole_range_evenly(attempt: int, bound: float) -> None:
+    rng = random.Random(20260301)
+    delays = [RetryPolicy().delay_seconds(attempt, 1.0, rng) for _ in range(2000)]
+    assert max(delays) <= bound
+    assert min(delays) < 0.02 * bound
+    assert max(delays) > 0.98 * bound
+    assert 0.47 * bound < sum(delays) / len(delays) < 0.53 * bound
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_a_step_is_tried_six_times_five_of_them_retries(step: Step) -> None:
+    tries = next(attempt for attempt in range(1, 100) if step.retry.gives_up_after(attempt))
+    assert tries == 6
+    assert step.retry.cap_seconds == 600

@@ -1,0 +1,55 @@
+"""What pika raises for a connection that closed a moment ago is the same loss, and no word about any queue."""
+
+import asyncio
+from unittest.mock import Mock
+
+import pytest
+from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError, ConnectionWrongStateError, StreamLostError
+
+from relay.publisher import Publisher, PublisherLostError
+
+
+def missing(connection: Mock) -> list[str]:
+    """Which queues a publisher on this connection finds missing."""
+
+    async def main() -> list[str]:
+        publisher = Publisher("events", Mock())
+        publisher._connection = connection
+        return await publisher.missing(["sap"])
+
+    return asyncio.run(main())
+
+
+def connection_whose_channels(channel: Mock) -> Mock:
+    """A connection that opens `channel` at once."""
+    return Mock(channel=lambda on_open_callback: on_open_callback(channel))
+
+
+def channel_closing_with(reason: Exception) -> Mock:
+    """A channel that closes for this reason when a queue is declared."""
+    channel = Mock(is_open=False)
+    channel.queue_declare = lambda *_, **__: channel.add_on_close_callback.call_args.args[0](channel, reason)
+    return channel
+
+
+def test_a_connection_that_has_just_closed_is_a_lost_broker() -> None:
+    with pytest.raises(PublisherLostError, match="closed while it was being used"):
+        missing(Mock(channel=Mock(side_effect=ConnectionWrongStateError("no"))))
+
+
+def test_a_channel_that_has_just_closed_is_a_lost_broker() -> None:
+    channel = Mock(queue_declare=Mock(side_effect=ChannelWrongStateError("no")))
+    with pytest.raises(PublisherLostError, match="closed while it was being used"):
+        missing(connection_whose_channels(channel))
+
+
+def test_a_queue_is_missing_only_when_the_broker_says_not_found() -> None:
+    assert missing(connection_whose_channels(channel_closing_with(ChannelClosedByBroker(404, "NOT_FOUND")))) == ["sap"]
+
+
+@pytest.mark.parametrize(
+    "reason", [StreamLostError("reset"), ChannelClosedByBroker(405, "RESOURCE_LOCKED")], ids=["stream", "locked"]
+)
+def test_a_queue_that_could_not_be_asked_for_is_not_missing(reason: Exception) -> None:
+    with pytest.raises(PublisherLostError, match="a queue could not be looked at"):
+        missing(connection_whose_channels(channel_closing_with(reason)))
