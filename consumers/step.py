@@ -10,16 +10,17 @@ import asyncio
 import contextlib
 import random
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.reactions import LocalStep, OutsideStep, RecordingStep, StepError
+from consumers.transactions import Transactions
 from consumers.workplace import Workplace
 from orders import repository
 from orders.events import parse_order_id
@@ -29,14 +30,10 @@ from outbox import inbox
 from outbox.envelope import MAX_TRY, Event
 from outbox.inbox import Claim, Failure, LeaseLostError, Refusal, Refused
 from outbox.schedule import schedule
-from runtime.database import is_unavailable
 from runtime.logging import get_logger
 
-FIRST_PAUSE_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 10.0
 LONGEST_TEXT = 4_000  # characters of an error or trace that are kept
 
-Result = TypeVar("Result")
 Reaction = LocalStep | OutsideStep | RecordingStep
 
 log = get_logger(__name__)
@@ -64,6 +61,7 @@ class StepRunner:
         self._step = step
         self._reaction = reaction
         self._place = place
+        self._transactions = Transactions(place.engine)
         self._rng = random.Random()  # noqa: S311 - jitter is no secret
 
     async def deliver(self, event: Event) -> Outcome:
@@ -82,7 +80,7 @@ class StepRunner:
 
         Unless we gave it up in a commit whose answer was lost: acknowledged, it would miss its dead-letter queue.
         """
-        ended = await self._transact(lambda tx: inbox.refusal(tx, self._step.queue, event))
+        ended = await self._transactions.run(lambda tx: inbox.refusal(tx, self._step.queue, event))
         return Outcome.DEAD if ended.why is Refusal.DEAD else Outcome.STALE
 
     # Local effects: one transaction.
@@ -98,8 +96,10 @@ class StepRunner:
                 await self._show(tx, order_id, event, StepState.DONE)
             return claimed
 
+        # A first recording is one statement, which needs no BEGIN and COMMIT around it.
+        one_statement = isinstance(reaction, RecordingStep) and event.attempt == 1
         try:
-            claimed = await self._transact(work)
+            claimed = await self._transactions.run(work, one_statement=one_statement)
         except Exception as error:  # noqa: BLE001 - whatever a step raises ends its try
             return await self._failed(Claim(self._step.queue, event), order_id, error)
         return Outcome.DONE if isinstance(claimed, Claim) else await self._refused(claimed, event)
@@ -116,7 +116,7 @@ class StepRunner:
 
     async def _act(self, reaction: OutsideStep, order_id: UUID, event: Event) -> Outcome:
         try:
-            claimed, prepared = await self._transact(lambda tx: self._claim(reaction, tx, order_id, event))
+            claimed, prepared = await self._transactions.run(lambda tx: self._claim(reaction, tx, order_id, event))
         except Exception as error:  # noqa: BLE001 - as below, but the claim did not come about
             return await self._failed(Claim(self._step.queue, event), order_id, error)
         if isinstance(claimed, Refused):
@@ -128,7 +128,7 @@ class StepRunner:
             if journal is None:
                 async with self._lease_renewed(claimed), self._time_limit():
                     journal = await reaction.perform(self._place, prepared, claimed)
-            await self._transact(lambda tx: self._conclude(reaction, tx, order_id, claimed, journal or {}))
+            await self._transactions.run(lambda tx: self._conclude(reaction, tx, order_id, claimed, journal or {}))
         except LeaseLostError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a step raises ends its try
@@ -180,7 +180,7 @@ class StepRunner:
             while True:
                 await asyncio.sleep(self._lease_seconds / 3)
                 try:
-                    await self._transact(lambda tx: inbox.renew(tx, claim, self._lease_seconds))
+                    await self._transactions.run(lambda tx: inbox.renew(tx, claim, self._lease_seconds))
                 except LeaseLostError as error:
                     lost.append(error)
                     if body is not None:
@@ -218,7 +218,7 @@ class StepRunner:
             error=f"{failure.error_class}: {failure.message}",
             next_try_at=due_at and due_at.isoformat(),
         )
-        await self._transact(lambda tx: self._write_failure(tx, claim, order_id, failure, due_at, journal))
+        await self._transactions.run(lambda tx: self._write_failure(tx, claim, order_id, failure, due_at, journal))
         return Outcome.DEAD if last else Outcome.RETRIED
 
     async def _write_failure(
@@ -251,7 +251,7 @@ class StepRunner:
             # It comes back when the other worker's lease is over: by then it is done, or this one may take it.
             assert refused.until is not None, "what runs has a lease"
             until = refused.until
-            await self._transact(lambda tx: schedule(tx, event, self._step.queue, until))
+            await self._transactions.run(lambda tx: schedule(tx, event, self._step.queue, until))
         return Outcome(refused.why.value)
 
     async def _show(
@@ -265,20 +265,6 @@ class StepRunner:
     ) -> None:
         progress = StepProgress(self._step.name, state, event.attempt, error, next_try_at)
         await repository.set_step(tx, order_id, event.type, progress)
-
-    async def _transact(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
-        """`work` in a transaction of its own, again and again while Postgres is away."""
-        pause = FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                async with self._place.engine.begin() as tx:
-                    return await work(tx)
-            except Exception as error:
-                if not is_unavailable(error):
-                    raise
-                log.warning("database_away", error=_short(str(error)), pause_seconds=pause)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
 def _short(text: str) -> str:

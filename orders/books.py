@@ -12,14 +12,17 @@ from outbox.envelope import Event
 _INVOICE = text("SELECT series, sequence, order_id, issued_at, document FROM invoices WHERE order_id = :order_id")
 
 # The series' row is locked until commit: the next number is given out only when this one is kept or given back.
-_NEXT_SEQUENCE = text("""
-INSERT INTO invoice_series AS s (series, last_sequence) VALUES (:series, 1)
-ON CONFLICT (series) DO UPDATE SET last_sequence = s.last_sequence + 1
-RETURNING last_sequence
-""")
-
 _ISSUE = text("""
-INSERT INTO invoices (series, sequence, order_id, issued_at) VALUES (:series, :sequence, :order_id, :issued_at)
+WITH known AS (SELECT series, sequence, issued_at, document FROM invoices WHERE order_id = :order_id),
+next AS (
+  INSERT INTO invoice_series AS s (series, last_sequence) SELECT :series, 1 WHERE NOT EXISTS (SELECT FROM known)
+  ON CONFLICT (series) DO UPDATE SET last_sequence = s.last_sequence + 1
+  RETURNING series, last_sequence),
+issued AS (
+  INSERT INTO invoices (series, sequence, order_id, issued_at)
+  SELECT series, last_sequence, :order_id, :issued_at FROM next
+  RETURNING series, sequence, issued_at, document)
+SELECT * FROM known UNION ALL SELECT * FROM issued
 """)
 
 _STORED = text("UPDATE invoices SET document = :document WHERE order_id = :order_id")
@@ -56,14 +59,9 @@ async def issue_invoice(tx: AsyncConnection, order_id: UUID, issued_at: datetime
 
     Commit soon: the series waits for this transaction.
     """
-    known = await invoice_of(tx, order_id)
-    if known is not None:
-        return known
-    series = f"{issued_at.year}"
-    sequence = (await tx.execute(_NEXT_SEQUENCE, {"series": series})).scalar_one()
-    values = {"series": series, "sequence": sequence, "order_id": order_id, "issued_at": issued_at}
-    await tx.execute(_ISSUE, values)
-    return Invoice(invoice_number(series, sequence), order_id, issued_at)
+    values = {"series": f"{issued_at.year}", "order_id": order_id, "issued_at": issued_at}
+    row = (await tx.execute(_ISSUE, values)).one()
+    return Invoice(invoice_number(row.series, row.sequence), order_id, row.issued_at, row.document)
 
 
 async def invoice_stored(tx: AsyncConnection, order_id: UUID, document: str) -> None:

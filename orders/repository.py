@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -87,6 +87,7 @@ _ADVANCE = text("""
 UPDATE orders SET status = :to, sap_document = coalesce(:sap_document, sap_document),
                   completed_at = CASE WHEN :to = 'completed' THEN clock_timestamp() END
 WHERE id = :id AND status = :from
+RETURNING number, reference
 """)
 
 _REJECT = text("""
@@ -96,6 +97,14 @@ WHERE id = :id AND status = :from
 
 # Never a count of siblings: two of them committing at once would both miss the other.
 _JOIN = text("UPDATE orders SET remaining = remaining - 1 WHERE id = :id RETURNING remaining")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What an order is called by people: our number and the client's reference."""
+
+    number: str
+    reference: str
 
 
 class UnexpectedStatusError(Exception):
@@ -181,11 +190,13 @@ async def set_step(tx: AsyncConnection, order_id: UUID, event_type: str, progres
 
 async def advance(
     tx: AsyncConnection, order_id: UUID, old: Status, new: Status, sap_document: str | None = None
-) -> None:
-    """Move an order from one status to the next. Raises UnexpectedStatusError."""
+) -> Names:
+    """Move an order from one status to the next; what it is called. Raises UnexpectedStatusError."""
     values = {"id": order_id, "from": old.value, "to": new.value, "sap_document": sap_document}
-    if (await tx.execute(_ADVANCE, values)).rowcount != 1:
+    row = (await tx.execute(_ADVANCE, values)).one_or_none()
+    if row is None:
         raise UnexpectedStatusError(f"order {order_id} is not {old}, so it cannot become {new}")
+    return Names(row.number, row.reference)
 
 
 async def reject(tx: AsyncConnection, order_id: UUID, old: Status, reasons: Sequence[RejectReason]) -> None:

@@ -126,7 +126,13 @@ class Relay:
             self._settings.database_url,
             timeout=10,
             command_timeout=30,
-            server_settings={"application_name": "waybill-relay", "timezone": "UTC"},
+            server_settings={
+                "application_name": "waybill-relay",
+                "timezone": "UTC",
+                # The cursor's statements have one right plan; it must not change with the statistics of the moment,
+                # nor be made anew for 64 segments at each poll.
+                "plan_cache_mode": "force_generic_plan",
+            },
         )
         try:
             yield connection

@@ -7,6 +7,9 @@ import structlog
 
 from runtime.settings import Settings
 
+# Below a warning these say what we say ourselves, or two lines for each task that the inbox has a row for.
+NOISY = ("pika", "httpx", "httpcore", "amqp", "aiosmtplib", "celery.worker.strategy", "celery.app.trace")
+
 
 def configure_logging(settings: Settings, process: str) -> None:
     """Send every log line of this process to standard error, with its level, time and the process's name."""
@@ -32,7 +35,7 @@ def configure_logging(settings: Settings, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
-    for noisy in ("pika", "httpx", "httpcore", "amqp", "aiosmtplib"):
+    for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.reactions import LocalStep, order_of
+from consumers.reactions import LocalStep
 from consumers.workplace import Workplace
 from orders import repository, service
 from orders.events import OrderCompleted
@@ -17,6 +17,5 @@ class FinalizeOrder(LocalStep):
 
     async def apply(self, place: Workplace, tx: AsyncConnection, order_id: UUID, event: Event) -> None:  # noqa: ARG002
         """Set the order's end, with its time."""
-        await repository.advance(tx, order_id, Status.FULFILLED, Status.COMPLETED)
-        order = await order_of(tx, order_id)
-        await service.emit(tx, OrderCompleted(order_id, order.number, order.reference), place.settings.event_source)
+        names = await repository.advance(tx, order_id, Status.FULFILLED, Status.COMPLETED)
+        await service.emit(tx, OrderCompleted(order_id, names.number, names.reference), place.settings.event_source)

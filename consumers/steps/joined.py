@@ -4,7 +4,6 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.reactions import order_of
 from consumers.workplace import Workplace
 from orders import repository, service
 from orders.events import OrderFulfilled
@@ -14,6 +13,5 @@ from orders.model import Status
 async def joined_step_done(place: Workplace, tx: AsyncConnection, order_id: UUID) -> None:
     """Count this step as done; with none remaining, fulfil the order. The last thing that a step does: it locks."""
     if await repository.joined_step_done(tx, order_id) == 0:
-        await repository.advance(tx, order_id, Status.SYNCED, Status.FULFILLED)
-        order = await order_of(tx, order_id)
-        await service.emit(tx, OrderFulfilled(order_id, order.number, order.reference), place.settings.event_source)
+        names = await repository.advance(tx, order_id, Status.SYNCED, Status.FULFILLED)
+        await service.emit(tx, OrderFulfilled(order_id, names.number, names.reference), place.settings.event_source)

@@ -43,9 +43,8 @@ class SyncOrderToSap(OutsideStep):
     async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:
         """Advance the order with its document's number."""
         document = journal["sap_document"]
-        await repository.advance(tx, order_id, Status.RESERVED, Status.SYNCED, sap_document=document)
-        order = await order_of(tx, order_id)
-        synced = OrderSynced(order_id, order.number, order.reference, document)
+        names = await repository.advance(tx, order_id, Status.RESERVED, Status.SYNCED, sap_document=document)
+        synced = OrderSynced(order_id, names.number, names.reference, document)
         await service.emit(tx, synced, place.settings.event_source)
 
 

@@ -1,0 +1,44 @@
+"""Transactions that wait for a database that is away: a worker keeps its delivery in hand, and no try is spent."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from runtime.database import autocommit, is_unavailable
+from runtime.logging import get_logger
+
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 10.0
+
+Result = TypeVar("Result")
+
+log = get_logger(__name__)
+
+
+class Transactions:
+    """Runs pieces of work, each in a transaction of its own."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._autocommit = autocommit(engine)
+
+    async def run(self, work: Callable[[AsyncConnection], Awaitable[Result]], *, one_statement: bool = False) -> Result:
+        """The result of `work`, committed; tried again and again while Postgres is away.
+
+        A connection that breaks in COMMIT leaves open whether it was done, so `work` must be safe to run again.
+        `one_statement`: work that executes a single statement, which is its own transaction.
+        """
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                opened = self._autocommit.connect() if one_statement else self._engine.begin()
+                async with opened as tx:
+                    return await work(tx)
+            except Exception as error:
+                if not is_unavailable(error):
+                    raise
+                log.warning("database_away", error=str(error)[:500], pause_seconds=pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
