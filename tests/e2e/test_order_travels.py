@@ -76,9 +76,7 @@ def test_an_order_has_every_effect_once_and_shows_them(stack: LocalStack, finish
     assert shown["status"] == "completed"
     assert [step["attempt"] for step in shown["steps"]] == [1] * 7
     documents = documents_in_sap(stack, shown["number"])
-    assert [(document["number"], document["net_amount"]) for document in documents] == [
-        (shown["sap_document"], total)
-    ]
+    assert [(document["number"], document["net_amount"]) for document in documents] == [(shown["sap_document"], total)]
     letters = letters_to(stack, f"{reference.lower()}@example.com")
     assert len(letters) == 1
     text = letters[0].get_body(("plain",)).get_content()  # type: ignore[union-attr]

@@ -2,15 +2,13 @@
 
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
 from consumers.reactions import StepError
 from consumers.step import StepRunner
 from consumers.steps import REACTIONS
-from consumers.workplace import Workplace
+from consumers.workplace import open_workplace
 from orders.workflow import BY_NAME
 from runtime.settings import Settings
 
@@ -25,8 +23,7 @@ def _runner(step: str) -> StepRunner:
         delivery_lease_seconds=30,
         sap_commit_seconds=60,
     )
-    place = cast("Workplace", SimpleNamespace(settings=settings))
-    return StepRunner(BY_NAME[step], REACTIONS[step], place)
+    return StepRunner(BY_NAME[step], REACTIONS[step], open_workplace(settings, "test"))
 
 
 def _longest(step: str, attempt: int, error: Exception) -> timedelta:
