@@ -27,7 +27,10 @@ def described(collectors: Iterable[Collector | object]) -> set[tuple[str, str, t
 
 def documented() -> set[tuple[str, str, tuple[str, ...], str]]:
     rows = ROW.finditer(PAGE.read_text())
-    return {(row["name"], row["type"], tuple(re.findall(r"`(\w+)`", row["labels"])), row["what"]) for row in rows}
+    return {
+        (str(row["name"]), str(row["type"]), tuple(re.findall(r"`(\w+)`", row["labels"])), str(row["what"]))
+        for row in rows
+    }
 
 
 def test_the_page_lists_every_metric_of_the_code_with_its_labels_and_nothing_else() -> None:
