@@ -21,7 +21,7 @@ def described(collectors: Iterable[Collector | object]) -> set[tuple[str, str, t
         if isinstance(collector, MetricWrapperBase):
             suffix = "_total" if collector._type == "counter" else ""
             labels = tuple(collector._labelnames)
-            found.add((collector._name + suffix, collector._type, labels, collector._documentation))
+            found.add((f"{collector._name}{suffix}", str(collector._type), labels, collector._documentation))
     return found
 
 
