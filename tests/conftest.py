@@ -11,6 +11,7 @@ from ops.servers import ServerUrls, given_amqp_url, given_database_url
 from ops.servers import servers as start_servers
 from tests import broker
 from tests import servers as real
+from tests.sandboxes import Sap, Smtp, start_sap, start_smtp
 
 SESSIONS = Path(__file__).parent.parent / ".local" / "test"
 
@@ -61,3 +62,42 @@ def amqp_url(servers: ServerUrls) -> Iterator[str]:
         yield servers.amqp_url
     finally:
         broker.clean(servers.amqp_url)
+
+
+NO_FAULTS = {
+    "error_rate": 0,
+    "timeout_rate": 0,
+    "lost_rate": 0,
+    "late_rate": 0,
+    "outage": False,
+    "retry_after_seconds": None,
+    "latency_ms": [0, 1],
+}
+
+
+@pytest.fixture(scope="session")
+def running_sap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sap]:
+    """One SAP sandbox for all, because a start costs a second of CPU; tests have order numbers of their own."""
+    with start_sap(tmp_path_factory.mktemp("sap")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def running_inbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Smtp]:
+    """One mail server for all; tests have recipients of their own."""
+    with start_smtp(tmp_path_factory.mktemp("smtp")) as running:
+        yield running
+
+
+@pytest.fixture
+def sap(running_sap: Sap) -> Sap:
+    """The SAP sandbox, without faults."""
+    running_sap.faults(**NO_FAULTS)
+    return running_sap
+
+
+@pytest.fixture
+def inbox(running_inbox: Smtp) -> Smtp:
+    """The mail server, refusing nobody."""
+    running_inbox.refuse()
+    return running_inbox

@@ -1,4 +1,4 @@
-"""Sandboxes and a database for the steps' tests: one of each for all, because each test has orders of its own."""
+"""A database for the steps' tests: one for all, because each test has orders of its own."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,43 +8,7 @@ import pytest
 from ops.servers import ServerUrls
 from runtime.settings import Settings
 from tests import servers as real
-from tests.sandboxes import Sap, Smtp, start_sap, start_smtp
-
-NO_FAULTS = {
-    "error_rate": 0,
-    "timeout_rate": 0,
-    "lost_rate": 0,
-    "late_rate": 0,
-    "outage": False,
-    "retry_after_seconds": None,
-    "latency_ms": [0, 1],
-}
-
-
-@pytest.fixture(scope="package")
-def running_sap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sap]:
-    with start_sap(tmp_path_factory.mktemp("sap")) as running:
-        yield running
-
-
-@pytest.fixture(scope="package")
-def running_inbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Smtp]:
-    with start_smtp(tmp_path_factory.mktemp("smtp")) as running:
-        yield running
-
-
-@pytest.fixture
-def sap(running_sap: Sap) -> Sap:
-    """The SAP sandbox, without faults."""
-    running_sap.faults(**NO_FAULTS)
-    return running_sap
-
-
-@pytest.fixture
-def inbox(running_inbox: Smtp) -> Smtp:
-    """The mail server, refusing nobody."""
-    running_inbox.refuse()
-    return running_inbox
+from tests.sandboxes import Sap, Smtp
 
 
 @pytest.fixture(scope="package")
