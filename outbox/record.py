@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from outbox.envelope import MAX_DATA_BYTES, Event
+from outbox.envelope import MAX_DATA_BYTES, Event, decode, encode_headers
 
 COLUMNS = "event_id, type, subject, source, time, dataschema, traceparent, destination, attempt, data"
 
@@ -33,10 +33,10 @@ async def record(tx: AsyncConnection, events: Sequence[Event], destination: str 
     """Record events in the caller's transaction, in this order.
 
     `destination` is a queue for events addressed to one consumer alone; None publishes to the event exchange.
-    Raises EventTooLargeError before anything is written.
+    Raises EventTooLargeError or EnvelopeError before anything is written.
     """
     for event in events:
-        refuse_too_large(event)
+        refuse_unreadable(event)
     await tx.execute(
         _RECORD,
         {
@@ -68,8 +68,8 @@ def insert_from(row: str, data: str = "CAST(:event_data AS bytea)") -> str:
 
 
 def parameters(event: Event) -> dict[str, object]:
-    """The bind parameters of `insert_from`. Raises EventTooLargeError."""
-    refuse_too_large(event)
+    """The bind parameters of `insert_from`. Raises EventTooLargeError or EnvelopeError."""
+    refuse_unreadable(event)
     return {
         "event_id": event.id,
         "event_type": event.type,
@@ -82,10 +82,14 @@ def parameters(event: Event) -> dict[str, object]:
     }
 
 
-def refuse_too_large(event: Event) -> None:
-    """Raise EventTooLargeError for an event that the broker or a consumer would refuse later, out of sight."""
+def refuse_unreadable(event: Event) -> None:
+    """Refuse what the broker or a consumer would refuse later, out of sight.
+
+    Raises EventTooLargeError, or EnvelopeError naming the attribute that no consumer could read.
+    """
     if len(event.data) > MAX_DATA_BYTES:
         raise EventTooLargeError(
             f"event {event.type} {event.id} of {event.subject}: data of {len(event.data)} bytes is over the limit "
             f"of {MAX_DATA_BYTES}"
         )
+    decode(encode_headers(event), event.data)

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.envelope import Event
-from outbox.record import COLUMNS, refuse_too_large
+from outbox.record import COLUMNS, refuse_unreadable
 
 _SCHEDULE = text(f"""
 INSERT INTO outbox.scheduled (due_at, {COLUMNS})
@@ -33,9 +33,9 @@ SELECT count(*) FROM moved"""  # noqa: S608 - COLUMNS is a constant
 async def schedule(tx: AsyncConnection, event: Event, destination: str, due_at: datetime) -> None:
     """Have `event` published to the queue `destination` at `due_at`, in the caller's transaction.
 
-    Raises EventTooLargeError.
+    Raises EventTooLargeError or EnvelopeError.
     """
-    refuse_too_large(event)
+    refuse_unreadable(event)
     await tx.execute(
         _SCHEDULE,
         {

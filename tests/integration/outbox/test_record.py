@@ -1,12 +1,13 @@
 """The one writer: many events by one statement, in order, with the change or not at all."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from outbox.envelope import MAX_DATA_BYTES
+from outbox.envelope import MAX_DATA_BYTES, EnvelopeError
 from outbox.record import EventTooLargeError, insert_from, parameters, record
 from tests.messages import new_event
 from tests.postgres import connected, engine_of, run
@@ -91,6 +92,24 @@ def test_one_event_too_large_refuses_them_all_and_names_it(shared_database_url: 
             assert await observer.fetchval("SELECT count(*) FROM outbox.events") == 0
         with pytest.raises(EventTooLargeError):
             parameters(large)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"type": "x" * 300}, "type"), ({"type": "Order Placed"}, "type"), ({"subject": ""}, "subject")],
+)
+def test_an_event_that_no_consumer_could_read_is_refused_and_the_attribute_named(
+    shared_database_url: str, change: dict[str, str], named: str
+) -> None:
+    async def scenario() -> None:
+        unreadable = replace(new_event("order-9"), **change)  # type: ignore[arg-type]
+        async with engine_of(shared_database_url) as engine, connected(shared_database_url) as (observer,):
+            async with engine.begin() as tx:
+                with pytest.raises(EnvelopeError, match=named):
+                    await record(tx, [new_event(), unreadable])
+            assert await observer.fetchval("SELECT count(*) FROM outbox.events") == 0
 
     run(scenario)
 
