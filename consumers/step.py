@@ -198,6 +198,10 @@ class StepRunner:
             raise lost[0] from None
         finally:
             renewing.cancel()
+            # Awaited, so that a renewal cut off in mid-statement has given its connection back.
+            ended = (await asyncio.gather(renewing, return_exceptions=True))[0]
+            if isinstance(ended, Exception):
+                log.warning("lease_not_renewed", reason=f"{type(ended).__name__}: {ended}")
 
     # The end of a try.
 
