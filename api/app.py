@@ -21,7 +21,7 @@ from runtime.database import autocommit, make_engine
 from runtime.documents import FileDocumentStore
 from runtime.settings import Settings
 
-_VERSION = "1.0.0"
+_VERSION = "0.1.0"
 # On SIGTERM requests in flight are answered; the longest statement may take 30 s, the rest is margin.
 STOP_SECONDS = 40
 KEEP_ALIVE_SECONDS = 75  # longer than the idle time of usual proxies, so that it is they who close

@@ -6,9 +6,9 @@ from time import perf_counter
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.availability import database_is_away
 from api.metrics import Metrics
 from api.problems import ProblemError, render, unavailable
+from runtime.database import may_pass
 from runtime.logging import get_logger
 
 CLIENT_LEFT = 499  # no status of HTTP's own; the word that proxies use
@@ -50,7 +50,7 @@ class Observed:
 
 
 def _problem_of(error: Exception, scope: Scope) -> ProblemError:
-    if database_is_away(error):
+    if may_pass(error):
         _log.warning("database_away", path=scope["path"], error=f"{type(error).__name__}: {error}"[:500])
         # A commit whose answer was lost has happened; the reference makes a second POST safe.
         return unavailable("the database cannot be reached; send the same request again, nothing is done twice")

@@ -16,9 +16,11 @@ from typing import Any
 
 import amqp.basic_message
 import amqp.method_framing
+from celery import bootsteps
 from celery.worker.consumer import Consumer
 from vine import promise as vine_promise
 
+from consumers.topology import bind_again
 from orders.events import EVENT_TYPES
 from orders.workflow import BY_QUEUE
 from outbox.envelope import PREFIX, EnvelopeError, Event, decode
@@ -58,6 +60,21 @@ class ReadableMessage(amqp.basic_message.Message):
 amqp.method_framing.Message = ReadableMessage  # type: ignore[misc]
 
 
+class BindQueues(bootsteps.StartStopStep):
+    """Binds the worker's queues at each connect to the broker: a binding that got lost would starve it in silence.
+
+    A queue that is gone ends the connect with the broker's 404, and the worker tries again until it is back.
+    """
+
+    requires = ("celery.worker.consumer.connection:Connection",)
+
+    def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's consumer
+        """Called by Celery when the connection stands."""
+        queues = parent.app.conf.task_queues
+        with parent.connection.channel() as channel:
+            bind_again(channel, queues[0].exchange.name, frozenset(queue.name for queue in queues))
+
+
 class EventConsumer(Consumer):
     """Celery's consumer with one more thing to know: what a message of our queues is."""
 
@@ -67,7 +84,7 @@ class EventConsumer(Consumer):
     class Blueprint(Consumer.Blueprint):  # type: ignore[valid-type,misc]
         """The stock blueprint without what brokers and Postgres do better."""
 
-        default_steps = tuple(step for step in Consumer.Blueprint.default_steps if step not in _LEFT_OUT)
+        default_steps = (*(step for step in Consumer.Blueprint.default_steps if step not in _LEFT_OUT), BindQueues)
 
     def create_task_handler(self, promise: Callable[..., Any] = vine_promise) -> Callable[[Message], None]:
         """The stock handler behind an adapter. Called anew at each connection to the broker."""

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -76,12 +77,15 @@ class StepRunner:
             return await self._ended_otherwise(event)
 
     async def _ended_otherwise(self, event: Event) -> Outcome:
-        """How to answer the broker for a delivery whose lease is lost: whoever has it now sees to the rest.
+        """How to answer the broker for a delivery whose lease is lost, by what its inbox row says now.
 
-        Unless we gave it up in a commit whose answer was lost: acknowledged, it would miss its dead-letter queue.
+        Given up in a commit whose answer was lost: rejected, or it would miss its dead-letter queue. Left running by a
+        worker that died: scheduled, because this message may be the only one that there is.
         """
-        ended = await self._transactions.run(lambda tx: inbox.refusal(tx, self._step.queue, event))
-        return Outcome.DEAD if ended.why is Refusal.DEAD else Outcome.STALE
+        return await self._refused(await self._transactions.run(partial(self._look, event)), event)
+
+    async def _look(self, event: Event, tx: AsyncConnection) -> Refused:
+        return await inbox.refusal(tx, self._step.queue, event)
 
     # Local effects: one transaction.
 
@@ -168,7 +172,9 @@ class StepRunner:
             async with asyncio.timeout(self._step.time_limit_seconds):
                 yield
         except TimeoutError as error:
-            raise StepError(f"not done within {self._step.time_limit_seconds} s") from error
+            # A call to SAP may have been cut off: what it set off there must be over before anyone looks.
+            wait = self._place.settings.sap_commit_seconds if self._step.pool == "sap" else 0.0
+            raise StepError(f"not done within {self._step.time_limit_seconds} s", wait) from error
 
     @contextlib.asynccontextmanager
     async def _lease_renewed(self, claim: Claim) -> AsyncIterator[None]:
@@ -222,7 +228,9 @@ class StepRunner:
             error=f"{failure.error_class}: {failure.message}",
             next_try_at=due_at and due_at.isoformat(),
         )
-        await self._transactions.run(lambda tx: self._write_failure(tx, claim, order_id, failure, due_at, journal))
+        await self._transactions.run(
+            lambda tx: self._write_failure(tx, claim, order_id, failure, due_at, journal), patient=True
+        )
         return Outcome.DEAD if last else Outcome.RETRIED
 
     async def _write_failure(

@@ -11,6 +11,7 @@ from typing import Any, cast
 import asyncpg
 from amqp.exceptions import PreconditionFailed
 from kombu import Connection, Exchange, Queue
+from kombu.exceptions import OperationalError
 from kombu.transport.base import StdChannel
 
 from orders.workflow import (
@@ -44,11 +45,15 @@ class Applied:
 
 
 def step_queue(step: Step, exchange: str) -> Queue:
-    """The quorum queue of a step. Its dead letters are moved at least once, never dropped, never overflowed."""
+    """The quorum queue of a step. Its dead letters are moved at least once, never dropped, never overflowed.
+
+    A worker does not declare it by itself: made anew without its bindings, it would miss every event in silence.
+    """
     return Queue(
         step.queue,
         Exchange(exchange, type="topic", durable=True, no_declare=True),
         durable=True,
+        no_declare=True,
         queue_arguments={
             "x-queue-type": "quorum",
             "x-delivery-limit": DELIVERY_LIMIT,
@@ -114,9 +119,15 @@ def bind_again(channel: StdChannel, event_exchange: str, queues: frozenset[str])
 
 async def apply(settings: Settings) -> Applied:
     """Declare everything and write down which queues the relay must find. Raises TopologyError."""
-    with Connection(settings.amqp_url, connect_timeout=CONNECT_SECONDS) as connection:
-        applied = declare(connection.default_channel, settings.event_exchange)
-    database = await asyncpg.connect(settings.database_url, timeout=CONNECT_SECONDS)
+    try:
+        with Connection(settings.amqp_url, connect_timeout=CONNECT_SECONDS) as connection:
+            applied = declare(connection.default_channel, settings.event_exchange)
+    except (OSError, ValueError, OperationalError) as error:
+        raise TopologyError(f"cannot talk to the RabbitMQ of AMQP_URL: {error}") from error
+    try:
+        database = await asyncpg.connect(settings.database_url, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise TopologyError(f"cannot talk to the Postgres of DATABASE_URL: {error}") from error
     try:
         await destinations.replace(database, required_queues())
     finally:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from runtime.database import autocommit, is_unavailable
+from runtime.database import autocommit, is_unavailable, may_pass
 from runtime.logging import get_logger
 
 FIRST_PAUSE_SECONDS = 0.2
@@ -24,11 +24,18 @@ class Transactions:
         self._engine = engine
         self._autocommit = autocommit(engine)
 
-    async def run(self, work: Callable[[AsyncConnection], Awaitable[Result]], *, one_statement: bool = False) -> Result:
+    async def run(
+        self,
+        work: Callable[[AsyncConnection], Awaitable[Result]],
+        *,
+        one_statement: bool = False,
+        patient: bool = False,
+    ) -> Result:
         """The result of `work`, committed; tried again and again while Postgres is away.
 
         A connection that breaks in COMMIT leaves open whether it was done, so `work` must be safe to run again.
-        `one_statement`: work that executes a single statement, which is its own transaction.
+        `one_statement`: work that executes a single statement, which is its own transaction. `patient`: also after
+        what may pass by itself, such as a lock time-out: for work whose failure nobody could write down.
         """
         pause = FIRST_PAUSE_SECONDS
         while True:
@@ -37,7 +44,7 @@ class Transactions:
                 async with opened as tx:
                     return await work(tx)
             except Exception as error:
-                if not is_unavailable(error):
+                if not (may_pass(error) if patient else is_unavailable(error)):
                     raise
                 log.warning("database_away", error=str(error)[:500], pause_seconds=pause)
             await asyncio.sleep(pause)

@@ -84,9 +84,15 @@ def _guarded(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 @app.command()
 def migrate() -> None:
     """Apply the migrations that are missing, then exit."""
+    from asyncpg import InterfaceError, PostgresError
+    from sqlalchemy.exc import SQLAlchemyError
+
     from migrations.upgrade import upgrade
 
-    upgrade(_settings("migrate").database_url)
+    try:
+        upgrade(_settings("migrate").database_url)
+    except (OSError, ValueError, PostgresError, InterfaceError, SQLAlchemyError) as error:
+        _end(f"cannot migrate the database of DATABASE_URL: {str(error).splitlines()[0]}", 1)
 
 
 @topology_app.command("apply")

@@ -31,7 +31,8 @@ def run_command(words: Sequence[str], environment: Mapping[str, str]) -> None:
         timeout=COMMAND_SECONDS,
     )
     if result.returncode != 0:
-        raise StackError(f"`waybill {' '.join(words)}` failed: {(result.stderr or result.stdout).strip()}")
+        said = (result.stderr or result.stdout).strip().splitlines() or ["without a word"]
+        raise StackError(f"`waybill {' '.join(words)}` failed: {said[-1].removeprefix('waybill: ')}")
 
 
 def answers(url: str) -> bool:

@@ -57,8 +57,8 @@ class Row:
         except InvalidOperation as error:
             raise self.error(column, "is not a number") from error
         exponent = value.as_tuple().exponent
-        if not isinstance(exponent, int) or value.is_signed() or exponent < -4:
-            raise self.error(column, "is not a number of 0 or more with at most 4 decimals")
+        if not isinstance(exponent, int) or value.is_signed() or not -4 <= exponent <= 0:
+            raise self.error(column, "is not a plain number of 0 or more with at most 4 decimals")
         if below is not None and value >= below:
             raise self.error(column, f"is not below {below}")
         return value

@@ -156,7 +156,10 @@ def queue_findings(states: dict[str, broker.QueueState | None]) -> Iterator[Find
         elif queue not in BY_QUEUE:
             if state.messages:
                 yield Finding(
-                    Verdict.WARNING, f"queue {queue}", f"{state.messages} messages", "look at them; replay or discard"
+                    Verdict.WARNING,
+                    f"queue {queue}",
+                    f"{state.messages} messages",
+                    "kept; the worker's log says why",
                 )
         elif not state.consumers:
             yield Finding(

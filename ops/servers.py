@@ -5,12 +5,15 @@ run natively below the instance's folder. Whatever was started here is stopped h
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ops import docker, postgres, rabbitmq
+from ops.errors import ServerError
 from ops.instance import Instance
 from ops.ports import free_port
 from ops.program import Child, Program
@@ -25,13 +28,29 @@ class ServerUrls:
 
 
 def given_database_url() -> str | None:
-    """DATABASE_URL of the caller's environment, None when unset or empty."""
-    return os.environ.get("DATABASE_URL") or None
+    """DATABASE_URL of the caller's environment, None when unset or empty. Raises ServerError if it is no such URL."""
+    return _given("DATABASE_URL", ("postgresql", "postgres"))
 
 
 def given_amqp_url() -> str | None:
-    """AMQP_URL of the caller's environment, None when unset or empty."""
-    return os.environ.get("AMQP_URL") or None
+    """AMQP_URL of the caller's environment, None when unset or empty. Raises ServerError if it is no such URL."""
+    return _given("AMQP_URL", ("amqp", "amqps"))
+
+
+def _given(name: str, schemes: tuple[str, ...]) -> str | None:
+    """A variable's URL; what is wrong with it is said without its password."""
+    url = os.environ.get(name) or None
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in schemes and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        shown = re.sub(r"//[^/@]*@", "//***@", url)
+        raise ServerError(f"{name}: {shown!r} is no address of the form {schemes[0]}://user:password@host:port/name")
+    return url
 
 
 @contextmanager

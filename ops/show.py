@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ops.errors import InstanceBusyError
 from ops.local_stack import LOCAL, LocalStack
 from ops.playground import fill_empty_shelves
 
@@ -25,7 +26,7 @@ def show_up() -> None:
     console.print("Waybill runs." if started else "Waybill runs already.")
     pages = {
         "API": stack.api_url,
-        "API docs": f"{stack.api_url}/docs",
+        "OpenAPI": f"{stack.api_url}/openapi.json",
         "SAP sandbox": f"{stack.sap_url}/sandbox",
         "Mail inbox": stack.mail_url,
         "Logs": str(stack.instance.logs),
@@ -40,6 +41,20 @@ def show_down() -> None:
     with console.status("Stopping"):
         count = LocalStack.read(UP).down()
     console.print(f"Waybill is stopped ({count} processes); its data stays in {UP}." if count else "Nothing ran.")
+    stop_killed_demo()
+
+
+def stop_killed_demo() -> None:
+    """Stop what a demo left that was killed; one that runs is named and let alone. Raises OpsError."""
+    demo = LocalStack.read(LOCAL / "demo")
+    if not demo.instance.processes():
+        return
+    try:
+        count = demo.down()
+    except InstanceBusyError:
+        console.print("A demo runs; it stops by itself, or with Ctrl-C.")
+    else:
+        console.print(f"Stopped what a killed demo had left ({count} processes).")
 
 
 def show_status() -> int:

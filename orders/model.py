@@ -49,12 +49,18 @@ class StepState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line. `discount` is a fraction: 0.05 takes 5 % off."""
+    """One line. `discount` is a fraction: 0.05 takes 5 % off. `name` is the catalogue's, once stored."""
 
     sku: str
     quantity: int
     unit_price: Decimal
     discount: Decimal = Decimal(0)
+    name: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What a person reads: the product's name with its SKU, or the SKU alone."""
+        return f"{self.name} ({self.sku})" if self.name else self.sku
 
     @property
     def net(self) -> Decimal:

@@ -12,6 +12,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.model import (
+    TRANSITIONS,
     Address,
     Customer,
     Line,
@@ -56,8 +57,8 @@ _COLUMNS = """
 o.id, o.number, o.reference, o.status, o.customer_name, o.customer_email, o.street, o.city, o.region, o.postal_code,
 o.country, o.currency, o.reject_reasons, o.sap_document, o.placed_at, o.completed_at,
 i.series, i.sequence,
-(SELECT json_agg(json_build_array(sku, quantity, unit_price::text, discount::text) ORDER BY position)
- FROM order_lines WHERE order_id = o.id) AS lines"""
+(SELECT json_agg(json_build_array(l.sku, l.quantity, l.unit_price::text, l.discount::text, p.name) ORDER BY l.position)
+ FROM order_lines l LEFT JOIN products p ON p.sku = l.sku WHERE l.order_id = o.id) AS lines"""
 
 _GET = text(f"SELECT {_COLUMNS} FROM orders o LEFT JOIN invoices i ON i.order_id = o.id WHERE o.id = :id")  # noqa: S608
 
@@ -192,6 +193,7 @@ async def advance(
     tx: AsyncConnection, order_id: UUID, old: Status, new: Status, sap_document: str | None = None
 ) -> Names:
     """Move an order from one status to the next; what it is called. Raises UnexpectedStatusError."""
+    assert new in TRANSITIONS[old], f"no order goes from {old} to {new}"
     values = {"id": order_id, "from": old.value, "to": new.value, "sap_document": sap_document}
     row = (await tx.execute(_ADVANCE, values)).one_or_none()
     if row is None:
@@ -201,6 +203,7 @@ async def advance(
 
 async def reject(tx: AsyncConnection, order_id: UUID, old: Status, reasons: Sequence[RejectReason]) -> None:
     """Reject an order with its reasons. Raises UnexpectedStatusError."""
+    assert Status.REJECTED in TRANSITIONS[old], f"no {old} order is rejected"
     values = {"id": order_id, "from": old.value, "reasons": json.dumps([asdict(reason) for reason in reasons])}
     if (await tx.execute(_REJECT, values)).rowcount != 1:
         raise UnexpectedStatusError(f"order {order_id} is not {old}, so it cannot be rejected")
@@ -233,8 +236,8 @@ def _order(row: Row[Any]) -> Order:
 
 
 def _line(values: Sequence[Any]) -> Line:
-    sku, quantity, unit_price, discount = values
-    return Line(sku, quantity, _trimmed(unit_price), _trimmed(discount))
+    sku, quantity, unit_price, discount, name = values
+    return Line(sku, quantity, _trimmed(unit_price), _trimmed(discount), name)
 
 
 def _trimmed(stored: str) -> Decimal:

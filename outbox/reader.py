@@ -8,7 +8,7 @@ Within a window, pages go by primary key between the window's id bounds, which a
 Source of the idea: PgQ (Skype), ticks of txid_snapshot.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -19,33 +19,43 @@ from outbox.envelope import Event
 # asyncpg's form of a pg_snapshot: (xmin, xmax, xids in progress).
 Snapshot = tuple[int, int, tuple[int, ...]]
 
-# Rows of the window (old $1, new $2]. A transaction that was running in the old snapshot has an xid below its xmax.
-_IN_WINDOW = """(
-      (xid >= pg_snapshot_xmax($1) AND xid < pg_snapshot_xmax($2) AND pg_visible_in_snapshot(xid, $2))
-      OR (xid = ANY(ARRAY(SELECT pg_snapshot_xip($1))) AND pg_visible_in_snapshot(xid, $2)))"""
-
 # The newest page is the cursor; before the first page everything is new.
 CURSOR = """
 SELECT old_snapshot, new_snapshot, last_id FROM outbox.pages ORDER BY page DESC LIMIT 1"""
 
 SNAPSHOT = "SELECT pg_current_snapshot()"
 
-# The subselect lets the planner leave out the segments that stand ahead and are empty. OFFSET 0 keeps it from taking
-# min and max for a walk along the primary key, which passes every row ever published before it finds a new one.
-BOUNDS = """
-SELECT min(id), max(id) FROM (
+_COLUMNS = "id, event_id, type, subject, source, time, dataschema, traceparent, destination, attempt, data, recorded_at"
+
+# Rows of the window (old $1, new $2] by the (xid, id) index: those begun since the old snapshot, and those that were
+# running in it. The subselect lets the planner leave out the segments that stand ahead and are empty.
+_VISIBLE = """
   SELECT id FROM outbox.events
   WHERE id <= (SELECT last_value FROM outbox.event_ids)
     AND xid >= pg_snapshot_xmax($1) AND xid < pg_snapshot_xmax($2) AND pg_visible_in_snapshot(xid, $2)
   UNION ALL
   SELECT id FROM outbox.events
   WHERE id <= (SELECT last_value FROM outbox.event_ids)
-    AND xid = ANY(ARRAY(SELECT pg_snapshot_xip($1))) AND pg_visible_in_snapshot(xid, $2)
-  OFFSET 0) AS visible"""
+    AND xid = ANY(ARRAY(SELECT pg_snapshot_xip($1))) AND pg_visible_in_snapshot(xid, $2)"""
 
+# MATERIALIZED keeps the planner from taking min, max or the order by id for a walk along the primary key, which passes
+# every row ever published before it finds a new one.
+BOUNDS = f"""
+WITH visible AS MATERIALIZED ({_VISIBLE})
+SELECT min(id), max(id), count(*), ARRAY(SELECT id FROM visible ORDER BY id LIMIT $3) FROM visible"""  # noqa: S608
+
+# A window that fits into one page is read by its ids, which may lie far apart.
+SMALL_PAGE = f"""
+SELECT {_COLUMNS} FROM outbox.events WHERE id = ANY($1::bigint[]) ORDER BY id"""  # noqa: S608
+
+# A larger one by primary key, so that no page reads the whole backlog. OFFSET 0 keeps the filter outside: without
+# statistics, which a burst has not got yet, the planner would rather sort the backlog for each page.
 PAGE = f"""
-SELECT id, event_id, type, subject, source, time, dataschema, traceparent, destination, attempt, data, recorded_at
-FROM outbox.events WHERE id > $3 AND id <= $4 AND {_IN_WINDOW} ORDER BY id LIMIT $5"""  # noqa: S608
+SELECT {_COLUMNS} FROM (
+  SELECT {_COLUMNS}, xid FROM outbox.events WHERE id > $3 AND id <= $4 ORDER BY id OFFSET 0) AS walked
+WHERE ((xid >= pg_snapshot_xmax($1) AND xid < pg_snapshot_xmax($2)) OR xid = ANY(ARRAY(SELECT pg_snapshot_xip($1))))
+  AND pg_visible_in_snapshot(xid, $2)
+ORDER BY id LIMIT $5"""  # noqa: S608
 
 # One row per confirmed page, written by the leader alone: with another epoch in force it writes nothing.
 ADVANCE = """
@@ -94,12 +104,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What became visible between two snapshots, with the bounds of its ids. `after` is the last id confirmed."""
+    """What became visible between two snapshots: the bounds of its ids, and all of them if they fit into one page.
+
+    `after` is the last id given out.
+    """
 
     old: Snapshot
     new: Snapshot
     after: int
     last: int
+    ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +140,8 @@ class Reader:
             self._seen, self._window = NOTHING_SEEN, None
             return
         self._seen = newest["new_snapshot"]
-        _, last = await self._connection.fetchrow(BOUNDS, newest["old_snapshot"], newest["new_snapshot"])  # type: ignore[misc]
-        self._window = Window(newest["old_snapshot"], newest["new_snapshot"], newest["last_id"], last or 0)
+        window = await self._window_of(newest["old_snapshot"], newest["new_snapshot"])
+        self._window = None if window is None else replace(window, after=newest["last_id"])
 
     async def next_page(self) -> Page | None:
         """The page after the last one given out; None when nothing new is committed."""
@@ -161,16 +175,28 @@ class Reader:
         new = await self._connection.fetchval(SNAPSHOT)
         if new == self._seen:
             return None
-        first, last = await self._connection.fetchrow(BOUNDS, self._seen, new)  # type: ignore[misc]
         old, self._seen = self._seen, new
-        return None if first is None else Window(old, new, first - 1, last)
+        return await self._window_of(old, new)
+
+    async def _window_of(self, old: Snapshot, new: Snapshot) -> Window | None:
+        bounds = await self._connection.fetchrow(BOUNDS, old, new, self._page_size)
+        assert bounds is not None, "an aggregate has one row"
+        first, last, count, ids = bounds
+        if first is None:
+            return None
+        return Window(old, new, first - 1, last, tuple(ids) if count == len(ids) else None)
 
     async def _page_of(self, window: Window) -> Page | None:
         if window.after >= window.last:
             return None
-        records = await self._connection.fetch(PAGE, window.old, window.new, window.after, window.last, self._page_size)
+        if window.ids is not None:
+            records = await self._connection.fetch(SMALL_PAGE, [row for row in window.ids if row > window.after])
+        else:
+            records = await self._connection.fetch(
+                PAGE, window.old, window.new, window.after, window.last, self._page_size
+            )
         if not records:
             return None
         rows = tuple(Row(*record) for record in records)
-        self._window = Window(window.old, window.new, rows[-1].id, window.last)
+        self._window = replace(window, after=rows[-1].id)
         return Page(window, rows)

@@ -51,7 +51,7 @@ class Relay:
             try:
                 await self._session()
             except* (PublisherLostError, FencedError, *DATABASE_ERRORS) as group:
-                log.warning("session_ended", reasons=[f"{type(error).__name__}: {error}" for error in group.exceptions])
+                log.warning("session_ended", reasons=_reasons(group))
             metrics.LEADER.set(0)
             if asyncio.get_running_loop().time() - started > LONGEST_PAUSE_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
@@ -67,40 +67,39 @@ class Relay:
             if epoch is None:
                 return
             stack.push_async_callback(_release, leadership, epoch)
-            reader = Reader(cursor, self._settings.relay_page_size)
-            await reader.resume()
-            carrier = Carrier(self._settings, reader, epoch)
-            stack.push_async_callback(carrier.publisher.close)
-            await carrier.publisher.open(self._settings.amqp_url)
-            await self._reign(carrier, leadership, epoch, chores, queues)
+            async with asyncio.TaskGroup() as group:
+                # From the first moment: finding the cursor's place in a long backlog takes longer than a lease.
+                keeping = group.create_task(leadership.keep(epoch))
+                await self._reign(Reader(cursor, self._settings.relay_page_size), epoch, chores, queues)
+                keeping.cancel()
 
     async def _reign(
-        self,
-        carrier: Carrier,
-        leadership: Leadership,
-        epoch: int,
-        chores: "Connection[Record]",
-        queues: "Connection[Record]",
+        self, reader: Reader, epoch: int, chores: "Connection[Record]", queues: "Connection[Record]"
     ) -> None:
         metrics.LEADER.set(1)
         metrics.EPOCH.set(epoch)
         log.info("leading", epoch=epoch)
+        await reader.resume()
+        carrier = Carrier(self._settings, reader, epoch)
 
         def hold(publishing: bool) -> None:
             carrier.hold(publishing=publishing)
 
-        await housekeeping.check_destinations(queues, carrier.publisher, hold)
-        async with asyncio.TaskGroup() as group:
-            chores_running = [
-                group.create_task(leadership.keep(epoch)),
-                group.create_task(housekeeping.move_due_rows(chores)),
-                group.create_task(housekeeping.watch(queues, carrier.publisher, hold)),
-                group.create_task(self._stop_when_asked(carrier)),
-                group.create_task(_lost(carrier)),
-            ]
-            await carrier.run()
-            for task in chores_running:
-                task.cancel()
+        try:
+            await carrier.publisher.open(self._settings.amqp_url)
+            await housekeeping.check_destinations(queues, carrier.publisher, hold)
+            async with asyncio.TaskGroup() as group:
+                beside = [
+                    group.create_task(housekeeping.move_due_rows(chores)),
+                    group.create_task(housekeeping.watch(queues, carrier.publisher, hold)),
+                    group.create_task(self._stop_when_asked(carrier)),
+                    group.create_task(_lost(carrier)),
+                ]
+                await carrier.run()
+                for task in beside:
+                    task.cancel()
+        finally:
+            await carrier.publisher.close()
         log.info("handed_over", epoch=epoch)
 
     async def _stop_when_asked(self, carrier: Carrier) -> None:
@@ -139,6 +138,17 @@ class Relay:
         finally:
             with contextlib.suppress(*DATABASE_ERRORS):
                 await connection.close(timeout=2)
+
+
+def _reasons(group: BaseExceptionGroup[Exception]) -> list[str]:
+    """What ended a session, also from the group within the group."""
+    reasons: list[str] = []
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            reasons += _reasons(error)
+        else:
+            reasons.append(f"{type(error).__name__}: {error}")
+    return reasons
 
 
 async def _lost(carrier: Carrier) -> None:

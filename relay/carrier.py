@@ -18,7 +18,6 @@ from runtime.logging import get_logger
 from runtime.settings import Settings
 
 SHORTEST_PAUSE_SECONDS = 0.001
-PROGRESS_SECONDS = 1.0  # how often a stuck window looks whether the broker is still there
 
 log = get_logger(__name__)
 
@@ -68,7 +67,7 @@ class Carrier:
             if carried.launched or carried.confirmed:
                 pause = SHORTEST_PAUSE_SECONDS
             elif self._flight.held:
-                await self._flight.progress(PROGRESS_SECONDS)
+                await self._flight.progress(self._settings.relay_idle_poll_seconds)
             else:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, self._settings.relay_idle_poll_seconds)

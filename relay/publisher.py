@@ -21,10 +21,13 @@ from pika.spec import Basic, BasicProperties
 
 from outbox.envelope import encode_headers
 from outbox.reader import Row
+from runtime.logging import get_logger
 
 CONNECT_SECONDS = 10
 HEARTBEAT_SECONDS = 10
 PERSISTENT = 2
+
+log = get_logger(__name__)
 
 
 class PublisherLostError(Exception):
@@ -55,7 +58,6 @@ class Publisher:
         self._pending: dict[int, Row] = {}
         self._returned: set[str] = set()
         self.lost: asyncio.Future[str] = self._loop.create_future()
-        self.blocked = False
 
     async def open(self, amqp_url: str) -> None:
         """Connect and wait until the channel confirms. Raises PublisherLostError."""
@@ -72,8 +74,10 @@ class Publisher:
             custom_ioloop=self._loop,
         )
         await self._or_lost(opened)
-        self._connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(blocked=True))
-        self._connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(blocked=False))
+        self._connection.add_on_connection_blocked_callback(
+            lambda _, frame: log.warning("broker_blocks_publishing", reason=frame.method.reason)
+        )
+        self._connection.add_on_connection_unblocked_callback(lambda *_: log.info("broker_takes_messages_again"))
         self._channel = await self._open_channel()
         confirming: asyncio.Future[None] = self._loop.create_future()
         self._channel.add_on_return_callback(self._on_return)
@@ -164,9 +168,6 @@ class Publisher:
     def _on_return(self, _channel: Channel, _method: Basic.Return, properties: BasicProperties, _body: bytes) -> None:
         # One subject has one message in flight, and an event has one subject: its id names the message.
         self._returned.add(properties.message_id)
-
-    def _set_blocked(self, *, blocked: bool) -> None:
-        self.blocked = blocked
 
     def _gone(self, reason: str) -> None:
         _resolve(self.lost, reason)

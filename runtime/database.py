@@ -6,6 +6,7 @@ statement: the statement is the transaction, and BEGIN and COMMIT cost no round 
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from runtime.settings import Settings
@@ -47,14 +48,31 @@ def autocommit(engine: AsyncEngine) -> AsyncEngine:
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
-# SQLSTATEs of a server that cannot be talked to: class 08 is lost connections, the rest is shutting down (57P01),
-# crashing (57P02), starting or recovering (57P03), and out of connections (53300).
-_AWAY = frozenset({"57P01", "57P02", "57P03", "53300"})
+# SQLSTATEs of a server that takes no work: classes 08 connection and 53 out of resources (connections, disk, memory);
+# shutting down (57P01), crashing (57P02), starting or recovering (57P03), a standby that cannot write (25006), and a
+# password that is being changed (28P01).
+_CLASSES = ("08", "53")
+_AWAY = frozenset({"57P01", "57P02", "57P03", "25006", "28P01"})
+
+
+def sqlstate(error: BaseException) -> str:
+    """The SQLSTATE of a database error, wrapped by SQLAlchemy or not; empty where there is none."""
+    return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether the database could not be reached or went away, as opposed to refusing a statement."""
+    """Whether the database could not be reached or takes no work, as opposed to refusing one statement."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    state = str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
-    return state.startswith("08") or state in _AWAY or isinstance(error, OSError)
+    state = sqlstate(error)
+    return state.startswith(_CLASSES) or state in _AWAY or isinstance(error, OSError | PoolTimeoutError)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same statement can succeed later without anyone changing anything.
+
+    Beside a database that is away: serialization failure, deadlock, lock time-out, and class 57, statements ended by
+    an operator or a time-out.
+    """
+    state = sqlstate(error)
+    return is_unavailable(error) or state.startswith("57") or state in {"40001", "40P01", "55P03"}

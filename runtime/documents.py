@@ -1,4 +1,4 @@
-"""The document store: finished documents by key. The file system today; an object store has the same three verbs.
+"""The document store: finished documents by key. The file system today; an object store has the same two verbs.
 
 It stands in runtime because both sides need it: the invoice step puts, the API gets.
 """

@@ -4,11 +4,13 @@ Names carry their unit. Each default is safe for production or has none: a proce
 says so at start, with the variable's name, instead of failing at the first order.
 """
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -90,7 +92,14 @@ def load_settings() -> Settings:
     except ValidationError as error:
         problems = [
             f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-            + ("" if problem["type"] == "missing" else f" (got {problem['input']!r})")
+            + ("" if problem["type"] == "missing" else f" (got {_shown(problem)})")
             for problem in error.errors()
         ]
         raise SettingsError("unusable settings: " + "; ".join(problems)) from error
+
+
+def _shown(problem: ErrorDetails) -> str:
+    """A refused value as a message may show it: no password, neither a variable's own nor one within an address."""
+    if "password" in str(problem["loc"]):
+        return "a secret"
+    return re.sub(r"//[^/@]*@", "//***@", repr(problem["input"]))

@@ -8,7 +8,6 @@ import datetime as dt
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
@@ -72,11 +71,6 @@ def refused(code: str, message: str, target: str = "", status: int = 400) -> ODa
 def date_literal(milliseconds: int) -> str:
     """Edm.DateTime in JSON: milliseconds since 1970, UTC."""
     return f"/Date({milliseconds})/"
-
-
-def decimal_literal(value: Decimal) -> str:
-    """Edm.Decimal in JSON: a string without exponent."""
-    return format(value, "f")
 
 
 def quoted(value: str) -> str:

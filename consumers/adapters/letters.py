@@ -131,7 +131,13 @@ def _address(order: Order) -> tuple[str, ...]:
 def _rows(order: Order) -> list[tuple[str, ...]]:
     """The lines in the order of `_COLUMNS`."""
     return [
-        (one_line(line.sku), str(line.quantity), unit_price(line.unit_price), per_cent(line.discount), money(line.net))
+        (
+            one_line(line.label),
+            str(line.quantity),
+            unit_price(line.unit_price),
+            per_cent(line.discount),
+            money(line.net),
+        )
         for line in order.lines
     ]
 

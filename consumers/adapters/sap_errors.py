@@ -14,6 +14,8 @@ import httpx
 # Whoever stands in front of SAP gave up waiting; SAP itself may well have gone on.
 _GATEWAY_GAVE_UP = frozenset({502, 504})
 _TRY_AGAIN = frozenset({408, 429})
+# Longer than any maintenance announces itself; a wrong header must not park an order for years.
+_LONGEST_RETRY_AFTER_SECONDS = 24 * 3600.0
 _LONGEST_EXCERPT = 300  # characters of a body that is not OData
 
 
@@ -66,17 +68,17 @@ def odata_message(response: httpx.Response) -> str | None:
 
 
 def retry_after(headers: Mapping[str, str], now: dt.datetime) -> float | None:
-    """Seconds from Retry-After, which is a number of seconds or an HTTP date; None when absent or neither."""
+    """Seconds from Retry-After, a number of seconds or an HTTP date, a day at most; None when absent or neither."""
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
-        return float(value)
+        return min(_LONGEST_RETRY_AFTER_SECONDS, float(value))
     try:
         due = parsedate_to_datetime(value)
     except ValueError:
         return None
     if due.tzinfo is None:
         due = due.replace(tzinfo=dt.UTC)
-    return max(0.0, (due - now).total_seconds())
+    return min(_LONGEST_RETRY_AFTER_SECONDS, max(0.0, (due - now).total_seconds()))
 
 
 def _text(message: Any) -> str:  # noqa: ANN401  # V2 has {"lang", "value"}, a proxy in front may have a string

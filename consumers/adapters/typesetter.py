@@ -68,7 +68,7 @@ def _page_data(order: Order, invoice: Invoice, seller: Settings) -> dict[str, ob
         "customer": [one_line(order.customer.name), *_address(order.customer.address)],
         "lines": [
             {
-                "sku": one_line(line.sku),
+                "item": one_line(line.label),
                 "quantity": str(line.quantity),
                 "unit_price": unit_price(line.unit_price),
                 "discount": per_cent(line.discount) if line.discount else "\u2013",

@@ -2,10 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
+from kombu import Connection
 
 from consumers import topology
+from consumers.app import make_celery
+from consumers.intake import BindQueues
 from consumers.topology import TopologyError
 from orders.events import EVENT_TYPES
 from orders.workflow import BY_QUEUE, STEPS, UNROUTED_QUEUE, required_queues
@@ -103,3 +107,18 @@ def applied(topology_settings: Settings, queues: Queues) -> Queues:
     """A broker with the whole topology and empty queues."""
     asyncio.run(topology.apply(topology_settings))
     return queues
+
+
+def test_a_worker_binds_its_queues_at_each_connect_and_makes_none(topology_settings: Settings, queues: Queues) -> None:
+    """A queue that came back without its bindings would miss every event, and nothing else would tell."""
+    asyncio.run(topology.apply(topology_settings))
+    app = make_celery(topology_settings, "email")
+    exchange = topology_settings.event_exchange
+    queues.channel.queue_unbind("email", exchange, "order.synced")
+
+    assert all(queue.no_declare for queue in app.conf.task_queues)
+    with Connection(topology_settings.amqp_url) as connection:
+        BindQueues(SimpleNamespace(steps=[])).start(SimpleNamespace(app=app, connection=connection))
+
+    queues.channel.basic_publish(exchange, "order.synced", b"for email")
+    queues.wait_for("email", 1)

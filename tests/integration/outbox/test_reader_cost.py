@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from outbox.reader import BOUNDS, PAGE, SNAPSHOT
+from outbox.reader import BOUNDS, PAGE, SMALL_PAGE, SNAPSHOT
 from tests.postgres import Asyncpg, connected, run
 
 HISTORY = 50_000
@@ -30,11 +30,26 @@ def test_a_new_event_is_found_without_reading_the_history(shared_database_url: s
             await connection.execute(RECORD, 3)
             new = await connection.fetchval(SNAPSHOT)
 
-            first, last = await connection.fetchrow(BOUNDS, old, new)  # type: ignore[misc]
-            assert last - first == 2
-            assert await blocks_read(connection, BOUNDS, old, new) < FEW_BLOCKS
-            assert await blocks_read(connection, PAGE, old, new, first - 1, last, 500) < FEW_BLOCKS
+            first, last, count, ids = await connection.fetchrow(BOUNDS, old, new, 500)  # type: ignore[misc]
+            assert (last - first, count, len(ids)) == (2, 3, 3)
+            assert await blocks_read(connection, BOUNDS, old, new, 500) < FEW_BLOCKS
+            assert await blocks_read(connection, SMALL_PAGE, ids) < FEW_BLOCKS
             history = await blocks_read(connection, "SELECT count(*) FROM outbox.events WHERE data <> ''")
             assert history > 10 * FEW_BLOCKS
+
+    run(scenario)
+
+
+def test_a_page_of_a_backlog_without_statistics_reads_that_page_alone(shared_database_url: str) -> None:
+    async def scenario() -> None:
+        async with connected(shared_database_url) as (connection,):
+            await connection.execute("SET plan_cache_mode = force_generic_plan")
+            await connection.execute(RECORD, HISTORY)
+            new = await connection.fetchval(SNAPSHOT)
+            first, last, count, ids = await connection.fetchrow(BOUNDS, (1, 1, ()), new, 500)  # type: ignore[misc]
+            assert (count, len(ids)) == (HISTORY, 500)
+
+            assert await blocks_read(connection, PAGE, (1, 1, ()), new, first - 1, last, 500) < FEW_BLOCKS
+            assert await blocks_read(connection, PAGE, (1, 1, ()), new, last - 500, last, 500) < FEW_BLOCKS
 
     run(scenario)

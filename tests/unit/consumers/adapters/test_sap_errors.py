@@ -24,6 +24,7 @@ def odata(*details: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
+        ("100000000000000", 24 * 3600.0),
         ("120", 120.0),
         ("Sun, 22 Nov 2026 19:00:30 GMT", 30.0),
         ("Sun, 22 Nov 2026 20:00:30 +0100", 30.0),

@@ -1,0 +1,31 @@
+"""What a process says when it is given settings that it cannot use."""
+
+import pytest
+
+from runtime.settings import SettingsError, load_settings
+
+
+@pytest.fixture(autouse=True)
+def fresh_settings() -> None:
+    load_settings.cache_clear()
+
+
+def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setenv("AMQP_URL", "amqp://localhost/")
+    with pytest.raises(SettingsError, match="DATABASE_URL"):
+        load_settings()
+
+
+def test_an_unusable_value_is_shown_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "mysql://waybill:hunter2@db.example/orders")
+    monkeypatch.setenv("AMQP_URL", "http://guest:s3cret@mq.example/")
+    monkeypatch.setenv("RELAY_WINDOW", "0")
+    with pytest.raises(SettingsError) as refusal:
+        load_settings()
+    said = str(refusal.value)
+    assert "mysql://***@db.example/orders" in said
+    assert "RELAY_WINDOW" in said
+    assert "'0'" in said
+    assert "hunter2" not in said
+    assert "s3cret" not in said
