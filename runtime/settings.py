@@ -27,8 +27,8 @@ class Settings(BaseSettings):
     amqp_url: str = Field(description="amqp://user:password@host:port/vhost", pattern=r"^amqps?://")
     database_pool_size: int = Field(default=5, ge=1, description="connections per process")
 
-    api_host: str = "127.0.0.1"
-    api_port: int = Field(default=8080, ge=1, le=65535)
+    api_host: str = Field(default="127.0.0.1", description="address that the API listens on")
+    api_port: int = Field(default=8080, ge=1, le=65535, description="port that the API listens on")
 
     event_source: str = Field(default="urn:waybill:orders", description="CloudEvents source of every event")
 
@@ -45,40 +45,42 @@ class Settings(BaseSettings):
     delivery_lease_seconds: float = Field(default=30.0, gt=1, description="a claim not renewed this long is void")
 
     sap_url: str = Field(default="http://127.0.0.1:8090", description="host of the OData service, without path")
-    sap_user: str = "waybill"
-    sap_password: SecretStr = SecretStr("waybill")
+    sap_user: str = Field(default="waybill", description="basic authentication at SAP")
+    sap_password: SecretStr = Field(default=SecretStr("waybill"), description="basic authentication at SAP")
     sap_timeout_seconds: float = Field(default=15.0, gt=0, description="one HTTP call, connect to last byte")
     sap_commit_seconds: float = Field(
         default=60.0,
         ge=0,
         description="SAP's longest commit after its client has gone; a second try waits it out",
     )
-    sap_sales_order_type: str = "OR"
-    sap_sales_organization: str = "1010"
-    sap_distribution_channel: str = "10"
-    sap_division: str = "00"
+    sap_sales_order_type: str = Field(default="OR", description="SAP: document type of web orders")
+    sap_sales_organization: str = Field(default="1010", description="SAP: sales organisation")
+    sap_distribution_channel: str = Field(default="10", description="SAP: distribution channel")
+    sap_division: str = Field(default="00", description="SAP: division")
     sap_sold_to_party: str = Field(default="10100001", description="SAP's business partner of web orders")
 
-    smtp_host: str = "127.0.0.1"
-    smtp_port: int = Field(default=2525, ge=1, le=65535)
-    smtp_user: str | None = None
-    smtp_password: SecretStr | None = None
-    smtp_starttls: bool = False
-    smtp_timeout_seconds: float = Field(default=15.0, gt=0)
-    mail_from: str = "Waybill Orders <orders@waybill.example>"
+    smtp_host: str = Field(default="127.0.0.1", description="mail server")
+    smtp_port: int = Field(default=2525, ge=1, le=65535, description="its port")
+    smtp_user: str | None = Field(default=None, description="login at the mail server; none: no login")
+    smtp_password: SecretStr | None = Field(default=None, description="login at the mail server")
+    smtp_starttls: bool = Field(default=False, description="refuse to send without TLS")
+    smtp_timeout_seconds: float = Field(default=15.0, gt=0, description="one SMTP command")
+    mail_from: str = Field(default="Waybill Orders <orders@waybill.example>", description="sender of every e-mail")
 
     documents_dir: Path = Field(default=Path("documents"), description="where invoices are kept")
 
-    seller_name: str = "Waybill Trading Ltd"
-    seller_street: str = "1 Harbour Road"
-    seller_postal_code: str = "20457"
-    seller_city: str = "Hamburg"
-    seller_country: str = "Germany"
-    seller_tax_id: str = "DE123456789"
-    seller_email: str = "orders@waybill.example"
+    seller_name: str = Field(default="Waybill Trading", description="the seller on the invoice")
+    seller_street: str = Field(default="1 Harbour Road", description="the seller on the invoice")
+    seller_postal_code: str = Field(default="20457", description="the seller on the invoice")
+    seller_city: str = Field(default="Hamburg", description="the seller on the invoice")
+    seller_country: str = Field(default="Germany", description="the seller on the invoice")
+    seller_tax_id: str = Field(default="DE123456789", description="the seller on the invoice")
+    seller_email: str = Field(default="orders@waybill.example", description="the seller on the invoice")
 
-    log_format: Literal["json", "console"] = "json"
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = Field(default="json", description="`json` or `console`")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="the lowest level shown"
+    )
 
 
 @lru_cache(maxsize=1)

@@ -27,7 +27,7 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-_COLUMNS = ("SKU", "Quantity", "Price", "Discount", "Net")
+_COLUMNS = ("Item", "Quantity", "Price", "Discount", "Net")
 # What would end an address, or begin a second one.
 _NOT_IN_ADDRESS = frozenset(' ,;:<>()[]"\\')
 

@@ -51,7 +51,7 @@ def test_the_invoice_shows_numbers_dates_addresses_and_totals() -> None:
     for expected in (
         *("2026-000042", "WB-00000042", "PO-2026/0815", "2026-03-02", "2026-03-01"),
         *("Frédérique Citeaux", "24, place Kléber", "67000 Strasbourg", "Grand Est", "France"),
-        *("Waybill Trading Ltd", "1 Harbour Road", "20457 Hamburg", "DE123456789", "Page 1 of 1"),
+        *("Waybill Trading", "1 Harbour Road", "20457 Hamburg", "DE123456789", "Page 1 of 1"),
         *("1 SKU-0011 100 11.00 5 % 1045.00", "2 SKU-0042 10 18.95 \u2013 189.50"),
         *("Total before discount 1289.50", "Discount \u221255.00", "Net total 1234.50 USD"),
     ):
@@ -123,7 +123,7 @@ def test_the_file_bears_title_author_and_the_invoices_date() -> None:
     pdf = typeset()
     assert pdf.metadata is not None
     assert pdf.metadata.title == "Invoice 2026-000042"
-    assert pdf.metadata.author == "Waybill Trading Ltd"
+    assert pdf.metadata.author == "Waybill Trading"
     assert pdf.metadata.creation_date == sample_invoice().issued_at
     assert (pdf.pages[0].mediabox.width, pdf.pages[0].mediabox.height) == pytest.approx((595.3, 841.9), abs=0.1)
 
