@@ -93,8 +93,10 @@ def test_both_parts_hold_reference_number_and_total(write: Any) -> None:
 
 
 def test_the_text_shows_the_lines_as_a_table() -> None:
-    assert [line for line in body(confirmed(), "plain").splitlines() if "SKU" in line or "--  " in line] == [
-        "SKU       Quantity  Price  Discount      Net",
+    assert [
+        line for line in body(confirmed(), "plain").splitlines() if "SKU" in line or "Item" in line or "--  " in line
+    ] == [
+        "Item      Quantity  Price  Discount      Net",
         "--------  --------  -----  --------  -------",
         "SKU-0011       100  11.00       5 %  1045.00",
         "SKU-0042        10  18.95       0 %   189.50",
