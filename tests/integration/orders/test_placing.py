@@ -234,8 +234,8 @@ def test_an_order_moves_only_from_the_status_it_is_in(shared_database_url: str) 
             await repository.advance(tx, placed.order_id, Status.PENDING, Status.VALIDATED)
             with pytest.raises(UnexpectedStatusError, match="is not pending, so it cannot become validated"):
                 await repository.advance(tx, placed.order_id, Status.PENDING, Status.VALIDATED)
-            with pytest.raises(UnexpectedStatusError, match="is not reserved, so it cannot be rejected"):
-                await repository.reject(tx, placed.order_id, Status.RESERVED, [])
+            with pytest.raises(UnexpectedStatusError, match="is not pending, so it cannot be rejected"):
+                await repository.reject(tx, placed.order_id, Status.PENDING, [])
             with pytest.raises(UnexpectedStatusError):
                 await repository.advance(tx, uuid4(), Status.PENDING, Status.VALIDATED)
             stored = await repository.get(tx, placed.order_id)
