@@ -48,8 +48,8 @@ SELECT min(id), max(id), count(*), ARRAY(SELECT id FROM visible ORDER BY id LIMI
 SMALL_PAGE = f"""
 SELECT {_COLUMNS} FROM outbox.events WHERE id = ANY($1::bigint[]) ORDER BY id"""  # noqa: S608
 
-# A larger one by primary key, so that no page reads the whole backlog. OFFSET 0 keeps the filter outside: without
-# statistics, which a burst has not got yet, the planner would rather sort the backlog for each page.
+# A larger one by primary key, so that no page reads the whole backlog. OFFSET 0 keeps the filter outside, where it
+# cannot lead the planner to another index and a sort of the backlog.
 PAGE = f"""
 SELECT {_COLUMNS} FROM (
   SELECT {_COLUMNS}, xid FROM outbox.events WHERE id > $3 AND id <= $4 ORDER BY id OFFSET 0) AS walked
@@ -62,6 +62,10 @@ ADVANCE = """
 INSERT INTO outbox.pages (epoch, old_snapshot, new_snapshot, first_id, last_id, events, sent_at)
 SELECT epoch, $2, $3, $4, $5, $6, $7 FROM outbox.leases WHERE name = 'relay' AND epoch = $1 FOR SHARE
 RETURNING page"""
+
+# Settings of the cursor's connection. Its statements have one right plan, by index; it must not change with the
+# statistics of the moment, which a burst has not got yet, nor be made anew for 64 segments at each poll.
+ONE_PLAN = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_bitmapscan": "off"}
 
 NOTHING_SEEN: Snapshot = (1, 1, ())
 

@@ -14,7 +14,7 @@ import uvloop
 from asyncpg import Connection, Record
 from prometheus_client import start_http_server
 
-from outbox.reader import FencedError, Reader
+from outbox.reader import ONE_PLAN, FencedError, Reader
 from relay import housekeeping, metrics
 from relay.carrier import Carrier
 from relay.leadership import Leadership
@@ -128,9 +128,7 @@ class Relay:
             server_settings={
                 "application_name": "waybill-relay",
                 "timezone": "UTC",
-                # The cursor's statements have one right plan; it must not change with the statistics of the moment,
-                # nor be made anew for 64 segments at each poll.
-                "plan_cache_mode": "force_generic_plan",
+                **ONE_PLAN,
             },
         )
         try:

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from outbox.reader import BOUNDS, PAGE, SMALL_PAGE, SNAPSHOT
+from outbox.reader import BOUNDS, ONE_PLAN, PAGE, SMALL_PAGE, SNAPSHOT
 from tests.postgres import Asyncpg, connected, run
 
 HISTORY = 50_000
@@ -11,6 +11,12 @@ FEW_BLOCKS = 60  # the index's path to the newest rows and a few rows; the histo
 RECORD = """
 INSERT INTO outbox.events (event_id, type, subject, source, time, data)
 SELECT gen_random_uuid(), 'order.placed', 's' || n, 'urn:test', now(), '{}' FROM generate_series(1, $1) AS n"""
+
+
+async def as_the_cursor(connection: Asyncpg) -> None:
+    """The settings of the relay's connections."""
+    for name, value in ONE_PLAN.items():
+        await connection.execute(f"SET {name} = {value}")
 
 
 async def blocks_read(connection: Asyncpg, statement: str, *values: Any) -> int:
@@ -23,7 +29,7 @@ async def blocks_read(connection: Asyncpg, statement: str, *values: Any) -> int:
 def test_a_new_event_is_found_without_reading_the_history(shared_database_url: str) -> None:
     async def scenario() -> None:
         async with connected(shared_database_url) as (connection,):
-            await connection.execute("SET plan_cache_mode = force_generic_plan")
+            await as_the_cursor(connection)
             await connection.execute(RECORD, HISTORY)
             await connection.execute("VACUUM ANALYZE outbox.events")
             old = await connection.fetchval(SNAPSHOT)
@@ -43,7 +49,7 @@ def test_a_new_event_is_found_without_reading_the_history(shared_database_url: s
 def test_a_page_of_a_backlog_without_statistics_reads_that_page_alone(shared_database_url: str) -> None:
     async def scenario() -> None:
         async with connected(shared_database_url) as (connection,):
-            await connection.execute("SET plan_cache_mode = force_generic_plan")
+            await as_the_cursor(connection)
             await connection.execute(RECORD, HISTORY)
             new = await connection.fetchval(SNAPSHOT)
             first, last, count, ids = await connection.fetchrow(BOUNDS, (1, 1, ()), new, 500)  # type: ignore[misc]
