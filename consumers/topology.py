@@ -6,7 +6,6 @@ only a person can decide to drain and delete it.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
 
 import asyncpg
 from amqp.exceptions import PreconditionFailed
@@ -133,20 +132,6 @@ async def apply(settings: Settings) -> Applied:
     finally:
         await database.close()
     return applied
-
-
-def queue_depths(amqp_url: str) -> dict[str, int]:
-    """Messages ready in every queue of the topology. Raises TopologyError when one is missing."""
-    depths = {}
-    names = {queue.name for queue, _, _ in bindings("")}
-    with Connection(amqp_url, connect_timeout=CONNECT_SECONDS) as connection:
-        channel = cast("Any", connection.default_channel)  # py-amqp's channel, which kombu's types do not name
-        for name in sorted(names):
-            try:
-                depths[name] = channel.queue_declare(name, passive=True).message_count
-            except connection.channel_errors as error:
-                raise TopologyError(f"queue {name!r} is missing; run `waybill topology apply`") from error
-    return depths
 
 
 def _declare(name: str, declaration: Callable[[], object]) -> None:

@@ -10,7 +10,7 @@ import amqp
 import asyncpg
 
 from consumers import topology
-from ops.broker import connection
+from ops.broker import connection, queue_states
 from outbox import destinations
 from outbox.envelope import Event
 from runtime.settings import Settings
@@ -123,7 +123,10 @@ class Ends:
 
     def depths(self) -> dict[str, int]:
         """Messages in each queue that holds any."""
-        return {queue: depth for queue, depth in topology.queue_depths(self.amqp_url).items() if depth}
+        names = {queue.name for queue, _, _ in topology.bindings("")}
+        with connection(self.amqp_url) as link:
+            states = queue_states(link, names)
+        return {queue: state.messages for queue, state in states.items() if state and state.messages}
 
     def delete_queue(self, queue: str) -> None:
         """Take a queue away."""

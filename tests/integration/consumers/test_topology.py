@@ -95,13 +95,6 @@ def test_an_event_that_nobody_listens_to_is_kept_in_the_queue_of_the_unrouted(ap
     }
 
 
-def test_a_missing_queue_is_named_when_depths_are_asked_for(applied: Queues, amqp_url: str) -> None:
-    assert set(topology.queue_depths(amqp_url).values()) == {0}
-    applied.channel.queue_delete("email.dlq")
-    with pytest.raises(TopologyError, match=r"queue 'email\.dlq' is missing"):
-        topology.queue_depths(amqp_url)
-
-
 @pytest.fixture
 def applied(topology_settings: Settings, queues: Queues) -> Queues:
     """A broker with the whole topology and empty queues."""
