@@ -21,7 +21,7 @@ from runtime.database import async_url
 ischema_names.update({"xid8": Xid8, "pg_snapshot": PgSnapshot})
 
 # Partitions are made and dropped by outbox.retention, not by migrations.
-_PARTITION = re.compile(r"(events|deliveries)_\d+")
+_PARTITION = re.compile(r"(events|pages|deliveries)_\d+")
 
 
 def _include_name(name: str | None, kind: str, _parents: object) -> bool:

@@ -1,27 +1,44 @@
-"""Partitions made ahead of need: segments of `events` by id, months of `deliveries` by the time in the event id.
+"""Partitions made ahead of need: `events` and `pages` by number, `deliveries` by the month in the event id.
 
 A segment is made as a table of its own and then attached, which takes no lock that a writer would wait for. There is
 no default partition: rows in one would keep the missed segment from ever being made. A writer who finds no segment
 gets Postgres's error, and the order is refused, never lost.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from asyncpg import Connection, Record
 
 SEGMENT_EVENTS = 1_000_000
 SEGMENTS_AHEAD = 64
+SEGMENT_PAGES = 1_000_000
+PAGE_SEGMENTS_AHEAD = 8
 MONTHS_AHEAD = 3
 
 _HIGHEST_SEGMENT_END = """
 SELECT coalesce(max((regexp_match(pg_get_expr(relpartbound, oid), 'TO \\(''?(\\d+)''?\\)'))[1]::bigint), 0)
-FROM pg_class WHERE oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'outbox.events'::regclass)"""
+FROM pg_class WHERE oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = $1::text::regclass)"""
 
-_NEXT_EVENT_ID = "SELECT CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM outbox.event_ids"
+_NEXT_ID = "SELECT CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM outbox.{sequence}"
 
 _PARTITIONS_OF_DELIVERIES = """
 SELECT relname FROM pg_class
 WHERE oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'outbox.deliveries'::regclass)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A table partitioned by its sequence's numbers: `size` of them to a segment, `ahead` empty segments kept."""
+
+    table: str
+    sequence: str
+    size: int
+    ahead: int
+
+
+EVENTS = Series("events", "event_ids", SEGMENT_EVENTS, SEGMENTS_AHEAD)
+PAGES = Series("pages", "page_ids", SEGMENT_PAGES, PAGE_SEGMENTS_AHEAD)
 
 # Two processes may make partitions at once; the second waits and finds them made.
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('outbox.retention'))"
@@ -31,26 +48,28 @@ async def make_partitions(connection: "Connection[Record]", today: date | None =
     """Make what is missing of the segments and months ahead, in one transaction; how many were made."""
     async with connection.transaction():
         await connection.execute(_ONE_AT_A_TIME)
-        return await _make_segments(connection) + await _make_months(connection, today or datetime.now(UTC).date())
+        segments = await _make_segments(connection, EVENTS) + await _make_segments(connection, PAGES)
+        return segments + await _make_months(connection, today or datetime.now(UTC).date())
 
 
 async def segments_left(connection: "Connection[Record]") -> int:
-    """How many whole segments stand ahead of the next event's id."""
-    end, next_id = await _ends(connection)
-    return max(0, int(end - next_id)) // SEGMENT_EVENTS
+    """How many whole segments of events stand ahead of the next event's id."""
+    end, next_id = await _ends(connection, EVENTS)
+    return max(0, end - next_id) // EVENTS.size
 
 
-async def _ends(connection: "Connection[Record]") -> tuple[int, int]:
-    return await connection.fetchval(_HIGHEST_SEGMENT_END), await connection.fetchval(_NEXT_EVENT_ID)
+async def _ends(connection: "Connection[Record]", series: Series) -> tuple[int, int]:
+    end = await connection.fetchval(_HIGHEST_SEGMENT_END, f"outbox.{series.table}")
+    return int(end), int(await connection.fetchval(_NEXT_ID.format(sequence=series.sequence)))
 
 
-async def _make_segments(connection: "Connection[Record]") -> int:
-    end, next_id = await _ends(connection)
-    wanted = (next_id // SEGMENT_EVENTS + 1 + SEGMENTS_AHEAD) * SEGMENT_EVENTS
-    starts = range(end, wanted, SEGMENT_EVENTS)
+async def _make_segments(connection: "Connection[Record]", series: Series) -> int:
+    end, next_id = await _ends(connection, series)
+    wanted = (next_id // series.size + 1 + series.ahead) * series.size
+    starts = range(end, wanted, series.size)
     for start in starts:
-        name = f"events_{start // SEGMENT_EVENTS:06d}"
-        await _attach(connection, "events", name, str(start), str(start + SEGMENT_EVENTS))
+        name = f"{series.table}_{start // series.size:06d}"
+        await _attach(connection, series.table, name, str(start), str(start + series.size))
     return len(starts)
 
 

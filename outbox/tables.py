@@ -3,7 +3,10 @@
 | table         | what a row is                                    | written                       | changed        |
 |---------------|--------------------------------------------------|-------------------------------|----------------|
 | events        | one message to be published; partitioned by id   | by record and by the schedule | never          |
-| pages         | one confirmed page; the newest is the cursor     | by the relay                  | never          |
+| pages         | one confirmed page; the newest is the cursor;    | by the relay                  | never          |
+|               | partitioned by page                              |                               |                |
+| adoptions     | a cluster whose transaction ids events bear, and | by the relay, once a cluster  | never          |
+|               | the id at or below which nothing is read again   |                               |                |
 | leases        | who leads, with its epoch                        | by the relay                  | renewed        |
 | scheduled     | a message that is not due yet                    | by retries and replays        | deleted if due |
 | deliveries    | one consumer's view of one event: the inbox      | by consumers                  | yes            |
@@ -79,7 +82,7 @@ events = sa.Table(
 pages = sa.Table(
     "pages",
     metadata,
-    sa.Column("page", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("page", sa.BigInteger, primary_key=True, server_default=sa.text("nextval('outbox.page_ids')")),
     sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("old_snapshot", PgSnapshot, nullable=False),
     sa.Column("new_snapshot", PgSnapshot, nullable=False),
@@ -89,6 +92,17 @@ pages = sa.Table(
     sa.Column("sent_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
     sa.CheckConstraint("first_id <= last_id", name="ids_in_order"),
+    postgresql_partition_by="RANGE (page)",
+)
+
+adoptions = sa.Table(
+    "adoptions",
+    metadata,
+    sa.Column("adoption", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("system_identifier", sa.BigInteger, nullable=False, comment="of the cluster, by pg_control_system()"),
+    sa.Column("floor_id", sa.BigInteger, nullable=False, comment="events at or below it are never read again"),
+    sa.Column("after_page", sa.BigInteger, nullable=False, comment="pages up to it speak of another cluster"),
+    sa.Column("adopted_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
 )
 
 leases = sa.Table(

@@ -108,9 +108,12 @@ class Ends:
             declared: Any = channel.queue_declare(queue, passive=True)
             expected = len(kept) + declared.message_count
             if expected > len(kept):
-                channel.basic_consume(queue, no_ack=True, callback=kept.append)
-            while len(kept) < expected:
-                link.drain_events(timeout=PATIENCE_SECONDS)
+                tag = channel.basic_consume(queue, no_ack=True, callback=kept.append)
+                while len(kept) < expected:
+                    link.drain_events(timeout=PATIENCE_SECONDS)
+                # What came since the count is on its way already, and acknowledged: the answer to the cancel is
+                # behind it, so that nothing is dropped with the connection.
+                channel.basic_cancel(tag)
         return kept
 
     def take_until(self, queue: str, distinct: int) -> list[amqp.Message]:

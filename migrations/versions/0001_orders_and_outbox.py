@@ -16,6 +16,7 @@ def upgrade() -> None:
     op.execute("CREATE SCHEMA outbox")
     # CACHE 1: ids must be in order of the row locks under which they were taken.
     op.execute("CREATE SEQUENCE outbox.event_ids CACHE 1")
+    op.execute("CREATE SEQUENCE outbox.page_ids CACHE 1")
     op.execute("CREATE SEQUENCE order_numbers")
     op.create_table(
         "audit_log",
@@ -296,7 +297,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "pages",
-        sa.Column("page", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("page", sa.BigInteger(), server_default=sa.text("nextval('outbox.page_ids')"), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("old_snapshot", PgSnapshot(), nullable=False),
         sa.Column("new_snapshot", PgSnapshot(), nullable=False),
@@ -310,6 +311,26 @@ def upgrade() -> None:
         sa.CheckConstraint("first_id <= last_id", name="ids_in_order"),
         sa.PrimaryKeyConstraint("page"),
         schema="outbox",
+        postgresql_partition_by="RANGE (page)",
+    )
+    op.create_table(
+        "adoptions",
+        sa.Column("adoption", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column(
+            "system_identifier", sa.BigInteger(), nullable=False, comment="of the cluster, by pg_control_system()"
+        ),
+        sa.Column("floor_id", sa.BigInteger(), nullable=False, comment="events at or below it are never read again"),
+        sa.Column("after_page", sa.BigInteger(), nullable=False, comment="pages up to it speak of another cluster"),
+        sa.Column(
+            "adopted_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+        ),
+        sa.PrimaryKeyConstraint("adoption"),
+        schema="outbox",
+    )
+    # The cluster in which the tables are made: their transaction ids are its own.
+    op.execute(
+        "INSERT INTO outbox.adoptions (system_identifier, floor_id, after_page) "
+        "SELECT system_identifier, 0, 0 FROM pg_control_system()"
     )
     op.create_table(
         "scheduled",
@@ -334,6 +355,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("scheduled_due_at_id", table_name="scheduled", schema="outbox")
     op.drop_table("scheduled", schema="outbox")
+    op.drop_table("adoptions", schema="outbox")
     op.drop_table("pages", schema="outbox")
     op.drop_table("leases", schema="outbox")
     op.drop_index("events_xid_id", table_name="events", schema="outbox")
