@@ -4,10 +4,10 @@ WAYBILL := .venv/bin/waybill
 COUNT ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check up down status doctor lock clean
+.PHONY: help setup demo test check bench-relay up down status doctor lock clean
 
 help: ## List every target with what it does.
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what everything here needs; the other targets do so by themselves.
 	@ops/bootstrap.sh
@@ -24,6 +24,9 @@ check: setup ## Run ruff, mypy --strict, the import contracts and the Compose sc
 	@.venv/bin/mypy --strict .
 	@.venv/bin/lint-imports
 	@.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+
+bench-relay: setup ## Measure the relay on real servers, some minutes; QUICK=1 a tenth of it, ARGS="--only idle" a part.
+	@.venv/bin/python -m bench.relay $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
 
 up: setup ## Start the whole system in the background and print its URLs.
 	@$(WAYBILL) up

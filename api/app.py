@@ -17,6 +17,7 @@ from api.observed import Observed
 from api.problems import ProblemError, on_http_exception, on_parameters, on_problem
 from api.routes import health, orders
 from api.services import Services
+from outbox.hint import Hint
 from runtime.database import autocommit, make_engine
 from runtime.documents import FileDocumentStore
 from runtime.settings import Settings
@@ -28,17 +29,20 @@ KEEP_ALIVE_SECONDS = 75  # longer than the idle time of usual proxies, so that i
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application. Its lifespan owns the engine; Postgres may be away when it starts."""
+    """The application. Its lifespan owns the connections; Postgres may be away when it starts."""
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = make_engine(settings, "waybill-api")
+        hint = Hint(settings.database_url)
         documents = FileDocumentStore(settings.documents_dir)
-        app.state.services = Services(settings, autocommit(engine), documents, metrics)
+        app.state.services = Services(settings, autocommit(engine), hint, documents, metrics)
+        hint.open()
         try:
             yield
         finally:
+            await hint.close()
             await engine.dispose()
 
     app = FastAPI(

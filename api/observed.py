@@ -7,7 +7,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import Metrics
-from api.problems import ProblemError, render, unavailable
+from api.problems import ProblemError, outbox_full, render, unavailable
+from outbox.record import NoSegmentError
 from runtime.database import may_pass
 from runtime.logging import get_logger
 
@@ -54,6 +55,9 @@ def _problem_of(error: Exception, scope: Scope) -> ProblemError:
         _log.warning("database_away", path=scope["path"], error=f"{type(error).__name__}: {error}"[:500])
         # A commit whose answer was lost has happened; the reference makes a second POST safe.
         return unavailable("the database cannot be reached; send the same request again, nothing is done twice")
+    if isinstance(error, NoSegmentError):
+        _log.error("outbox_full", path=scope["path"], error=str(error))
+        return outbox_full("orders cannot be recorded at the moment; send the same request again, nothing was stored")
     _log.error("request_failed", method=scope["method"], path=scope["path"], exc_info=error)
     return ProblemError(
         HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "something failed on our side; it is in our log with its cause"

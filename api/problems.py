@@ -20,6 +20,7 @@ from starlette.responses import Response
 from api.field_errors import FieldError, sentence, told
 
 MEDIA_TYPE = "application/problem+json"
+OUTBOX_FULL_RETRY_AFTER_SECONDS = 30  # somebody has to start the relay
 RETRY_AFTER_SECONDS = 2  # Postgres restarts in about a second; a client that waits longer loses nothing
 
 
@@ -80,6 +81,12 @@ def unavailable(detail: str) -> ProblemError:
     """The 503 of a database that is away."""
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, headers=headers)
+
+
+def outbox_full(detail: str) -> ProblemError:
+    """The 503 of an outbox whose last segment is used up."""
+    headers = {"Retry-After": str(OUTBOX_FULL_RETRY_AFTER_SECONDS)}
+    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "outbox-full", detail, headers=headers)
 
 
 def render(problem: ProblemError, path: str) -> Response:

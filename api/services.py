@@ -6,16 +6,18 @@ from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.metrics import Metrics
+from outbox.hint import Hint
 from runtime.documents import DocumentStore
 from runtime.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`single` is the engine whose every statement is its own transaction."""
+    """`single` is the engine whose every statement is its own transaction; `hint` is given after one with an event."""
 
     settings: Settings
     single: AsyncEngine
+    hint: Hint
     documents: DocumentStore
     metrics: Metrics
 

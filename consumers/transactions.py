@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from outbox.record import NoSegmentError
 from runtime.database import autocommit, is_unavailable, may_pass
 from runtime.logging import get_logger
 
@@ -31,7 +32,7 @@ class Transactions:
         one_statement: bool = False,
         patient: bool = False,
     ) -> Result:
-        """The result of `work`, committed; tried again and again while Postgres is away.
+        """The result of `work`, committed; tried again and again while Postgres is away or has no segment for events.
 
         A connection that breaks in COMMIT leaves open whether it was done, so `work` must be safe to run again.
         `one_statement`: work that executes a single statement, which is its own transaction. `patient`: also after
@@ -44,7 +45,8 @@ class Transactions:
                 async with opened as tx:
                     return await work(tx)
             except Exception as error:
-                if not (may_pass(error) if patient else is_unavailable(error)):
+                passes = may_pass(error) if patient else is_unavailable(error)
+                if not (passes or isinstance(error, NoSegmentError)):
                     raise
                 log.warning("database_away", error=str(error)[:500], pause_seconds=pause)
             await asyncio.sleep(pause)

@@ -26,7 +26,7 @@ from ops.supervision import ProgramState, Supervisor
 from orders.workflow import POOLS, Pool, steps_of
 
 LOCAL = ROOT / ".local"
-PREFERRED_PORTS = {"api": 8080, "sap": 8090, "mail": 8025, "smtp": 2525}
+PREFERRED_PORTS = {"api": 8080, "relay": 8081, "sap": 8090, "mail": 8025, "smtp": 2525}
 STOP_SECONDS = 60.0
 READY_SECONDS = 60.0
 
@@ -42,8 +42,8 @@ class Addresses:
     @property
     def urls(self) -> dict[str, str]:
         """The program's page for a person, by program."""
-        http = {name: f"http://127.0.0.1:{port}" for name, port in self.ports.items()}
-        return {"api": http["api"], "sap": http["sap"], "smtp": http["mail"]}
+        programs = {"api": "api", "relay": "relay", "sap": "sap", "smtp": "mail"}
+        return {name: f"http://127.0.0.1:{self.ports[key]}" for name, key in programs.items() if key in self.ports}
 
 
 class LocalStack:
@@ -186,6 +186,7 @@ class LocalStack:
             "AMQP_URL": self.amqp_url,
             "API_HOST": "127.0.0.1",
             "API_PORT": str(ports["api"]),
+            "RELAY_HTTP_PORT": str(ports["relay"]),
             "SAP_URL": self.sap_url,
             "SMTP_HOST": "127.0.0.1",
             "SMTP_PORT": str(ports["smtp"]),
@@ -257,7 +258,7 @@ class LocalStack:
 
     def _processes(self) -> list[Program]:
         api = self._program("api", ("api",), ready=lambda: answers(f"{self.api_url}/readyz"))
-        relay = self._program("relay", ("relay",), ready=lambda: self.supervisor.running("apps:relay"))
+        relay = self._program("relay", ("relay",), ready=lambda: answers(f"{self.addresses.urls['relay']}/readyz"))
         return [api, relay, *(self._worker(pool) for pool in POOLS)]
 
     def _worker(self, pool: Pool) -> Program:

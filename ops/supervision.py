@@ -129,10 +129,6 @@ class Supervisor:
         info = self._info(name)
         return int(info["pid"]) if info.get("statename") in ALIVE else 0
 
-    def running(self, name: str) -> bool:
-        """Whether the program has run for longer than a failing start takes."""
-        return self._info(name).get("statename") == "RUNNING"
-
     def _info(self, name: str) -> dict[str, Any]:
         try:
             return dict(self._rpc("getProcessInfo", name))

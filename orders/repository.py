@@ -24,7 +24,7 @@ from orders.model import (
     StepState,
     invoice_number,
 )
-from outbox.record import insert_from
+from outbox.record import insert_from, told_without_segment
 
 # Order, lines and event in one statement. A reference that is taken makes no row, hence no line and no event.
 _PLACE = text(f"""
@@ -117,7 +117,8 @@ async def place(
 ) -> str | None:
     """Store an order with its event in one statement; its number, or None when the reference is taken.
 
-    `event` is outbox.record.parameters of the event; the statement adds the order's number to its data.
+    `event` is outbox.record.parameters of the event; the statement adds the order's number to its data. Raises
+    NoSegmentError.
     """
     values = {
         "id": order_id,
@@ -135,7 +136,8 @@ async def place(
         "nets": [line.net for line in order.lines],
     }
     event = {**event, "event_data": bytes(event["event_data"]).decode()}  # type: ignore[call-overload]
-    return (await tx.execute(_PLACE, {**values, **event})).scalar_one_or_none()
+    with told_without_segment():
+        return (await tx.execute(_PLACE, {**values, **event})).scalar_one_or_none()
 
 
 async def id_by_reference(tx: AsyncConnection, reference: str) -> UUID | None:

@@ -32,7 +32,7 @@ class ReferenceTaken:
 async def place(tx: AsyncConnection, order: NewOrder, source: str) -> Placed | ReferenceTaken:
     """Store an order and the event that sets everything off, as one statement.
 
-    `tx` may be in autocommit: the statement is whole by itself.
+    `tx` may be in autocommit: the statement is whole by itself. Raises NoSegmentError.
     """
     order_id = new_event_id()
     placed = OrderPlaced(order_id, "", order.reference, order.currency, order.net_total)

@@ -5,9 +5,13 @@ for a statement that makes or locks the row itself: it selects FROM that row, so
 lock. Ids are then in commit order per subject, which is the order that the relay publishes in.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+from asyncpg import CheckViolationError
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.envelope import MAX_DATA_BYTES, Event, decode, encode_headers
@@ -29,36 +33,57 @@ class EventTooLargeError(Exception):
     """An event's data is over the limit; it was not recorded. The text names the event and both sizes."""
 
 
+class NoSegmentError(Exception):
+    """An event's id found no segment, and its transaction cannot be committed. It passes when segments are made."""
+
+
+@contextmanager
+def told_without_segment() -> Iterator[None]:
+    """Around a statement that records events: raises NoSegmentError in place of the driver's check violation."""
+    try:
+        yield
+    except (DBAPIError, CheckViolationError) as error:
+        cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else error
+        # Postgres names the table and no constraint; its words depend on the server's language.
+        if not isinstance(cause, CheckViolationError) or cause.constraint_name or cause.table_name != "events":
+            raise
+        event_id = "".join(re.findall(r"\((\d+)\)", cause.detail or "")) or "unknown"
+        raise NoSegmentError(
+            f"outbox.events has no segment for id {event_id}, so nothing was recorded: the relay that leads makes "
+            "segments ahead and has not done so for long; start one, or run `waybill migrate`"
+        ) from error
+
+
 async def record(tx: AsyncConnection, events: Sequence[Event], destination: str | None = None) -> None:
     """Record events in the caller's transaction, in this order.
 
     `destination` is a queue for events addressed to one consumer alone; None publishes to the event exchange.
-    Raises EventTooLargeError or EnvelopeError before anything is written.
+    Raises EventTooLargeError or EnvelopeError before anything is written, and NoSegmentError.
     """
     for event in events:
         refuse_unreadable(event)
-    await tx.execute(
-        _RECORD,
-        {
-            "event_ids": [event.id for event in events],
-            "types": [event.type for event in events],
-            "subjects": [event.subject for event in events],
-            "sources": [event.source for event in events],
-            "times": [event.time for event in events],
-            "dataschemas": [event.dataschema for event in events],
-            "traceparents": [event.traceparent for event in events],
-            "destinations": [destination] * len(events),
-            "attempts": [event.attempt for event in events],
-            "datas": [event.data for event in events],
-        },
-    )
+    values = {
+        "event_ids": [event.id for event in events],
+        "types": [event.type for event in events],
+        "subjects": [event.subject for event in events],
+        "sources": [event.source for event in events],
+        "times": [event.time for event in events],
+        "dataschemas": [event.dataschema for event in events],
+        "traceparents": [event.traceparent for event in events],
+        "destinations": [destination] * len(events),
+        "attempts": [event.attempt for event in events],
+        "datas": [event.data for event in events],
+    }
+    with told_without_segment():
+        await tx.execute(_RECORD, values)
 
 
 def insert_from(row: str, data: str = "CAST(:event_data AS bytea)") -> str:
     """The INSERT as SQL text that records one event per row of `row`, a CTE of the same statement.
 
-    Its parameters are those of `parameters`; `data` is the SQL expression of the event's data, for data that the
-    statement itself completes. Only for text from our own code: both go into the statement as they are.
+    It is executed within `told_without_segment`. Its parameters are those of `parameters`; `data` is the SQL expression
+    of the event's data, for data that the statement itself completes. Only for text from our own code: both go into the
+    statement as they are.
     """
     return f"""INSERT INTO outbox.events (event_id, type, subject, source, time, dataschema, traceparent, data)
     SELECT CAST(:event_id AS uuid), CAST(:event_type AS text), CAST(:event_subject AS text),

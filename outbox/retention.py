@@ -2,7 +2,7 @@
 
 A segment is made as a table of its own and then attached, which takes no lock that a writer would wait for. There is
 no default partition: rows in one would keep the missed segment from ever being made. A writer who finds no segment
-gets Postgres's error, and the order is refused, never lost.
+gets NoSegmentError, and the order is refused, never lost. What is behind is dropped by `outbox.expiry`.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,13 @@ SEGMENTS_AHEAD = 64
 SEGMENT_PAGES = 1_000_000
 PAGE_SEGMENTS_AHEAD = 8
 MONTHS_AHEAD = 3
+LOCK_SECONDS = 5
 
 _HIGHEST_SEGMENT_END = """
 SELECT coalesce(max((regexp_match(pg_get_expr(relpartbound, oid), 'TO \\(''?(\\d+)''?\\)'))[1]::bigint), 0)
 FROM pg_class WHERE oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = $1::text::regclass)"""
 
-_NEXT_ID = "SELECT CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM outbox.{sequence}"
+NEXT_ID = "SELECT CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM outbox.{sequence}"
 
 _PARTITIONS_OF_DELIVERIES = """
 SELECT relname FROM pg_class
@@ -45,22 +46,26 @@ _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('outbox.retention'))"
 
 
 async def make_partitions(connection: "Connection[Record]", today: date | None = None) -> int:
-    """Make what is missing of the segments and months ahead, in one transaction; how many were made."""
+    """Make what is missing of the segments and months ahead, in one transaction; how many were made.
+
+    Raises asyncpg's LockNotAvailableError after LOCK_SECONDS: somebody alters the tables, and another time will do.
+    """
     async with connection.transaction():
+        await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
         await connection.execute(_ONE_AT_A_TIME)
         segments = await _make_segments(connection, EVENTS) + await _make_segments(connection, PAGES)
         return segments + await _make_months(connection, today or datetime.now(UTC).date())
 
 
-async def segments_left(connection: "Connection[Record]") -> int:
-    """How many whole segments of events stand ahead of the next event's id."""
-    end, next_id = await _ends(connection, EVENTS)
-    return max(0, end - next_id) // EVENTS.size
+async def segments_left(connection: "Connection[Record]", series: Series = EVENTS) -> int:
+    """How many whole segments stand ahead of the next event's id, or page's number."""
+    end, next_id = await _ends(connection, series)
+    return max(0, end - next_id) // series.size
 
 
 async def _ends(connection: "Connection[Record]", series: Series) -> tuple[int, int]:
     end = await connection.fetchval(_HIGHEST_SEGMENT_END, f"outbox.{series.table}")
-    return int(end), int(await connection.fetchval(_NEXT_ID.format(sequence=series.sequence)))
+    return int(end), int(await connection.fetchval(NEXT_ID.format(sequence=series.sequence)))
 
 
 async def _make_segments(connection: "Connection[Record]", series: Series) -> int:

@@ -1,119 +1,211 @@
-"""The loop: page -> publish -> confirm -> advance. The next page is read while the last is being confirmed.
+"""Two loops over one flight: one reads pages and publishes them, one moves the cursor past those that are confirmed.
 
-`run_once` takes on what the window has room for and moves the cursor past the pages that are wholly confirmed; the
-loop around it waits. Polling is fast while events come and backs off to a few tens of milliseconds when none do.
-Nothing survives a lost connection but the cursor in `outbox.pages`: the next session starts from there and publishes
-again what was not confirmed.
+They share nothing but the flight, and each has its own connection: the next page is read while the last is being
+confirmed and while the cursor's commit waits for the disk. `take_on` and `advance` are their single turns. Polling is
+fast while events come, backs off to a few tens of milliseconds when none do, and starts at once on a hint. Nothing
+survives a lost connection but the cursor in `outbox.pages`: the next session starts from there and publishes again
+what was not confirmed.
 """
 
 import asyncio
-from dataclasses import dataclass
+import contextlib
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from asyncpg import Connection, Record
+
+from outbox.dead_letters import set_aside
+from outbox.destinations import required
+from outbox.pages import advance
 from outbox.reader import Reader, Row
 from relay import metrics
-from relay.flight import Flight, PageInFlight
+from relay.flight import Bounds, Flight
 from relay.publisher import Outcome, Publisher, PublisherLostError
 from runtime.logging import get_logger
 from runtime.settings import Settings
 
 SHORTEST_PAUSE_SECONDS = 0.001
+TURN_SECONDS = 1.0  # the reader's loop shows that it lives, although there is no room
+WARNING_SECONDS = 1.0
 
 log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Carried:
-    """What one turn did: events taken on, events that the cursor has passed."""
-
-    launched: int
-    confirmed: int
-
-
 class Carrier:
-    """One reign's stream from the outbox to the broker."""
+    """One reign's stream from the outbox to the broker. `cursor` is the connection that moves the cursor."""
 
-    def __init__(self, settings: Settings, reader: Reader, epoch: int) -> None:
+    def __init__(self, settings: Settings, reader: Reader, cursor: "Connection[Record]", epoch: int) -> None:
         self._settings = settings
         self._reader = reader
+        self._cursor = cursor
         self._epoch = epoch
-        self._publisher = Publisher(settings.event_exchange, self._settled)
-        self._flight = Flight(self._publish, settings.relay_window)
+        self._publisher = Publisher(settings.event_exchange, self._settled, self._refused)
+        self._work = asyncio.Event()  # something for the cursor's loop
+        bounds = Bounds(settings.relay_window, settings.relay_open_events, settings.relay_page_size)
+        self._flight = Flight(self._publish, bounds, self._work.set)
+        self._returned: list[Row] = []
+        self._unpublishable: list[tuple[Row, str]] = []
+        self._channel_closed = False
         self._stopping = asyncio.Event()
-        self._may_publish = asyncio.Event()
-        self._may_publish.set()
+        self._woken = asyncio.Event()
+        self._refusals, self._warned_at = 0, 0.0
+        self.turned_at = time.monotonic()
 
     @property
     def publisher(self) -> Publisher:
         """The connection to the broker."""
         return self._publisher
 
+    def wake(self) -> None:
+        """Look for new events at once: somebody has committed some."""
+        self._woken.set()
+
     def stop(self) -> None:
         """Take on nothing more; `run` returns once everything in flight is confirmed and the cursor is past it."""
         self._stopping.set()
+        self._woken.set()
 
     def hold(self, *, publishing: bool) -> None:
-        """Stop or resume taking on pages: a required queue is missing, or is back."""
+        """Stop or resume publishing: a required queue is missing, or is back."""
         if publishing:
-            self._may_publish.set()
+            self._flight.release("queues")
         else:
-            self._may_publish.clear()
+            self._flight.hold("queues")
 
     async def run(self) -> None:
         """Carry until stopped. Raises PublisherLostError, FencedError, or what the database driver raises."""
-        pause = SHORTEST_PAUSE_SECONDS
-        while not (self._stopping.is_set() and self._flight.empty):
-            carried = await self.run_once()
-            if carried.launched or carried.confirmed:
-                pause = SHORTEST_PAUSE_SECONDS
-            elif self._flight.held:
-                await self._flight.progress(self._settings.relay_idle_poll_seconds)
-            else:
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, self._settings.relay_idle_poll_seconds)
+        async with asyncio.TaskGroup() as group:
+            cursor = group.create_task(self._keep_advancing())
+            reading = group.create_task(self._keep_reading())
+            await self._stopping.wait()
+            reading.cancel()
+            await self._flight.drained()
+            cursor.cancel()
 
-    async def run_once(self) -> Carried:
-        """One turn: launch pages while there is room, then move the cursor past the complete ones."""
+    async def take_on(self) -> int:
+        """One turn of the reader: the next page is read and published; how many events it has, 0 for nothing new."""
+        self.turned_at = time.monotonic()
         if self._publisher.lost.done():
             raise PublisherLostError(self._publisher.lost.result())
-        launched = await self._launch()
-        confirmed = 0
-        while (page := self._flight.complete()) is not None:
-            await self._advance(page)
-            confirmed += len(page.page.rows)
-        metrics.IN_FLIGHT.set(self._flight.in_flight)
-        return Carried(launched, confirmed)
+        page = await self._reader.next_page()
+        if page is None:
+            return 0
+        self._flight.launch(page, datetime.now(UTC))
+        self._gauge()
+        return len(page.rows)
 
-    async def _launch(self) -> int:
-        launched = 0
-        while self._has_room():
-            page = await self._reader.next_page()
-            if page is None:
-                break
-            self._flight.launch(page, datetime.now(UTC))
-            launched += len(page.rows)
-        return launched
+    async def advance(self) -> int:
+        """One turn of the cursor: settle what needs a word with the database, pass what is complete; events passed."""
+        if self._channel_closed:
+            await self._publisher.reopen()
+            self._channel_closed = False
+            self._flight.release("channel")
+        await self._sort_returned()
+        await self._set_aside()
+        pages = self._flight.complete()
+        if not pages:
+            return 0
+        number = await advance(self._cursor, self._epoch, [(page.page, page.sent_at) for page in pages])
+        self._flight.passed(len(pages))
+        self._gauge()
+        for page in pages:
+            metrics.PAGE_EVENTS.observe(len(page.page.rows))
+        log.debug("pages_confirmed", page=number, pages=len(pages), last_id=pages[-1].page.rows[-1].id)
+        return sum(len(page.page.rows) for page in pages)
 
-    def _has_room(self) -> bool:
-        if self._stopping.is_set() or not self._may_publish.is_set():
-            return False
-        # A page may be larger than the window, which then lets its events go a few at a time.
-        held = self._flight.held
-        return held == 0 or held + self._settings.relay_page_size <= self._settings.relay_window
+    async def _keep_reading(self) -> None:
+        pause = SHORTEST_PAUSE_SECONDS
+        while not self._stopping.is_set():
+            if not await self._flight.room(TURN_SECONDS):
+                self.turned_at = time.monotonic()
+                continue
+            taken_on = await self.take_on()
+            if taken_on >= self._settings.relay_page_size:
+                continue
+            # A page that is not full is all there was: a moment later there may be more to share its statements.
+            pause = SHORTEST_PAUSE_SECONDS if taken_on else min(pause * 2, self._settings.relay_idle_poll_seconds)
+            await self._pause(pause)
 
-    async def _advance(self, page: PageInFlight) -> None:
-        number = await self._reader.advance(page.page, self._epoch, page.sent_at)
-        metrics.PAGE_EVENTS.observe(len(page.page.rows))
-        log.debug("page_confirmed", page=number, events=len(page.page.rows), last_id=page.page.rows[-1].id)
+    async def _keep_advancing(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            await self.advance()
 
-    def _publish(self, row: Row) -> None:
-        metrics.PUBLISHED.inc()
-        self._publisher.publish(row)
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        self._woken.clear()
 
-    def _settled(self, row: Row, outcome: Outcome) -> None:
-        metrics.SETTLED.labels(outcome.value).inc()
+    def _publish(self, rows: Sequence[Row]) -> None:
+        self._unpublishable += self._publisher.publish(rows)
+        metrics.PUBLISHED.inc(len(rows))
+        if self._unpublishable:
+            self._work.set()
+
+    def _settled(self, rows: Sequence[Row], outcome: Outcome) -> None:
+        metrics.SETTLED.labels(outcome.value).inc(len(rows))
         if outcome is Outcome.CONFIRMED:
-            metrics.COMMIT_TO_CONFIRM.observe((datetime.now(UTC) - row.recorded_at).total_seconds())
+            now = datetime.now(UTC)
+            for row in rows:
+                metrics.COMMIT_TO_CONFIRM.observe((now - row.recorded_at).total_seconds())
         else:
-            log.warning("event_not_taken", outcome=outcome.value, event_id=str(row.event_id), to=row.destination)
-        self._flight.settle(row, outcome)
+            self._warn(rows, outcome)
+        if outcome is Outcome.RETURNED:
+            self._returned += rows
+            self._work.set()
+        else:
+            self._flight.settle(rows, outcome)
+
+    def _refused(self, rows: Sequence[Row], reason: str) -> None:
+        """The broker closed the channel because of one of these: find out which, on another channel."""
+        log.warning("channel_closed_by_an_event", suspects=len(rows), reason=reason)
+        self._channel_closed = True
+        self._flight.hold("channel")
+        found = self._flight.interrupted(rows)
+        if found is not None:
+            self._unpublishable.append((found, reason))
+        self._work.set()
+
+    async def _sort_returned(self) -> None:
+        """A returned event waits for a queue that must exist, and is set aside where nobody says that it should."""
+        returned, self._returned = self._returned, []
+        if not returned:
+            return
+        expected = {None, *await required(self._cursor)}
+        self._flight.settle([row for row in returned if row.destination in expected], Outcome.RETURNED)
+        self._unpublishable += [
+            (row, f"there is no queue {row.destination!r}, and none of that name is required")
+            for row in returned
+            if row.destination not in expected
+        ]
+
+    async def _set_aside(self) -> None:
+        unpublishable, self._unpublishable = self._unpublishable, []
+        for row, reason in unpublishable:
+            queue = row.destination or self._settings.event_exchange
+            letter = await set_aside(self._cursor, self._epoch, row, queue, reason)
+            log.error("event_set_aside", event_id=str(row.event_id), type=row.type, to=queue, why=reason, letter=letter)
+            metrics.SETTLED.labels(Outcome.UNPUBLISHABLE.value).inc()
+            self._flight.settle([row], Outcome.UNPUBLISHABLE)
+
+    def _warn(self, rows: Sequence[Row], outcome: Outcome) -> None:
+        """A line for the first refusal and then one a second: a full queue refuses thousands."""
+        self._refusals += len(rows)
+        now = time.monotonic()
+        if now - self._warned_at >= WARNING_SECONDS:
+            row = rows[0]
+            log.warning(
+                "event_not_taken",
+                outcome=outcome.value,
+                event_id=str(row.event_id),
+                to=row.destination,
+                refusals=self._refusals,
+            )
+            self._refusals, self._warned_at = 0, now
+
+    def _gauge(self) -> None:
+        metrics.IN_FLIGHT.set(self._flight.in_flight)
+        metrics.OPEN_EVENTS.set(self._flight.open_events)

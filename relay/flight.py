@@ -1,46 +1,74 @@
-"""What is published and not yet confirmed: a bounded window, pages in order, one event per subject at a time.
+"""What is read and not yet passed by the cursor: bounded, pages in order, one event per subject at a time.
 
 An event waits while an earlier one of its subject is unconfirmed; others overtake it. So a nack, which publishes an
-event again, never puts one order's events out of order. A page is complete when each of its events is confirmed, and
-pages leave in the order in which they came: the cursor never passes an unconfirmed event.
+event again, never puts one order's events out of order. A page is complete when each of its events is confirmed or
+set aside, and pages leave in the order in which they came: the cursor never passes an unconfirmed event.
+
+Two bounds: `window` messages published and not settled, and `open_events` events of pages that the cursor has not
+passed. The second is what an event that the broker keeps refusing runs into: others overtake it so far and no further,
+which bounds the memory and what is published twice after a crash.
 """
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from outbox.reader import Page, Row
 from relay.publisher import Outcome
+from relay.suspects import Search
 
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 5.0
+DONE = frozenset({Outcome.CONFIRMED, Outcome.UNPUBLISHABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much may be under way, in events: unconfirmed, open, and read at once."""
+
+    window: int
+    open_events: int
+    page_size: int
 
 
 @dataclass(slots=True)
 class PageInFlight:
-    """A page under way. `unconfirmed` counts down to 0."""
+    """A page under way. `unsettled` counts down to 0."""
 
     page: Page
     sent_at: datetime
-    unconfirmed: int
+    unsettled: int
 
 
 class Flight:
-    """The window. `publish` is called for each event when its turn has come."""
+    """The window. `publish` is called with the events whose turn has come, `complete` when the oldest page is."""
 
-    def __init__(self, publish: Callable[[Row], None], window: int) -> None:
+    def __init__(
+        self, publish: Callable[[list[Row]], None], bounds: Bounds, complete: Callable[[], None] = lambda: None
+    ) -> None:
         self._publish = publish
-        self._window = window
+        self._bounds = bounds
+        self._report_complete = complete
         self._loop = asyncio.get_running_loop()
         self._pages: deque[PageInFlight] = deque()
         self._page_of: dict[int, PageInFlight] = {}
-        self._waiting: dict[str, deque[Row]] = {}  # by subject: the event in flight first, then those behind it
+        self._busy: set[str] = set()  # subjects with an event whose turn has come
+        self._behind: dict[str, deque[Row]] = {}  # by subject: those that wait for it
         self._ready: deque[Row] = deque()
         self._pauses: dict[int, float] = {}
+        self._holds: set[str] = set()
+        self._search: Search | None = None
+        self._on_trial: set[int] = set()
+        self._trial: deque[Row] = deque()
         self._in_flight = 0
-        self._moved = asyncio.Event()
+        self._open = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self._drained = asyncio.Event()
+        self._drained.set()
 
     @property
     def in_flight(self) -> int:
@@ -49,60 +77,115 @@ class Flight:
 
     @property
     def held(self) -> int:
-        """Events taken on and not confirmed, in flight or waiting."""
+        """Events taken on and not settled for good, in flight or waiting."""
         return len(self._page_of)
 
     @property
-    def empty(self) -> bool:
-        """Whether nothing is under way: every page was handed out by `complete`."""
-        return not self._pages
+    def open_events(self) -> int:
+        """Events of the pages that the cursor has not passed."""
+        return self._open
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another page may be taken on: less than a window waits, and the open pages leave room for one."""
+        if self._holds or len(self._page_of) >= self._bounds.window:
+            return False
+        return self._open == 0 or self._open + self._bounds.page_size <= self._bounds.open_events
+
+    async def room(self, seconds: float) -> bool:
+        """Wait until there is room for a page, but no longer than `seconds`; whether there is."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._room.wait()
+        return self.has_room
+
+    async def drained(self) -> None:
+        """Return once the cursor has passed every page."""
+        await self._drained.wait()
 
     def launch(self, page: Page, sent_at: datetime) -> None:
         """Take a page on; publish what the window and the subjects allow."""
         under_way = PageInFlight(page, sent_at, len(page.rows))
         self._pages.append(under_way)
+        self._open += len(page.rows)
+        self._drained.clear()
         for row in page.rows:
             self._page_of[row.id] = under_way
-            behind = self._waiting.setdefault(row.subject, deque())
-            behind.append(row)
-            if len(behind) == 1:
+            if row.subject in self._busy:
+                self._behind.setdefault(row.subject, deque()).append(row)
+            else:
+                self._busy.add(row.subject)
                 self._ready.append(row)
-        self._fill()
+        self._go_on()
 
-    def settle(self, row: Row, outcome: Outcome) -> None:
-        """The broker's word on one event: confirmed lets the next of its subject go, anything else tries it again."""
-        self._in_flight -= 1
-        if outcome is Outcome.CONFIRMED:
-            self._confirmed(row)
+    def settle(self, rows: Sequence[Row], outcome: Outcome) -> None:
+        """What became of published events: the next of its subject follows one that is done, others are tried again."""
+        self._in_flight -= len(rows)
+        for row in rows:
+            if outcome in DONE:
+                self._done(row)
+            else:
+                self._again(row)
+        self._on_trial.difference_update(row.id for row in rows)
+        if self._search is not None and not self._on_trial:
+            self._try(self._search if self._search.passed() else None)
+        self._go_on()
+
+    def interrupted(self, rows: Sequence[Row]) -> Row | None:
+        """The channel closed under these: look for the one that closes it; that event, once it is certain.
+
+        The caller holds the flight, opens another channel and releases it. The event that was found still counts as
+        in flight until it is settled as unpublishable.
+        """
+        self._in_flight -= len(rows)
+        if self._search is None:
+            search = Search(rows)
         else:
-            self._again(row)
-        self._fill()
-        self._moved.set()
+            search = self._search
+            self._ready.extendleft(reversed(search.failed(rows)))
+        found = search.found
+        if found is not None:
+            self._in_flight += 1
+        self._try(search if found is None else None)
+        return found
 
-    def complete(self) -> PageInFlight | None:
-        """The oldest page, once each of its events is confirmed; None while it is not."""
-        if self._pages and self._pages[0].unconfirmed == 0:
-            return self._pages.popleft()
-        return None
+    def complete(self) -> list[PageInFlight]:
+        """The oldest pages that are complete; they stay until `passed`."""
+        pages = []
+        for page in self._pages:
+            if page.unsettled:
+                break
+            pages.append(page)
+        return pages
 
-    async def progress(self, seconds: float) -> None:
-        """Return when something was settled since the last call, or after `seconds`."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._moved.wait()
-        except TimeoutError:
-            return
-        self._moved.clear()
+    def passed(self, pages: int) -> None:
+        """The cursor has passed so many pages."""
+        for _ in range(pages):
+            self._open -= len(self._pages.popleft().page.rows)
+        if not self._pages:
+            self._drained.set()
+        self._go_on()
 
-    def _confirmed(self, row: Row) -> None:
+    def hold(self, reason: str) -> None:
+        """Publish nothing and take nothing on until `release` is called for the same reason."""
+        self._holds.add(reason)
+        self._go_on()
+
+    def release(self, reason: str) -> None:
+        """Go on, unless there is another reason to hold."""
+        self._holds.discard(reason)
+        self._go_on()
+
+    def _done(self, row: Row) -> None:
         self._pauses.pop(row.id, None)
-        self._page_of.pop(row.id).unconfirmed -= 1
-        behind = self._waiting[row.subject]
-        behind.popleft()
-        if behind:
-            self._ready.append(behind[0])
-        else:
-            del self._waiting[row.subject]
+        self._page_of.pop(row.id).unsettled -= 1
+        behind = self._behind.get(row.subject)
+        if behind is None:
+            self._busy.discard(row.subject)
+            return
+        self._ready.append(behind.popleft())
+        if not behind:
+            del self._behind[row.subject]
 
     def _again(self, row: Row) -> None:
         pause = self._pauses.get(row.id, FIRST_PAUSE_SECONDS)
@@ -111,9 +194,25 @@ class Flight:
 
     def _retry(self, row: Row) -> None:
         self._ready.append(row)
-        self._fill()
+        self._go_on()
 
-    def _fill(self) -> None:
-        while self._ready and self._in_flight < self._window:
-            self._in_flight += 1
-            self._publish(self._ready.popleft())
+    def _try(self, search: Search | None) -> None:
+        self._search = search
+        self._on_trial = set() if search is None else {row.id for row in search.trial}
+        self._trial = deque(() if search is None else search.trial)
+
+    def _go_on(self) -> None:
+        if not self._holds:
+            self._fill(self._ready if self._search is None else self._trial)
+        if self.has_room:
+            self._room.set()
+        else:
+            self._room.clear()
+        if self._pages and self._pages[0].unsettled == 0:
+            self._report_complete()
+
+    def _fill(self, source: "deque[Row]") -> None:
+        turn = [source.popleft() for _ in range(min(len(source), self._bounds.window - self._in_flight))]
+        if turn:
+            self._in_flight += len(turn)
+            self._publish(turn)

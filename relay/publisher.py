@@ -1,13 +1,14 @@
 """Pipelined publisher confirms on pika's asyncio adapter. The only module that imports pika.
 
 A message is settled by its own acknowledgement alone. `basic.return` of an unroutable message comes before its ack
-and makes that ack a failure. A lost channel or connection leaves every pending message unknown: `lost` says so, and
-whoever published has to publish again. Nothing here blocks or waits: the caller bounds what is in flight, because
-pika's write buffers have no bound.
+and makes that ack a failure. A lost connection leaves every pending message unknown: `lost` says so, and whoever
+published has to publish again. A channel that the broker closes because of a message's content is opened again; its
+pending messages are handed back. Nothing here blocks or waits: the caller bounds what is in flight, because pika's
+write buffers have no bound.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from functools import partial
@@ -17,15 +18,21 @@ import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
-from pika.spec import Basic, BasicProperties
+from pika.spec import FRAME_MIN_SIZE, Basic, BasicProperties
 
-from outbox.envelope import encode_headers
+from outbox.envelope import headers_of
 from outbox.reader import Row
+from relay import metrics
+from relay.frames import UnpublishableError, message
 from runtime.logging import get_logger
 
 CONNECT_SECONDS = 10
 HEARTBEAT_SECONDS = 10
-PERSISTENT = 2
+WRITE_BYTES = 65_536  # pika cuts what the socket did not take off the front of each write: long ones are copied often
+
+# Replies with which RabbitMQ closes a channel for what a message is: content too large, precondition failed (over
+# max_message_size, a property that the broker checks). Others speak of the exchange, of rights or of the broker.
+CONTENT_REFUSED = frozenset({311, 406})
 
 log = get_logger(__name__)
 
@@ -40,23 +47,35 @@ class Outcome(Enum):
     CONFIRMED = "confirmed"
     NACKED = "nacked"
     RETURNED = "returned"
-
-
-Settle = Callable[[Row, Outcome], None]
+    UNPUBLISHABLE = "unpublishable"
 
 
 class Publisher:
-    """One connection with one confirming channel. `lost` completes with the reason when either is gone."""
+    """One connection with one confirming channel. `lost` completes with the reason when either is gone for good.
 
-    def __init__(self, exchange: str, settle: Settle) -> None:
+    `settle` is called with messages of one outcome, `refused` with those that were pending when the broker closed the
+    channel because of one of them: `reopen` comes next.
+    """
+
+    def __init__(
+        self,
+        exchange: str,
+        settle: Callable[[Sequence[Row], Outcome], None],
+        refused: Callable[[Sequence[Row], str], None],
+    ) -> None:
         self._exchange = exchange
         self._settle = settle
+        self._refused = refused
         self._loop = asyncio.get_running_loop()
         self._connection: AsyncioConnection | None = None
         self._channel: Channel | None = None
         self._tag = 0
         self._pending: dict[int, Row] = {}
         self._returned: set[str] = set()
+        self._frame_max = FRAME_MIN_SIZE
+        self._blocked = False
+        self._looking: Channel | None = None
+        self._answer: asyncio.Future[bool] = self._loop.create_future()
         self.lost: asyncio.Future[str] = self._loop.create_future()
 
     async def open(self, amqp_url: str) -> None:
@@ -74,36 +93,49 @@ class Publisher:
             custom_ioloop=self._loop,
         )
         await self._or_lost(opened)
-        self._connection.add_on_connection_blocked_callback(
-            lambda _, frame: log.warning("broker_blocks_publishing", reason=frame.method.reason)
-        )
-        self._connection.add_on_connection_unblocked_callback(lambda *_: log.info("broker_takes_messages_again"))
-        self._channel = await self._open_channel()
-        confirming: asyncio.Future[None] = self._loop.create_future()
-        self._channel.add_on_return_callback(self._on_return)
-        with _closed_is_lost():
-            self._channel.confirm_delivery(self._on_confirm, callback=lambda _: _resolve(confirming))
-        await self._or_lost(confirming)
+        self._connection.add_on_connection_blocked_callback(lambda _, frame: self._on_blocked(frame.method.reason))
+        self._connection.add_on_connection_unblocked_callback(lambda *_: self._on_unblocked())
+        self._frame_max = self._connection.params.frame_max
+        await self.reopen()
 
-    def publish(self, row: Row) -> None:
-        """Send one event; `settle` is called once with its outcome, or `lost` completes."""
+    async def reopen(self) -> None:
+        """Open a confirming channel, with tags from 1. Raises PublisherLostError."""
+        self._tag, self._pending, self._returned = 0, {}, set()
+        channel = await self._open_channel()
+        channel.add_on_close_callback(self._on_channel_closed)
+        channel.add_on_return_callback(self._on_return)
+        confirming: asyncio.Future[None] = self._loop.create_future()
+        with _closed_is_lost():
+            channel.confirm_delivery(self._on_confirm, callback=lambda _: _resolve(confirming))
+        await self._or_lost(confirming)
+        self._channel = channel
+
+    def publish(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
+        """Send events; each is settled once, handed back as refused, or lost with the connection.
+
+        Those that no frame can carry are not sent but returned, with the reason.
+        """
         assert self._channel is not None, "open() comes first"
-        if not self._channel.is_open:
-            return  # `lost` completes in a moment, and what was not confirmed is published again
-        properties = BasicProperties(
-            content_type="application/json",
-            delivery_mode=PERSISTENT,
-            message_id=str(row.event_id),
-            type=row.type,
-            headers=encode_headers(row.as_event()),
-        )
-        exchange, key = (self._exchange, row.type) if row.destination is None else ("", row.destination)
-        self._channel.basic_publish(exchange, key, row.data, properties, mandatory=True)
-        self._tag += 1
-        self._pending[self._tag] = row
+        unpublishable = []
+        frames: list[bytes] = []
+        for row in rows:
+            try:
+                frames.append(self._encode(row))
+            except UnpublishableError as error:
+                unpublishable.append((row, str(error)))
+                continue
+            self._tag += 1
+            self._pending[self._tag] = row
+        # On a channel that closed a moment ago they stay pending, and share its fate when its callback comes.
+        if self._channel.is_open:
+            self._write(frames)
+        return unpublishable
 
     async def missing(self, queues: Iterable[str]) -> list[str]:
-        """The queues of these that the broker does not have. Raises PublisherLostError."""
+        """The queues of these that the broker does not have. Raises PublisherLostError.
+
+        A broker that blocks publishing reads nothing of this connection: then it returns when that is over.
+        """
         return [queue for queue in queues if not await self._exists(queue)]
 
     async def close(self) -> None:
@@ -113,47 +145,67 @@ class Publisher:
             await asyncio.wait([self.lost], timeout=CONNECT_SECONDS)
 
     async def _exists(self, queue: str) -> bool:
-        # A declare of what is not there closes its channel: each gets a channel of its own.
-        channel = await self._open_channel(owned=False)
-        answer: asyncio.Future[bool] = self._loop.create_future()
-        channel.add_on_close_callback(lambda _, reason: _resolve_probe(answer, reason))
+        # One channel for all looks, and another one after each that misses: a declare of what is not there closes it.
+        if self._looking is None or not self._looking.is_open:
+            self._looking = await self._open_channel()
+            self._looking.add_on_close_callback(lambda _, reason: _resolve_probe(self._answer, reason))
+        self._answer = self._loop.create_future()
         with _closed_is_lost():
-            channel.queue_declare(queue, passive=True, callback=lambda _: _resolve(answer, value=True))
-        exists: bool = await self._or_lost(answer)
-        if channel.is_open:
-            channel.close()
+            self._looking.queue_declare(queue, passive=True, callback=lambda _: _resolve(self._answer, value=True))
+        exists: bool = await self._or_lost(self._answer)
         return exists
 
-    async def _open_channel(self, *, owned: bool = True) -> Channel:
+    async def _open_channel(self) -> Channel:
         assert self._connection is not None, "open() comes first"
         opened: asyncio.Future[Channel] = self._loop.create_future()
         with _closed_is_lost():
             self._connection.channel(on_open_callback=partial(_resolve, opened))
-        channel = await self._or_lost(opened)
-        if owned:
-            channel.add_on_close_callback(lambda _, reason: self._gone(f"channel closed: {reason}"))
+        channel: Channel = await self._or_lost(opened)
         return channel
 
+    def _encode(self, row: Row) -> bytes:
+        assert self._channel is not None, "open() comes first"
+        address = (self._exchange, row.type) if row.destination is None else ("", row.destination)
+        event_id = str(row.event_id)
+        headers = headers_of(
+            event_id, row.type, row.subject, row.source, row.time, row.dataschema, row.traceparent, row.attempt
+        )
+        return message(self._channel.channel_number, address, (event_id, row.type), headers, row.data, self._frame_max)
+
+    def _write(self, frames: Sequence[bytes]) -> None:
+        """Hand frames to the connection in writes of some size: a send for each message costs more than the message."""
+        assert self._connection is not None, "open() comes first"
+        write: list[bytes] = []
+        size = 0
+        for frame in frames:
+            write.append(frame)
+            size += len(frame)
+            if size >= WRITE_BYTES:
+                self._connection._output_marshaled_frames([b"".join(write)])
+                write, size = [], 0
+        if write:
+            self._connection._output_marshaled_frames([b"".join(write)])
+
     async def _or_lost(self, future: "asyncio.Future[Any]") -> Any:  # noqa: ANN401 - whatever the future holds
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await asyncio.wait([future, self.lost], return_when=asyncio.FIRST_COMPLETED)
-        except TimeoutError:
-            self._gone(f"no answer within {CONNECT_SECONDS} s")
+        answers = {future, self.lost}
+        while not (await asyncio.wait(answers, timeout=CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED))[0]:
+            if not self._blocked:  # a broker that blocks answers when that is over
+                self._gone(f"no answer within {CONNECT_SECONDS} s")
         if not future.done():
             raise PublisherLostError(self.lost.result())
         return future.result()
 
     def _on_confirm(self, frame: Any) -> None:  # noqa: ANN401 - pika's frames have no common type
         method = frame.method
-        confirmed = isinstance(method, Basic.Ack)
-        for tag in self._settled_tags(method.delivery_tag, multiple=method.multiple):
-            row = self._pending.pop(tag)
-            if str(row.event_id) in self._returned:
-                self._returned.discard(str(row.event_id))
-                self._settle(row, Outcome.RETURNED)
-            else:
-                self._settle(row, Outcome.CONFIRMED if confirmed else Outcome.NACKED)
+        rows = [self._pending.pop(tag) for tag in self._settled_tags(method.delivery_tag, multiple=method.multiple)]
+        if self._returned:
+            returned = [row for row in rows if str(row.event_id) in self._returned]
+            self._returned.difference_update(str(row.event_id) for row in returned)
+            rows = [row for row in rows if row not in returned]
+            if returned:
+                self._settle(returned, Outcome.RETURNED)
+        if rows:
+            self._settle(rows, Outcome.CONFIRMED if isinstance(method, Basic.Ack) else Outcome.NACKED)
 
     def _settled_tags(self, tag: int, *, multiple: bool) -> list[int]:
         if not multiple:
@@ -168,6 +220,24 @@ class Publisher:
     def _on_return(self, _channel: Channel, _method: Basic.Return, properties: BasicProperties, _body: bytes) -> None:
         # One subject has one message in flight, and an event has one subject: its id names the message.
         self._returned.add(properties.message_id)
+
+    def _on_channel_closed(self, _channel: Channel, reason: Exception) -> None:
+        pending = list(self._pending.values())
+        if isinstance(reason, ChannelClosedByBroker) and reason.reply_code in CONTENT_REFUSED and pending:
+            self._pending = {}
+            self._refused(pending, reason.reply_text)
+        else:
+            self._gone(f"channel closed: {reason}")
+
+    def _on_blocked(self, reason: str) -> None:
+        self._blocked = True
+        metrics.BLOCKED.set(1)
+        log.warning("broker_blocks_publishing", reason=reason)
+
+    def _on_unblocked(self) -> None:
+        self._blocked = False
+        metrics.BLOCKED.set(0)
+        log.info("broker_takes_messages_again")
 
     def _gone(self, reason: str) -> None:
         _resolve(self.lost, reason)

@@ -32,13 +32,21 @@ class Settings(BaseSettings):
 
     event_source: str = Field(default="urn:waybill:orders", description="CloudEvents source of every event")
 
+    outbox_retention_days: float = Field(
+        default=30.0, gt=0, description="events and the cursor's log are kept this long after they are published"
+    )
+
     event_exchange: str = Field(default="orders.events", description="topic exchange that events are published to")
 
     relay_page_size: int = Field(default=500, ge=1, le=10_000, description="events read and confirmed at once")
     relay_window: int = Field(default=1000, ge=1, description="messages published and not yet confirmed, at most")
-    relay_idle_poll_seconds: float = Field(default=0.03, gt=0, description="longest pause between two polls")
+    relay_open_events: int = Field(
+        default=10_000, ge=1, description="events read and not yet passed by the cursor, at most, or one page"
+    )
+    relay_idle_poll_seconds: float = Field(default=0.05, gt=0, description="longest pause between two polls")
     relay_lease_seconds: float = Field(default=3.0, gt=0.5, description="a leader silent for this long is replaced")
-    relay_metrics_port: int = Field(default=0, ge=0, le=65535, description="0: no metrics port")
+    relay_http_host: str = Field(default="127.0.0.1", description="address of the relay's metrics and probes")
+    relay_http_port: int = Field(default=0, ge=0, le=65535, description="their port; 0: none")
 
     retry_base_seconds: float = Field(default=1.0, gt=0, description="first back-off of every step but SAP's")
     sap_retry_base_seconds: float = Field(default=20.0, gt=0, description="first back-off of the SAP step")

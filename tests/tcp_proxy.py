@@ -1,4 +1,6 @@
-"""A TCP proxy that a test can cut, or make deaf: what the server answers is held back while requests still arrive."""
+"""A TCP proxy that a test can cut, make deaf (what the server answers is held back while requests still arrive), or
+silence in both directions. Each connection stays open, and new ones are accepted, in either case.
+"""
 
 import contextlib
 import socket
@@ -18,6 +20,7 @@ class TcpProxy:
         self._threads: list[threading.Thread] = []
         self._answers = threading.Condition()
         self._budget: int | None = None
+        self._deaf = False
         self._open = True
         self.held = threading.Event()
         self.port: int = self._listener.getsockname()[1]
@@ -29,10 +32,16 @@ class TcpProxy:
             self._budget = after_bytes
             self.held.clear()
 
+    def fall_silent(self) -> None:
+        """Let nothing through any more, in neither direction, and close nothing."""
+        with self._answers:
+            self._deaf = True
+        self.hold_answers()
+
     def release_answers(self) -> None:
         """Let everything through again, what was kept back first."""
         with self._answers:
-            self._budget = None
+            self._budget, self._deaf = None, False
             self._answers.notify_all()
 
     def cut(self) -> None:
@@ -87,10 +96,16 @@ class TcpProxy:
             while data := source.recv(65_536):
                 if answers:
                     data = self._within_budget(data, target)
+                else:
+                    self._until_heard()
                 target.sendall(data)
         for end in (source, target):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def _until_heard(self) -> None:
+        with self._answers:
+            self._answers.wait_for(lambda: not self._deaf)
 
     def _within_budget(self, data: bytes, target: socket.socket) -> bytes:
         """Send what may pass, wait for the rest to be released, return it."""

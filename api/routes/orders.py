@@ -78,6 +78,7 @@ async def _place(request: Request, edge: Services) -> UUID:
     async with edge.single.connect() as tx:
         outcome = await service.place(tx, order, edge.settings.event_source)
     if isinstance(outcome, service.Placed):
+        edge.hint.give()  # committed: the statement was the transaction
         return outcome.order_id
     raise ProblemError(
         HTTPStatus.CONFLICT,

@@ -90,6 +90,24 @@ def test_a_connection_that_breaks_in_mid_statement_is_a_503_and_the_next_request
     asyncio.run(scenario())
 
 
+def test_an_order_that_finds_no_room_in_the_outbox_is_a_503_of_its_own_kind(tmp_path: Path, database_url: str) -> None:
+    async def scenario() -> None:
+        other = await asyncpg.connect(database_url)
+        async with running_api(database_url, tmp_path) as api:
+            await other.execute("SELECT setval('outbox.event_ids', 900000000000)")
+            answer = await api.client.post("/orders", json=order_body())
+            assert answer.status_code == answer.json()["status"] == 503
+            assert answer.json()["type"] == "urn:waybill:problem:outbox-full"
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert int(answer.headers["retry-after"]) > 0
+            assert "900000000001" not in answer.text  # our insides are in the log
+            await other.execute("SELECT setval('outbox.event_ids', 1)")
+            assert (await api.client.post("/orders", json=order_body())).status_code == 202
+        await other.close()
+
+    asyncio.run(scenario())
+
+
 def test_requests_wait_their_turn_for_a_connection(tmp_path: Path, database_url: str) -> None:
     async def scenario() -> None:
         async with running_api(database_url, tmp_path, database_pool_size=2) as api:

@@ -1,7 +1,8 @@
 """Counts what really goes over the wire to Postgres: a proxy that reads the types of the client's messages.
 
 Source: PostgreSQL documentation, "Message Formats". After the start-up message each message is a type byte and a
-length; `E` executes a prepared statement and `Q` is a simple query, so a BEGIN of a driver's own is seen too.
+length; `E` executes a prepared statement and `Q` is a simple query, so a BEGIN of a driver's own is seen too. Counted
+are the connections that serve requests; hints go over one of their own.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 _STARTUP = 196_608  # protocol 3.0; what comes before it are requests for encryption
+_COUNTED = b"application_name\0waybill-api\0"
 
 
 @dataclass
@@ -56,14 +58,16 @@ async def watched(database_url: str) -> AsyncIterator[Wire]:
 
 
 async def _count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wire: Wire) -> None:
-    started = False
+    started = counted = False
     try:
         while True:
             kind = await reader.readexactly(1) if started else b""
             length = await reader.readexactly(4)
             body = await reader.readexactly(int.from_bytes(length) - 4)
-            started = started or int.from_bytes(body[:4]) == _STARTUP
-            wire.sent[kind] += 1
+            if not started and int.from_bytes(body[:4]) == _STARTUP:
+                started, counted = True, _COUNTED in body
+            if counted:
+                wire.sent[kind] += 1
             writer.write(kind + length + body)
             await writer.drain()
     finally:

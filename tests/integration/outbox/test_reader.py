@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from outbox.pages import advance
 from outbox.reader import FencedError, Page, Reader
 from tests.postgres import Asyncpg, connected, run
 
@@ -52,7 +53,7 @@ async def pages(reader: Reader) -> list[Page]:
 
 async def confirm(reader: Reader, read: Sequence[Page], epoch: int = 1) -> None:
     for page in read:
-        await reader.advance(page, epoch, NOW)
+        await advance(reader._connection, epoch, [(page, NOW)])
 
 
 def test_an_empty_outbox_has_no_page_and_nothing_new_has_none_again(shared_database_url: str) -> None:
@@ -307,7 +308,7 @@ def test_however_writers_interleave_each_committed_event_is_read_once_and_in_ord
         if rng.random() < 0.2:  # the relay dies with this page unconfirmed, and starts again
             await reader.resume()
         else:
-            await reader.advance(page, 1, NOW)
+            await confirm(reader, [page])
             read.extend((row.subject, row.id) for row in page.rows)
 
     async def scenario() -> None:

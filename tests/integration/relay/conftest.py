@@ -7,9 +7,10 @@ import pytest
 from ops.servers import ServerUrls
 from tests import broker
 from tests.outbox_to_broker import Ends
+from tests.own_servers import OwnRabbitMQ, own_postgres, own_rabbitmq
 from tests.shared_database import module_database, shared_database_url
 
-__all__ = ["module_database", "shared_database_url"]
+__all__ = ["module_database", "own_postgres", "own_rabbitmq", "shared_database_url"]
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +25,15 @@ def clean_broker(servers: ServerUrls) -> Iterator[str]:
 def ends(shared_database_url: str, clean_broker: str) -> Ends:
     """An empty outbox and empty queues."""
     ends = Ends(shared_database_url, clean_broker)
+    ends.declare()
+    ends.purge()
+    return ends
+
+
+@pytest.fixture
+def torn(shared_database_url: str, own_rabbitmq: OwnRabbitMQ) -> Ends:
+    """An empty outbox before a broker that this package may torment."""
+    ends = Ends(shared_database_url, own_rabbitmq.url)
     ends.declare()
     ends.purge()
     return ends

@@ -71,24 +71,6 @@ def test_an_event_addressed_to_one_queue_goes_there_only_with_its_try(ends: Ends
     assert message.headers["cloudEvents:try"] == 3
 
 
-def test_an_event_addressed_to_a_queue_that_is_not_there_waits_for_it(
-    ends: Ends, own_queues: list[str], tmp_path: Path
-) -> None:
-    with relay(ends.database_url, ends.amqp_url, tmp_path) as process:
-        event, behind, other = new_event("a"), new_event("a"), new_event("b")
-        ends.record([event, behind], destination="test.later")
-        ends.record([other])
-        said = process.wait_for("event_not_taken")
-        assert (said["outcome"], said["event_id"], said["to"]) == ("returned", str(event.id), "test.later")
-        ends.take_until("validation", 1)  # others overtake
-        assert ends.confirmed() == 0
-        own_queues.append("test.later")
-        with connection(ends.amqp_url) as link:
-            link.channel().queue_declare("test.later", durable=True, auto_delete=False)
-        ends.wait_for_cursor(3)
-    assert ids(ends.take("test.later")) == [str(event.id), str(behind.id)]
-
-
 def test_the_cursor_moves_page_by_page_and_only_past_what_is_confirmed(ends: Ends, tmp_path: Path) -> None:
     with (
         proxied(ends.amqp_url) as (through, proxy),

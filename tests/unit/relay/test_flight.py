@@ -2,14 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 
 import pytest
 
 from outbox.reader import Row
 from relay import flight as flight_module
-from relay.flight import Flight
+from relay.flight import Bounds, Flight
 from relay.publisher import Outcome
 from tests.messages import a_page, a_row
 
@@ -19,14 +19,18 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 class Broker:
     """Takes note of what is published and settles what the test says. `published` counts repeats."""
 
-    def __init__(self, window: int = 100) -> None:
+    def __init__(self, window: int = 100, open_events: int = 1000, page_size: int = 10) -> None:
         self.published: list[Row] = []
         self.news = asyncio.Event()
-        self.flight = Flight(self.take, window)
+        self.told = 0
+        self.flight = Flight(self.take, Bounds(window, open_events, page_size), self.tell)
 
-    def take(self, row: Row) -> None:
-        self.published.append(row)
+    def take(self, rows: list[Row]) -> None:
+        self.published += rows
         self.news.set()
+
+    def tell(self) -> None:
+        self.told += 1
 
     def launch(self, *rows: Row) -> None:
         self.flight.launch(a_page(rows), NOW)
@@ -40,10 +44,9 @@ class Broker:
             await self.news.wait()
 
     def completed(self) -> list[int]:
-        firsts = []
-        while (page := self.flight.complete()) is not None:
-            firsts.append(page.page.rows[0].id)
-        return firsts
+        pages = self.flight.complete()
+        self.flight.passed(len(pages))
+        return [page.page.rows[0].id for page in pages]
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
@@ -59,9 +62,9 @@ def test_a_second_event_of_a_subject_waits_for_the_first_to_be_confirmed_and_oth
         first, second, other = a_row(1, "a"), a_row(2, "a"), a_row(3, "b")
         broker.launch(first, second, other)
         assert broker.ids() == [1, 3]
-        broker.flight.settle(other, Outcome.CONFIRMED)
+        broker.flight.settle([other], Outcome.CONFIRMED)
         assert broker.ids() == [1, 3]
-        broker.flight.settle(first, Outcome.CONFIRMED)
+        broker.flight.settle([first], Outcome.CONFIRMED)
         assert broker.ids() == [1, 3, 2]
 
     run(scenario)
@@ -74,7 +77,7 @@ def test_a_subjects_event_of_a_later_page_waits_too() -> None:
         broker.launch(first)
         broker.launch(second, a_row(3, "b"))
         assert broker.ids() == [1, 3]
-        broker.flight.settle(first, Outcome.CONFIRMED)
+        broker.flight.settle([first], Outcome.CONFIRMED)
         assert broker.ids() == [1, 3, 2]
 
     run(scenario)
@@ -90,16 +93,16 @@ def test_an_event_not_taken_is_published_again_after_a_pause_and_holds_its_subje
         broker = Broker()
         first, second, other = a_row(1, "a"), a_row(2, "a"), a_row(3, "b")
         broker.launch(first, second, other)
-        broker.flight.settle(first, outcome)
+        broker.flight.settle([first], outcome)
         assert broker.ids() == [1, 3]  # not at once
         assert broker.flight.in_flight == 1
-        broker.flight.settle(other, Outcome.CONFIRMED)
+        broker.flight.settle([other], Outcome.CONFIRMED)
         await broker.published_again()
         assert broker.ids() == [1, 3, 1]
         assert broker.completed() == []
-        broker.flight.settle(first, Outcome.CONFIRMED)
+        broker.flight.settle([first], Outcome.CONFIRMED)
         assert broker.ids() == [1, 3, 1, 2]
-        broker.flight.settle(second, Outcome.CONFIRMED)
+        broker.flight.settle([second], Outcome.CONFIRMED)
         assert broker.completed() == [1]
         assert broker.flight.held == 0
 
@@ -120,9 +123,9 @@ def test_the_pause_doubles_up_to_its_cap_and_starts_small_for_the_next_event(mon
         stubborn, other = a_row(1, "a"), a_row(2, "b")
         broker.launch(stubborn, other)
         for _ in range(9):
-            broker.flight.settle(stubborn, Outcome.NACKED)
+            broker.flight.settle([stubborn], Outcome.NACKED)
             await broker.published_again()
-        broker.flight.settle(other, Outcome.NACKED)
+        broker.flight.settle([other], Outcome.NACKED)
         await broker.published_again()
         assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 0.05]
 
@@ -136,7 +139,7 @@ def test_no_more_is_published_than_the_window_holds() -> None:
         broker.launch(*rows)
         assert broker.ids() == [1, 2, 3]
         assert (broker.flight.in_flight, broker.flight.held) == (3, 7)
-        broker.flight.settle(rows[1], Outcome.CONFIRMED)
+        broker.flight.settle([rows[1]], Outcome.CONFIRMED)
         assert broker.ids() == [1, 2, 3, 4]
         assert (broker.flight.in_flight, broker.flight.held) == (3, 6)
 
@@ -151,42 +154,171 @@ def test_a_page_confirmed_early_waits_for_the_pages_before_it() -> None:
         broker.launch(*rows[2:4])
         broker.launch(*rows[4:])
         for row in (*rows[2:], rows[1]):
-            broker.flight.settle(row, Outcome.CONFIRMED)
+            broker.flight.settle([row], Outcome.CONFIRMED)
         assert broker.completed() == []
-        broker.flight.settle(rows[0], Outcome.CONFIRMED)
+        broker.flight.settle([rows[0]], Outcome.CONFIRMED)
         assert broker.completed() == [1, 3, 5]
         assert broker.completed() == []
 
     run(scenario)
 
 
-def test_what_is_confirmed_but_not_yet_handed_out_is_still_under_way() -> None:
+def test_what_is_confirmed_but_not_yet_passed_is_still_under_way() -> None:
     async def scenario() -> None:
         broker = Broker()
         row = a_row(1)
-        assert broker.flight.empty
+        await broker.flight.drained()
         broker.launch(row)
-        broker.flight.settle(row, Outcome.CONFIRMED)
-        assert (broker.flight.held, broker.flight.empty) == (0, False)
+        broker.flight.settle([row], Outcome.CONFIRMED)
+        assert (broker.flight.held, broker.flight.open_events) == (0, 1)
+        draining = asyncio.ensure_future(broker.flight.drained())
+        await asyncio.sleep(0)
+        assert not draining.done()
         assert broker.completed() == [1]
-        assert broker.flight.empty
+        await draining
+        assert broker.flight.open_events == 0
 
     run(scenario)
 
 
-def test_progress_returns_for_what_was_settled_before_or_during_the_wait_and_gives_up_otherwise() -> None:
+def test_it_says_so_when_the_oldest_page_is_complete_and_not_before() -> None:
     async def scenario() -> None:
         broker = Broker()
         rows = [a_row(1, "a"), a_row(2, "b")]
-        broker.launch(*rows)
-        async with asyncio.timeout(10):
-            broker.flight.settle(rows[0], Outcome.CONFIRMED)
-            await broker.flight.progress(3600)
-            asyncio.get_running_loop().call_soon(broker.flight.settle, rows[1], Outcome.CONFIRMED)
-            await broker.flight.progress(3600)
-            await broker.flight.progress(0)
+        broker.launch(rows[0])
+        broker.launch(rows[1])
+        broker.flight.settle([rows[1]], Outcome.CONFIRMED)
+        assert broker.told == 0
+        broker.flight.settle([rows[0]], Outcome.CONFIRMED)
+        assert broker.told == 1
 
     run(scenario)
+
+
+def test_there_is_room_for_a_page_while_less_than_a_window_waits() -> None:
+    async def scenario() -> None:
+        broker = Broker(window=2)
+        rows = [a_row(number, f"s{number}") for number in range(1, 4)]
+        broker.launch(*rows[:1])
+        assert await broker.flight.room(3600)
+        broker.launch(*rows[1:])
+        assert not await broker.flight.room(0)
+        broker.flight.settle(rows[:2], Outcome.CONFIRMED)
+        assert await broker.flight.room(3600)
+
+    run(scenario)
+
+
+def test_others_overtake_an_event_that_is_never_taken_up_to_the_bound_and_no_further() -> None:
+    async def scenario() -> None:
+        broker = Broker(window=5, open_events=8, page_size=2)
+        stuck = a_row(1, "stuck")
+        broker.launch(stuck)
+        others = [a_row(number, f"s{number}") for number in range(2, 8)]
+        for start in range(0, 6, 2):
+            assert broker.flight.has_room
+            broker.launch(*others[start : start + 2])
+            broker.flight.settle(others[start : start + 2], Outcome.CONFIRMED)
+        assert (broker.flight.held, broker.flight.open_events) == (1, 7)
+        assert not broker.flight.has_room
+        broker.flight.settle([stuck], Outcome.CONFIRMED)
+        assert broker.completed() == [1, 2, 4, 6]
+        assert broker.flight.has_room
+
+    run(scenario)
+
+
+def test_a_page_larger_than_the_bound_is_taken_on_alone() -> None:
+    async def scenario() -> None:
+        broker = Broker(window=5, open_events=3, page_size=10)
+        assert broker.flight.has_room
+        broker.launch(*(a_row(number, f"s{number}") for number in range(1, 5)))
+        assert not broker.flight.has_room
+
+    run(scenario)
+
+
+def test_while_held_nothing_is_published_not_even_again_and_nothing_has_room() -> None:
+    async def scenario() -> None:
+        broker = Broker()
+        rows = [a_row(1, "a"), a_row(2, "a")]
+        broker.launch(*rows)
+        broker.flight.hold("queues")
+        broker.flight.hold("channel")
+        broker.flight.settle(rows[:1], Outcome.CONFIRMED)
+        assert broker.ids() == [1]
+        broker.flight.release("queues")
+        assert not broker.flight.has_room
+        assert broker.ids() == [1]
+        broker.flight.release("channel")
+        assert broker.flight.has_room
+        assert broker.ids() == [1, 2]
+
+    run(scenario)
+
+
+def carry_past(poison: set[int], rows: list[Row], *, nack: Iterable[int] = ()) -> tuple[list[int], list[int], int]:
+    """Publish to a broker that closes the channel at each poison event: set aside, confirmed, channels used."""
+
+    async def scenario() -> tuple[list[int], list[int], int]:
+        broker = Broker(window=64)
+        flight = broker.flight
+        refused, confirmed, channels = set(nack), [], 1
+        set_aside = []
+        flight.launch(a_page(rows), NOW)
+        while flight.held:
+            batch, broker.published = broker.published, []
+            if not batch:
+                await broker.published_again()
+                continue
+            closing = next((place for place, row in enumerate(batch) if row.id in poison), None)
+            good = batch if closing is None else batch[:closing][: channels % 3]  # the broker may die owing some acks
+            for row in good:
+                if row.id in refused:
+                    refused.discard(row.id)
+                    flight.settle([row], Outcome.NACKED)
+                else:
+                    confirmed.append(row.id)
+                    flight.settle([row], Outcome.CONFIRMED)
+            if closing is not None:
+                flight.hold("channel")
+                late, broker.published = broker.published, []
+                found = flight.interrupted([*batch[len(good) :], *late])
+                channels += 1
+                flight.release("channel")
+                if found is not None:
+                    set_aside.append(found.id)
+                    flight.settle([found], Outcome.UNPUBLISHABLE)
+        assert broker.completed() == [rows[0].id]
+        assert flight.in_flight == 0
+        return set_aside, confirmed, channels
+
+    return asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("poison", [{1}, {64}, {33}, {1, 64}, {7, 8}, {10, 20, 30}, set(range(1, 65))], ids=str)
+def test_events_that_close_the_channel_are_found_and_every_other_is_confirmed(poison: set[int]) -> None:
+    rows = [a_row(number, f"s{number}") for number in range(1, 65)]
+    set_aside, confirmed, channels = carry_past(poison, rows)
+    assert sorted(set_aside) == sorted(poison)
+    assert sorted(confirmed) == [number for number in range(1, 65) if number not in poison]
+    assert channels - 1 <= len(poison) * 7  # halvings of 64, and the first
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_search_keeps_each_subject_in_order_among_nacks(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr(flight_module, "FIRST_PAUSE_SECONDS", 0.0)
+    rng = random.Random(seed)
+    rows = [a_row(number, f"s{rng.randint(1, 9)}") for number in range(1, 101)]
+    poison = set(rng.sample(range(1, 101), 5))
+    nack = set(rng.sample(range(1, 101), 20)) - poison
+    set_aside, confirmed, _ = carry_past(poison, rows, nack=nack)
+    assert sorted(set_aside) == sorted(poison)
+    assert sorted(confirmed + set_aside) == list(range(1, 101))
+    subject_of = {row.id: row.subject for row in rows}
+    for subject in set(subject_of.values()):
+        ids = [number for number in confirmed if subject_of[number] == subject]
+        assert ids == sorted(ids)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -210,14 +342,14 @@ def test_however_the_broker_settles_each_subject_stays_in_order_and_every_page_c
                 if not under_way:
                     await broker.published_again()
                     continue
-                assert broker.flight.in_flight == len(under_way) <= broker.flight._window
+                assert broker.flight.in_flight == len(under_way) <= broker.flight._bounds.window
                 assert len({row.subject for row in under_way}) == len(under_way)
                 row = rng.choice(under_way)
                 broker.published.remove(row)
                 outcome = rng.choice([Outcome.CONFIRMED, Outcome.NACKED, Outcome.RETURNED])
                 if outcome is Outcome.CONFIRMED:
                     confirmed.append(row)
-                broker.flight.settle(row, outcome)
+                broker.flight.settle([row], outcome)
                 completed += broker.completed()
         assert completed == list(range(1, 100, 10))
         for subject in {row.subject for row in rows}:

@@ -6,6 +6,7 @@ from unittest.mock import Mock
 import pytest
 from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError, ConnectionWrongStateError, StreamLostError
 
+from relay import publisher as publisher_module
 from relay.publisher import Publisher, PublisherLostError
 
 
@@ -13,7 +14,7 @@ def missing(connection: Mock) -> list[str]:
     """Which queues a publisher on this connection finds missing."""
 
     async def main() -> list[str]:
-        publisher = Publisher("events", Mock())
+        publisher = Publisher("events", Mock(), Mock())
         publisher._connection = connection
         return await publisher.missing(["sap"])
 
@@ -53,3 +54,27 @@ def test_a_queue_is_missing_only_when_the_broker_says_not_found() -> None:
 def test_a_queue_that_could_not_be_asked_for_is_not_missing(reason: Exception) -> None:
     with pytest.raises(PublisherLostError, match="a queue could not be looked at"):
         missing(connection_whose_channels(channel_closing_with(reason)))
+
+
+def looked_at(monkeypatch: pytest.MonkeyPatch, *, blocked: bool) -> list[str]:
+    """Which queues are missing by a broker that answers long after the time limit."""
+    monkeypatch.setattr(publisher_module, "CONNECT_SECONDS", 0.001)
+
+    async def main() -> list[str]:
+        publisher = Publisher("events", Mock(), Mock())
+        late = lambda *_, callback, **__: asyncio.get_running_loop().call_later(0.05, callback, None)  # noqa: E731
+        publisher._connection = connection_whose_channels(Mock(is_open=True, queue_declare=late))
+        if blocked:
+            publisher._on_blocked("memory")
+        return await publisher.missing(["sap"])
+
+    return asyncio.run(main())
+
+
+def test_a_broker_that_does_not_answer_in_time_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PublisherLostError, match=r"no answer within 0\.001 s"):
+        looked_at(monkeypatch, blocked=False)
+
+
+def test_a_broker_that_blocks_publishing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert looked_at(monkeypatch, blocked=True) == []

@@ -1,0 +1,98 @@
+"""A writer's hint to the relay that something was committed, so that an idle relay need not be waited for.
+
+Sent outside of every writing transaction, because NOTIFY takes a lock of the whole cluster at commit, and from a
+connection of its own. Hints given while one is on its way become one more. A hint is never owed to anybody: the relay
+polls as well, so a lost connection is logged and made again, and nobody who gives a hint notices.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import asyncpg
+from asyncpg import Connection, Record
+
+from runtime.logging import get_logger
+
+CHANNEL = "waybill_recorded"
+APPLICATION_NAME = "waybill-hint"
+
+NOTIFY = f"NOTIFY {CHANNEL}"
+
+# Under load the relay turns without hints; one in so many seconds is enough, and their price does not grow with it.
+GAP_SECONDS = 0.005
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 5.0
+ANSWER_SECONDS = 5.0
+CLOSE_SECONDS = 2.0
+
+# Whatever a server that is away, starting, refusing or frozen makes of a connection.
+_LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+log = get_logger(__name__)
+
+
+class Hint:
+    """Hints from one process. Connects at the first one; to be opened and closed in the loop that gives them."""
+
+    def __init__(self, database_url: str) -> None:
+        self._database_url = database_url
+        self._given = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._pause = FIRST_PAUSE_SECONDS
+
+    def open(self) -> None:
+        """Begin to pass hints on. Touches no server."""
+        self._task = asyncio.create_task(self._keep_sending())
+
+    def give(self) -> None:
+        """Tell the relay that something was committed. Returns at once and raises nothing, whatever is broken."""
+        self._given.set()
+
+    async def close(self) -> None:
+        """Finish the hint that is on its way and disconnect, within 2 * CLOSE_SECONDS."""
+        self._closing.set()
+        self._given.set()
+        if self._task is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._task, CLOSE_SECONDS)
+
+    async def _keep_sending(self) -> None:
+        while await self._wanted():
+            try:
+                async with self._connected() as connection:
+                    await self._send(connection)
+            except _LOST as error:
+                log.warning("hint_not_sent", error=f"{type(error).__name__}: {error}", next_try_seconds=self._pause)
+                self._given.set()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), self._pause)
+                self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
+
+    async def _send(self, connection: "Connection[Record]") -> None:
+        """Send hints as they are given until closed."""
+        while await self._wanted():
+            self._given.clear()
+            await connection.execute(NOTIFY)
+            self._pause = FIRST_PAUSE_SECONDS
+            await asyncio.sleep(GAP_SECONDS)
+
+    async def _wanted(self) -> bool:
+        """Wait for a hint; False when closing."""
+        await self._given.wait()
+        return not self._closing.is_set()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator["Connection[Record]"]:
+        connection = await asyncpg.connect(
+            self._database_url,
+            timeout=ANSWER_SECONDS,
+            command_timeout=ANSWER_SECONDS,
+            server_settings={"application_name": APPLICATION_NAME, "synchronous_commit": "off"},
+        )
+        try:
+            yield connection
+        finally:
+            with suppress(*_LOST):
+                await connection.close(timeout=CLOSE_SECONDS)

@@ -1,0 +1,51 @@
+"""The relay knows which queues must exist: it publishes nothing while one of them does not."""
+
+from pathlib import Path
+
+from ops.ports import free_port
+from tests.metrics_page import metric
+from tests.outbox_to_broker import Ends, assert_all_there_in_order, ids, numbered
+from tests.relay_process import relay
+from tests.steady_writer import BATCH, writing
+
+
+def test_a_queue_deleted_while_the_relay_runs_stops_publishing_until_it_is_back(ends: Ends, tmp_path: Path) -> None:
+    before, after = numbered(20, subjects=5), numbered(40, subjects=5)
+    port = free_port()
+    with relay(ends.database_url, ends.amqp_url, tmp_path, http_port=port) as process:
+        ends.record(before)
+        ends.wait_for_cursor(20)
+        assert ids(ends.take("audit")) != []
+        ends.delete_queue("audit")
+        assert process.wait_for("required_queues_missing")["queues"] == ["audit"]
+        ends.record(after)
+        # Two more looks at the queues later the relay has long seen the events.
+        process.wait_for("required_queues_missing", len(process.logged("required_queues_missing")) + 2)
+        assert metric(port, "waybill_relay_missing_destinations") == 1
+        assert ends.confirmed() == 20
+        assert len(ends.take("validation")) == 20
+        ends.declare()
+        ends.wait_for_cursor(60)
+        assert metric(port, "waybill_relay_missing_destinations") == 0
+    assert process.logged("session_ended") == []
+    assert_all_there_in_order(before + after, ends.take("validation"))
+    assert_all_there_in_order(before + after, ends.take("audit"))
+
+
+def test_of_a_stream_under_way_everything_recorded_after_the_alarm_comes_to_the_queue(
+    ends: Ends, tmp_path: Path
+) -> None:
+    with relay(ends.database_url, ends.amqp_url, tmp_path) as process:
+        with writing(ends.database_url, "stream") as (writer,):
+            ends.wait_for_cursor(10)
+            ends.delete_queue("audit")
+            process.wait_for("required_queues_missing")
+            writer.wait_for(BATCH)  # what was under way at the alarm
+            missed_at_most = len(writer.committed)
+            writer.wait_for(20)
+            ends.declare()
+            process.wait_for("required_queues_back")
+            events = [str(event.id) for event in writer.stop()]
+        ends.wait_for_cursor(len(events))
+    assert set(events[missed_at_most:]) <= set(ids(ends.take("audit")))
+    assert set(events) == set(ids(ends.take("validation")))

@@ -1,0 +1,95 @@
+"""The monitor's figures are true whatever the relay itself does."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from prometheus_client import REGISTRY
+
+from ops.ports import free_port
+from relay.monitor import Monitor
+from runtime.settings import Settings
+from tests.messages import new_event
+from tests.metrics_page import metric
+from tests.outbox_to_broker import Ends, numbered
+from tests.postgres import connected
+from tests.relay_process import relay
+from tests.tcp_proxy import proxied
+
+PATIENCE_SECONDS = 30
+OLDEST = "waybill_outbox_oldest_unpublished_age_seconds"
+BACKLOG = "waybill_outbox_backlog_events"
+SUCCESS = "waybill_relay_monitor_last_success_timestamp_seconds"
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_the_oldest_unpublished_event_ages_while_a_queue_is_missing_and_the_writer_that_holds_back_is_named(
+    ends: Ends, tmp_path: Path
+) -> None:
+    port = free_port()
+    ends.delete_queue("sap")
+    with relay(ends.database_url, ends.amqp_url, tmp_path, http_port=port) as process:
+        process.wait_for("required_queues_missing")
+
+        async def stuck() -> None:
+            async with connected(ends.database_url) as (writer,):
+                await writer.execute("SET application_name = 'slow-writer'")
+                async with writer.transaction():
+                    await writer.execute("DELETE FROM outbox.dead_letters WHERE id < 0; SELECT pg_current_xact_id()")
+                    await asyncio.to_thread(ends.record, numbered(30, subjects=30))
+                    await asyncio.to_thread(wait_until, lambda: metric(port, BACKLOG) == 30)
+                    first = metric(port, OLDEST)
+                    said = await asyncio.to_thread(process.wait_for, "transaction_holds_back")
+                    assert said["pid"] == writer.get_server_pid()
+                    assert said["application_name"] == "slow-writer"
+                    assert "pg_current_xact_id" in said["query"]
+                    assert said["age_seconds"] >= 5
+                    assert metric(port, OLDEST) > first + 2
+                    assert metric(port, "waybill_outbox_oldest_transaction_age_seconds") >= 5
+                    assert metric(port, "waybill_relay_publishing_held") == 1
+                    assert await asyncio.to_thread(ends.confirmed) == 0
+
+        asyncio.run(stuck())
+        ends.declare()
+        ends.wait_for_cursor(30)
+        wait_until(lambda: metric(port, OLDEST) == 0 and metric(port, BACKLOG) == 0)
+        wait_until(lambda: metric(port, "waybill_outbox_oldest_transaction_age_seconds") == 0)
+        assert len(process.logged("transaction_holds_back")) == 1
+        assert metric(port, "waybill_outbox_segments_left") >= 60
+
+
+def test_the_figures_need_no_relay_and_come_back_when_the_database_does(ends: Ends) -> None:
+    def figure(name: str) -> float:
+        value = REGISTRY.get_sample_value(name)
+        assert value is not None
+        return value
+
+    with proxied(ends.database_url) as (through, proxy):
+        settings = Settings(database_url=through, amqp_url="amqp://127.0.0.1:1/")
+        ends.record([new_event()])
+        started = time.time()
+        with Monitor(settings):
+            # This thread only waits; no loop but the monitor's own turns.
+            wait_until(lambda: figure(SUCCESS) >= started)
+            assert figure(BACKLOG) == 1
+            seen = figure(OLDEST)
+            assert seen > 0
+            assert figure(OLDEST) > seen  # it grows between two looks
+            proxy.cut()
+            cut = time.time()
+            ends.record([new_event(), new_event()])
+            wait_until(lambda: figure(SUCCESS) >= cut + 0.5 and figure(BACKLOG) == 3)
+            assert figure(OLDEST) > seen
+
+
+def test_a_monitor_without_a_database_ends_when_told() -> None:
+    with Monitor(Settings(database_url="postgresql://nobody@127.0.0.1:1/none", amqp_url="amqp://127.0.0.1:1/")) as it:
+        assert it.alive
+    assert not it.alive

@@ -1,0 +1,52 @@
+"""A broker that keeps its connections open and says nothing is given up in good time, and taken up again."""
+
+import time
+from pathlib import Path
+
+from tests.messages import new_event
+from tests.outbox_to_broker import Ends, assert_all_there_in_order
+from tests.relay_process import RelayProcess, relay
+from tests.steady_writer import writing
+from tests.tcp_proxy import proxied
+
+GIVEN_UP_SECONDS = 30
+
+
+def assert_given_up(process: RelayProcess, since: float) -> None:
+    """The session ends in time, and because of the broker."""
+    assert "PublisherLostError" in str(process.wait_for("session_ended")["reasons"])
+    assert time.monotonic() - since < GIVEN_UP_SECONDS
+
+
+def test_brokers_that_never_answer_or_fall_silent_in_mid_flow_are_given_up_and_tried_again(
+    ends: Ends, database_url: str, tmp_path: Path
+) -> None:
+    """Two relays side by side, because each waits for nothing most of the time."""
+    never = Ends(database_url, ends.amqp_url)
+    never.declare()
+    unsent = [new_event(f"never-{n % 10}") for n in range(100)]
+    never.record(unsent)
+    with (
+        proxied(ends.amqp_url) as (through, proxy),
+        proxied(ends.amqp_url) as (through_nothing, deaf),
+        relay(ends.database_url, through, tmp_path, page_size=20, window=60) as mid_flow,
+    ):
+        deaf.fall_silent()
+        with relay(never.database_url, through_nothing, tmp_path) as at_start:
+            at_start.wait_for("leading")
+            connecting = time.monotonic()
+            mid_flow.wait_for("leading")
+            with writing(ends.database_url, "flow") as (writer,):
+                ends.wait_for_cursor(100)
+                proxy.fall_silent()
+                fell = time.monotonic()
+                assert_given_up(at_start, connecting)
+                assert never.confirmed() == 0
+                deaf.release_answers()
+                assert_given_up(mid_flow, fell)
+                proxy.release_answers()
+                writer.wait_for(50)
+                flow = writer.stop()
+            never.wait_for_cursor(len(unsent))
+            ends.wait_for_cursor(len(flow))
+    assert_all_there_in_order(flow + unsent, ends.take("validation"))

@@ -1,0 +1,41 @@
+"""What a process takes while it has nothing to do but wait."""
+
+import subprocess
+import time
+from collections.abc import Callable
+
+import psutil
+
+MEBIBYTE = 1024 * 1024
+STEADY_SECONDS = 0.3
+PATIENCE_SECONDS = 20
+
+
+class Usage:
+    """CPU time and memory of a process from now on."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = psutil.Process(process.pid)
+        self._began, self._cpu, self._memory = time.monotonic(), self._cpu_seconds(), self._process.memory_info().rss
+
+    def _cpu_seconds(self) -> float:
+        times = self._process.cpu_times()
+        return float(times.user + times.system)
+
+    def assert_next_to_nothing(self) -> None:
+        """At most a fifth of one core, and no memory for a backlog."""
+        share = (self._cpu_seconds() - self._cpu) / (time.monotonic() - self._began)
+        assert share < 0.2, f"{share:.0%} of a core while there is nothing to do but wait"
+        grown = (self._process.memory_info().rss - self._memory) / MEBIBYTE
+        assert grown < 8, f"{grown:.1f} MiB more while there is nothing to do but wait"
+
+
+def wait_until_steady(value: Callable[[], float]) -> None:
+    """Return once a value has stayed the same for a while."""
+    seen, since = value(), time.monotonic()
+    deadline = since + PATIENCE_SECONDS
+    while time.monotonic() - since < STEADY_SECONDS:
+        assert time.monotonic() < deadline, f"it still changes: {seen}"
+        time.sleep(0.02)
+        if (now := value()) != seen:
+            seen, since = now, time.monotonic()
