@@ -25,7 +25,7 @@ from relay.vitals import Role, Standing, Vitals
 from runtime.logging import get_logger
 from runtime.settings import Settings
 
-DRAIN_SECONDS = 20.0
+DRAIN_SECONDS = 5.0  # of a broker that takes nothing; otherwise what is in flight is confirmed in a moment
 
 Database: TypeAlias = "Connection[Record]"
 T = TypeVar("T")

@@ -1,5 +1,6 @@
 """docs/metrics.md is a contract: it lists what the code counts, no more and no less."""
 
+import ast
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,9 +10,12 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from api.metrics import Metrics
+from outbox.expiry import Outcome
 from relay import metrics as relay_metrics
 
-PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "metrics.md"
+LOG_EVENT = re.compile(r"^\| `(\w+)` \| (?:debug|info|warning|error) \|", re.MULTILINE)
 ROW = re.compile(r"^\| `(?P<name>\w+)` \| (?P<type>\w+) \| (?P<labels>[^|]+) \| (?P<what>[^|]+) \|$", re.MULTILINE)
 
 
@@ -38,3 +42,28 @@ def test_the_page_lists_every_metric_of_the_code_with_its_labels_and_nothing_els
     in_code = described(registry._collector_to_names) | described(vars(relay_metrics).values())
     assert len(in_code) > 10
     assert documented() == in_code
+
+
+def logged(package: Path) -> set[str]:
+    """The names of the log events that a package's code gives as text."""
+    calls = [
+        node
+        for file in package.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
+    return {
+        str(call.args[0].value)
+        for call in calls
+        if isinstance(call.func, ast.Attribute)
+        and isinstance(call.func.value, ast.Name)
+        and call.func.value.id == "log"
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+    }
+
+
+def test_the_page_lists_everything_that_the_relay_says_and_nothing_else() -> None:
+    said = logged(ROOT / "relay") | {outcome.value for outcome in Outcome}
+    assert len(said) > 10
+    assert set(LOG_EVENT.findall(PAGE.read_text())) == said

@@ -1,8 +1,8 @@
 """Counts what really goes over the wire to Postgres: a proxy that reads the types of the client's messages.
 
 Source: PostgreSQL documentation, "Message Formats". After the start-up message each message is a type byte and a
-length; `E` executes a prepared statement and `Q` is a simple query, so a BEGIN of a driver's own is seen too. Counted
-are the connections that serve requests; hints go over one of their own.
+length; `E` executes a prepared statement and `Q` is a simple query, so a BEGIN of a driver's own is seen too. Hints
+go over a connection of their own, which is not counted.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 _STARTUP = 196_608  # protocol 3.0; what comes before it are requests for encryption
-_COUNTED = b"application_name\0waybill-api\0"
+_HINTS = b"application_name\0waybill-hint\0"
 
 
 @dataclass
@@ -65,7 +65,7 @@ async def _count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wir
             length = await reader.readexactly(4)
             body = await reader.readexactly(int.from_bytes(length) - 4)
             if not started and int.from_bytes(body[:4]) == _STARTUP:
-                started, counted = True, _COUNTED in body
+                started, counted = True, _HINTS not in body
             if counted:
                 wire.sent[kind] += 1
             writer.write(kind + length + body)

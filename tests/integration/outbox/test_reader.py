@@ -179,9 +179,7 @@ def test_a_row_comes_back_with_everything_that_was_recorded(shared_database_url:
             (row,) = page.rows
             stored = await writer.fetchrow("SELECT * FROM outbox.events")
             assert stored is not None
-            assert {name: getattr(row, name) for name in row.__slots__} == {
-                name: stored[name] for name in row.__slots__
-            }
+            assert {name: getattr(row, name) for name in row._fields} == {name: stored[name] for name in row._fields}
             assert row.as_event().data == '{"größe":"ß"}'.encode()
 
     run(scenario)
