@@ -52,6 +52,11 @@ def _one_of(column: str, values: tuple[str, ...]) -> sa.CheckConstraint:
     return sa.CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
 
 
+def _readable_time() -> sa.CheckConstraint:
+    """A time that a program can read: Postgres knows infinity, years before the first and after the 9999th as well."""
+    return sa.CheckConstraint("time >= '0001-01-02 00:00+00' AND time < '9999-12-31 00:00+00'", name="time_readable")
+
+
 def _message_columns() -> list[sa.Column[object]]:
     """The columns that make a message, alike in events and scheduled."""
     return [
@@ -75,6 +80,7 @@ events = sa.Table(
     sa.Column("xid", Xid8, nullable=False, server_default=sa.text("pg_current_xact_id()")),
     sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
     *_message_columns(),
+    _readable_time(),
     sa.Index("events_xid_id", "xid", "id"),
     postgresql_partition_by="RANGE (id)",
 )
@@ -120,6 +126,7 @@ scheduled = sa.Table(
     sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
     sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
     *_message_columns(),
+    _readable_time(),
     sa.Index("scheduled_due_at_id", "due_at", "id"),
 )
 

@@ -42,7 +42,9 @@ class Carrier:
         self._epoch = epoch
         self._publisher = Publisher(settings.event_exchange, self._settled, self._refused)
         self._work = asyncio.Event()  # something for the cursor's loop
-        bounds = Bounds(settings.relay_window, settings.relay_open_events, settings.relay_page_size)
+        bounds = Bounds(
+            settings.relay_window, settings.relay_open_events, settings.relay_open_bytes, settings.relay_page_size
+        )
         self._flight = Flight(self._publish, bounds, self._work.set)
         self._returned: list[Row] = []
         self._unpublishable: list[tuple[Row, str]] = []

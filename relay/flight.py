@@ -5,8 +5,8 @@ event again, never puts one order's events out of order. A page is complete when
 set aside, and pages leave in the order in which they came: the cursor never passes an unconfirmed event.
 
 Two bounds: `window` messages published and not settled, and `open_events` events of pages that the cursor has not
-passed. The second is what an event that the broker keeps refusing runs into: others overtake it so far and no further,
-which bounds the memory and what is published twice after a crash.
+passed, or `open_bytes` of their data. The second is what an event that the broker keeps refusing runs into: others
+overtake it so far and no further, which bounds the memory and what is published twice after a crash.
 """
 
 import asyncio
@@ -27,10 +27,11 @@ DONE = frozenset({Outcome.CONFIRMED, Outcome.UNPUBLISHABLE})
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much may be under way, in events: unconfirmed, open, and read at once."""
+    """How much may be under way: events unconfirmed, events and bytes of data open, events read at once."""
 
     window: int
     open_events: int
+    open_bytes: int
     page_size: int
 
 
@@ -41,6 +42,7 @@ class PageInFlight:
     page: Page
     sent_at: datetime
     unsettled: int
+    bytes: int
 
 
 class Flight:
@@ -65,6 +67,7 @@ class Flight:
         self._trial: deque[Row] = deque()
         self._in_flight = 0
         self._open = 0
+        self._open_bytes = 0
         self._room = asyncio.Event()
         self._room.set()
         self._drained = asyncio.Event()
@@ -87,10 +90,16 @@ class Flight:
 
     @property
     def has_room(self) -> bool:
-        """Whether another page may be taken on: less than a window waits, and the open pages leave room for one."""
-        if self._holds or len(self._page_of) >= self._bounds.window:
+        """Whether another page may be taken on: less than a window waits, and the open pages leave room for one.
+
+        What rests until it is tried again, or waits behind its subject, keeps nobody from being read.
+        """
+        if self._holds or self._in_flight + len(self._ready) >= self._bounds.window:
             return False
-        return self._open == 0 or self._open + self._bounds.page_size <= self._bounds.open_events
+        if self._open == 0:
+            return True
+        fits = self._open + self._bounds.page_size <= self._bounds.open_events
+        return fits and self._open_bytes < self._bounds.open_bytes
 
     async def room(self, seconds: float) -> bool:
         """Wait until there is room for a page, but no longer than `seconds`; whether there is."""
@@ -105,9 +114,10 @@ class Flight:
 
     def launch(self, page: Page, sent_at: datetime) -> None:
         """Take a page on; publish what the window and the subjects allow."""
-        under_way = PageInFlight(page, sent_at, len(page.rows))
+        under_way = PageInFlight(page, sent_at, len(page.rows), sum(len(row.data) for row in page.rows))
         self._pages.append(under_way)
         self._open += len(page.rows)
+        self._open_bytes += under_way.bytes
         self._drained.clear()
         for row in page.rows:
             self._page_of[row.id] = under_way
@@ -161,7 +171,9 @@ class Flight:
     def passed(self, pages: int) -> None:
         """The cursor has passed so many pages."""
         for _ in range(pages):
-            self._open -= len(self._pages.popleft().page.rows)
+            page = self._pages.popleft()
+            self._open -= len(page.page.rows)
+            self._open_bytes -= page.bytes
         if not self._pages:
             self._drained.set()
         self._go_on()

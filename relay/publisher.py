@@ -27,6 +27,7 @@ from relay.frames import UnpublishableError, message
 from runtime.logging import get_logger
 
 CONNECT_SECONDS = 10
+CLOSE_SECONDS = 2
 HEARTBEAT_SECONDS = 10
 WRITE_BYTES = 65_536  # pika cuts what the socket did not take off the front of each write: long ones are copied often
 
@@ -139,10 +140,10 @@ class Publisher:
         return [queue for queue in queues if not await self._exists(queue)]
 
     async def close(self) -> None:
-        """Close the connection in good order, within CONNECT_SECONDS."""
+        """Close the connection in good order, within CLOSE_SECONDS."""
         if self._connection is not None and not self._connection.is_closed and not self._connection.is_closing:
             self._connection.close()
-            await asyncio.wait([self.lost], timeout=CONNECT_SECONDS)
+            await asyncio.wait([self.lost], timeout=CLOSE_SECONDS)
 
     async def _exists(self, queue: str) -> bool:
         # One channel for all looks, and another one after each that misses: a declare of what is not there closes it.
@@ -192,6 +193,7 @@ class Publisher:
             if not self._blocked:  # a broker that blocks answers when that is over
                 self._gone(f"no answer within {CONNECT_SECONDS} s")
         if not future.done():
+            future.cancel()  # nobody waits for a late answer any more
             raise PublisherLostError(self.lost.result())
         return future.result()
 

@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     relay_open_events: int = Field(
         default=10_000, ge=1, description="events read and not yet passed by the cursor, at most, or one page"
     )
+    relay_open_bytes: int = Field(
+        default=67_108_864, ge=1, description="data of such events, at most, before another page is read"
+    )
     relay_idle_poll_seconds: float = Field(default=0.05, gt=0, description="longest pause between two polls")
     relay_lease_seconds: float = Field(default=3.0, gt=0.5, description="a leader silent for this long is replaced")
     relay_http_host: str = Field(default="127.0.0.1", description="address of the relay's metrics and probes")

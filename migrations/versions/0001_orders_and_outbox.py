@@ -281,6 +281,7 @@ def upgrade() -> None:
         sa.Column("destination", sa.Text(), nullable=True, comment="a queue; null: the event exchange"),
         sa.Column("attempt", sa.SmallInteger(), server_default=sa.text("1"), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.CheckConstraint("time >= '0001-01-02 00:00+00' AND time < '9999-12-31 00:00+00'", name="time_readable"),
         sa.PrimaryKeyConstraint("id"),
         schema="outbox",
         postgresql_partition_by="RANGE (id)",
@@ -346,6 +347,7 @@ def upgrade() -> None:
         sa.Column("destination", sa.Text(), nullable=True, comment="a queue; null: the event exchange"),
         sa.Column("attempt", sa.SmallInteger(), server_default=sa.text("1"), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.CheckConstraint("time >= '0001-01-02 00:00+00' AND time < '9999-12-31 00:00+00'", name="time_readable"),
         sa.PrimaryKeyConstraint("id"),
         schema="outbox",
     )

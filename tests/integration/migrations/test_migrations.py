@@ -111,6 +111,8 @@ BAD_ROWS = {
     "quantity_positive": "INSERT INTO reservations (order_id, sku, quantity) VALUES (gen_random_uuid(), 'A', 0)",
     "ids_in_order": "INSERT INTO outbox.pages (epoch, old_snapshot, new_snapshot, first_id, last_id, events, sent_at) "
     "VALUES (1, '1:1:', '2:2:', 5, 4, 1, now())",
+    "time_readable": "INSERT INTO outbox.events (event_id, type, subject, source, time, data) "
+    "VALUES (gen_random_uuid(), 't', 's', 'u', '-infinity', '')",
     "state_known": "INSERT INTO outbox.dead_letters (letter_key, state, queue, body, headers, reason) "
     "VALUES ('k', 'lost', 'q', '', '{}', 'r')",
 }

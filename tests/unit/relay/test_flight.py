@@ -19,11 +19,13 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 class Broker:
     """Takes note of what is published and settles what the test says. `published` counts repeats."""
 
-    def __init__(self, window: int = 100, open_events: int = 1000, page_size: int = 10) -> None:
+    def __init__(
+        self, window: int = 100, open_events: int = 1000, page_size: int = 10, open_bytes: int = 1_000_000
+    ) -> None:
         self.published: list[Row] = []
         self.news = asyncio.Event()
         self.told = 0
-        self.flight = Flight(self.take, Bounds(window, open_events, page_size), self.tell)
+        self.flight = Flight(self.take, Bounds(window, open_events, open_bytes, page_size), self.tell)
 
     def take(self, rows: list[Row]) -> None:
         self.published += rows
@@ -223,6 +225,38 @@ def test_others_overtake_an_event_that_is_never_taken_up_to_the_bound_and_no_fur
         assert not broker.flight.has_room
         broker.flight.settle([stuck], Outcome.CONFIRMED)
         assert broker.completed() == [1, 2, 4, 6]
+        assert broker.flight.has_room
+
+    run(scenario)
+
+
+def test_events_that_rest_until_they_are_tried_again_keep_nobody_from_being_read() -> None:
+    async def scenario() -> None:
+        broker = Broker(window=3, open_events=100, page_size=1)
+        stuck = [a_row(number, f"stuck{number}") for number in range(1, 4)]
+        broker.launch(*stuck)
+        assert not broker.flight.has_room
+        broker.flight.settle(stuck, Outcome.NACKED)
+        assert broker.flight.has_room
+        broker.launch(a_row(4, "b"), a_row(5, "c"), a_row(6, "c"))
+        assert broker.flight.has_room  # one waits behind its subject, two are on their way
+        broker.launch(a_row(7, "d"))
+        assert not broker.flight.has_room
+
+    run(scenario)
+
+
+def test_large_events_are_bounded_by_their_bytes() -> None:
+    async def scenario() -> None:
+        broker = Broker(open_bytes=1000)
+        rows = [a_row(number, f"s{number}")._replace(data=b"x" * 600) for number in range(1, 3)]
+        broker.launch(rows[0])
+        assert broker.flight.has_room
+        broker.launch(rows[1])
+        assert not broker.flight.has_room
+        broker.flight.settle(rows, Outcome.CONFIRMED)
+        assert not broker.flight.has_room
+        assert broker.completed() == [1, 2]
         assert broker.flight.has_room
 
     run(scenario)
