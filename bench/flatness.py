@@ -17,7 +17,7 @@ from bench.errors import BenchError
 from bench.figures import flatness
 from bench.ground import Ground
 from bench.plan import CHUNKS, SLICES, Plan
-from outbox.pages import advance
+from outbox.pages import Carried, advance
 from outbox.reader import Reader
 from relay.connections import connected
 from runtime.settings import Settings
@@ -67,7 +67,7 @@ async def _slice(writer: outbox.Database, reader: Reader, cursor: outbox.Databas
     started = perf_counter()
     read = 0
     while (page := await reader.next_page()) is not None:
-        await advance(cursor, EPOCH, [(page, datetime.now(UTC))])
+        await advance(cursor, EPOCH, [Carried(page, datetime.now(UTC), datetime.now(UTC))])
         read += len(page.rows)
     if read != count:
         raise BenchError(f"the reader found {read} of {count} events")

@@ -1,10 +1,10 @@
 """Raw publishing and the relay by turns, on the same events into the same queues; and what the relay costs Postgres.
 
 A round records its events while no relay runs. The relay is then a process of its own, as in production; its time goes
-from the first page's `sent_at`, taken before its first event is published, to the last page's `confirmed_at`, when the
-cursor's row is written, both by this machine's clock. So neither its start nor reading the first page counts, and the
-last advance does. The raw publisher's time goes from its first publish to the last confirm. Who goes first changes
-every round, and queues are emptied before each.
+from the first page's `sent_at`, taken before its first event is published, to the last `confirmed_at`, the last confirm
+of a page. The raw publisher's time goes from its first publish to the last confirm. So neither one's start counts, nor
+reading the first page, nor the relay's last write of the cursor, which follows its next look at the queues. Who goes
+first changes every round, and queues are emptied before each.
 
 Write-ahead log is counted from before the relay's start until its cursor has passed the last event; recording is
 before that, with a checkpoint before it, so that no page is logged as a whole for a hint bit alone. Rows updated or

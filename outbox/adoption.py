@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from asyncpg import Connection, LockNotAvailableError, Record
 
+from outbox.reader import WINDOW_SECONDS
+
 # Writers queue behind the wait for the lock: it is short, and the caller tries again.
 LOCK_SECONDS = 5
 # A relay that hangs in mid-adoption keeps writers out no longer than this.
@@ -143,7 +145,7 @@ async def _keep_writers_out(connection: "Connection[Record]") -> None:
 async def _take_over(connection: "Connection[Record]") -> Adoption:
     identifiers = await connection.fetchrow(_IDENTIFIERS)
     assert identifiers is not None, "a cluster has one control file"
-    floor_id = await connection.fetchval(_LOW_WATER)
+    floor_id = await connection.fetchval(_LOW_WATER, timeout=WINDOW_SECONDS)
     rewritten = await connection.execute(_REWRITE, floor_id, timeout=REWRITE_SECONDS)
     await connection.execute(_RAISE_SEQUENCES, floor_id)
     await connection.execute(_ADOPT, identifiers["here"], floor_id)

@@ -10,13 +10,13 @@ from asyncpg import Connection, Record
 from outbox.envelope import encode_headers
 from outbox.reader import FencedError, Row
 
-# By the leader alone, as every write of a reign. A relay that dies after this and before the cursor has passed the
-# event finds it again: the same letter.
+# By the leader alone, under the same lock as the cursor's writes (outbox/pages.py). A relay that dies after this and
+# before the cursor has passed the event finds it again: the same letter.
 SET_ASIDE = """
 INSERT INTO outbox.dead_letters AS letter
   (letter_key, queue, event_id, type, subject, attempt, body, headers, reason, error_class, error, fingerprint)
 SELECT $2, $3, $4, $5, $6, $7, $8, $9, 'unpublishable', 'Unpublishable', $10, 'relay:unpublishable'
-FROM outbox.leases WHERE name = 'relay' AND epoch = $1 FOR SHARE
+FROM outbox.leases WHERE name = 'relay' AND epoch = $1 FOR KEY SHARE
 ON CONFLICT (letter_key) DO UPDATE SET last_seen_at = clock_timestamp(), error = excluded.error
 RETURNING id"""
 

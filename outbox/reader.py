@@ -4,7 +4,8 @@ A window is what is visible in a newer snapshot and was not in the older one. It
 which transactions commit: a late commit with a low id is in the window after it became visible. A transaction that
 stays open holds back its own rows only. Nothing is claimed, updated or deleted.
 
-An index on (xid, id) gives a window's first page and its last id; further pages go by primary key between the two.
+An index on (xid, id) gives a window's first page, its last id and its size; further pages go by primary key, or by
+that index again where the window's ids lie far apart: one late writer, with millions of published rows between.
 Only ids above the floor of the newest adoption are read, and only pages after it count (`outbox.adoption`).
 Source of the idea: PgQ (Skype), ticks of txid_snapshot.
 """
@@ -50,11 +51,12 @@ _VISIBLE = """
     AND xid >= pg_snapshot_xmin($1) AND xid < pg_snapshot_xmax($1)
     AND xid = ANY(ARRAY(SELECT pg_snapshot_xip($1))) AND pg_visible_in_snapshot(xid, $2)"""
 
-# A window's first page, each row with the window's last id. MATERIALIZED keeps the planner from taking max or the order
-# by id for a walk along the primary key, which passes every row ever published before it finds a new one.
+# The first page of a window, or of its rest above $3, each row with the last id and how many there are. MATERIALIZED
+# keeps the planner from taking max or the order by id for a walk along the primary key, which passes every row ever
+# published before it finds a new one. The price: all ids are read, for the index has them by transaction.
 FIRST_PAGE = f"""
 WITH visible AS MATERIALIZED ({_VISIBLE})
-SELECT (SELECT max(id) FROM visible), {_COLUMNS} FROM outbox.events
+SELECT (SELECT max(id) FROM visible), (SELECT count(*) FROM visible), {_COLUMNS} FROM outbox.events
 WHERE id = ANY(ARRAY(SELECT id FROM visible ORDER BY id LIMIT $5)) AND id >= (SELECT min(id) FROM visible) AND id <= $4
 ORDER BY id"""  # noqa: S608
 
@@ -72,6 +74,13 @@ ORDER BY id LIMIT $5"""  # noqa: S608
 ONE_PLAN = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_bitmapscan": "off"}
 
 NOTHING_SEEN: Snapshot = (1, 1, ())
+
+# For the statements that read a whole window. After a long outage or an adoption that is the whole backlog, some ten
+# millions of events in half a minute from a cold disk: a usual time limit would end every session at the same place.
+WINDOW_SECONDS = 300.0
+
+# A row costs a walk less than an id costs the index, and ids may have no row: many more to pass, before it is given up.
+FAR_APART = 10
 
 
 class FencedError(Exception):
@@ -114,12 +123,22 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What became visible between two snapshots, in ids above `after`, the last one given out, up to `last`."""
+    """What became visible between two snapshots, in ids above `after`, the last one given out, up to `last`.
+
+    `events` were found when it was opened; `left` of them are not given out.
+    """
 
     old: Snapshot
     new: Snapshot
     after: int
     last: int
+    events: int = 0
+    left: int = 0
+
+    def is_sparse(self, page_size: int) -> bool:
+        """Walking the ids that are left costs more than reading the window's ids anew for each page of them."""
+        pages = -(-self.left // page_size)
+        return self.last - self.after > FAR_APART * self.events * pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,20 +192,26 @@ class Reader:
         return row[0], row[1]
 
     async def _first_page(self, window: Window) -> Page | None:
-        """A window's first page. `window` comes with the bounds to look between and is kept with its true last id."""
-        records = await self._connection.fetch(
-            FIRST_PAGE, window.old, window.new, window.after, window.last, self._page_size
-        )
+        """A window's first page. `window` comes with the bounds to look between, and is kept with what is found."""
+        records = await self._fetch(FIRST_PAGE, window)
         if not records:
             return None
-        return self._given_out(replace(window, last=records[0][0]), [Row._make(record[1:]) for record in records])
+        last, left = records[0][:2]
+        found = replace(window, last=last, events=max(left, window.events), left=left)
+        return self._given_out(found, [Row._make(record[2:]) for record in records])
 
     async def _further_page(self, window: Window) -> Page | None:
         if window.after >= window.last:
             return None
-        records = await self._connection.fetch(PAGE, window.old, window.new, window.after, window.last, self._page_size)
+        if window.is_sparse(self._page_size):
+            return await self._first_page(window)
+        records = await self._fetch(PAGE, window)
         return self._given_out(window, list(map(Row._make, records))) if records else None
 
+    async def _fetch(self, statement: str, window: Window) -> "list[Record]":
+        bounds = (window.old, window.new, window.after, window.last)
+        return await self._connection.fetch(statement, *bounds, self._page_size, timeout=WINDOW_SECONDS)
+
     def _given_out(self, window: Window, rows: Sequence[Row]) -> Page:
-        self._window = replace(window, after=rows[-1].id)
+        self._window = replace(window, after=rows[-1].id, left=window.left - len(rows))
         return Page(window, tuple(rows))

@@ -118,6 +118,9 @@ leases = sa.Table(
     sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("holder", sa.Text, nullable=False),
     sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+    # Not for its uniqueness: it makes the epoch a key column, so that FOR KEY SHARE, which each write of a reign takes
+    # on this row until its commit is on disk, holds back an acquisition and lets renewals pass.
+    sa.UniqueConstraint("name", "epoch", name="leases_name_epoch"),
 )
 
 scheduled = sa.Table(

@@ -16,6 +16,7 @@ from outbox.reader import FencedError
 from outbox.record import NoSegmentError
 from relay import metrics
 from relay.connections import DATABASE_ERRORS
+from relay.housekeeping import QueuesMissingError
 from relay.leadership import RenewalError, holder
 from relay.monitor import Monitor
 from relay.probes import Probes
@@ -38,6 +39,7 @@ class Relay:
         self._settings = settings
         self._stopping = asyncio.Event()
         self._me = holder()
+        self._queues_complete = True
         self.vitals = Vitals()
 
     def stop(self) -> None:
@@ -60,7 +62,9 @@ class Relay:
 
     async def _session(self) -> None:
         try:
-            await Session(self._settings, self._stopping, self.vitals, self._me).run()
+            await Session(
+                self._settings, self._stopping, self.vitals, self._me, queues_complete=self._queues_complete
+            ).run()
         except* InRecoveryError:
             metrics.SESSIONS_ENDED.labels("recovery").inc()
             log.error(  # noqa: TRY400 - its trace says nothing more
@@ -75,6 +79,7 @@ class Relay:
             *DATABASE_ERRORS,
         ) as group:
             reasons = _leaves(group)
+            self._queues_complete = not any(isinstance(error, QueuesMissingError) for error in reasons)
             for kind in {_kind(error) for error in reasons}:
                 metrics.SESSIONS_ENDED.labels(kind).inc()
             waits_for = "; ".join(f"{type(error).__name__}: {error}" for error in reasons)

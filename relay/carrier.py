@@ -2,9 +2,12 @@
 
 They share nothing but the flight, and each has its own connection: the next page is read while the last is being
 confirmed and while the cursor's commit waits for the disk. `take_on` and `advance` are their single turns. Polling is
-fast while events come, backs off to a few tens of milliseconds when none do, and starts at once on a hint. Nothing
-survives a lost connection but the cursor in `outbox.pages`: the next session starts from there and publishes again
-what was not confirmed.
+fast while events come, backs off to a few tens of milliseconds when none do, and starts at once on a hint.
+
+The broker confirms an event that any queue took, also while another one that should have a copy is missing. So the
+cursor passes a page only after a look at the required queues that began when the page was complete and found them all.
+Nothing survives a lost connection, or a look that misses one, but the cursor in `outbox.pages`: the next session starts
+from there and publishes again what it has not passed.
 """
 
 import asyncio
@@ -17,7 +20,8 @@ from asyncpg import Connection, Record
 
 from outbox.dead_letters import set_aside
 from outbox.destinations import required
-from outbox.pages import advance
+from outbox.pages import Carried
+from outbox.pages import advance as write_pages
 from outbox.reader import Reader, Row
 from relay import metrics
 from relay.flight import Bounds, Flight
@@ -26,7 +30,7 @@ from runtime.logging import get_logger
 from runtime.settings import Settings
 
 SHORTEST_PAUSE_SECONDS = 0.001
-TURN_SECONDS = 1.0  # the reader's loop shows that it lives, although there is no room
+ROOM_SECONDS = 1.0  # the reader's loop shows that it lives, although there is no room
 WARNING_SECONDS = 1.0
 
 log = get_logger(__name__)
@@ -42,10 +46,12 @@ class Carrier:
         self._epoch = epoch
         self._publisher = Publisher(settings.event_exchange, self._settled, self._refused)
         self._work = asyncio.Event()  # something for the cursor's loop
+        self._looked_at = 0.0
         bounds = Bounds(
             settings.relay_window, settings.relay_open_events, settings.relay_open_bytes, settings.relay_page_size
         )
-        self._flight = Flight(self._publish, bounds, self._work.set)
+        self.wants_look = asyncio.Event()
+        self._flight = Flight(self._publish, bounds, self.wants_look.set)
         self._returned: list[Row] = []
         self._unpublishable: list[tuple[Row, str]] = []
         self._channel_closed = False
@@ -59,12 +65,22 @@ class Carrier:
         """The connection to the broker."""
         return self._publisher
 
+    @property
+    def open_events(self) -> int:
+        """Events read and not passed by the cursor."""
+        return self._flight.open_events
+
+    def looked(self, began: float) -> None:
+        """All required queues were there in a look that began then, by the clock of the loop."""
+        self._looked_at = began
+        self._work.set()
+
     def wake(self) -> None:
         """Look for new events at once: somebody has committed some."""
         self._woken.set()
 
     def stop(self) -> None:
-        """Take on nothing more; `run` returns once everything in flight is confirmed and the cursor is past it."""
+        """Take on nothing more; `run` returns once what was taken on is confirmed and passed, or is refused or held."""
         self._stopping.set()
         self._woken.set()
 
@@ -77,13 +93,17 @@ class Carrier:
 
     async def run(self) -> None:
         """Carry until stopped. Raises PublisherLostError, FencedError, or what the database driver raises."""
-        async with asyncio.TaskGroup() as group:
-            cursor = group.create_task(self._keep_advancing())
-            reading = group.create_task(self._keep_reading())
-            await self._stopping.wait()
-            reading.cancel()
-            await self._flight.drained()
-            cursor.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                cursor = group.create_task(self._keep_advancing())
+                reading = group.create_task(self._keep_reading())
+                await self._stopping.wait()
+                reading.cancel()
+                await self._flight.at_rest()
+                cursor.cancel()
+        finally:
+            # Confirms that still come, and events that rest, must not have anything published in another's reign.
+            self._flight.hold("ended")
 
     async def take_on(self) -> int:
         """One turn of the reader: the next page is read and published; how many events it has, 0 for nothing new."""
@@ -105,10 +125,11 @@ class Carrier:
             self._flight.release("channel")
         await self._sort_returned()
         await self._set_aside()
-        pages = self._flight.complete()
+        pages = self._flight.complete(until=self._looked_at)
         if not pages:
             return 0
-        number = await advance(self._cursor, self._epoch, [(page.page, page.sent_at) for page in pages])
+        carried = [Carried(page.page, page.sent_at, page.confirmed_at or page.sent_at) for page in pages]
+        number = await write_pages(self._cursor, self._epoch, carried)
         self._flight.passed(len(pages))
         self._gauge()
         for page in pages:
@@ -119,7 +140,7 @@ class Carrier:
     async def _keep_reading(self) -> None:
         pause = SHORTEST_PAUSE_SECONDS
         while not self._stopping.is_set():
-            if not await self._flight.room(TURN_SECONDS):
+            if not await self._flight.room(ROOM_SECONDS):
                 self.turned_at = time.monotonic()
                 continue
             taken_on = await self.take_on()
@@ -142,9 +163,10 @@ class Carrier:
         self._woken.clear()
 
     def _publish(self, rows: Sequence[Row]) -> None:
-        self._unpublishable += self._publisher.publish(rows)
-        metrics.PUBLISHED.inc(len(rows))
-        if self._unpublishable:
+        unpublishable = self._publisher.publish(rows)
+        metrics.PUBLISHED.inc(len(rows) - len(unpublishable))
+        if unpublishable:
+            self._unpublishable += unpublishable
             self._work.set()
 
     def _settled(self, rows: Sequence[Row], outcome: Outcome) -> None:

@@ -4,15 +4,22 @@ One connection looks on from the last row moved, so that it reads what became du
 late, whose place has been passed, is found by looking back: a little way on the same connection, all the way on
 another, which a long look may keep busy. Looking back reads the dead entries of moved rows, millions when a snapshot is
 held open for hours; so it takes at most a 20th of the time, and rests longer the longer it took.
+
+What keeps a due row from becoming an event, a lock or a segment that is missing, keeps no other event from being
+published: the mover tries again after a pause while the session goes on.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import TypeVar
 
-from asyncpg import Connection, Record
+from asyncpg import Connection, DeadlockDetectedError, LockNotAvailableError, QueryCanceledError, Record
 
+from outbox.record import NoSegmentError
 from outbox.schedule import Place, move_due, start
 from relay import metrics
+from runtime.logging import get_logger
 
 POLL_SECONDS = 0.1
 LATE_POLL_SECONDS = 0.5
@@ -20,11 +27,21 @@ BATCH = 1000
 # A writer's way from reckoning due_at to its commit is milliseconds; clocks of writers differ by more.
 RECENT = timedelta(seconds=1)
 REST = 20  # times as long as looking back took
+POSTPONED_SECONDS = 1.0
+
+# What passes without another connection. A TimeoutError of the connection itself is followed by another error.
+POSTPONING = (NoSegmentError, LockNotAvailableError, DeadlockDetectedError, QueryCanceledError, TimeoutError)
+
+T = TypeVar("T")
+
+log = get_logger(__name__)
 
 
 async def move_due_rows(onward: "Connection[Record]", back: "Connection[Record]") -> None:
     """Turn due rows into events until cancelled. Raises what the database driver raises."""
-    mover = Mover(onward, back, await start(onward))
+    while (place := await _unless_postponed(lambda: start(onward))) is None:
+        pass
+    mover = Mover(onward, back, place)
     async with asyncio.TaskGroup() as group:
         group.create_task(mover.keep_moving())
         group.create_task(mover.keep_looking_back())
@@ -43,14 +60,16 @@ class Mover:
     async def keep_moving(self) -> None:
         """Move what becomes due until cancelled."""
         while True:
-            if await self.move() < BATCH:
+            rows = await _unless_postponed(self.move)
+            if rows is not None and rows < BATCH:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def keep_looking_back(self) -> None:
         """Move what was committed late until cancelled."""
         while True:
             began = self._loop.time()
-            if await self.move_late() < BATCH:
+            rows = await _unless_postponed(self.move_late)
+            if rows is not None and rows < BATCH:
                 await asyncio.sleep(max(LATE_POLL_SECONDS, REST * (self._loop.time() - began)))
 
     async def move(self) -> int:
@@ -75,3 +94,14 @@ class Mover:
         if moved.last is not None:
             self._place = max(self._place, moved.last)
         return moved.rows
+
+
+async def _unless_postponed(step: Callable[[], Awaitable[T]]) -> T | None:
+    """What `step` returns; None, after a pause, when something that passes stood in its way."""
+    try:
+        return await step()
+    except POSTPONING as error:
+        reason = f"{type(error).__name__}: {error}"
+        log.warning("due_rows_postponed", reason=reason, next_try_seconds=POSTPONED_SECONDS)
+    await asyncio.sleep(POSTPONED_SECONDS)
+    return None

@@ -14,7 +14,8 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from math import inf
 
 from outbox.reader import Page, Row
 from relay.publisher import Outcome
@@ -37,12 +38,17 @@ class Bounds:
 
 @dataclass(slots=True)
 class PageInFlight:
-    """A page under way. `unsettled` counts down to 0."""
+    """A page under way. `unsettled` counts down to 0, which it reaches at `completed_at` by the clock of the loop.
+
+    `confirmed_at` is the same moment by the clock of the day.
+    """
 
     page: Page
     sent_at: datetime
     unsettled: int
     bytes: int
+    completed_at: float = 0.0
+    confirmed_at: datetime | None = None
 
 
 class Flight:
@@ -70,8 +76,8 @@ class Flight:
         self._open_bytes = 0
         self._room = asyncio.Event()
         self._room.set()
-        self._drained = asyncio.Event()
-        self._drained.set()
+        self._at_rest = asyncio.Event()
+        self._at_rest.set()
 
     @property
     def in_flight(self) -> int:
@@ -108,9 +114,12 @@ class Flight:
                 await self._room.wait()
         return self.has_room
 
-    async def drained(self) -> None:
-        """Return once the cursor has passed every page."""
-        await self._drained.wait()
+    async def at_rest(self) -> None:
+        """Return once no more can become of what was taken on, unless by trying again what the broker refused.
+
+        Then nothing is on its way, nothing may be published, and the cursor has passed every page that is complete.
+        """
+        await self._at_rest.wait()
 
     def launch(self, page: Page, sent_at: datetime) -> None:
         """Take a page on; publish what the window and the subjects allow."""
@@ -118,7 +127,6 @@ class Flight:
         self._pages.append(under_way)
         self._open += len(page.rows)
         self._open_bytes += under_way.bytes
-        self._drained.clear()
         for row in page.rows:
             self._page_of[row.id] = under_way
             if row.subject in self._busy:
@@ -159,11 +167,11 @@ class Flight:
         self._try(search if found is None else None)
         return found
 
-    def complete(self) -> list[PageInFlight]:
-        """The oldest pages that are complete; they stay until `passed`."""
+    def complete(self, until: float = inf) -> list[PageInFlight]:
+        """The oldest pages, those that were complete before `until`; they stay until `passed`."""
         pages = []
         for page in self._pages:
-            if page.unsettled:
+            if page.unsettled or page.completed_at >= until:
                 break
             pages.append(page)
         return pages
@@ -174,8 +182,6 @@ class Flight:
             page = self._pages.popleft()
             self._open -= len(page.page.rows)
             self._open_bytes -= page.bytes
-        if not self._pages:
-            self._drained.set()
         self._go_on()
 
     def hold(self, reason: str) -> None:
@@ -190,7 +196,10 @@ class Flight:
 
     def _done(self, row: Row) -> None:
         self._pauses.pop(row.id, None)
-        self._page_of.pop(row.id).unsettled -= 1
+        page = self._page_of.pop(row.id)
+        page.unsettled -= 1
+        if not page.unsettled:
+            page.completed_at, page.confirmed_at = self._loop.time(), datetime.now(UTC)
         behind = self._behind.get(row.subject)
         if behind is None:
             self._busy.discard(row.subject)
@@ -214,13 +223,12 @@ class Flight:
         self._trial = deque(() if search is None else search.trial)
 
     def _go_on(self) -> None:
-        if not self._holds:
-            self._fill(self._ready if self._search is None else self._trial)
-        if self.has_room:
-            self._room.set()
-        else:
-            self._room.clear()
-        if self._pages and self._pages[0].unsettled == 0:
+        turn = deque[Row]() if self._holds else self._ready if self._search is None else self._trial
+        self._fill(turn)
+        complete = bool(self._pages) and self._pages[0].unsettled == 0
+        _let(self._room, self.has_room)
+        _let(self._at_rest, not (self._in_flight or turn or complete))
+        if complete:
             self._report_complete()
 
     def _fill(self, source: "deque[Row]") -> None:
@@ -228,3 +236,10 @@ class Flight:
         if turn:
             self._in_flight += len(turn)
             self._publish(turn)
+
+
+def _let(event: asyncio.Event, be: bool) -> None:
+    if be:
+        event.set()
+    else:
+        event.clear()

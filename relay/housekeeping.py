@@ -1,12 +1,15 @@
 """What the leader does beside carrying: segments are made ahead and dropped behind, required queues are checked.
 
-What the broker confirms while a required queue is missing has no copy there. So the queues are looked at every second,
-and publishing is held from the look that misses one to the look that finds it.
+What the broker confirms while a required queue is missing has no copy there. So the cursor passes only what was
+confirmed before a look that found every queue; from the look that misses one until it is back nothing is published, and
+what the cursor had not passed is published again then.
 """
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Protocol
 
 from asyncpg import Connection, LockNotAvailableError, Record
 
@@ -14,10 +17,11 @@ from outbox.destinations import required
 from outbox.expiry import Outcome, expire
 from outbox.retention import EVENTS, PAGES, make_partitions, segments_left
 from relay import metrics
-from relay.publisher import Publisher
+from relay.publisher import Publisher, PublisherLostError
 from runtime.logging import get_logger
 
 DESTINATIONS_SECONDS = 1.0
+LOOKS_APART_SECONDS = 0.25  # while pages wait; a look at 17 queues costs 4 ms of CPU
 SEGMENTS_SECONDS = 60.0
 FEW = 8  # times as many segments stand ahead as are few
 
@@ -56,32 +60,73 @@ async def keep_segments(connection: "Connection[Record]", retention: timedelta) 
         await asyncio.sleep(SEGMENTS_SECONDS)
 
 
-class Destinations:
-    """The required queues as one reign sees them. `hold` is told whether events may be published."""
+class QueuesMissingError(PublisherLostError):
+    """Required queues went missing under events that the cursor has not passed: all of them are published again."""
 
-    def __init__(self, connection: "Connection[Record]", publisher: Publisher, hold: Callable[[bool], None]) -> None:
+
+class Stream(Protocol):
+    """What the looks at the required queues are for: the carrier."""
+
+    wants_look: asyncio.Event
+
+    @property
+    def open_events(self) -> int:
+        """Events that may have been confirmed while a queue was missing."""
+
+    def hold(self, *, publishing: bool) -> None:
+        """Stop or resume publishing."""
+
+    def looked(self, began: float) -> None:
+        """All queues were there in a look that began then."""
+
+
+class Destinations:
+    """The required queues as one reign sees them. `complete`: whether the last look, of the reign before, found all."""
+
+    def __init__(
+        self, connection: "Connection[Record]", publisher: Publisher, stream: Stream, *, complete: bool
+    ) -> None:
         self._connection = connection
         self._publisher = publisher
-        self._hold = hold
-        self._complete = True
+        self._stream = stream
+        self._complete = complete
 
     async def check(self) -> None:
-        """Hold publishing while a required queue is missing, and say which."""
+        """One look: hold publishing while a required queue is missing, and say which.
+
+        Raises QueuesMissingError: which of the events that the cursor has not passed have no copy is not known.
+        """
+        began = asyncio.get_running_loop().time()
         queues = await required(self._connection)
         missing = await self._publisher.missing(queues)
+        before, self._complete = self._complete, bool(queues) and not missing
+        self._tell(queues, missing, back=self._complete and not before)
+        # A queue that is back is bound a moment after it is declared: it counts from the second look on.
+        self._hold(publishing=self._complete and before)
+        if self._complete:
+            self._stream.looked(began)
+        elif before and self._stream.open_events:
+            raise QueuesMissingError(f"required queues went missing under events on their way: {missing}")
+
+    async def watch(self) -> None:
+        """Check until cancelled: each second, and sooner for a page that waits."""
+        while True:
+            await self.check()
+            await asyncio.sleep(LOOKS_APART_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DESTINATIONS_SECONDS - LOOKS_APART_SECONDS):
+                    await self._stream.wants_look.wait()
+            self._stream.wants_look.clear()
+
+    def _hold(self, *, publishing: bool) -> None:
+        self._stream.hold(publishing=publishing)
+        metrics.HELD.set(not publishing)
+
+    def _tell(self, queues: Sequence[str], missing: Sequence[str], *, back: bool) -> None:
         metrics.MISSING_DESTINATIONS.set(len(missing))
         if missing:
             log.error("required_queues_missing", queues=missing, do="waybill topology apply")
         if not queues:
             log.error("no_required_queues", do="waybill topology apply")
-        before, self._complete = self._complete, bool(queues) and not missing
-        if self._complete and not before:
+        if back:
             log.info("required_queues_back")
-        # A queue that is back is bound a moment after it is declared: it counts from the second look on.
-        self._hold(self._complete and before)
-
-    async def watch(self) -> None:
-        """Check until cancelled."""
-        while True:
-            await self.check()
-            await asyncio.sleep(DESTINATIONS_SECONDS)

@@ -25,18 +25,29 @@ RELEASE_SECONDS = 2.0
 RENEW_AFTER = 1 / 3
 GIVE_UP_AFTER = 0.8
 LOOK_EVERY = 1 / 6
+ASK_AFTER_SLEEP = 1 / 2
 
 # A standby looks without a lock on the row, which each write of the cursor shares.
 _LEADER = """
 SELECT holder, epoch FROM outbox.leases WHERE name = 'relay' AND expires_at >= clock_timestamp() AND holder <> $1"""
 
-# Its own lease a process may take again: it comes from a session that ended without a word to Postgres.
+# The epoch is a key column, and the writes of a reign hold the row FOR KEY SHARE until their commit is on disk: what
+# changes the epoch waits for them, so that a new reign begins behind the old one's last write, and what leaves it alone
+# does not. An acquisition changes it always, also of a process's own lease, which it may take again: that comes from a
+# session that ended without a word to Postgres. A renewal and a release never do.
+
+# Not ON CONFLICT (name) DO UPDATE: of two that make the first row at once, one would fail on (name, epoch). Here it
+# finds no row to update yet, and looks again.
 _ACQUIRE = """
-INSERT INTO outbox.leases AS l (name, epoch, holder, expires_at)
-VALUES ('relay', 1, $1, clock_timestamp() + make_interval(secs => $2))
-ON CONFLICT (name) DO UPDATE SET epoch = l.epoch + 1, holder = excluded.holder, expires_at = excluded.expires_at
-WHERE l.expires_at < clock_timestamp() OR l.holder = excluded.holder
-RETURNING epoch"""
+WITH made AS (
+  INSERT INTO outbox.leases (name, epoch, holder, expires_at)
+  VALUES ('relay', 1, $1, clock_timestamp() + make_interval(secs => $2))
+  ON CONFLICT DO NOTHING RETURNING epoch),
+taken AS (
+  UPDATE outbox.leases
+  SET epoch = epoch + 1, holder = $1, expires_at = clock_timestamp() + make_interval(secs => $2)
+  WHERE name = 'relay' AND (expires_at < clock_timestamp() OR holder = $1) RETURNING epoch)
+SELECT epoch FROM made UNION ALL SELECT epoch FROM taken"""
 
 _RENEW = """
 UPDATE outbox.leases SET expires_at = clock_timestamp() + make_interval(secs => $2)
@@ -98,10 +109,14 @@ class Leadership:
     async def keep(self, epoch: int) -> None:
         """Renew until cancelled. Raises FencedError as soon as another relay leads, and RenewalError."""
         while True:
-            await asyncio.sleep(self._lease_seconds * RENEW_AFTER)
+            # From when the last renewal was asked for, not answered: slow answers leave the next one no less time.
+            due = max(self._renewed_at + self._lease_seconds * RENEW_AFTER, self._now())
+            await asyncio.sleep(due - self._now())
             begun = self._now()
-            # A process that slept through its term asks all the same: it may have been replaced, or not.
-            until = max(self._renewed_at + self._lease_seconds * GIVE_UP_AFTER, begun + self._lease_seconds / 2)
+            until = self._renewed_at + self._lease_seconds * GIVE_UP_AFTER
+            # A process that slept through all that time asks all the same: it may have been replaced, or not.
+            if due < until <= begun:
+                until = begun + self._lease_seconds * ASK_AFTER_SLEEP
             try:
                 async with asyncio.timeout_at(until):
                     kept = await self._connection.fetchval(_RENEW, epoch, self._lease_seconds)

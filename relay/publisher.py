@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from enum import Enum
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
@@ -77,20 +78,23 @@ class Publisher:
         self._blocked = False
         self._looking: Channel | None = None
         self._answer: asyncio.Future[bool] = self._loop.create_future()
+        self._answer_seconds: float = CONNECT_SECONDS
+        self._closed: asyncio.Future[None] = self._loop.create_future()
         self.lost: asyncio.Future[str] = self._loop.create_future()
 
     async def open(self, amqp_url: str) -> None:
-        """Connect and wait until the channel confirms. Raises PublisherLostError."""
-        parameters = pika.URLParameters(amqp_url)
-        parameters.heartbeat = HEARTBEAT_SECONDS
-        parameters.stack_timeout = parameters.socket_timeout = CONNECT_SECONDS
-        parameters.client_properties = {"connection_name": "waybill-relay"}
+        """Connect and wait until the channel confirms; the URL may carry pika's parameters. Raises PublisherLostError.
+
+        `stack_timeout` is also how long any later answer may take.
+        """
+        parameters = _parameters(amqp_url)
+        self._answer_seconds = parameters.stack_timeout
         opened: asyncio.Future[None] = self._loop.create_future()
         self._connection = AsyncioConnection(
             parameters,
             on_open_callback=lambda _: _resolve(opened),
-            on_open_error_callback=lambda _, error: self._gone(f"cannot connect to RabbitMQ: {error!r}"),
-            on_close_callback=lambda _, error: self._gone(f"connection closed: {error}"),
+            on_open_error_callback=lambda _, error: self._on_closed(f"cannot connect to RabbitMQ: {error!r}"),
+            on_close_callback=lambda _, error: self._on_closed(f"connection closed: {error}"),
             custom_ioloop=self._loop,
         )
         await self._or_lost(opened)
@@ -140,10 +144,18 @@ class Publisher:
         return [queue for queue in queues if not await self._exists(queue)]
 
     async def close(self) -> None:
-        """Close the connection in good order, within CLOSE_SECONDS."""
-        if self._connection is not None and not self._connection.is_closed and not self._connection.is_closing:
-            self._connection.close()
-            await asyncio.wait([self.lost], timeout=CLOSE_SECONDS)
+        """Close the connection in good order, or cut it off after CLOSE_SECONDS: nothing is sent any more."""
+        connection = self._connection
+        if connection is None or connection.is_closed:
+            return
+        if not connection.is_closing:
+            connection.close()
+        await asyncio.wait([self._closed], timeout=CLOSE_SECONDS)
+        # A broker that blocks publishing does not read the good-bye, and pika waits for its answer for ever: what it
+        # has buffered would be sent in another session's time. It offers no way to give up but the transport's own.
+        if not connection.is_closed and connection._transport is not None:
+            connection._transport.abort()
+            await asyncio.wait([self._closed], timeout=CLOSE_SECONDS)
 
     async def _exists(self, queue: str) -> bool:
         # One channel for all looks, and another one after each that misses: a declare of what is not there closes it.
@@ -189,9 +201,10 @@ class Publisher:
 
     async def _or_lost(self, future: "asyncio.Future[Any]") -> Any:  # noqa: ANN401 - whatever the future holds
         answers = {future, self.lost}
-        while not (await asyncio.wait(answers, timeout=CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED))[0]:
+        seconds = self._answer_seconds
+        while not (await asyncio.wait(answers, timeout=seconds, return_when=asyncio.FIRST_COMPLETED))[0]:
             if not self._blocked:  # a broker that blocks answers when that is over
-                self._gone(f"no answer within {CONNECT_SECONDS} s")
+                self._gone(f"no answer within {seconds} s")
         if not future.done():
             future.cancel()  # nobody waits for a late answer any more
             raise PublisherLostError(self.lost.result())
@@ -241,8 +254,22 @@ class Publisher:
         metrics.BLOCKED.set(0)
         log.info("broker_takes_messages_again")
 
+    def _on_closed(self, reason: str) -> None:
+        _resolve(self._closed)
+        self._gone(reason)
+
     def _gone(self, reason: str) -> None:
         _resolve(self.lost, reason)
+
+
+def _parameters(amqp_url: str) -> pika.URLParameters:
+    """What the URL says, and our own defaults where it says nothing."""
+    parts = urlsplit(amqp_url)
+    ours = {"heartbeat": HEARTBEAT_SECONDS, "socket_timeout": CONNECT_SECONDS, "stack_timeout": CONNECT_SECONDS}
+    query = urlencode({**ours, **dict(parse_qsl(parts.query))})
+    parameters = pika.URLParameters(urlunsplit(parts._replace(query=query)))
+    parameters.client_properties = {"connection_name": "waybill-relay", **(parameters.client_properties or {})}
+    return parameters
 
 
 def _resolve(future: "asyncio.Future[Any]", value: object = None) -> None:

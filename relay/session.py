@@ -6,7 +6,7 @@ carrier has ended, so that nothing of this session is published in another's rei
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Self, TypeAlias, TypeVar
@@ -62,8 +62,11 @@ class _Links:
 class Session:
     """One try to lead and carry."""
 
-    def __init__(self, settings: Settings, stopping: asyncio.Event, vitals: Vitals, me: str) -> None:
+    def __init__(
+        self, settings: Settings, stopping: asyncio.Event, vitals: Vitals, me: str, *, queues_complete: bool = True
+    ) -> None:
         self._settings = settings
+        self._queues_complete = queues_complete
         self._stopping = stopping
         self._vitals = vitals
         self._me = me
@@ -105,7 +108,9 @@ class Session:
         reader = Reader(links.reader, self._settings.relay_page_size)
         carrier = Carrier(self._settings, reader, links.cursor, epoch)
         stack.push_async_callback(carrier.publisher.close)
-        destinations = housekeeping.Destinations(links.queues, carrier.publisher, _holding(carrier))
+        destinations = housekeeping.Destinations(
+            links.queues, carrier.publisher, carrier, complete=self._queues_complete
+        )
         if not await self._or_stop(self._prepare(links, reader, carrier, destinations, epoch)):
             return
         self._vitals.standing = Standing("leader", None, epoch, lambda: carrier.turned_at)
@@ -164,13 +169,3 @@ class Session:
 
 async def _lost(carrier: Carrier) -> None:
     raise PublisherLostError(await carrier.publisher.lost)
-
-
-def _holding(carrier: Carrier) -> Callable[[bool], None]:
-    """What holds and resumes publishing."""
-
-    def hold(publishing: bool) -> None:
-        carrier.hold(publishing=publishing)
-        metrics.HELD.set(not publishing)
-
-    return hold

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from outbox.reader import WINDOW_SECONDS
+
 BEAT_SECONDS = 0.5
 LOOP_SECONDS = 5.0
-TURN_SECONDS = 60.0
+# A turn may read a whole backlog. A restart in the middle of that would begin it again, and never come to its end.
+TURN_SECONDS = WINDOW_SECONDS + 60.0
 
 Role = Literal["none", "standby", "leader"]
 

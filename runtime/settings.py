@@ -33,7 +33,9 @@ class Settings(BaseSettings):
     event_source: str = Field(default="urn:waybill:orders", description="CloudEvents source of every event")
 
     outbox_retention_days: float = Field(
-        default=30.0, gt=0, description="events and the cursor's log are kept this long after they are published"
+        default=30.0,
+        gt=0,
+        description="events, once published, and the cursor's log are kept this long after they were recorded",
     )
 
     event_exchange: str = Field(default="orders.events", description="topic exchange that events are published to")
@@ -46,7 +48,7 @@ class Settings(BaseSettings):
     relay_open_bytes: int = Field(
         default=67_108_864, ge=1, description="data of such events, at most, before another page is read"
     )
-    relay_idle_poll_seconds: float = Field(default=0.05, gt=0, description="longest pause between two polls")
+    relay_idle_poll_seconds: float = Field(default=0.05, gt=0, le=10, description="longest pause between two polls")
     relay_lease_seconds: float = Field(default=3.0, gt=0.5, description="a leader silent for this long is replaced")
     relay_http_host: str = Field(default="127.0.0.1", description="address of the relay's metrics and probes")
     relay_http_port: int = Field(default=0, ge=0, le=65535, description="their port; 0: none")

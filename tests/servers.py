@@ -30,7 +30,7 @@ def sweep(folder: Path) -> None:
         try:
             with instance.locked():
                 instance.stop_processes()
-                instance.erase()
+                shutil.rmtree(instance.folder, ignore_errors=True)  # its session may be at it as well, just ending
                 lock.unlink(missing_ok=True)
         except InstanceBusyError:
             continue

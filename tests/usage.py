@@ -22,12 +22,12 @@ class Usage:
         times = self._process.cpu_times()
         return float(times.user + times.system)
 
-    def assert_next_to_nothing(self) -> None:
-        """At most a fifth of one core, and no memory for a backlog."""
+    def assert_next_to_nothing(self, most_bytes: float = 8 * MEBIBYTE) -> None:
+        """At most a fifth of one core, and no more memory than may come and go."""
         share = (self._cpu_seconds() - self._cpu) / (time.monotonic() - self._began)
         assert share < 0.2, f"{share:.0%} of a core while there is nothing to do but wait"
-        grown = (self._process.memory_info().rss - self._memory) / MEBIBYTE
-        assert grown < 8, f"{grown:.1f} MiB more while there is nothing to do but wait"
+        grown = self._process.memory_info().rss - self._memory
+        assert grown < most_bytes, f"{grown / MEBIBYTE:.1f} MiB more while there is nothing to do but wait"
 
 
 def wait_until_steady(value: Callable[[], float]) -> None:
@@ -39,3 +39,11 @@ def wait_until_steady(value: Callable[[], float]) -> None:
         time.sleep(0.02)
         if (now := value()) != seen:
             seen, since = now, time.monotonic()
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    """Return once this is so."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not reached():
+        assert time.monotonic() < deadline, "it has not come to pass"
+        time.sleep(0.02)

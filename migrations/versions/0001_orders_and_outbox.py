@@ -294,6 +294,7 @@ def upgrade() -> None:
         sa.Column("holder", sa.Text(), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("name"),
+        sa.UniqueConstraint("name", "epoch", name="leases_name_epoch"),
         schema="outbox",
     )
     op.create_table(

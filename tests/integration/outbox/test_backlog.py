@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from outbox.backlog import Backlog, backlog, oldest_transaction
-from outbox.pages import advance
+from outbox.pages import Carried, advance
 from outbox.reader import Reader
 from outbox.record import record
 from tests.messages import new_event
@@ -18,7 +18,7 @@ async def passed(connection: Asyncpg, reader: Reader) -> int:
     """Move the cursor past one page; its events."""
     page = await reader.next_page()
     assert page is not None
-    await advance(connection, 1, [(page, datetime.now(UTC))])
+    await advance(connection, 1, [Carried(page, datetime.now(UTC), datetime.now(UTC))])
     return len(page.rows)
 
 

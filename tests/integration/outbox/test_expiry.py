@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from outbox.expiry import Outcome, Turn, expire
-from outbox.pages import advance
+from outbox.pages import Carried, advance
 from outbox.reader import ONE_PLAN, Reader
 from outbox.retention import EVENTS, PAGES, SEGMENT_PAGES, make_partitions
 from tests.postgres import Asyncpg, connected, run, waits_for_a_lock
@@ -48,7 +48,7 @@ class Outbox:
         """Read and confirm everything that is committed; the ids."""
         carried = []
         while (page := await self.reader.next_page()) is not None:
-            await advance(self.writer, 1, [(page, datetime.now(UTC))])
+            await advance(self.writer, 1, [Carried(page, datetime.now(UTC), datetime.now(UTC))])
             carried += [row.id for row in page.rows]
         return carried
 
@@ -136,7 +136,7 @@ def test_in_mid_window_only_what_is_up_to_the_confirmed_page_counts_as_confirmed
             assert first is not None
             assert second is not None
             assert await box.turn() is None
-            await advance(box.writer, 1, [(first, datetime.now(UTC))])
+            await advance(box.writer, 1, [Carried(first, datetime.now(UTC), datetime.now(UTC))])
             assert await box.turn() == Turn("events_000000", Outcome.DROPPED)
             assert await box.turn() is None  # the cursor's
             await box.other.execute("ALTER TABLE outbox.events DETACH PARTITION outbox.events_000001")
@@ -144,7 +144,7 @@ def test_in_mid_window_only_what_is_up_to_the_confirmed_page_counts_as_confirmed
             await box.other.execute(
                 "ALTER TABLE outbox.events ATTACH PARTITION outbox.events_000001 FOR VALUES FROM (10) TO (20)"
             )
-            await advance(box.writer, 1, [(second, datetime.now(UTC))])
+            await advance(box.writer, 1, [Carried(second, datetime.now(UTC), datetime.now(UTC))])
             assert await box.turn() == Turn("events_000001", Outcome.DROPPED)
             assert await box.turn() is None
             assert await box.carry() == list(range(25, 36))

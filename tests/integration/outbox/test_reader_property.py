@@ -10,11 +10,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from outbox import reader as reader_module
 from outbox.adoption import adopt
-from outbox.pages import advance
+from outbox.pages import Carried, advance
 from outbox.reader import Page, Reader
 from tests.integration.outbox.test_reader import NOW, insert, lead
 from tests.postgres import Asyncpg, connected
@@ -23,6 +25,7 @@ WRITERS = 3
 SUBJECTS = 3
 ROWS = 3  # by one step, so that most windows are of several pages
 EXAMPLES = 120
+FAR_APART = (0, 10)  # a window's further pages by the index on xid, and by primary key
 
 # How often a step comes, relative to the others.
 WEIGHTS = {"insert": 4, "commit": 2, "roll_back": 1, "save": 1, "roll_back_to": 1, "release": 1, "begin": 1}
@@ -78,11 +81,11 @@ class ReadersConnection:
     async def fetchrow(self, statement: str, *values: object) -> Any:
         return await self._connection.fetchrow(statement, *values)
 
-    async def fetch(self, statement: str, *values: object) -> Any:
+    async def fetch(self, statement: str, *values: object, timeout: float) -> Any:  # noqa: ASYNC109 - asyncpg's own
         meanwhile, self.meanwhile = self.meanwhile, None
         if meanwhile is not None:
             await meanwhile()
-        return await self._connection.fetch(statement, *values)
+        return await self._connection.fetch(statement, *values, timeout=timeout)
 
 
 class Stage:
@@ -145,7 +148,7 @@ class Stage:
 
     async def _confirm_one(self) -> None:
         page = self._unconfirmed.pop(0)
-        await advance(self._own, 1, [(page, NOW)])
+        await advance(self._own, 1, [Carried(page, NOW, NOW)])
         self._passed |= {row.id for row in page.rows}
 
     # Steps. Those that are impossible where they are drawn do nothing.
@@ -228,9 +231,11 @@ def test_however_the_steps_follow_each_other_nothing_is_skipped_and_subjects_sta
             database=None,
             suppress_health_check=[HealthCheck.too_slow],
         )
-        @given(STEPS, st.integers(1, 3))
-        def explore(steps: list[Step], page_size: int) -> None:
-            runner.run(stage.play(steps, page_size))
+        @given(STEPS, st.integers(1, 3), st.sampled_from(FAR_APART))
+        def explore(steps: list[Step], page_size: int, far_apart: int) -> None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(reader_module, "FAR_APART", far_apart)
+                runner.run(stage.play(steps, page_size))
 
         try:
             explore()

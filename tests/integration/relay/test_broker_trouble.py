@@ -13,31 +13,37 @@ from tests.outbox_to_broker import Ends, assert_all_there_in_order
 from tests.own_servers import OwnRabbitMQ
 from tests.relay_process import relay
 from tests.steady_writer import writing
-from tests.usage import Usage, wait_until_steady
+from tests.usage import Usage, wait_until, wait_until_steady
 
 UNHEARD_OF = "order.unheard_of"  # goes to the one queue `unrouted`, which is all that these tests need
 PUBLISHED = "waybill_relay_published_total"
 SETTLED = "waybill_relay_settled_total"
+OPEN = "waybill_relay_open_events"
+DATA = b'"%s"' % (b"x" * 5000)
+BESIDE = 4000
 
 
 def test_a_broker_out_of_memory_is_waited_out_without_growing_spinning_or_losing_the_lease(
     torn: Ends, own_rabbitmq: OwnRabbitMQ, tmp_path: Path
 ) -> None:
-    port, window = free_port(), 1000
-    backlog = [new_event(f"later-{n % 500}", type=UNHEARD_OF, data=b'"%s"' % (b"x" * 1000)) for n in range(22_000)]
-    with relay(torn.database_url, torn.amqp_url, tmp_path, window=window, http_port=port, lease_seconds=3) as process:
+    port, window, open_events = free_port(), 1000, 2000
+    bounds = {"window": window, "open_events": open_events}
+    backlog = [new_event(f"later-{n % 500}", type=UNHEARD_OF, data=DATA) for n in range(open_events + BESIDE)]
+    with relay(torn.database_url, torn.amqp_url, tmp_path, **bounds, http_port=port, lease_seconds=3) as process:
         process.wait_for("leading")
         with writing(torn.database_url, "during", event_type=UNHEARD_OF) as (writer,):
             writer.wait_for(100)
             with own_rabbitmq.out_of_memory():
                 process.wait_for("broker_blocks_publishing")
                 during = writer.stop()
-                torn.record(backlog[:2000])  # what it may hold, it holds before its memory is looked at
-                wait_until_steady(lambda: metric(port, PUBLISHED))
+                torn.record(backlog[:open_events])  # what it may hold, it holds before its memory is looked at
+                wait_until(lambda: metric(port, OPEN) >= window)
+                wait_until_steady(lambda: metric(port, OPEN) + metric(port, PUBLISHED))
                 usage = Usage(process.process)
-                torn.record(backlog[2000:])
+                torn.record(backlog[open_events:])
                 time.sleep(1)
-                usage.assert_next_to_nothing()
+                usage.assert_next_to_nothing(BESIDE * len(DATA) / 4)  # the backlog grew by more than its data
+                assert metric(port, OPEN) <= open_events
                 assert metric(port, PUBLISHED) - metric(port, SETTLED) <= window
                 assert torn.value("SELECT expires_at > clock_timestamp() AND epoch = 1 FROM outbox.leases")
                 assert torn.confirmed() < len(during) + len(backlog)

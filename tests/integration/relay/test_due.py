@@ -20,6 +20,9 @@ MOVED = "SELECT event_id FROM outbox.events ORDER BY id"
 MOVER_WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'outbox.events'::regclass)"
 ROWS = 400
 ALL_MOVED = "SELECT count(*) = $1 FROM outbox.events"
+# What an operator may set, and only sessions that begin later have.
+SHORT_OF_PATIENCE = "ALTER DATABASE {} SET lock_timeout = '50ms'"
+PATIENT = "ALTER DATABASE {} RESET lock_timeout"
 
 
 def scheduled(ends: Ends, dues: Sequence[datetime]) -> list[Event]:
@@ -95,3 +98,26 @@ def test_a_row_committed_late_with_an_older_due_time_is_moved_too(ends: Ends, tm
             asyncio.run(late(event, due_at, [datetime.now(UTC)] * 3))
             ends.wait_until("SELECT count(*) = 1 FROM outbox.events WHERE event_id = $1", event.id)
     assert len(moved(ends)) == len(set(moved(ends))) == 8
+
+
+def test_a_lock_on_what_is_due_holds_back_no_other_event(ends: Ends, tmp_path: Path) -> None:
+    async def locked() -> None:
+        async with connected(ends.database_url) as (holder,):
+            database = await holder.fetchval("SELECT quote_ident(current_database())")
+            await holder.execute(SHORT_OF_PATIENCE.format(database))
+            try:
+                await asyncio.to_thread(scheduled, ends, [LONG_AGO])
+                with relay(ends.database_url, ends.amqp_url, tmp_path) as process:
+                    async with holder.transaction():
+                        await holder.execute("LOCK TABLE outbox.scheduled IN ACCESS EXCLUSIVE MODE")
+                        await asyncio.to_thread(process.wait_for, "due_rows_postponed")
+                        await asyncio.to_thread(ends.record, [new_event()])
+                        await asyncio.to_thread(ends.wait_for_cursor, 1)
+                        await asyncio.to_thread(process.wait_for, "due_rows_postponed", 2)
+                    await asyncio.to_thread(ends.wait_for_cursor, 2)
+                    assert "LockNotAvailableError" in process.logged("due_rows_postponed")[0]["reason"]
+                    assert not process.logged("session_ended")
+            finally:
+                await holder.execute(PATIENT.format(database))
+
+    run(locked)

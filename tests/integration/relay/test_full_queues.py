@@ -60,3 +60,18 @@ def test_a_queue_that_stays_full_holds_back_its_own_events_and_of_others_no_more
         assert not process.logged("session_ended")
     assert_all_there_in_order(addressed, ends.take(full_queue))
     assert_all_there_in_order(others, ends.take("unrouted"))
+
+
+def test_a_relay_told_to_stop_does_not_wait_for_a_full_queue(ends: Ends, full_queue: str, tmp_path: Path) -> None:
+    refused = [new_event(f"order-{n % 4}") for n in range(40)]
+    with relay(ends.database_url, ends.amqp_url, tmp_path) as process:
+        ends.record(refused, full_queue)
+        process.wait_for("event_not_taken")
+        told = time.monotonic()
+        assert process.stop() == 0
+        assert time.monotonic() - told < 4  # it waits for 5 s where it waits
+        assert process.logged("handed_over")
+        assert not process.logged("session_ended")
+    with relay(ends.database_url, ends.amqp_url, tmp_path):
+        ends.take_until(full_queue, 40)
+        ends.wait_for_cursor(40)

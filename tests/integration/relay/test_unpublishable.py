@@ -160,7 +160,7 @@ def test_an_event_addressed_to_a_required_queue_that_is_not_there_waits_for_it(e
         ends.delete_queue("sap")
         held = numbered(4, subjects=2)
         ends.record(held, "sap")
-        process.wait_for("event_not_taken")
+        process.wait_for("required_queues_missing")
         assert ends.confirmed() == 1
         ends.declare()
         ends.wait_for_cursor(5)

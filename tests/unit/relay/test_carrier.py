@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 from typing import Any, cast
 from unittest.mock import Mock
 
@@ -62,6 +63,7 @@ class Stage:
 
     def confirm(self, *rows: Row) -> None:
         self.carrier._settled(rows, Outcome.CONFIRMED)
+        self.carrier.looked(inf)  # all queues are there, now and later
 
     async def take_on_all(self) -> None:
         while self.carrier._flight.has_room and await self.carrier.take_on():
@@ -158,11 +160,54 @@ def test_while_held_nothing_is_taken_on_and_what_is_in_flight_is_still_settled()
     run(scenario)
 
 
+def test_the_cursor_waits_for_a_look_at_the_queues_that_began_after_the_last_confirm() -> None:
+    async def scenario() -> None:
+        stage = Stage(*pages_of_two(1))
+        await stage.carrier.take_on()
+        stage.carrier.looked(asyncio.get_running_loop().time())
+        stage.carrier._settled(stage.published, Outcome.CONFIRMED)
+        assert stage.carrier.wants_look.is_set()
+        assert await stage.carrier.advance() == 0
+        await asyncio.sleep(0.001)
+        stage.carrier.looked(asyncio.get_running_loop().time())
+        assert await stage.carrier.advance() == 2
+
+    run(scenario)
+
+
+def test_stopping_waits_for_nothing_that_the_broker_refuses() -> None:
+    async def scenario() -> None:
+        stage = Stage(*pages_of_two(1))
+        running = asyncio.create_task(stage.carrier.run())
+        await until(lambda: len(stage.published) == 2)
+        stage.confirm(stage.published[0])
+        stage.carrier._settled(stage.published[1:], Outcome.NACKED)
+        stage.carrier.stop()
+        await running
+        assert stage.advanced == []
+
+    run(scenario)
+
+
+def test_a_carrier_that_has_ended_publishes_nothing_more() -> None:
+    async def scenario() -> None:
+        rows = [a_row(1, "a"), a_row(2, "a")]
+        stage = Stage(a_page(rows))
+        running = asyncio.create_task(stage.carrier.run())
+        await until(lambda: len(stage.published) == 1)
+        running.cancel()
+        await asyncio.wait({running})
+        stage.confirm(rows[0])
+        assert stage.published == rows[:1]
+
+    run(scenario)
+
+
 def test_a_hint_ends_the_pause_between_polls() -> None:
     async def scenario() -> None:
-        stage = Stage(idle=3600)
+        stage = Stage(idle=10)
         running = asyncio.create_task(stage.carrier.run())
-        for _ in range(25):  # each pause is twice the one before: without hints this takes years
+        for _ in range(25):  # each pause is twice the one before, up to ten seconds
             polls = stage.reader.polls
             stage.carrier.wake()
             await until(lambda polls=polls: stage.reader.polls > polls)  # type: ignore[misc]

@@ -6,9 +6,12 @@ from typing import Any, cast
 from unittest.mock import patch
 
 import pytest
+from asyncpg import InterfaceError, LockNotAvailableError, QueryCanceledError
+from structlog.testing import capture_logs
 
+from outbox.record import NoSegmentError
 from outbox.schedule import Place
-from relay.due import BATCH, RECENT, REST, Mover
+from relay.due import BATCH, POSTPONED_SECONDS, RECENT, REST, Mover, move_due_rows
 from tests.postgres import Asyncpg
 
 START = Place(datetime(2026, 3, 1, 12, 0, tzinfo=UTC), 0)
@@ -97,5 +100,54 @@ def test_looking_all_the_way_back_rests_in_proportion_to_what_it_took(look_secon
                 await stage.mover.keep_looking_back()
             assert len(stage.back.looks) == 2  # a full batch is followed by another at once
             assert sleep.call_args.args[0] == pytest.approx(pause)
+
+    asyncio.run(scenario())
+
+
+class Refusing:
+    """A database that refuses this statement, then knows nothing that is due, then is gone."""
+
+    def __init__(self, error: Exception, refused: str) -> None:
+        self._errors: dict[str, list[Exception]] = {"start": [], "move": []}
+        self._errors[refused].append(error)
+        self._answers = {"start": iter([START.due_at]), "move": iter([None])}
+
+    async def fetchval(self, *_: object) -> datetime:
+        return cast("datetime", self._answer("start"))
+
+    async def fetchrow(self, *_: object) -> None:
+        assert self._answer("move") is None
+
+    def _answer(self, statement: str) -> object:
+        if self._errors[statement]:
+            raise self._errors[statement].pop()
+        try:
+            return next(self._answers[statement])
+        except StopIteration:
+            raise InterfaceError("connection is closed") from None
+
+
+@pytest.mark.parametrize("refused", ["start", "move"])
+@pytest.mark.parametrize(
+    "error",
+    [NoSegmentError("no segment"), LockNotAvailableError("lock"), QueryCanceledError("limit"), TimeoutError()],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_passes_is_waited_for_and_what_ends_the_connection_is_raised(error: Exception, refused: str) -> None:
+    async def scenario() -> None:
+        onward, back = Refusing(error, refused), Refusing(error, "move")
+        rested: list[float] = []
+
+        async def rest(seconds: float) -> None:
+            rested.append(seconds)
+
+        with patch("relay.due.asyncio.sleep", rest), capture_logs() as logs, pytest.raises(ExceptionGroup) as ended:
+            await move_due_rows(cast("Asyncpg", onward), cast("Asyncpg", back))
+        assert ended.group_contains(InterfaceError)
+        postponed = [entry["reason"] for entry in logs if entry["event"] == "due_rows_postponed"]
+        assert postponed
+        assert all(type(error).__name__ in reason for reason in postponed)
+        assert rested[0] == POSTPONED_SECONDS
+        assert len(rested) > len(postponed)  # and then it rested between two looks
 
     asyncio.run(scenario())

@@ -169,16 +169,53 @@ def test_what_is_confirmed_but_not_yet_passed_is_still_under_way() -> None:
     async def scenario() -> None:
         broker = Broker()
         row = a_row(1)
-        await broker.flight.drained()
+        await broker.flight.at_rest()
         broker.launch(row)
         broker.flight.settle([row], Outcome.CONFIRMED)
         assert (broker.flight.held, broker.flight.open_events) == (0, 1)
-        draining = asyncio.ensure_future(broker.flight.drained())
+        resting = asyncio.ensure_future(broker.flight.at_rest())
         await asyncio.sleep(0)
-        assert not draining.done()
+        assert not resting.done()
         assert broker.completed() == [1]
-        await draining
+        await resting
         assert broker.flight.open_events == 0
+
+    run(scenario)
+
+
+def test_it_is_at_rest_although_events_wait_that_are_refused_or_held() -> None:
+    async def scenario() -> None:
+        broker = Broker()
+        refused, behind, done = a_row(1, "a"), a_row(2, "a"), a_row(3, "b")
+        broker.launch(refused, behind, done)
+        broker.flight.settle([refused], Outcome.NACKED)
+        resting = asyncio.ensure_future(broker.flight.at_rest())
+        await asyncio.sleep(0)
+        assert not resting.done()  # one is on its way
+        broker.flight.settle([done], Outcome.CONFIRMED)
+        await resting
+        broker.flight.hold("queues")
+        broker.flight.launch(a_page([a_row(4, "c")]), NOW)
+        await broker.flight.at_rest()
+
+    run(scenario)
+
+
+def test_pages_are_handed_out_that_were_complete_before_a_moment() -> None:
+    async def scenario() -> None:
+        broker = Broker()
+        loop = asyncio.get_running_loop()
+        rows = [a_row(1, "a"), a_row(2, "b")]
+        broker.launch(rows[0])
+        broker.launch(rows[1])
+        began = loop.time()
+        broker.flight.settle(rows[:1], Outcome.CONFIRMED)
+        assert broker.flight.complete(until=began) == []
+        await asyncio.sleep(0.001)
+        between = loop.time()
+        broker.flight.settle(rows[1:], Outcome.CONFIRMED)
+        assert [page.page.rows[0].id for page in broker.flight.complete(until=between)] == [1]
+        assert len(broker.flight.complete()) == 2
 
     run(scenario)
 
