@@ -70,6 +70,11 @@ class Carrier:
         """Events read and not passed by the cursor."""
         return self._flight.open_events
 
+    @property
+    def oldest_sent_at(self) -> datetime | None:
+        """When the oldest page was sent that the cursor has not passed. Safe to ask from another thread."""
+        return self._flight.oldest_sent_at
+
     def looked(self, began: float) -> None:
         """All required queues were there in a look that began then, by the clock of the loop."""
         self._looked_at = began

@@ -95,6 +95,11 @@ class Flight:
         return self._open
 
     @property
+    def oldest_sent_at(self) -> datetime | None:
+        """When the oldest page under way was taken on. Safe to ask from another thread."""
+        return next((page.sent_at for page in tuple(self._pages)), None)
+
+    @property
     def has_room(self) -> bool:
         """Whether another page may be taken on: less than a window waits, and the open pages leave room for one.
 

@@ -41,7 +41,7 @@ def ready(vitals: Vitals) -> Answer:
     standing = vitals.standing
     reason = vitals.dead() or standing.waits_for
     if reason is None and standing.role == "leader":
-        reason = _stopped_by()
+        reason = _stopped_by() or vitals.stuck()
     if reason is not None:
         return HTTPStatus.SERVICE_UNAVAILABLE, {"role": standing.role, "reason": reason}
     if standing.epoch is None:

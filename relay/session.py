@@ -113,7 +113,9 @@ class Session:
         )
         if not await self._or_stop(self._prepare(links, reader, carrier, destinations, epoch)):
             return
-        self._vitals.standing = Standing("leader", None, epoch, lambda: carrier.turned_at)
+        self._vitals.standing = Standing(
+            "leader", None, epoch, lambda: carrier.turned_at, lambda: carrier.oldest_sent_at
+        )
         async with asyncio.TaskGroup() as group:
             beside = [
                 group.create_task(move_due_rows(links.due, links.late)),

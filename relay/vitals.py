@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 from outbox.reader import WINDOW_SECONDS
@@ -16,6 +17,9 @@ BEAT_SECONDS = 0.5
 LOOP_SECONDS = 5.0
 # A turn may read a whole backlog. A restart in the middle of that would begin it again, and never come to its end.
 TURN_SECONDS = WINDOW_SECONDS + 60.0
+
+# Far above what a loaded broker needs for a confirm, and what a refused event rests between two tries.
+UNCONFIRMED_SECONDS = 60.0
 
 Role = Literal["none", "standby", "leader"]
 
@@ -28,6 +32,7 @@ class Standing:
     waits_for: str | None = None
     epoch: int | None = None
     turned_at: Callable[[], float] | None = None
+    oldest_sent_at: Callable[[], datetime | None] | None = None
 
 
 class Vitals:
@@ -52,3 +57,10 @@ class Vitals:
         if turned_at is not None and (silent := now - turned_at()) > TURN_SECONDS:
             return f"the carrier has not turned for {silent:.0f} s"
         return None
+
+    def stuck(self) -> str | None:
+        """What a leader waits for too long, or None: a confirm that does not come, or a refusal without end."""
+        oldest = self.standing.oldest_sent_at
+        sent_at = None if oldest is None else oldest()
+        waited = 0.0 if sent_at is None else (datetime.now(UTC) - sent_at).total_seconds()
+        return f"an event has waited {waited:.0f} s for its confirm" if waited > UNCONFIRMED_SECONDS else None

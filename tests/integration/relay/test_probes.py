@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,18 @@ def test_liveness_fails_when_a_leaders_carrier_turns_no_more() -> None:
         turned_at -= vitals_module.TURN_SECONDS + 1
         status, body = asked(probes.port, "/livez")
         assert (status, "carrier" in body["reason"]) == (503, True)
+
+
+def test_a_leader_whose_events_get_no_confirm_is_not_ready_and_is_no_reason_to_restart_it() -> None:
+    vitals = Vitals()
+    sent_at = datetime.now(UTC)
+    vitals.standing = Standing("leader", None, 7, time.monotonic, lambda: sent_at)
+    with Probes(vitals, "127.0.0.1", 0) as probes:
+        assert asked(probes.port, "/readyz")[0] == 200
+        sent_at -= timedelta(seconds=vitals_module.UNCONFIRMED_SECONDS + 1)
+        status, body = asked(probes.port, "/readyz")
+        assert (status, "for its confirm" in body["reason"]) == (503, True)
+        assert asked(probes.port, "/livez")[0] == 200
 
 
 def test_a_port_that_is_taken_is_named() -> None:

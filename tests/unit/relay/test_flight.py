@@ -170,7 +170,9 @@ def test_what_is_confirmed_but_not_yet_passed_is_still_under_way() -> None:
         broker = Broker()
         row = a_row(1)
         await broker.flight.at_rest()
+        assert broker.flight.oldest_sent_at is None
         broker.launch(row)
+        assert broker.flight.oldest_sent_at == NOW
         broker.flight.settle([row], Outcome.CONFIRMED)
         assert (broker.flight.held, broker.flight.open_events) == (0, 1)
         resting = asyncio.ensure_future(broker.flight.at_rest())
