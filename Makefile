@@ -15,8 +15,8 @@ setup: ## Install what everything here needs; the other targets do so by themsel
 demo: setup ## Send 500 orders (COUNT=n) through a fresh system and show what happened; ORDERS=DIR takes a real folder.
 	@$(WAYBILL) demo $(if $(ORDERS),--orders-dir "$(ORDERS)",--orders $(COUNT))
 
-test: setup ## Run the whole test suite on real servers; ARGS="-k word" passes options to pytest.
-	@.venv/bin/python -m pytest $(ARGS)
+test: setup ## Run the whole test suite on real servers, two files at a time; ARGS="-k word" passes options to pytest.
+	@.venv/bin/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: setup ## Run ruff, mypy --strict, the import contracts and the Compose schema.
 	@.venv/bin/ruff check .
