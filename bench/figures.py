@@ -29,8 +29,11 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def flatness(first: Sequence[float], last: Sequence[float]) -> float:
-    """Median rate of the last slices / of the first: medians, because one flush of the disk slows a slice tenfold."""
-    return median(last) / median(first)
+    """Rate of the last slices / of the first, each pair measured one after the other: the median of the pairs' ratios.
+
+    A median, because one flush of the disk slows a slice tenfold; of ratios, because the machine's own rate drifts.
+    """
+    return median(late / early for early, late in zip(first, last, strict=True))
 
 
 def result_line(figures: Mapping[str, float]) -> str:

@@ -46,10 +46,12 @@ async def _measure(ground: Ground, history: int, *, held: bool) -> float:
         rates = [await long.slice(size) for _ in range((CHUNKS - 1) * SLICES)]
         fresh = await _History.begun(ground, stack, size, held=held)
         await outbox.checkpoint(fresh.writer)
-        first, last = [], []
-        for _ in range(SLICES):
-            first.append(await fresh.slice(size))
-            last.append(await long.slice(size))
+        first: list[float] = []
+        last: list[float] = []
+        for number in range(SLICES):
+            turn = [(fresh, first), (long, last)]
+            for one, its_rates in turn if number % 2 else reversed(turn):
+                its_rates.append(await one.slice(size))
     figure = flatness(first, last)
     rates += last
     tenths = ", ".join(f"{median(rates[start : start + SLICES]):,.0f}" for start in range(0, len(rates), SLICES))

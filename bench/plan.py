@@ -21,7 +21,7 @@ class Plan:
     idle_seconds: float = 15.0
 
 
-QUICK = Plan(rounds=3, events=5_000, history=100_000, latency_seconds=5.0, idle_seconds=8.0)
+QUICK = Plan(rounds=3, events=5_000, history=100_000, latency_seconds=4.0, idle_seconds=5.0)
 
 
 def parse(words: Sequence[str] | None = None) -> Plan:

@@ -43,6 +43,10 @@ def test_flatness_compares_the_end_with_the_beginning_and_ignores_one_slow_slice
     assert flatness([100, 100, 100], [90, 90, 1]) == pytest.approx(0.9)
 
 
+def test_flatness_is_not_moved_by_a_machine_that_gets_slower_for_both() -> None:
+    assert flatness([100, 50, 20], [90, 45, 18]) == pytest.approx(0.9)
+
+
 def test_the_last_line_has_exactly_the_promised_keys_in_their_order() -> None:
     line = result_line(dict.fromkeys(reversed(KEYS), 1.0))
 
