@@ -13,7 +13,6 @@ import uvloop
 
 from outbox.adoption import AdoptionError
 from outbox.reader import FencedError
-from outbox.record import NoSegmentError
 from relay import metrics
 from relay.connections import DATABASE_ERRORS
 from relay.housekeeping import QueuesMissingError
@@ -70,14 +69,7 @@ class Relay:
             log.error(  # noqa: TRY400 - its trace says nothing more
                 "database_in_recovery", do="let DATABASE_URL lead to the primary, or promote this server"
             )
-        except* (
-            PublisherLostError,
-            FencedError,
-            RenewalError,
-            AdoptionError,
-            NoSegmentError,
-            *DATABASE_ERRORS,
-        ) as group:
+        except* (PublisherLostError, FencedError, RenewalError, AdoptionError, *DATABASE_ERRORS) as group:
             reasons = _leaves(group)
             self._queues_complete = not any(isinstance(error, QueuesMissingError) for error in reasons)
             for kind in {_kind(error) for error in reasons}:

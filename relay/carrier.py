@@ -133,7 +133,7 @@ class Carrier:
         pages = self._flight.complete(until=self._looked_at)
         if not pages:
             return 0
-        carried = [Carried(page.page, page.sent_at, page.confirmed_at or page.sent_at) for page in pages]
+        carried = [Carried(page.page, page.sent_at, page.confirmed_at) for page in pages]
         number = await write_pages(self._cursor, self._epoch, carried)
         self._flight.passed(len(pages))
         self._gauge()

@@ -40,15 +40,15 @@ class Bounds:
 class PageInFlight:
     """A page under way. `unsettled` counts down to 0, which it reaches at `completed_at` by the clock of the loop.
 
-    `confirmed_at` is the same moment by the clock of the day.
+    `confirmed_at` is the same moment by the clock of the day, and `sent_at` until then.
     """
 
     page: Page
     sent_at: datetime
     unsettled: int
     bytes: int
+    confirmed_at: datetime
     completed_at: float = 0.0
-    confirmed_at: datetime | None = None
 
 
 class Flight:
@@ -128,7 +128,7 @@ class Flight:
 
     def launch(self, page: Page, sent_at: datetime) -> None:
         """Take a page on; publish what the window and the subjects allow."""
-        under_way = PageInFlight(page, sent_at, len(page.rows), sum(len(row.data) for row in page.rows))
+        under_way = PageInFlight(page, sent_at, len(page.rows), sum(len(row.data) for row in page.rows), sent_at)
         self._pages.append(under_way)
         self._open += len(page.rows)
         self._open_bytes += under_way.bytes
