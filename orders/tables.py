@@ -49,6 +49,7 @@ orders = sa.Table(
     sa.CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_form"),
     sa.CheckConstraint("length(reference) BETWEEN 1 AND 100", name="reference_length"),
     sa.Index("orders_newest", sa.text("placed_at DESC"), sa.text("id DESC")),
+    sa.Index("orders_unfinished", "placed_at", postgresql_where=sa.text("status NOT IN ('completed', 'rejected')")),
 )
 
 order_lines = sa.Table(

@@ -9,8 +9,12 @@
 |               | the id at or below which nothing is read again   |                               |                |
 | leases        | who leads, with its epoch                        | by the relay                  | renewed        |
 | scheduled     | a message that is not due yet                    | by retries and replays        | deleted if due |
-| deliveries    | one consumer's view of one event: the inbox      | by consumers                  | yes            |
-| dead_letters  | a message that was given up                      | by the collector              | yes            |
+| deliveries    | one consumer's view of one event: the inbox;     | by consumers                  | yes            |
+|               | partitioned by the month in the event's id       |                               |                |
+| dead_letters  | a message that was given up                      | by the collector, by the      | yes            |
+|               |                                                  | relay for what it cannot send |                |
+| letter_actions| what somebody did with a letter                  | by replay, discard, restore   | never          |
+| letter_alerts | a group of letters of one cause that is told of  | by the collector              | yes            |
 | destinations  | a queue that must exist before publishing        | by `topology apply`           | replaced       |
 
 Column types are ours, not SQLAlchemy's guess: the relay and `record` use asyncpg and SQL text on the same tables.
@@ -25,6 +29,17 @@ metadata = sa.MetaData(schema=SCHEMA)
 
 DELIVERY_STATES = ("running", "retrying", "done", "dead")
 LETTER_STATES = ("open", "replayed", "discarded")
+LETTER_ACTIONS = ("replay", "discard", "restore")
+LETTER_REASONS = (
+    "rejected",
+    "retries_exhausted",
+    "killed_worker",
+    "delivery_limit",
+    "undecodable",
+    "expired",
+    "unrouted",
+    "unpublishable",
+)
 
 
 class Xid8(UserDefinedType[int]):
@@ -141,6 +156,13 @@ deliveries = sa.Table(
     sa.Column("subject", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("attempt", sa.SmallInteger, nullable=False, comment="the try that is expected, or was the last"),
+    sa.Column(
+        "first_attempt",
+        sa.SmallInteger,
+        nullable=False,
+        server_default=sa.text("1"),
+        comment="the try at which the count of tries begins: a replay sets it, an outage moves it along",
+    ),
     sa.Column("begun", sa.SmallInteger, nullable=False, comment="claims of this try begun and not finished"),
     sa.Column("lease_token", pg.UUID(as_uuid=True)),
     sa.Column("lease_until", sa.DateTime(timezone=True)),
@@ -149,12 +171,15 @@ deliveries = sa.Table(
     sa.Column("error_class", sa.Text),
     sa.Column("error", sa.Text),
     sa.Column("error_trace", sa.Text),
+    sa.Column("reason", sa.Text, comment="why it was given up"),
+    sa.Column("fingerprint", sa.Text),
     sa.Column("first_seen_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
     sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
     _one_of("state", DELIVERY_STATES),
     sa.CheckConstraint("(state = 'running') = (lease_token IS NOT NULL)", name="running_is_leased"),
     sa.CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="leased_until"),
     sa.CheckConstraint("attempt >= 1 AND begun >= 0", name="counts_plausible"),
+    sa.CheckConstraint("first_attempt BETWEEN 1 AND attempt", name="count_from"),
     postgresql_partition_by="RANGE (event_id)",
 )
 
@@ -172,6 +197,14 @@ dead_letters = sa.Table(
     sa.Column("attempt", sa.SmallInteger),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("headers", pg.JSONB, nullable=False),
+    sa.Column(
+        "properties",
+        pg.JSONB,
+        nullable=False,
+        server_default=sa.text("'{}'"),
+        comment="the message's AMQP properties",
+    ),
+    sa.Column("died_at", sa.DateTime(timezone=True), comment="by the broker's word; null where it has none"),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("error_class", sa.Text),
     sa.Column("error", sa.Text),
@@ -181,7 +214,37 @@ dead_letters = sa.Table(
     sa.Column("first_seen_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
     sa.Column("last_seen_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
     _one_of("state", LETTER_STATES),
+    _one_of("reason", LETTER_REASONS),
     sa.Index("dead_letters_open", "queue", "first_seen_at", postgresql_where=sa.text("state = 'open'")),
+    sa.Index("dead_letters_open_subject", "subject", postgresql_where=sa.text("state = 'open'")),
+    sa.Index("dead_letters_event", "event_id", "queue"),
+)
+
+letter_actions = sa.Table(
+    "letter_actions",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("letter_id", sa.BigInteger, sa.ForeignKey(dead_letters.c.id), nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False, comment="who"),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("attempt", sa.SmallInteger, comment="the try that a replay recorded"),
+    sa.Column("due_at", sa.DateTime(timezone=True), comment="when a replay is sent; null: at once"),
+    sa.Column("acted_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
+    _one_of("action", LETTER_ACTIONS),
+    sa.Index("letter_actions_letter", "letter_id"),
+)
+
+letter_alerts = sa.Table(
+    "letter_alerts",
+    metadata,
+    sa.Column("queue", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.Text, primary_key=True),
+    sa.Column("letters", sa.BigInteger, nullable=False, comment="stored since the last alert"),
+    sa.Column("letter_id", sa.BigInteger, nullable=False, comment="the newest of them"),
+    sa.Column("alerted_at", sa.DateTime(timezone=True), comment="null: never"),
+    sa.Column("alerting_until", sa.DateTime(timezone=True), comment="somebody is sending it"),
+    sa.CheckConstraint("letters >= 0", name="letters_not_negative"),
 )
 
 destinations = sa.Table(

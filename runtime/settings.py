@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -38,6 +38,12 @@ class Settings(BaseSettings):
         description="events, once published, and the cursor's log are kept this long after they were recorded",
     )
 
+    inbox_retention_days: float = Field(
+        default=100.0,
+        gt=0,
+        description="the inbox remembers an event this long, and longer while a letter of it can be replayed",
+    )
+
     event_exchange: str = Field(default="orders.events", description="topic exchange that events are published to")
 
     relay_page_size: int = Field(default=500, ge=1, le=10_000, description="events read and confirmed at once")
@@ -56,6 +62,17 @@ class Settings(BaseSettings):
     retry_base_seconds: float = Field(default=1.0, gt=0, description="first back-off of every step but SAP's")
     sap_retry_base_seconds: float = Field(default=20.0, gt=0, description="first back-off of the SAP step")
     delivery_lease_seconds: float = Field(default=30.0, gt=1, description="a claim not renewed this long is void")
+
+    collector_http_host: str = Field(default="127.0.0.1", description="address of the collector's metrics")
+    collector_http_port: int = Field(default=0, ge=0, le=65535, description="their port; 0: none")
+    worker_http_host: str = Field(default="127.0.0.1", description="address of a worker's metrics")
+    worker_http_port: int = Field(default=0, ge=0, le=65535, description="their port; 0: none")
+    alert_webhook_url: SecretStr | None = Field(
+        default=None, description="where dead letters are told of, as Slack takes it; none: nowhere"
+    )
+    alert_interval_seconds: float = Field(
+        default=3600.0, gt=0, description="letters of one cause are told of once in this time"
+    )
 
     sap_url: str = Field(default="http://127.0.0.1:8090", description="host of the OData service, without path")
     sap_user: str = Field(default="waybill", description="basic authentication at SAP")
@@ -95,6 +112,15 @@ class Settings(BaseSettings):
         default="INFO", description="the lowest level shown"
     )
 
+    @model_validator(mode="after")
+    def _inbox_outlives_the_outbox(self) -> "Settings":
+        if self.inbox_retention_days <= self.outbox_retention_days:
+            raise ValueError(
+                f"INBOX_RETENTION_DAYS {self.inbox_retention_days:g} must be above OUTBOX_RETENTION_DAYS "
+                f"{self.outbox_retention_days:g}: an event that can come again must be known"
+            )
+        return self
+
 
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
@@ -105,12 +131,16 @@ def load_settings() -> Settings:
     try:
         return Settings()  # the environment is the argument
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-            + ("" if problem["type"] == "missing" else f" (got {_shown(problem)})")
-            for problem in error.errors()
-        ]
+        problems = [_told(problem) for problem in error.errors()]
         raise SettingsError("unusable settings: " + "; ".join(problems)) from error
+
+
+def _told(problem: ErrorDetails) -> str:
+    """One problem: the variable, what is wrong, its value. One of several variables together names them itself."""
+    if not problem["loc"]:
+        return problem["msg"].removeprefix("Value error, ")
+    name = ".".join(str(part) for part in problem["loc"]).upper()
+    return f"{name}: {problem['msg']}" + ("" if problem["type"] == "missing" else f" (got {_shown(problem)})")
 
 
 def _shown(problem: ErrorDetails) -> str:

@@ -10,6 +10,7 @@ from alembic import command
 from migrations.upgrade import alembic_config, upgrade
 from orders.model import Status, StepState
 from orders.tables import metadata as orders_metadata
+from outbox.tables import LETTER_ACTIONS, LETTER_REASONS
 from outbox.tables import metadata as outbox_metadata
 from tests.postgres import connected, run
 
@@ -98,6 +99,8 @@ def test_the_checks_list_exactly_the_words_of_the_model(database_url: str) -> No
     assert words(database_url, "state_known@order_steps") == {state.value for state in StepState}
     assert words(database_url, "state_known@outbox.deliveries") == {"running", "retrying", "done", "dead"}
     assert words(database_url, "state_known@outbox.dead_letters") == {"open", "replayed", "discarded"}
+    assert words(database_url, "reason_known@outbox.dead_letters") == set(LETTER_REASONS)
+    assert words(database_url, "action_known@outbox.letter_actions") == set(LETTER_ACTIONS)
 
 
 BAD_ROWS = {
@@ -114,7 +117,10 @@ BAD_ROWS = {
     "time_readable": "INSERT INTO outbox.events (event_id, type, subject, source, time, data) "
     "VALUES (gen_random_uuid(), 't', 's', 'u', '-infinity', '')",
     "state_known": "INSERT INTO outbox.dead_letters (letter_key, state, queue, body, headers, reason) "
-    "VALUES ('k', 'lost', 'q', '', '{}', 'r')",
+    "VALUES ('k', 'lost', 'q', '', '{}', 'rejected')",
+    "reason_known": "INSERT INTO outbox.dead_letters (letter_key, queue, body, headers, reason) "
+    "VALUES ('k', 'q', '', '{}', 'bad luck')",
+    "action_known": "INSERT INTO outbox.letter_actions (letter_id, action, actor, why) VALUES (1, 'burn', 'me', 'w')",
 }
 
 

@@ -29,3 +29,17 @@ def test_an_unusable_value_is_shown_without_its_password(monkeypatch: pytest.Mon
     assert "'0'" in said
     assert "hunter2" not in said
     assert "s3cret" not in said
+
+
+def test_an_inbox_that_forgets_what_can_come_again_is_refused_without_a_word_of_the_addresses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://user:s3cret@host/db")
+    monkeypatch.setenv("AMQP_URL", "amqp://user:s3cret@host/")
+    monkeypatch.setenv("INBOX_RETENTION_DAYS", "30")
+    load_settings.cache_clear()
+    with pytest.raises(
+        SettingsError, match="INBOX_RETENTION_DAYS 30 must be above OUTBOX_RETENTION_DAYS 30"
+    ) as refused:
+        load_settings()
+    assert "s3cret" not in str(refused.value)
