@@ -1,6 +1,6 @@
 """The Celery application: one prefork worker per pool, one task per step, CloudEvents in.
 
-Every setting here keeps a message from being acknowledged before its effect is committed; docs/guarantees.md says
+Every setting here keeps a message from being acknowledged before its effect is committed; docs/delivery.md says
 which loss each one prevents.
 """
 
