@@ -27,7 +27,7 @@ from consumers.reactions import LocalStep, OutsideStep, RecordingStep, StepError
 from consumers.transactions import Transactions
 from consumers.workplace import Workplace
 from orders import repository
-from orders.events import parse_order_id
+from orders.events import EventDataError, parse_order_id
 from orders.model import StepProgress, StepState
 from orders.workflow import ErrorKind, Step
 from outbox import inbox
@@ -70,10 +70,10 @@ class StepRunner:
     async def deliver(self, event: Event, *, redelivered: bool = False) -> Outcome:
         """Run one delivery to its end. `redelivered`: the broker gave it to somebody before, who did not end it.
 
-        Raises EventDataError for data that is not the event's.
+        Data that is not the event's is rejected as it came: there is nothing that an inbox row could say of it.
         """
-        order_id = parse_order_id(event.type, event.data)
         try:
+            order_id = parse_order_id(event.type, event.data)
             if isinstance(self._reaction, OutsideStep):
                 return await self._act(self._reaction, order_id, event)
             if redelivered:
@@ -82,9 +82,9 @@ class StepRunner:
         except LeaseLostError as lost:
             log.warning("lease_lost", reason=str(lost))
             return await self._ended_otherwise(event)
-        except ForgottenError as forgotten:
+        except (EventDataError, ForgottenError) as error:
             log.error(  # noqa: TRY400 - its trace says nothing more
-                "event_forgotten", step=self._step.name, reason=str(forgotten)
+                "event_refused", step=self._step.name, error=f"{type(error).__name__}: {error}", event_id=str(event.id)
             )
             return Outcome.DEAD
 

@@ -123,6 +123,8 @@ def _text(headers: Mapping[str, object], name: str) -> str:
     value = headers.get(PREFIX + name)
     if not isinstance(value, str) or not 0 < len(value) <= 255 or "\x00" in value:
         raise EnvelopeError(f"{name} {value!r:.300} is not a text of 1 to 255 characters")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise EnvelopeError(f"{name} {value!r} has a lone surrogate, which is no character")
     return value
 
 
