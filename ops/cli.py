@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 
+from ops.audit_command import orders_audit
+
 if TYPE_CHECKING:
     from runtime.settings import Settings
 
@@ -210,6 +212,9 @@ def orders_show(order_id: Annotated[str, typer.Argument(help="the id that POST /
     from ops.order_view import show_order
 
     _guarded(show_order, order_id)
+
+
+orders_app.command("audit")(orders_audit)
 
 
 def main() -> None:
