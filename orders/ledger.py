@@ -43,9 +43,10 @@ FROM due FULL JOIN held USING (order_id, sku)
 WHERE due.units IS DISTINCT FROM held.units
 """)
 
-# Every letter that was begun, sales figures that were counted, and whatever was given up.
+# Every letter that was begun, sales figures that were counted, and whatever was given up. A letter with a journal was
+# sent, whatever became of its try.
 _INBOX = text("""
-SELECT o.id AS order_id, d.consumer, d.event_id, d.state
+SELECT o.id AS order_id, d.consumer, d.event_id, d.state, d.journal IS NOT NULL AS acted
 FROM outbox.deliveries d JOIN orders o ON o.id::text = d.subject
 WHERE o.placed_at >= :since AND o.placed_at < :until AND d.event_id >= :lowest
   AND (d.consumer = :email OR (d.consumer = :analytics AND d.state = 'done') OR d.state = 'dead')
@@ -179,7 +180,7 @@ async def _inbox(tx: AsyncConnection, window: Window) -> _Inbox:
         done = row.state == StepState.DONE
         if row.consumer == email:
             inbox.order_of_mail[row.event_id] = row.order_id
-            if done:
+            if done or row.acted:
                 inbox.mails[row.order_id].append(row.event_id)
         elif done:
             inbox.counted[row.order_id] += 1
