@@ -175,6 +175,16 @@ def demo(
 
 
 @app.command()
+def soak(
+    minutes: Annotated[float, typer.Option(help="how long orders are sent", min=0.5)] = 10,
+) -> None:
+    """Send 10 orders a second through a fresh system for minutes and see whether backlog or memory grows."""
+    from ops.soak import run_soak
+
+    raise typer.Exit(_guarded(run_soak, minutes) or 0)
+
+
+@app.command()
 def up() -> None:
     """Start the whole system in the background and say where it answers."""
     from ops.show import show_up
