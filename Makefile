@@ -2,9 +2,10 @@
 SHELL := /bin/bash
 WAYBILL := .venv/bin/waybill
 COUNT ?= 500
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench-relay up down status doctor lock clean
+.PHONY: help setup demo test check bench-relay soak up down status doctor lock clean
 
 help: ## List every target with what it does.
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +28,9 @@ check: setup ## Run ruff, mypy --strict, the import contracts and the Compose sc
 
 bench-relay: setup ## Measure the relay on real servers, some minutes; QUICK=1 a tenth of it, ARGS="--only idle" a part.
 	@.venv/bin/python -m bench.relay $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
+
+soak: setup ## Send 10 orders a second for ten minutes (MINUTES=n) and see whether backlog or memory grows.
+	@$(WAYBILL) soak --minutes $(MINUTES)
 
 up: setup ## Start the whole system in the background and print its URLs.
 	@$(WAYBILL) up

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from consumers import metrics
+from consumers import worker_metrics as metrics
 from consumers.outcome import Outcome
 from consumers.reports import Reports
 from runtime.logging import get_logger

@@ -1,18 +1,14 @@
-"""What the workers count, each in its main process. Names and labels are a contract: docs/metrics.md lists them."""
+"""What the consumers count. Names and labels are a contract: docs/metrics.md lists them."""
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 
-from consumers.outcome import Outcome
-from orders.workflow import STEPS
+from orders.judgement import Effect
 
-DELIVERIES = Counter(
-    "waybill_deliveries_total",
-    "Deliveries by how they ended: done, duplicate, stale, busy, retried, away, dead.",
-    ["step", "outcome"],
+ORDERS_OVERDUE = Gauge(
+    "waybill_orders_overdue", "Unfinished orders that wait for an effect longer than its deadline.", ["effect"]
 )
-for _step in STEPS:
-    for _outcome in Outcome:
-        DELIVERIES.labels(_step.name, _outcome.value)
-CIRCUIT_OPEN = Gauge(
-    "waybill_circuit_open", "1 while a queue is not consumed because the outside world is away, else 0.", ["queue"]
+for _effect in Effect:
+    ORDERS_OVERDUE.labels(_effect.value)
+ORDERS_WATCHED = Gauge(
+    "waybill_orders_watch_last_success_timestamp_seconds", "When overdue orders were last counted, Unix time."
 )

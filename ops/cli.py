@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 
+from ops.audit_command import orders_audit
+
 if TYPE_CHECKING:
     from runtime.settings import Settings
 
@@ -173,6 +175,16 @@ def demo(
 
 
 @app.command()
+def soak(
+    minutes: Annotated[float, typer.Option(help="how long orders are sent", min=0.5)] = 10,
+) -> None:
+    """Send 10 orders a second through a fresh system for minutes and see whether backlog or memory grows."""
+    from ops.soak import run_soak
+
+    raise typer.Exit(_guarded(run_soak, minutes) or 0)
+
+
+@app.command()
 def up() -> None:
     """Start the whole system in the background and say where it answers."""
     from ops.show import show_up
@@ -210,6 +222,9 @@ def orders_show(order_id: Annotated[str, typer.Argument(help="the id that POST /
     from ops.order_view import show_order
 
     _guarded(show_order, order_id)
+
+
+orders_app.command("audit")(orders_audit)
 
 
 def main() -> None:

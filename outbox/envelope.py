@@ -55,6 +55,11 @@ def id_time(event_id: UUID) -> datetime:
         raise EnvelopeError(f"id {str(event_id)!r} is from a time that no calendar has") from error
 
 
+def lowest_id(moment: datetime) -> UUID:
+    """The lowest UUIDv7 of a moment: 48 bits of Unix milliseconds, the rest zero. A bound, never an event's id."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
+
+
 def encode_headers(event: Event) -> dict[str, str | int]:
     """The AMQP headers of an event; absent optional attributes are left out."""
     return headers_of(
