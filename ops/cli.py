@@ -8,18 +8,18 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from ops.dead_letters_cli import dead_letters_app
+from ops.endings import end as _end
+from ops.endings import guarded as _guarded
 
 from ops.audit_command import orders_audit
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 # Options of the sandboxes are defined by the sandboxes: pass them on as they are.
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -36,6 +36,7 @@ orders_app = typer.Typer(help="Orders.", no_args_is_help=True)
 app.add_typer(topology_app, name="topology")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(orders_app, name="orders")
+app.add_typer(dead_letters_app, name="dead-letters")
 
 
 class Pool(StrEnum):
@@ -58,29 +59,6 @@ def _settings(process: str) -> "Settings":
         _end(str(error), 2)
     configure_logging(settings, process)
     return settings
-
-
-def _end(message: str, code: int) -> NoReturn:
-    Console(stderr=True, highlight=False).print(f"[bold red]waybill:[/] {_plain(message)}", soft_wrap=True)
-    raise typer.Exit(code)
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
-
-
-def _guarded(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call it; what a person can put right becomes one line and an exit code."""
-    from ops.errors import OpsError
-
-    try:
-        return call(*args, **kwargs)
-    except OpsError as error:
-        _end(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _end("stopped by Ctrl-C; everything that was started is stopped again", 130)
 
 
 @app.command()
@@ -137,6 +115,18 @@ def worker(pool: Annotated[Pool, typer.Argument(help="which steps it runs: see o
     from consumers.app import run_worker
 
     run_worker(pool.value, settings)
+
+
+@app.command()
+def collector() -> None:
+    """Move what was given up into the table of dead letters, and tell of it, until SIGTERM."""
+    settings = _settings("collector")
+    from consumers.collector_process import FiguresError, run_collector
+
+    try:
+        run_collector(settings)
+    except FiguresError as error:
+        _end(str(error), 1)
 
 
 @sandbox_app.command("sap", context_settings=PASS_ON, add_help_option=False)
