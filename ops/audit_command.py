@@ -56,11 +56,11 @@ def moment(text: str, now: datetime) -> datetime:
 
     Raises OpsError.
     """
-    if ago := _AGO.match(text):
-        return now - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
     try:
+        if ago := _AGO.match(text):
+            return now - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
         read = datetime.fromisoformat(text)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise OpsError(f"{text!r} is no time; say '2h', '3d' or '2026-03-01T12:00'") from error
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import httpx
 
-from consumers.adapters.sap import SapClient, SapRefused
+from consumers.adapters.sap import SapClient, SapError, SapRefused
 from ops.errors import OpsError
 from orders.judgement import Known
 from runtime.documents import DocumentStore
@@ -66,7 +66,7 @@ class SapOverOData:
         try:
             async with asyncio.TaskGroup() as group:
                 asked = [group.create_task(one(order)) for order in orders]
-        except ExceptionGroup as errors:
+        except* SapError as errors:
             raise PlaceError(f"SAP: {errors.exceptions[0]}") from errors
         finally:
             await client.aclose()

@@ -10,22 +10,30 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ops.effects import Mail, PlaceError, SapDocument, SapPlace, numbers_by_order, read_mail, stored
+from ops.errors import OpsError
 from orders import balance, ledger
 from orders.balance import AuditDifference, SalesDifference, StockDifference
 from orders.judgement import Doubled, Effect, Known, Missing, Orphan, Seen, judge
 from orders.ledger import Books, Window
 from orders.model import Status
 from orders.workflow import BY_QUEUE
+from outbox.envelope import lowest_id
+from outbox.forgetting import horizon
 from runtime.documents import DocumentStore, DocumentStoreError
 
 T = TypeVar("T")
 
 # What SAP can have a document of: before, no step has asked for one.
 MAY_BE_IN_SAP = frozenset({Status.RESERVED, Status.SYNCED, Status.FULFILLED, Status.COMPLETED})
+
+
+class ForgottenError(OpsError):
+    """The window begins before what the inbox still remembers: whether an effect is missing cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,8 @@ class _Looked:
 async def audit(engine: AsyncEngine, places: Places, window: Window, deadline: timedelta | None = None) -> Report:
     """Every order placed in the window. `deadline`, from placement, takes the place of each step's own.
 
-    Reads only. Raises what the database raises; a place that does not answer is in the report's `not_seen`.
+    Reads only. Raises ForgottenError, and what the database raises; a place that does not answer is in the report's
+    `not_seen`.
     """
     now = datetime.now(UTC)
     books, sums = await _read(engine, places, window, deadline)
@@ -133,12 +142,21 @@ async def _read(engine: AsyncEngine, places: Places, window: Window, deadline: t
     allowed = timedelta(seconds=BY_QUEUE["audit"].deadline_seconds) if deadline is None else deadline
     one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
     async with one_moment.connect() as tx:
+        _refuse_forgotten(window, await horizon(tx))
         books = await ledger.read_books(tx, window)
         return books, _Sums(
             await balance.invoice_gaps(tx),
             await balance.audit_differences(tx, window, allowed),
             await balance.sales_differences(tx, window),
             await balance.stock_differences(tx, places.initial_stock) if places.initial_stock else [],
+        )
+
+
+def _refuse_forgotten(window: Window, oldest: UUID | None) -> None:
+    if oldest is not None and lowest_id(window.since - ledger.CLOCK_SKEW) < oldest:
+        remembered = datetime.fromtimestamp((oldest.int >> 80) / 1000, UTC) + ledger.CLOCK_SKEW
+        raise ForgottenError(
+            f"the inbox has forgotten what came before {remembered:%Y-%m-%d %H:%M} UTC; ask for orders since then"
         )
 
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ops.orders_audit import Places, audit
+from ops.orders_audit import ForgottenError, Places, audit
 from orders.ledger import Window
+from outbox.forgetting import forget
 from outbox.lookback import first_id_since
 from outbox.retention import make_partitions
 from tests.postgres import connected, engine_of, run
@@ -94,6 +96,22 @@ def test_the_first_id_of_a_moment_is_found_within_ten_minutes_and_by_few_probes(
                 with counted(engine) as sent:
                     await first_id_since(tx, now - timedelta(hours=10))
                 assert len(sent) <= 9
+
+    run(scenario)
+
+
+def test_a_window_that_the_inbox_has_forgotten_is_refused_with_the_day_from_which_on_it_remembers(
+    database_url: str,
+) -> None:
+    async def scenario() -> None:
+        async with connected(database_url) as (connection,), engine_of(database_url) as engine:
+            await make_partitions(connection, date(2031, 3, 1))
+            assert await forget(connection, timedelta(days=100), datetime(2031, 3, 1, tzinfo=UTC)) is not None
+            begin = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0) + timedelta(days=31)
+            begin = begin.replace(day=1, hour=1)
+            with pytest.raises(ForgottenError, match=f"before {begin:%Y-%m-%d} 01:00 UTC"):
+                await audit(engine, Places(), Window(begin - timedelta(seconds=1), begin))
+            assert (await audit(engine, Places(), Window(begin, begin))).clean
 
     run(scenario)
 
