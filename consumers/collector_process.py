@@ -92,7 +92,7 @@ async def _main(settings: Settings) -> None:
             group.create_task(Collector(settings, engine, stopping).run())
             group.create_task(count_open(engine, stopping))
             group.create_task(watch_orders(engine, stopping))
-            if settings.alert_webhook_url is not None:
+            if settings.alert_webhook_url is not None and settings.alert_webhook_url.get_secret_value():
                 group.create_task(Alerts(settings, engine, stopping).run())
             log.info("collecting")
     finally:

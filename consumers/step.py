@@ -220,17 +220,19 @@ class StepRunner:
             return verdict
 
         verdict = await self._transactions.run(write, patient=True)
-        tell = log.error if verdict.reason else log.warning
-        tell(
-            "step_gave_up" if verdict.reason else "outside_away" if away else "step_failed",
-            step=self._step.name,
-            order_id=str(order_id),
-            event_id=str(claim.event.id),
-            attempt=verdict.tries,
-            error=f"{failure.error_class}: {failure.message}",
-            reason=verdict.reason,
-            next_try_at=verdict.due_at and verdict.due_at.isoformat(),
-        )
+        said = {
+            "step": self._step.name,
+            "order_id": str(order_id),
+            "event_id": str(claim.event.id),
+            "attempt": verdict.tries,
+            "error": f"{failure.error_class}: {failure.message}",
+        }
+        if verdict.due_at is None:
+            log.error("step_gave_up", reason=verdict.reason, **said)
+        elif away:
+            log.warning("outside_away", next_try_at=verdict.due_at.isoformat(), **said)
+        else:
+            log.warning("step_failed", next_try_at=verdict.due_at.isoformat(), **said)
         return verdict.outcome
 
     def _judge(self, tries: int, claim: Claim, error: Exception, *, away: bool) -> Verdict:

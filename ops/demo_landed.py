@@ -81,16 +81,19 @@ async def gather(
     async with engine.connect() as connection:
         orders = await _orders(connection)
         tables = await _tables(connection)
+        dead_letters = await _dead_letters(connection) + await asyncio.to_thread(dead_in_queues, amqp_url)
     ledger = await _ledger(sap_url)
     invoiced = [order.id for order in orders if order.invoice_number is not None]
-    dead_letters = tables.pop("dead_letters") + await asyncio.to_thread(dead_in_queues, amqp_url)
+    invoices = await _invoice_texts(api_url, invoiced, on_invoices)
+    async with engine.connect() as connection:  # with those that the collector had in hand when the queues were counted
+        dead_letters = max(dead_letters, await _dead_letters(connection))
     return Landed(
         orders=orders,
         sap_documents={number: held["documents"] for number, held in ledger["orders"].items()},
         sap_net_totals={number: Decimal(held["net_total"]) for number, held in ledger["orders"].items()},
         sap_faults=ledger["faults_injected"],
         letters=await asyncio.to_thread(read_inbox, inbox),
-        invoices=await _invoice_texts(api_url, invoiced, on_invoices),
+        invoices=invoices,
         invoice_files=await asyncio.to_thread(count_pdfs, documents),
         dead_letters=dead_letters,
         **tables,
@@ -123,8 +126,11 @@ async def _tables(connection: AsyncConnection) -> dict[str, Any]:
         "invoice_gaps": (await connection.execute(_INVOICE_GAPS)).scalar_one(),
         "audit_extra": audit.extra,
         "audit_missing": audit.missing,
-        "dead_letters": (await connection.execute(_DEAD_LETTERS)).scalar_one(),
     }
+
+
+async def _dead_letters(connection: AsyncConnection) -> int:
+    return int((await connection.execute(_DEAD_LETTERS)).scalar_one())
 
 
 async def _ledger(sap_url: str) -> dict[str, Any]:

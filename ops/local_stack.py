@@ -26,7 +26,7 @@ from ops.supervision import ProgramState, Supervisor
 from orders.workflow import POOLS, Pool, steps_of
 
 LOCAL = ROOT / ".local"
-PREFERRED_PORTS = {"api": 8080, "relay": 8081, "sap": 8090, "mail": 8025, "smtp": 2525}
+PREFERRED_PORTS = {"api": 8080, "relay": 8081, "collector": 8082, "sap": 8090, "mail": 8025, "smtp": 2525}
 STOP_SECONDS = 60.0
 READY_SECONDS = 60.0
 
@@ -42,8 +42,8 @@ class Addresses:
     @property
     def urls(self) -> dict[str, str]:
         """The program's page for a person, by program."""
-        programs = {"api": "api", "relay": "relay", "sap": "sap", "smtp": "mail"}
-        return {name: f"http://127.0.0.1:{self.ports[key]}" for name, key in programs.items() if key in self.ports}
+        ports = {"smtp" if key == "mail" else key: port for key, port in self.ports.items() if key != "smtp"}
+        return {program: f"http://127.0.0.1:{port}" for program, port in ports.items()}
 
 
 class LocalStack:
@@ -187,6 +187,7 @@ class LocalStack:
             "API_HOST": "127.0.0.1",
             "API_PORT": str(ports["api"]),
             "RELAY_HTTP_PORT": str(ports["relay"]),
+            "COLLECTOR_HTTP_PORT": str(ports.get("collector", 0)),  # not in the record of an older start
             "SAP_URL": self.sap_url,
             "SMTP_HOST": "127.0.0.1",
             "SMTP_PORT": str(ports["smtp"]),
@@ -237,7 +238,7 @@ class LocalStack:
             run_command(("migrate",), environment)
         self.supervisor.start("apps:api")
         run_command(("topology", "apply"), environment)
-        self.supervisor.start("apps:relay", *(f"apps:worker-{pool}" for pool in POOLS))
+        self.supervisor.start("apps:relay", *(f"apps:worker-{pool}" for pool in POOLS), "apps:collector")
         for program in apps:
             self._await("apps", program)
 
@@ -259,7 +260,10 @@ class LocalStack:
     def _processes(self) -> list[Program]:
         api = self._program("api", ("api",), ready=lambda: answers(f"{self.api_url}/readyz"))
         relay = self._program("relay", ("relay",), ready=lambda: answers(f"{self.addresses.urls['relay']}/readyz"))
-        return [api, relay, *(self._worker(pool) for pool in POOLS)]
+        collector = self._program(
+            "collector", ("collector",), ready=lambda: answers(f"{self.addresses.urls['collector']}/metrics")
+        )
+        return [api, relay, *(self._worker(pool) for pool in POOLS), collector]
 
     def _worker(self, pool: Pool) -> Program:
         """A worker is there when each of its queues has a consumer."""

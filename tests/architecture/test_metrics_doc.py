@@ -10,7 +10,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from api.metrics import Metrics
-from consumers import metrics as consumers_metrics
+from consumers import metrics as collector_metrics
+from consumers import worker_metrics
 from outbox.expiry import Outcome
 from relay import metrics as relay_metrics
 
@@ -41,17 +42,17 @@ def documented() -> set[tuple[str, str, tuple[str, ...], str]]:
 def test_the_page_lists_every_metric_of_the_code_with_its_labels_and_nothing_else() -> None:
     registry: CollectorRegistry = Metrics().registry
     in_code = described(registry._collector_to_names)
-    for module in (relay_metrics, consumers_metrics):
+    for module in (relay_metrics, collector_metrics, worker_metrics):
         in_code |= described(vars(module).values())
     assert len(in_code) > 10
     assert documented() == in_code
 
 
-def logged(package: Path) -> set[str]:
-    """The names of the log events that a package's code gives as text."""
+def logged(files: Iterable[Path]) -> set[str]:
+    """The names of the log events that code gives as text."""
     calls = [
         node
-        for file in package.glob("*.py")
+        for file in files
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
     ]
@@ -66,7 +67,9 @@ def logged(package: Path) -> set[str]:
     }
 
 
-def test_the_page_lists_everything_that_the_relay_says_and_nothing_else() -> None:
-    said = logged(ROOT / "relay") | {outcome.value for outcome in Outcome}
+def test_the_page_lists_everything_that_relay_workers_and_collector_say_and_nothing_else() -> None:
+    said = {outcome.value for outcome in Outcome}
+    for room in ("relay", "consumers"):
+        said |= logged((ROOT / room).glob("*.py"))
     assert len(said) > 10
     assert set(LOG_EVENT.findall(PAGE.read_text())) == said

@@ -5,10 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from ops.broker import connection
 from ops.servers import ServerUrls
 from runtime.settings import Settings
 from tests import servers as real
+from tests.integration.consumers.broker_queues import Queues
+from tests.integration.consumers.morgue import Morgue
+from tests.integration.consumers.worker_process import apply_topology
+from tests.own_servers import own_postgres
 from tests.sandboxes import Sap, Smtp
+from tests.shared_database import module_database, shared_database_url
+
+__all__ = ["module_database", "own_postgres", "shared_database_url"]
 
 
 @pytest.fixture(scope="package")
@@ -34,3 +42,12 @@ def settings(steps_database_url: str, sap: Sap, inbox: Smtp, tmp_path: Path) -> 
         retry_base_seconds=4,
         sap_retry_base_seconds=4,
     )
+
+
+@pytest.fixture
+def morgue(shared_database_url: str, amqp_url: str) -> Iterator[Morgue]:
+    """The product's queues, empty, and a database without letters."""
+    settings = Settings(database_url=shared_database_url, amqp_url=amqp_url)
+    apply_topology(settings)
+    with Queues.of(amqp_url) as queues, connection(amqp_url) as link:
+        yield Morgue(settings, queues, link.channel())

@@ -1,0 +1,304 @@
+"""Whatever died becomes one letter, whole, with what is known of its death."""
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pika
+import pytest
+
+from consumers import collector as collecting
+from consumers.collector import Collector, Sweep
+from consumers.dead_letter_queues import BATCH_LETTERS
+from consumers.topology import DELIVERY_LIMIT
+from outbox.envelope import Event, encode_headers, new_event_id
+from outbox.letter_search import WholeLetter
+from outbox.wire_values import from_json
+from runtime.database import make_engine
+from tests.integration.consumers.broker_queues import Raw, write_raw_values
+from tests.integration.consumers.morgue import Morgue
+from tests.integration.consumers.test_garbage import HALF_VALID, NO_EVENTS, UNREADABLE, WRONG_DATA
+from tests.letters import Desk
+from tests.tcp_proxy import proxied
+
+ORDER = "0190163d-8694-739b-aea5-966c26f8ad91"
+
+
+def reserved(**changes: Any) -> Event:
+    """A sound event for the SAP step."""
+    fields = {"order_id": ORDER, "number": "WB-1", "reference": "r", "units": 3}
+    event = Event(
+        id=new_event_id(),
+        type="inventory.reserved",
+        subject=ORDER,
+        source="urn:waybill:orders",
+        time=datetime.now(UTC),
+        data=json.dumps(fields).encode(),
+        dataschema="urn:waybill:inventory.reserved:1",
+    )
+    return replace(event, **changes)
+
+
+def facts(whole: WholeLetter) -> tuple[str, str | None, str | None, UUID | None]:
+    letter = whole.letter
+    return letter.reason, letter.fingerprint, letter.error_class, letter.event_id
+
+
+def test_a_step_that_gave_up_says_why_in_its_letter(morgue: Morgue) -> None:
+    event = reserved(attempt=3)
+    cause = {
+        "reason": "retries_exhausted",
+        "error_class": "SapError",
+        "error": "no answer",
+        "error_trace": "Traceback: …",
+        "fingerprint": "SapError@consumers.adapters.sap:create",
+    }
+    morgue.at_desk(lambda desk: desk.delivery(event, "dead", **cause))
+    before = datetime.now(UTC).replace(microsecond=0)
+    morgue.die_event("sap", event)
+    (found,) = morgue.collect(1)
+    letter = found.letter
+    assert (letter.queue, letter.event_id, letter.type, letter.subject, letter.attempt) == (
+        "sap", event.id, event.type, ORDER, 3
+    )  # fmt: skip
+    assert {name: getattr(letter, name) for name in cause if name != "error_trace"} == {
+        name: said for name, said in cause.items() if name != "error_trace"
+    }
+    assert found.error_trace == cause["error_trace"]
+    assert found.body == event.data
+    assert encode_headers(event).items() <= from_json(found.headers).items()
+    assert letter.died_at is not None
+    assert before <= letter.died_at <= datetime.now(UTC)
+    assert morgue.queues.depth("sap.dlq") == 0
+
+
+def test_what_the_inbox_knows_of_another_try_is_not_what_this_one_died_of(morgue: Morgue) -> None:
+    event = reserved(attempt=2)
+    morgue.at_desk(lambda desk: desk.delivery(replace(event, attempt=3), "dead", error="another"))
+    morgue.die_event("sap", event)
+    (found,) = morgue.collect(1)
+    assert facts(found) == ("rejected", "rejected@sap", None, event.id)
+
+
+def test_what_the_broker_gave_up_says_so(morgue: Morgue) -> None:
+    often, late = reserved(), reserved()
+    morgue.queues.publish_event("sap", often)
+    for _ in range(DELIVERY_LIMIT + 1):
+        morgue.reject("sap", requeue=True)
+    morgue.queues.wait_for("sap.dlq", 1)
+    morgue.queues.publish_event("sap", late, expiration="1")
+    morgue.queues.wait_for("sap.dlq", 2)
+    by_event = {found.letter.event_id: facts(found)[:2] for found in morgue.collect(2)}
+    assert by_event == {
+        often.id: ("delivery_limit", "delivery_limit@sap"),
+        late.id: ("expired", "expired@sap"),
+    }
+
+
+def test_an_event_that_nobody_listens_to_is_kept(morgue: Morgue) -> None:
+    event = reserved(type="order.teleported", dataschema=None)
+    exchange = morgue.settings.event_exchange
+    given = pika.BasicProperties(headers=encode_headers(event), delivery_mode=2)
+    morgue.queues.channel.basic_publish(exchange, event.type, event.data, given)
+    (found,) = morgue.collect(1)
+    assert facts(found) == ("unrouted", "unrouted", None, event.id)
+    assert (found.letter.queue, found.letter.error) == ("unrouted", "no queue is bound for order.teleported")
+
+
+def test_an_event_older_than_the_inbox_remembers_expired(morgue: Morgue, monkeypatch: pytest.MonkeyPatch) -> None:
+    event = reserved()
+
+    async def all_forgotten(_: object) -> UUID:
+        return UUID(int=event.id.int + 1)
+
+    monkeypatch.setattr(collecting, "horizon", all_forgotten)
+    morgue.die_event("sap", event)
+    (found,) = morgue.collect(1)
+    assert facts(found)[:2] == ("expired", "expired@sap")
+
+
+def test_whatever_died_in_a_queue_is_stored_whole_and_stops_nobody(
+    morgue: Morgue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_raw_values(monkeypatch)
+    dead: list[bytes] = []
+
+    def die(body: bytes, headers: Any, **properties: Any) -> None:
+        # The body tells one from another: what is alike and dies in the same second is one letter.
+        marked = body + b"#%d" % len(dead)
+        dead.append(marked)
+        morgue.die("validation", marked, headers, **properties)
+
+    event = reserved(type="order.placed", dataschema=None)
+    for headers, body, properties in NO_EVENTS.values():
+        die(body, headers, **properties)
+    for value in UNREADABLE.values():
+        die(b"{}", {"when": value})
+        die(event.data, encode_headers(event) | {"deep": {"er": [value]}})
+    for attributes in HALF_VALID.values():
+        changed = {f"cloudEvents:{name}": value for name, value in attributes.items()}
+        headers = encode_headers(replace(event, id=new_event_id())) | changed
+        die(event.data, {name: value for name, value in headers.items() if value is not None})
+    for data in WRONG_DATA.values():
+        die(data, encode_headers(replace(event, id=new_event_id())))
+    found = morgue.collect(len(dead))
+    assert sorted(whole.body for whole in found) == sorted(dead)
+    assert {whole.letter.reason for whole in found} == {"undecodable"}
+    assert {whole.letter.fingerprint for whole in found} == {
+        "undecodable:EnvelopeError@validation",
+        "undecodable:EventDataError@validation",
+    }
+    assert morgue.queues.depth("validation.dlq") == 0
+
+
+def test_odd_headers_and_properties_come_back_as_they_were(morgue: Morgue, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_raw_values(monkeypatch)
+    when = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+    odd = {
+        "raw": b"\xff\x00",
+        "price": Decimal("1.5"),
+        "when": when,
+        "cut": "a\x00b",
+        "deep": {"er": [1, {"est": [None, True, -(2**40)]}]},
+        "half": Raw(b"S" + (3).to_bytes(4) + b"\xed\xa0\x80"),
+    }
+    morgue.die("sap", b"x", odd, priority=7, correlation_id="c", message_id="m", timestamp=2**33)
+    (found,) = morgue.collect(1)
+    kept = from_json(found.headers)
+    assert kept["raw"] in (b"\xff\x00", "\udcff\x00")  # py-amqp reads a long text where it can
+    assert (kept["price"], kept["cut"], kept["deep"]) == (odd["price"], odd["cut"], odd["deep"])
+    assert kept["when"] == when.replace(tzinfo=None)
+    assert kept["half"] in ("\ud800", b"\xed\xa0\x80")
+    assert found.properties["priority"] == 7
+    assert (found.properties["correlation_id"], found.properties["message_id"]) == ("c", "m")
+
+
+def test_headers_that_nobody_can_read_are_kept_as_bytes(morgue: Morgue, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_raw_values(monkeypatch)
+    nested = Raw(b"t")
+    for _ in range(5000):  # far deeper than any program's stack
+        inner = nested.encoded if nested.encoded != b"t" else b"V"
+        nested = Raw(b"A" + len(inner).to_bytes(4) + inner)
+    morgue.die("sap", b"deep", {"deep": nested})
+    morgue.die("sap", b"late", {"marked": "readable", "when": Raw(b"T" + (2**62).to_bytes(8))})
+    found = {whole.body: whole for whole in morgue.collect(2)}
+    assert set(found[b"late"].headers) == set(found[b"deep"].headers) == {"$raw"}
+    with pytest.raises(ValueError, match="no tag"):
+        from_json(found[b"deep"].headers)
+
+
+def test_a_large_body_is_stored_byte_for_byte(morgue: Morgue) -> None:
+    body = bytes(range(256)) * 4096 * 20  # 20 MiB, more than a batch may hold together
+    morgue.die("sap", body, {"a": 1})
+    morgue.die("sap", b"small", {"a": 2})
+    assert {found.body for found in morgue.collect(2)} == {body, b"small"}
+
+
+def test_a_copy_of_a_message_is_the_same_letter_and_another_death_is_another(morgue: Morgue) -> None:
+    event = reserved()
+    morgue.die_event("sap", event)
+    morgue.die_event("sap", event)
+    morgue.queues.wait_for("sap.dlq", 2)
+    morgue.die_event("email", event)
+    assert len(morgue.collect(2)) == 2
+    assert [morgue.queues.depth(f"{queue}.dlq") for queue in ("sap", "email")] == [0, 0]
+
+
+def test_batches_are_bounded_and_each_queue_has_its_turn(morgue: Morgue) -> None:
+    for n in range(BATCH_LETTERS + 20):
+        morgue.queues.publish("sap.dlq", b"%d" % n, {})
+    morgue.queues.publish("audit.dlq", b"x", {})
+
+    async def sweep(desk: Desk) -> list[Sweep]:
+        collector = Collector(morgue.settings, desk.engine, asyncio.Event())
+        sweeps = [await collector.run_once() for _ in range(3)]
+        await collector.close()
+        return sweeps
+
+    assert morgue.at_desk(sweep) == [
+        Sweep(BATCH_LETTERS + 1, BATCH_LETTERS + 1, ()),
+        Sweep(20, 20, ()),
+        Sweep(0, 0, ()),
+    ]
+
+
+def test_a_queue_that_is_not_there_is_named_and_the_others_are_emptied(morgue: Morgue) -> None:
+    morgue.queues.channel.queue_delete("sap.dlq")
+    morgue.queues.publish("audit.dlq", b"x", {})
+
+    async def sweep(desk: Desk) -> Sweep:
+        collector = Collector(morgue.settings, desk.engine, asyncio.Event())
+        try:
+            return await collector.run_once()
+        finally:
+            await collector.close()
+
+    assert morgue.at_desk(sweep) == Sweep(1, 1, ("sap.dlq",))
+
+
+def test_a_letter_that_postgres_refuses_is_kept_bare_and_the_others_as_they_are(
+    morgue: Morgue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows a message that is refused so: the test makes one by a limit on the table."""
+    morgue.at_desk(
+        lambda desk: desk.sql("ALTER TABLE outbox.dead_letters ADD CONSTRAINT no_bad CHECK (NOT headers ? 'bad')")
+    )
+    try:
+        for headers in ({"good": 1}, {"bad": 1}, {"good": 2}):
+            morgue.die("sap", json.dumps(headers).encode(), headers)
+        morgue.queues.wait_for("sap.dlq", 3)
+        found = {whole.body: whole for whole in morgue.collect(3)}
+        assert set(found[b'{"bad": 1}'].headers) == {"$raw"}
+        assert found[b'{"bad": 1}'].letter.error_class == "Unstorable"
+        assert found[b'{"good": 2}'].headers["good"] == 2
+    finally:
+        morgue.at_desk(lambda desk: desk.sql("ALTER TABLE outbox.dead_letters DROP CONSTRAINT no_bad"))
+
+
+def test_a_collector_whose_connection_is_cut_again_and_again_collects_everything_once(morgue: Morgue) -> None:
+    for n in range(300):
+        morgue.queues.publish("sap.dlq", b"%d" % n, {"n": n})
+
+    async def collect(desk: Desk) -> None:
+        stopping = asyncio.Event()
+        with proxied(morgue.settings.amqp_url) as (amqp_url, proxy):
+            settings = morgue.settings.model_copy(update={"amqp_url": amqp_url})
+            running = asyncio.create_task(Collector(settings, desk.engine, stopping).run())
+            async with asyncio.timeout(60):
+                seen = -1
+                while (now := len(await desk.letters())) < 300:
+                    if now != seen:
+                        await asyncio.to_thread(proxy.cut)
+                        seen = now
+                    await asyncio.sleep(0.02)
+            stopping.set()
+            await running
+
+    morgue.at_desk(collect)
+    assert len(morgue.letters()) == 300
+    morgue.queues.wait_for("sap.dlq", 0)
+
+
+def test_while_postgres_is_away_the_letters_stay_in_the_broker(morgue: Morgue) -> None:
+    for n in range(30):
+        morgue.queues.publish("sap.dlq", b"%d" % n, {"n": n})
+
+    async def collect(_: Desk) -> None:
+        broken = morgue.settings.model_copy(update={"database_url": "postgresql://127.0.0.1:1/away"})
+        engine = make_engine(broken, "test")
+        collector = Collector(broken, engine, asyncio.Event())
+        for _attempt in range(3):
+            with pytest.raises(OSError, match="Connect"):
+                await collector.run_once()
+            await collector.close()
+        await engine.dispose()
+
+    morgue.at_desk(collect)
+    morgue.queues.wait_for("sap.dlq", 30)
+    properties, _ = morgue.queues.take("sap.dlq")
+    assert properties.headers.get("x-delivery-count", 0) == 0  # not even taken
+    assert len(morgue.collect(29)) == 29
