@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from orders.model import Order, Status, StepProgress, StepState
+from outbox.letter_search import OpenLetter
 
 
 def _plain(amount: object) -> object:
@@ -76,9 +77,17 @@ class StepView(_View):
     finished_at: datetime | None
 
 
-class OrderSummary(_View):
-    """An order in a list."""
+class AttentionView(_View):
+    """Why somebody must look at an order: a message about it was given up, and not yet sent again or discarded."""
 
+    letter: int
+    queue: str
+    reason: str
+    error: str | None
+    since: datetime
+
+
+class _OrderHead(_View):
     order_id: Annotated[UUID, Field(validation_alias="id")]
     number: str
     reference: str
@@ -89,7 +98,13 @@ class OrderSummary(_View):
     completed_at: datetime | None
 
 
-class _OrderFacts(OrderSummary):
+class OrderSummary(_OrderHead):
+    """An order in a list."""
+
+    attention_needed: bool
+
+
+class _OrderFacts(_OrderHead):
     customer: CustomerView
     lines: list[LineView]
     sap_document: str | None
@@ -101,6 +116,8 @@ class OrderView(_OrderFacts):
     """An order with all that has become of it."""
 
     steps: list[StepView]
+    attention_needed: bool
+    attention: list[AttentionView]
 
 
 class OrderPage(_View):
@@ -110,13 +127,22 @@ class OrderPage(_View):
     next: str | None
 
 
-def order_view(order: Order, steps: list[StepProgress]) -> OrderView:
-    """One order with its steps."""
-    facts = _OrderFacts.model_validate(order)
-    shown = [StepView.model_validate(step) for step in steps]
-    return OrderView.model_construct(**dict(facts), steps=shown)
+def order_view(order: Order, steps: list[StepProgress], letters: list[OpenLetter]) -> OrderView:
+    """One order with its steps and the open letters about it."""
+    return OrderView.model_construct(
+        **dict(_OrderFacts.model_validate(order)),
+        steps=[StepView.model_validate(step) for step in steps],
+        attention_needed=bool(letters),
+        attention=[AttentionView.model_validate(letter) for letter in letters],
+    )
 
 
-def order_page(orders: list[Order], following: str | None) -> OrderPage:
-    """One page of a list."""
-    return OrderPage.model_construct(orders=[OrderSummary.model_validate(order) for order in orders], next=following)
+def order_page(orders: list[Order], need_attention: set[str], following: str | None) -> OrderPage:
+    """One page of a list; `need_attention` are the ids of those about which there is an open letter."""
+    rows = [
+        OrderSummary.model_construct(
+            **dict(_OrderHead.model_validate(order)), attention_needed=str(order.id) in need_attention
+        )
+        for order in orders
+    ]
+    return OrderPage.model_construct(orders=rows, next=following)

@@ -6,6 +6,7 @@ error only what is no quotation and no address. The webhook's URL is a password:
 """
 
 import asyncio
+import html
 import re
 import shlex
 
@@ -74,7 +75,8 @@ class Alerts:
     async def _post(self, client: httpx.AsyncClient, alert: Alert) -> str:
         group = {"queue": alert.queue, "fingerprint": alert.fingerprint, "letters": alert.letters}
         try:
-            answer = await client.post(self._url, json={"text": text_of(alert)})
+            # Slack's own marks are these three characters, and only as entities are they text.
+            answer = await client.post(self._url, json={"text": html.escape(text_of(alert), quote=False)})
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             log.warning("alert_unanswered", reason=type(error).__name__, **group)  # its text may hold the URL
             return "unanswered"

@@ -11,6 +11,7 @@ from ops.errors import OpsError
 from ops.target import settings_in_question
 from orders import repository, service
 from orders.model import Order, StepProgress
+from outbox.letter_search import OpenLetter, open_letters_of
 from runtime.database import is_unavailable, make_engine
 from runtime.settings import Settings
 
@@ -31,18 +32,22 @@ def show_order(order_id: str) -> None:
         raise
     if found is None:
         raise OpsError(f"there is no order {wanted}")
-    order, steps = found
+    order, steps, letters = found
     console = Console(highlight=False)
     _print_order(console, order)
+    for letter in letters:
+        _print_attention(console, letter)
     _print_steps(console, steps)
 
 
-async def _load(settings: Settings, order_id: UUID) -> tuple[Order, list[StepProgress]] | None:
+async def _load(settings: Settings, order_id: UUID) -> tuple[Order, list[StepProgress], list[OpenLetter]] | None:
     engine = make_engine(settings, "waybill orders show")
     try:
         async with engine.begin() as tx:
             order = await repository.get(tx, order_id)
-            return None if order is None else (order, await service.progress(tx, order))
+            if order is None:
+                return None
+            return order, await service.progress(tx, order), await open_letters_of(tx, str(order.id))
     finally:
         await engine.dispose()
 
@@ -68,11 +73,21 @@ def _print_order(console: Console, order: Order) -> None:
     console.print(table)
 
 
+def _print_attention(console: Console, letter: OpenLetter) -> None:
+    error = escape(" ".join((letter.error or "").split()))
+    console.print(
+        f"  [red]needs attention[/] letter {letter.letter} in {escape(letter.queue)}, {letter.reason}: {error}\n"
+        f"                  `waybill dead-letters show {letter.letter}`",
+        soft_wrap=True,
+    )
+
+
 def _print_steps(console: Console, steps: list[StepProgress]) -> None:
-    table = Table("Step", "State", "Attempt", "Finished", "Error")
+    table = Table("Step", "State", "Attempt", "Next try", "Finished", "Error")
     for step in steps:
         colour = STEP_COLOURS.get(step.state.value, "white")
         finished = step.finished_at.time().isoformat("milliseconds") if step.finished_at else ""
+        due = step.next_try_at.isoformat(sep=" ", timespec="seconds") if step.next_try_at else ""
         error = escape(step.error or "")
-        table.add_row(step.step, f"[{colour}]{step.state.value}[/]", str(step.attempt or ""), finished, error)
+        table.add_row(step.step, f"[{colour}]{step.state.value}[/]", str(step.attempt or ""), due, finished, error)
     console.print(table)

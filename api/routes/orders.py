@@ -22,6 +22,7 @@ from api.services import Services, services
 from api.views import AcceptedView, OrderPage, OrderView, order_page, order_view
 from orders import books, repository, service
 from orders.model import Order, Status
+from outbox.letter_search import open_letters_of, with_open_letters
 from runtime.documents import DocumentStoreError
 
 router = APIRouter(tags=["orders"])
@@ -105,7 +106,8 @@ async def list_orders(
     async with services(request).single.connect() as tx:
         # One more than is shown tells whether there is a next page.
         orders = await repository.newest(tx, limit + 1, before)
-    return _json(order_page(orders[:limit], _next_page(orders, limit)))
+        need_attention = await with_open_letters(tx, [str(order.id) for order in orders])
+    return _json(order_page(orders[:limit], need_attention, _next_page(orders, limit)))
 
 
 @router.get(
@@ -115,11 +117,15 @@ async def list_orders(
     responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def get_order(request: Request, order_id: OrderId) -> Response:
-    """An order with the state of each step, its SAP document, its invoice number and why it was rejected."""
+    """An order with the state of each step, its SAP document, its invoice number and why it was rejected.
+
+    `attention_needed` says that something about it was given up and waits for a person; it goes on by itself after.
+    """
     async with services(request).single.connect() as tx:
         order = await _order(tx, order_id)
         steps = await service.progress(tx, order)
-    return _json(order_view(order, steps))
+        letters = await open_letters_of(tx, str(order.id))
+    return _json(order_view(order, steps, letters))
 
 
 @router.get(

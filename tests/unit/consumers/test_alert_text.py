@@ -1,0 +1,24 @@
+"""What people are told names the cause and nobody's customer."""
+
+import pytest
+
+from consumers.alerts import LONGEST_ERROR, without_persons
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ("550 <anna.lund@example.com>: no such user", "550 …: no such user"),
+        ("550 anna.lund@example.com unknown", "550 … unknown"),
+        ("subject 'Frédérique Citeaux' is not a text", "subject … is not a text"),
+        ('SAP: {"message": "Anna Lund is blocked"} 400', "SAP: … 400"),
+        ("two\nlines   of it", "two lines of it"),
+        ("order 0190163d does not exist", "order 0190163d does not exist"),
+    ],
+)
+def test_an_error_is_told_without_what_it_quotes_and_without_addresses(error: str, told: str) -> None:
+    assert without_persons(error) == told
+
+
+def test_an_error_is_told_in_short() -> None:
+    assert without_persons("x" * 5000) == "x" * LONGEST_ERROR + "…"
