@@ -65,10 +65,13 @@ class AuditFound:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """When somebody died who may have known alone that a mail was accepted: between these times of this machine."""
+    """When somebody died who may have known alone that mails were accepted, and of how many at most.
 
-    begun: float
-    ended: float
+    `at` is by this machine's clock, just before the signal.
+    """
+
+    at: float
+    mails: int
 
 
 @dataclass(frozen=True)

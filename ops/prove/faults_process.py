@@ -37,8 +37,11 @@ async def kill_collector(rig: Rig, _planned: Planned) -> str:
 
 async def kill_worker_main(rig: Rig, planned: Planned) -> str:
     """A pool's main process; seen when each of its queues has a consumer again."""
-    said = await _kill(rig, f"apps:worker-{planned.target}")
+    program = f"apps:worker-{planned.target}"
+    said = await _kill(rig, program)
     queues = [step.queue for pool in POOLS if pool == planned.target for step in steps_of(pool)]
+    # The broker may take the dead one's consumer for alive yet.
+    await rig.until_answered(lambda: rig.reaches_broker(program))
     await rig.until_answered(lambda: asyncio.to_thread(all_consumed, rig.stack.amqp_url, queues))
     return said
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from consumers.app import CONCURRENCY
 from ops.local_stack import LocalStack
 from ops.prove.facts import AuditFound, Death, DocumentFound, EventFound, Facts, InvoiceFound, MailFound, OrderFound
 from ops.prove.injector import Injected
@@ -31,8 +32,9 @@ _LEFT = """
 SELECT (SELECT count(*)::int FROM outbox.scheduled) AS scheduled,
        (SELECT count(*)::int FROM outbox.dead_letters WHERE state = 'open') AS open_letters"""
 
-# Who dies in these may alone have known that a mail was accepted.
-DEADLY = frozenset({"kill_worker_main email", "kill_worker_child email", "kill_smtp"})
+# Who dies in these may alone have known that a mail was accepted: a child sends one at a time.
+SENDERS = CONCURRENCY["email"]
+DEADLY = {"kill_worker_main email": SENDERS, "kill_worker_child email": 1, "kill_smtp": SENDERS}
 
 
 async def gather(rig: Rig, accepted: Mapping[str, str], arrived: list[str], injected: list[Injected]) -> Facts:
@@ -44,7 +46,7 @@ async def gather(rig: Rig, accepted: Mapping[str, str], arrived: list[str], inje
         documents=[_document(row) for row in ledger["documents"]],
         mails=await asyncio.to_thread(_mails, rig.stack.inbox_dir),
         pdfs=await asyncio.to_thread(_pdfs, rig.stack.documents_dir),
-        deaths=[Death(one.begun, one.ended) for one in injected if one.planned.name in DEADLY],
+        deaths=[Death(one.begun, DEADLY[one.planned.name]) for one in injected if one.planned.name in DEADLY],
         **await _tables(rig.stack),
     )
 

@@ -16,8 +16,6 @@ from ops.prove import faults_message, faults_outside, faults_process, faults_ser
 from ops.prove.plan import Planned
 from ops.prove.rig import AWAY, Rig, Unseen
 
-SEEN_SECONDS = 40.0
-
 FAULTS: Mapping[str, Callable[[Rig, Planned], Awaitable[str]]] = {
     "kill_api": faults_process.kill_api,
     "kill_relay": faults_process.kill_relay,
@@ -61,15 +59,15 @@ class Injected:
         return self.seen and self.unfinished > 0
 
 
-async def inject(rig: Rig, plan: Sequence[Planned], tell: Callable[[Injected], None]) -> list[Injected]:
-    """Inject every fault at its time, counted from now; `tell` hears of each."""
+async def inject(rig: Rig, plan: Sequence[Planned], bound: float, tell: Callable[[Injected], None]) -> list[Injected]:
+    """Inject every fault at its time, counted from now; each has `bound` seconds to be seen. `tell` hears of each."""
     lanes: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
     begun = time.monotonic()
 
     async def one(planned: Planned) -> Injected:
         await asyncio.sleep(planned.at - (time.monotonic() - begun))
         async with lanes[planned.lane]:
-            injected = await _inject(rig, planned)
+            injected = await _inject(rig, planned, bound)
         tell(injected)
         return injected
 
@@ -78,15 +76,17 @@ async def inject(rig: Rig, plan: Sequence[Planned], tell: Callable[[Injected], N
     return [task.result() for task in tasks]
 
 
-async def _inject(rig: Rig, planned: Planned) -> Injected:
+async def _inject(rig: Rig, planned: Planned, bound: float) -> Injected:
     before = await rig.unfinished()
     begun, seen = time.time(), False
+    if not before:
+        return Injected(planned, begun, begun, seen, 0, "not injected, since every order was finished")
     try:
-        async with asyncio.timeout(SEEN_SECONDS):
+        async with asyncio.timeout(bound):
             said = await FAULTS[planned.kind](rig, planned)
         seen = True
     except TimeoutError:
-        said = f"its effect was not seen within {SEEN_SECONDS:g} s"
+        said = f"its effect was not seen within {bound:g} s"
     except Unseen as unseen:
         said = str(unseen)
     except (*AWAY, httpx.HTTPError) as error:

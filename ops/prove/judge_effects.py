@@ -8,11 +8,11 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from ops.prove.facts import DocumentFound, Facts, InvoiceFound, MailFound
+from ops.prove.facts import Death, DocumentFound, Facts, InvoiceFound, MailFound
 from ops.prove.finding import Due, Finding
 
-# A file's time is from before the server's answer; the kernel's clock for it is a few milliseconds coarse.
-CLOCK_SECONDS = 0.1
+# From the note of a death's time to the signal: a pid is looked up in between.
+AIM_SECONDS = 1.0
 
 
 def effects(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
@@ -50,6 +50,7 @@ def _mails(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
         for event in facts.events
         if event.subject in dues and event.type == dues[event.subject].tells
     }
+    excuses = _Excuses(facts.deaths)
     by_event = {_event_of(message_id): message_id for message_id in held}
     for due in dues.values():
         message_id = by_event.get(told.get(due.id, ""))
@@ -59,18 +60,27 @@ def _mails(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
         copies = sorted(held.pop(message_id), key=lambda mail: mail.kept_at)
         if any(mail.recipients != (due.order.customer.email,) for mail in copies):
             yield Finding("lost", "e-mail to the customer", due.reference, f"{copies[0].file} went elsewhere")
-        yield from _again(facts, due, copies)
+        for first, second in itertools.pairwise(copies):
+            apart = f"{first.file} and {second.file}, {second.kept_at - first.kept_at:.1f} s apart"
+            yield Finding("resent" if excuses.take(first, second) else "duplicated", "e-mail", due.reference, apart)
     for strays in held.values():
         yield from (Finding("duplicated", "e-mail", stray.message_id, f"{stray.file} is nobody's") for stray in strays)
 
 
-def _again(facts: Facts, due: Due, copies: Sequence[MailFound]) -> Iterator[Finding]:
-    for first, second in itertools.pairwise(copies):
-        excused = any(
-            death.begun <= second.kept_at and death.ended >= first.kept_at - CLOCK_SECONDS for death in facts.deaths
-        )
-        apart = f"{first.file} and {second.file}, {second.kept_at - first.kept_at:.1f} s apart"
-        yield Finding("resent" if excused else "duplicated", "e-mail", due.reference, apart)
+class _Excuses:
+    """The deaths, each of which explains so many second copies and no more."""
+
+    def __init__(self, deaths: Sequence[Death]) -> None:
+        self._left = [[death.at, death.mails] for death in sorted(deaths, key=lambda death: death.at)]
+
+    def take(self, first: MailFound, second: MailFound) -> bool:
+        """Whether somebody died after the first copy and before the second who is not taken up yet."""
+        for excuse in self._left:
+            at, mails = excuse
+            if mails and first.kept_at - AIM_SECONDS <= at <= second.kept_at:
+                excuse[1] -= 1
+                return True
+        return False
 
 
 def _invoices(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:

@@ -76,10 +76,12 @@ LANES: Mapping[str, str] = {
     "cut_connections_postgres": "postgres",
     "hold_answers_postgres": "postgres",
 }
+MESSAGES = ("duplicate_delivery", "garbage")
 WORKERS = ("kill_worker_main", "kill_worker_child")
 # A broker that restarts takes seconds, and all wait for it: in the middle, where the most orders are on their way.
 CENTRAL = frozenset({"restart_rabbitmq"})
 SHORTEST_SECONDS, LONGEST_SECONDS = 1.0, 4.0
+FIRST_SECONDS = 1.0  # by then an order is on its way
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,9 @@ class Planned:
 
     @property
     def lane(self) -> str:
-        """Faults of one lane come one after another."""
+        """Faults of one lane come one after another; messages that are too many are in nobody's way."""
+        if self.kind in MESSAGES:
+            return self.kind + str(self.number)
         return LANES.get(self.kind) or (f"worker-{self.target}" if self.target else self.kind)
 
     @property
@@ -109,10 +113,10 @@ def plan(seed: int, counts: Mapping[str, int], seconds: float) -> tuple[Planned,
     rng = random.Random(seed)  # noqa: S311  # to be told again, not secret
     drawn = [(kind, target) for kind, count in counts.items() for target in _targets(rng, kind, count)]
     rng.shuffle(drawn)
-    slot = seconds / len(drawn)
+    slot = (seconds - FIRST_SECONDS) / len(drawn)
     faults = []
     for place, (kind, target) in enumerate(drawn):
-        at = seconds * rng.uniform(0.3, 0.6) if kind in CENTRAL else slot * (place + rng.random())
+        at = seconds * rng.uniform(0.3, 0.6) if kind in CENTRAL else FIRST_SECONDS + slot * (place + rng.random())
         faults.append((round(at, 3), kind, target, rng.uniform(SHORTEST_SECONDS, LONGEST_SECONDS), rng.random()))
     return tuple(
         Planned(number, kind, at, target, lasting, pick)

@@ -13,16 +13,18 @@ QUICK_ORDERS, FULL_ORDERS = 400, 3000
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """`seconds` is the time of the load and its faults; `patience` how long nothing may move until it is over.
+    """Times in seconds: `seconds` of the load and its faults, `bound` of one fault until it is seen.
 
-    `counts` says how often each kind of fault is injected, `least_faults` and `least_kinds` how many must be seen.
-    `commands` are command lines of programs, by name, instead of their own.
+    `patience` is how long nothing may move until a proof is over. `counts` says how often each kind of fault is
+    injected, `least_faults` and `least_kinds` how many must be seen. `commands` are command lines of programs, by name,
+    instead of their own.
     """
 
     seed: int
     orders: int
     counts: Mapping[str, int]
     seconds: float
+    bound: float
     patience: float
     least_faults: int
     least_kinds: int
@@ -32,9 +34,9 @@ class Proof:
 
 def full(seed: int, orders: int = FULL_ORDERS) -> Proof:
     """At most eight minutes on two cores."""
-    return Proof(seed, orders, plan.FULL, seconds=240, patience=60, least_faults=60, least_kinds=12)
+    return Proof(seed, orders, plan.FULL, seconds=240, bound=40, patience=60, least_faults=60, least_kinds=12)
 
 
 def quick(seed: int, orders: int = QUICK_ORDERS) -> Proof:
     """At most a minute and a half on two cores."""
-    return Proof(seed, orders, plan.QUICK, seconds=34, patience=20, least_faults=15, least_kinds=8)
+    return Proof(seed, orders, plan.QUICK, seconds=34, bound=15, patience=20, least_faults=15, least_kinds=8)

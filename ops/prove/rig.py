@@ -96,6 +96,17 @@ class Rig:
         except psutil.Error:
             return {}
 
+    async def reaches_broker(self, program: str) -> bool:
+        """Whether a program's main process has a connection to RabbitMQ's proxy."""
+        try:
+            connections = psutil.Process(await self.pid(program)).net_connections("tcp4")
+        except psutil.Error:
+            return False
+        return any(
+            one.raddr and one.raddr.port == self.rabbitmq.port and one.status == psutil.CONN_ESTABLISHED
+            for one in connections
+        )
+
     async def end(self, pid: int, number: signal.Signals) -> None:
         """Send a signal and return when the process has gone."""
         try:

@@ -118,7 +118,7 @@ class _Run:
         try:
             async with asyncio.TaskGroup() as group:
                 loading = group.create_task(load.run())
-                injecting = group.create_task(inject(rig, self._faults, self._fault))
+                injecting = group.create_task(inject(rig, self._faults, self._proof.bound, self._fault))
             await loading
             return load, injecting.result()
         finally:
