@@ -151,7 +151,7 @@ async def _deal_with_letters(rig: Rig, healed: Healed) -> bool:
         done += said["discarded"]
         healed.discarded += said["discarded"]
     if others:
-        said = await _dead_letters(rig, "replay", ["--all"], "the proof has healed what they died of")
+        said = await _dead_letters(rig, "replay", _ids(others), "the proof has healed what they died of")
         done += said["replayed"]
         healed.replayed += said["replayed"]
         healed.refused += [f"letter {one['letter']}: {one['why']}" for one in said["refused"]]
