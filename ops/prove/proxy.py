@@ -102,8 +102,17 @@ class Proxy:
 
     async def listen(self) -> None:
         """Take a free port on loopback."""
-        listener = await self._loop.create_server(lambda: _Client(self), "127.0.0.1", 0, backlog=200)
-        self.port = listener.sockets[0].getsockname()[1]
+        self._listener = await self._loop.create_server(lambda: _Client(self), "127.0.0.1", 0, backlog=200)
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    def close(self) -> None:
+        """Let nobody in any more, and end every connection."""
+
+        async def close() -> None:
+            self._listener.close()
+
+        _on(self._loop, close())
+        self.cut()
 
     def cut(self, share: float = 1.0, seed: float = 0.0) -> int:
         """End a share of the connections, at least one, chosen by `seed`; how many there were to end."""
@@ -168,10 +177,10 @@ class Proxies:
         for proxy in self._by_server.values():
             proxy.release()
 
-    def cut(self) -> None:
-        """End every connection."""
+    def close(self) -> None:
+        """Close every proxy."""
         for proxy in self._by_server.values():
-            proxy.cut()
+            proxy.close()
 
 
 @contextmanager
@@ -184,7 +193,7 @@ def proxies() -> Iterator[Proxies]:
     try:
         yield made
     finally:
-        made.cut()
+        made.close()
         _on(loop, _end_tasks())
         loop.call_soon_threadsafe(loop.stop)
         thread.join(DONE_SECONDS)
