@@ -3,11 +3,19 @@ SHELL := /bin/bash
 WAYBILL := .venv/bin/waybill
 COUNT ?= 500
 
+# A value as one word of the shell, whatever is in it.
+quoted = '$(subst ','\'',$(1))'
+option = $(if $(2),--$(1) $(call quoted,$(2)))
+# Letters of one queue, or of all if that is what was said.
+of_queue = $(if $(filter all,$(QUEUE)),--all,$(call option,queue,$(QUEUE)))
+without_queue = echo "Say which queue: make $@ QUEUE=sap, or QUEUE=all for all of them." >&2; exit 2
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo prove test check bench-relay up down status doctor lock clean
+.PHONY: help setup demo prove test check bench-relay up down status doctor dead-letters replay-dead-letters \
+        discard-dead-letters lock clean
 
 help: ## List every target with what it does.
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what everything here needs; the other targets do so by themselves.
 	@ops/bootstrap.sh
@@ -42,6 +50,18 @@ status: setup ## Show each program of `make up`: its state, pid, uptime and addr
 
 doctor: setup ## Say what is reachable, in which version, and which settings could lose messages.
 	@$(WAYBILL) doctor
+
+dead-letters: setup ## List what was given up and waits for somebody; QUEUE=sap for one queue, ARGS="--step NAME" narrows.
+	@$(WAYBILL) dead-letters list $(if $(filter-out all,$(QUEUE)),$(of_queue)) $(ARGS)
+
+replay-dead-letters: setup ## Send dead letters again: QUEUE=sap (or all) [SINCE=2h] [RATE=5/s] [WHY="…"] [DRY_RUN=1].
+	@$(if $(QUEUE),$(WAYBILL) dead-letters replay $(of_queue) $(call option,since,$(SINCE)) \
+	  $(call option,rate,$(RATE)) $(call option,why,$(WHY)) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) \
+	  $(ARGS),$(without_queue))
+
+discard-dead-letters: setup ## Put dead letters away for good: QUEUE=sap (or all) WHY="what need not happen" [SINCE=2h].
+	@$(if $(QUEUE),$(if $(WHY),$(WAYBILL) dead-letters discard $(of_queue) $(call option,since,$(SINCE)) \
+	  $(call option,why,$(WHY)) $(ARGS),echo 'Say why: make $@ QUEUE=sap WHY="what need not happen"' >&2; exit 2),$(without_queue))
 
 lock: setup ## Resolve requirements/*.in anew into pinned, hashed requirements/*.txt.
 	@cd requirements && for file in bootstrap runtime dev; do \

@@ -8,16 +8,16 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from ops.dead_letters_cli import dead_letters_app
+from ops.endings import end as _end
+from ops.endings import guarded as _guarded
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 # Options of the sandboxes are defined by the sandboxes: pass them on as they are.
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -34,6 +34,7 @@ orders_app = typer.Typer(help="Orders.", no_args_is_help=True)
 app.add_typer(topology_app, name="topology")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(orders_app, name="orders")
+app.add_typer(dead_letters_app, name="dead-letters")
 
 
 class Pool(StrEnum):
@@ -56,29 +57,6 @@ def _settings(process: str) -> "Settings":
         _end(str(error), 2)
     configure_logging(settings, process)
     return settings
-
-
-def _end(message: str, code: int) -> NoReturn:
-    Console(stderr=True, highlight=False).print(f"[bold red]waybill:[/] {_plain(message)}", soft_wrap=True)
-    raise typer.Exit(code)
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
-
-
-def _guarded(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call it; what a person can put right becomes one line and an exit code."""
-    from ops.errors import OpsError
-
-    try:
-        return call(*args, **kwargs)
-    except OpsError as error:
-        _end(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _end("stopped by Ctrl-C; everything that was started is stopped again", 130)
 
 
 @app.command()

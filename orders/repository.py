@@ -1,7 +1,7 @@
 """The only queries on orders, their lines and their steps. Every function takes an open connection; none commits."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -68,6 +68,8 @@ SELECT {_COLUMNS} FROM orders o LEFT JOIN invoices i ON i.order_id = o.id
 WHERE CAST(:placed_at AS timestamptz) IS NULL OR (o.placed_at, o.id) < (:placed_at, :id)
 ORDER BY o.placed_at DESC, o.id DESC LIMIT :limit
 """)  # noqa: S608 - _COLUMNS is a constant
+
+_NUMBERS = text("SELECT id, number FROM orders WHERE id = ANY(CAST(:ids AS uuid[]))")
 
 _STEPS = text("""
 SELECT step, event_type, state, attempt, error, next_try_at, finished_at FROM order_steps WHERE order_id = :id
@@ -156,6 +158,11 @@ async def newest(tx: AsyncConnection, limit: int, before: tuple[datetime, UUID] 
     placed_at, order_id = before or (None, None)
     rows = await tx.execute(_PAGE, {"placed_at": placed_at, "id": order_id, "limit": limit})
     return [_order(row) for row in rows]
+
+
+async def numbers(tx: AsyncConnection, order_ids: Collection[UUID]) -> dict[UUID, str]:
+    """The numbers of those of `order_ids` that are orders."""
+    return {row.id: row.number for row in await tx.execute(_NUMBERS, {"ids": list(order_ids)})}
 
 
 async def steps(tx: AsyncConnection, order_id: UUID) -> list[tuple[str, StepProgress]]:

@@ -64,8 +64,8 @@ class Moved:
     last: Place | None
 
 
-async def schedule(tx: AsyncConnection, event: Event, destination: str, due_at: datetime) -> None:
-    """Have `event` published to the queue `destination` at `due_at`, in the caller's transaction.
+async def schedule(tx: AsyncConnection, event: Event, destination: str | None, due_at: datetime) -> None:
+    """Have `event` published at `due_at` to the queue `destination`, None is the event exchange; the caller commits.
 
     Raises EventTooLargeError or EnvelopeError.
     """

@@ -20,7 +20,8 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type 
 _EMPTY = """
 DELETE FROM order_steps; DELETE FROM order_lines; DELETE FROM orders; DELETE FROM products;
 DELETE FROM outbox.events; DELETE FROM outbox.pages; DELETE FROM outbox.leases; DELETE FROM outbox.scheduled;
-DELETE FROM outbox.deliveries; DELETE FROM outbox.dead_letters; DELETE FROM outbox.destinations;
+DELETE FROM outbox.deliveries; DELETE FROM outbox.destinations;
+DELETE FROM outbox.letter_actions; DELETE FROM outbox.letter_alerts; DELETE FROM outbox.dead_letters;
 ALTER SEQUENCE outbox.event_ids RESTART"""
 
 

@@ -1,0 +1,263 @@
+"""Which letters somebody means, and what is known of them: one by one, by cause, or by what they are about.
+
+Nothing here changes a letter or reads its body, but for `whole`.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, RowMapping, and_, func, or_, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from outbox.tables import dead_letters, letter_actions
+
+_OPEN_OF_SUBJECT = text("""
+SELECT id, queue, reason, error, first_seen_at FROM outbox.dead_letters
+WHERE state = 'open' AND subject = :subject ORDER BY id
+""")
+
+_SUBJECTS_WITH_OPEN = text("""
+SELECT DISTINCT subject FROM outbox.dead_letters WHERE state = 'open' AND subject = ANY(CAST(:subjects AS text[]))
+""")
+
+_OPEN_BY_QUEUE = text("""
+SELECT queue, reason, count(*) AS letters FROM outbox.dead_letters WHERE state = 'open' GROUP BY queue, reason
+""")
+
+_NOW = text("SELECT clock_timestamp()")
+
+_c = dead_letters.c
+FACTS = (
+    _c.id,
+    _c.state,
+    _c.queue,
+    _c.event_id,
+    _c.type,
+    _c.subject,
+    _c.attempt,
+    _c.reason,
+    _c.error_class,
+    _c.error,
+    _c.fingerprint,
+    _c.replay_count,
+    _c.died_at,
+    _c.first_seen_at,
+    _c.last_seen_at,
+)
+
+Place = tuple[datetime, int]  # first_seen_at and id of a letter: the order that letters are worked on in
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Letters that somebody means; all fields together, an empty one means any. `limit` counts from the oldest."""
+
+    ids: tuple[int, ...] = ()
+    queues: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    subject: str | None = None
+    fingerprint: str | None = None
+    reason: str | None = None
+    state: str | None = "open"
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int | None = None
+
+    def where(self, after: Place | None = None) -> ColumnElement[bool]:
+        """The condition on `dead_letters`; `after` goes on behind a letter that was dealt with."""
+        conditions: list[ColumnElement[bool]] = []
+        for column, values in ((_c.id, self.ids), (_c.queue, self.queues), (_c.type, self.types)):
+            if values:
+                conditions.append(column.in_(values))
+        for column, value in (
+            (_c.subject, self.subject),
+            (_c.fingerprint, self.fingerprint),
+            (_c.reason, self.reason),
+            (_c.state, self.state),
+        ):
+            if value is not None:
+                conditions.append(column == value)
+        if self.since is not None:
+            conditions.append(_c.first_seen_at >= self.since)
+        if self.until is not None:
+            conditions.append(_c.first_seen_at <= self.until)
+        if after is not None:
+            seen_at, letter_id = after
+            conditions.append(or_(_c.first_seen_at > seen_at, and_(_c.first_seen_at == seen_at, _c.id > letter_id)))
+        return and_(True, *conditions)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A letter without its body. `replay_count` counts the replays of its event in its queue so far."""
+
+    id: int
+    state: str
+    queue: str
+    event_id: UUID | None
+    type: str | None
+    subject: str | None
+    attempt: int | None
+    reason: str
+    error_class: str | None
+    error: str | None
+    fingerprint: str | None
+    replay_count: int
+    died_at: datetime | None
+    first_seen_at: datetime
+    last_seen_at: datetime
+
+    @property
+    def place(self) -> Place:
+        """Its place in the order that letters are worked on in."""
+        return self.first_seen_at, self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Letters of one cause. `orders` counts what they are about, each once; `error` is the newest letter's."""
+
+    queue: str
+    fingerprint: str | None
+    reason: str
+    error_class: str | None
+    error: str | None
+    letters: int
+    orders: int
+    replay_count: int
+    first_seen_at: datetime
+    last_seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What somebody did with a letter. `attempt` and `due_at` are a replay's: its try, and when it is sent."""
+
+    action: str
+    actor: str
+    why: str
+    attempt: int | None
+    due_at: datetime | None
+    acted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WholeLetter:
+    """A letter with all that is kept of its message, and its history, oldest first."""
+
+    letter: Letter
+    body: bytes
+    headers: dict[str, Any]
+    properties: dict[str, Any]
+    error_trace: str | None
+    actions: list[Action] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLetter:
+    """Why somebody must look at what it is about."""
+
+    letter: int
+    queue: str
+    reason: str
+    error: str | None
+    since: datetime
+
+
+async def find(tx: AsyncConnection, selection: Selection, after: Place | None = None) -> list[Letter]:
+    """The letters of a selection, oldest first."""
+    query = select(*FACTS).where(selection.where(after)).order_by(_c.first_seen_at, _c.id).limit(selection.limit)
+    return [letter_of(row) for row in (await tx.execute(query)).mappings()]
+
+
+async def groups(tx: AsyncConnection, selection: Selection) -> list[Group]:
+    """The letters of a selection by cause, the largest group first; its limit counts groups."""
+    sample = dead_letters.alias("sample")
+    grouped = (
+        select(
+            _c.queue,
+            _c.fingerprint,
+            _c.reason,
+            _c.error_class,
+            func.count().label("letters"),
+            func.count(_c.subject.distinct()).label("orders"),
+            func.max(_c.replay_count).label("replay_count"),
+            func.min(_c.first_seen_at).label("first_seen_at"),
+            func.max(_c.last_seen_at).label("last_seen_at"),
+            func.max(_c.id).label("newest"),
+        )
+        .where(selection.where())
+        .group_by(_c.queue, _c.fingerprint, _c.reason, _c.error_class)
+        .subquery()
+    )
+    query = (
+        select(grouped, sample.c.error)
+        .join(sample, sample.c.id == grouped.c.newest)
+        .order_by(grouped.c.letters.desc(), grouped.c.newest.desc())
+        .limit(selection.limit)
+    )
+    return [_group(row) for row in await tx.execute(query)]
+
+
+async def whole(tx: AsyncConnection, letter_id: int) -> WholeLetter | None:
+    """One letter with everything, whatever its state."""
+    message = (_c.body, _c.headers, _c.properties, _c.error_trace)
+    row = (await tx.execute(select(*FACTS, *message).where(_c.id == letter_id))).mappings().one_or_none()
+    if row is None:
+        return None
+    actions = await history(tx, letter_id)
+    return WholeLetter(
+        letter_of(row), bytes(row["body"]), row["headers"], row["properties"], row["error_trace"], actions
+    )
+
+
+async def history(tx: AsyncConnection, letter_id: int) -> list[Action]:
+    """What was done with a letter, oldest first."""
+    a = letter_actions.c
+    columns = (a.action, a.actor, a.why, a.attempt, a.due_at, a.acted_at)
+    rows = await tx.execute(select(*columns).where(a.letter_id == letter_id).order_by(a.id))
+    return [Action(*row) for row in rows]
+
+
+async def open_letters_of(tx: AsyncConnection, subject: str) -> list[OpenLetter]:
+    """The open letters about one subject, oldest first."""
+    return [OpenLetter(*row) for row in await tx.execute(_OPEN_OF_SUBJECT, {"subject": subject})]
+
+
+async def with_open_letters(tx: AsyncConnection, subjects: Collection[str]) -> set[str]:
+    """Those of `subjects` that have an open letter."""
+    return set((await tx.execute(_SUBJECTS_WITH_OPEN, {"subjects": list(subjects)})).scalars())
+
+
+async def open_by_queue(tx: AsyncConnection) -> Sequence[tuple[str, str, int]]:
+    """How many open letters there are, by queue and reason."""
+    return [(row.queue, row.reason, row.letters) for row in await tx.execute(_OPEN_BY_QUEUE)]
+
+
+async def now(tx: AsyncConnection) -> datetime:
+    """The database's clock, which letters are dated by."""
+    moment: datetime = (await tx.execute(_NOW)).scalar_one()
+    return moment
+
+
+def letter_of(row: RowMapping) -> Letter:
+    """A row of the columns of `Letter`, and perhaps others."""
+    return Letter(**{column.name: row[column.name] for column in FACTS})
+
+
+def _group(row: Row[Any]) -> Group:
+    return Group(
+        row.queue,
+        row.fingerprint,
+        row.reason,
+        row.error_class,
+        row.error,
+        row.letters,
+        row.orders,
+        row.replay_count,
+        row.first_seen_at,
+        row.last_seen_at,
+    )
