@@ -11,7 +11,7 @@ from ops.prove.rig import Rig
 MOST_ORDERS = 4
 
 _KNOWN = """
-SELECT format('order %s %s, placed %s', number, status, placed_at) FROM orders WHERE id = $1::uuid
+SELECT format('order %s %s, placed %s', number, status, placed_at) FROM orders WHERE id::text = $1
 UNION ALL
 (SELECT format('event %s %s %s try %s to %s, recorded %s', id, event_id, type, attempt,
                coalesce(destination, 'the exchange'), recorded_at)

@@ -10,8 +10,6 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import httpx
-
 from ops.prove import faults_message, faults_outside, faults_process, faults_server
 from ops.prove.plan import Planned
 from ops.prove.rig import AWAY, Rig, Unseen
@@ -42,9 +40,18 @@ FAULTS: Mapping[str, Callable[[Rig, Planned], Awaitable[str]]] = {
 }
 
 
+# These have their effect at once, among the orders that were unfinished just before; what is waited for is recovery.
+# The API's death even keeps new orders away.
+IMMEDIATE = frozenset(kind for kind in FAULTS if kind.startswith(("kill_", "restart_", "cut_")))
+COMING_SECONDS = 3.0  # until the next order is on its way, at any pace of a proof
+
+
 @dataclass(frozen=True, slots=True)
 class Injected:
-    """What became of one fault: `begun` and `ended` by this machine's clock, `unfinished` orders at both its ends."""
+    """What became of one fault: `begun` and `ended` by this machine's clock.
+
+    `unfinished` are the orders that were so when it had its effect.
+    """
 
     planned: Planned
     begun: float
@@ -77,7 +84,7 @@ async def inject(rig: Rig, plan: Sequence[Planned], bound: float, tell: Callable
 
 
 async def _inject(rig: Rig, planned: Planned, bound: float) -> Injected:
-    before = await rig.unfinished()
+    before = await _on_their_way(rig)
     begun, seen = time.time(), False
     if not before:
         return Injected(planned, begun, begun, seen, 0, "not injected, since every order was finished")
@@ -89,6 +96,18 @@ async def _inject(rig: Rig, planned: Planned, bound: float) -> Injected:
         said = f"its effect was not seen within {bound:g} s"
     except Unseen as unseen:
         said = str(unseen)
-    except (*AWAY, httpx.HTTPError) as error:
+    except AWAY as error:
         said = f"{type(error).__name__}: {error}"
-    return Injected(planned, begun, time.time(), seen, min(before, await rig.unfinished()), said)
+    ended = time.time()
+    unfinished = before if planned.kind in IMMEDIATE else min(before, await rig.unfinished())
+    return Injected(planned, begun, ended, seen, unfinished, said)
+
+
+async def _on_their_way(rig: Rig) -> int:
+    """Unfinished orders, as soon as there are any; 0 when none comes."""
+    try:
+        async with asyncio.timeout(COMING_SECONDS):
+            await rig.until_answered(rig.unfinished)
+    except TimeoutError:
+        return 0
+    return await rig.unfinished()

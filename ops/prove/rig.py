@@ -16,6 +16,7 @@ import psutil
 
 from ops.local_stack import LocalStack
 from ops.prove.proxy import Proxies, Proxy
+from runtime.database import is_unavailable
 
 LOOK_SECONDS = 0.1
 HTTP_SECONDS = 5.0
@@ -23,8 +24,8 @@ QUERY_SECONDS = 10.0
 
 _UNFINISHED = "SELECT count(*) FROM orders WHERE status NOT IN ('completed', 'rejected')"
 
-# A server that is being killed answers, refuses, hangs up or says nothing.
-AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+# What is raised by a server that is being killed: it refuses, hangs up or says nothing.
+AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, httpx.HTTPError)
 
 
 class Unseen(Exception):  # noqa: N818  # what is said of a fault, not an error of the program
@@ -69,8 +70,9 @@ class Rig:
         while True:
             try:
                 return await self.query(sql, *values)
-            except AWAY:
-                await asyncio.sleep(LOOK_SECONDS)
+            except AWAY as error:
+                _only_away(error)
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def unfinished(self) -> int:
         """Accepted orders that are neither completed nor rejected."""
@@ -155,9 +157,15 @@ class Rig:
             try:
                 if await question():
                     return
-            except (*AWAY, httpx.HTTPError):
-                pass
+            except AWAY as error:
+                _only_away(error)
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def _only_away(error: Exception) -> None:
+    """Raise what is a mistake of ours: it would be asked for again for ever."""
+    if isinstance(error, asyncpg.PostgresError) and not is_unavailable(error):
+        raise error
 
 
 def _gone(pid: int) -> bool:
