@@ -43,7 +43,7 @@ FAULTS: Mapping[str, Callable[[Rig, Planned], Awaitable[str]]] = {
 # These have their effect at once, among the orders that were unfinished just before; what is waited for is recovery.
 # The API's death even keeps new orders away.
 IMMEDIATE = frozenset(kind for kind in FAULTS if kind.startswith(("kill_", "restart_", "cut_")))
-COMING_SECONDS = 3.0  # until the next order is on its way, at any pace of a proof
+COMING_SECONDS = 5.0  # until the next order is on its way, at any pace of a proof
 
 
 @dataclass(frozen=True, slots=True)
