@@ -20,10 +20,10 @@ from celery import bootsteps
 from celery.worker.consumer import Consumer
 from vine import promise as vine_promise
 
+from consumers.reading import attributes_of, read
 from consumers.topology import bind_again
-from orders.events import EVENT_TYPES
 from orders.workflow import BY_QUEUE
-from outbox.envelope import PREFIX, EnvelopeError, Event, decode
+from outbox.envelope import Event
 from runtime.logging import get_logger
 
 TASK_IDS = uuid.UUID("7f1d4ad2-4a40-4b5e-9d0e-0a4b8a6f2c55")  # namespace of our task ids; any constant would do
@@ -118,23 +118,12 @@ def adapt(message: Message, queue: str) -> None:
 
     Raises EnvelopeError for anything but an event that the step listens to.
     """
-    headers = message.headers if isinstance(message.headers, dict) else {}
-    attributes = {name: value for name, value in headers.items() if isinstance(name, str) and name.startswith(PREFIX)}
+    attributes = attributes_of(message.headers)
     body = message.body.encode() if isinstance(message.body, str) else bytes(message.body)
-    event = decode(attributes, body)
-    step = BY_QUEUE[queue]
-    if event.type not in step.listens_to:
-        raise EnvelopeError(f"{step.name} does not listen to {event.type!r}")
-    schema = EVENT_TYPES[event.type].schema_name()
-    if event.dataschema not in {None, schema}:  # another version means other data under the same names
-        raise EnvelopeError(f"dataschema {event.dataschema!r} is not {schema!r}")
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise EnvelopeError(f"data is not UTF-8: {error}") from error
-    message.headers = _task_headers(step.name, event, task_id(queue, event))
+    event = read(attributes, body, queue)
+    message.headers = _task_headers(BY_QUEUE[queue].name, event, task_id(queue, event))
     message.properties = {}
-    message.body = json.dumps(([attributes, text], {}, _EMBED)).encode()
+    message.body = json.dumps(([attributes, body.decode()], {}, _EMBED)).encode()
     message.content_type, message.content_encoding = "application/json", "utf-8"
     message._decoded_cache = None
 

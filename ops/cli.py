@@ -115,6 +115,18 @@ def worker(pool: Annotated[Pool, typer.Argument(help="which steps it runs: see o
     run_worker(pool.value, settings)
 
 
+@app.command()
+def collector() -> None:
+    """Move what was given up into the table of dead letters, and tell of it, until SIGTERM."""
+    settings = _settings("collector")
+    from consumers.collector_process import FiguresError, run_collector
+
+    try:
+        run_collector(settings)
+    except FiguresError as error:
+        _end(str(error), 1)
+
+
 @sandbox_app.command("sap", context_settings=PASS_ON, add_help_option=False)
 def sandbox_sap(context: typer.Context) -> None:
     """A SAP system that speaks API_SALES_ORDER_SRV, keeps a ledger, and fails on demand (`--help`)."""

@@ -1,0 +1,98 @@
+"""The collector as a process: it empties the dead-letter queues, tells people, and serves its figures, until SIGTERM.
+
+Its three loops share nothing but the database's pool: a webhook that hangs holds up no letter.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+
+import uvloop
+from prometheus_client import start_http_server
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from consumers import metrics
+from consumers.alerts import Alerts
+from consumers.collector import Collector
+from outbox.letter_search import open_by_queue
+from runtime.database import make_engine
+from runtime.logging import configure_logging, get_logger
+from runtime.settings import Settings
+
+COUNT_SECONDS = 5.0
+
+log = get_logger(__name__)
+
+
+class FiguresError(Exception):
+    """The figures cannot be served; the text names the address and its settings."""
+
+
+def run_collector(settings: Settings) -> None:
+    """Collect until SIGTERM; a batch at work is finished. Raises FiguresError."""
+    configure_logging(settings, "collector")
+    with serving(settings), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_main(settings))
+
+
+@contextlib.contextmanager
+def serving(settings: Settings) -> Iterator[None]:
+    """Serve the figures, where a port is set. Raises FiguresError."""
+    if not settings.collector_http_port:
+        yield
+        return
+    host, port = settings.collector_http_host, settings.collector_http_port
+    try:
+        server, thread = start_http_server(port, addr=host)
+    except OSError as error:
+        raise FiguresError(
+            f"cannot listen on {host}:{port} (COLLECTOR_HTTP_HOST, COLLECTOR_HTTP_PORT): {error}"
+        ) from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+async def count_open(engine: AsyncEngine, stopping: asyncio.Event) -> None:
+    """Keep the figure of open letters true until stopped; it stands still while Postgres is away."""
+    while not stopping.is_set():
+        try:
+            await count_once(engine)
+        except Exception as error:  # noqa: BLE001 - a figure is no reason to collect nothing
+            log.warning("letters_not_counted", reason=type(error).__name__)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), COUNT_SECONDS)
+
+
+async def count_once(engine: AsyncEngine) -> None:
+    """Read how many letters are open."""
+    async with engine.begin() as tx:
+        counted = await open_by_queue(tx)
+    found: dict[tuple[str, str], int] = {}
+    for queue, reason, letters in counted:
+        label = metrics.queue_label(queue), reason
+        found[label] = found.get(label, 0) + letters
+    for label in metrics.LABELS:
+        metrics.LETTERS_OPEN.labels(*label).set(found.get(label, 0))
+
+
+async def _main(settings: Settings) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for stop_signal in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(stop_signal, stopping.set)
+    engine = make_engine(settings, "waybill-collector")
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Collector(settings, engine, stopping).run())
+            group.create_task(count_open(engine, stopping))
+            if settings.alert_webhook_url is not None:
+                group.create_task(Alerts(settings, engine, stopping).run())
+            log.info("collecting")
+    finally:
+        await engine.dispose()
+    log.info("collector_stopped")

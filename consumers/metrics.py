@@ -1,0 +1,42 @@
+"""What the consumers count. Names and labels are a contract: docs/metrics.md lists them.
+
+Each label value that can be known beforehand exists from the start: a rate over a series that appears with its first
+event misses that event. A queue that is none of ours counts as `other`: a stranger must not make series.
+"""
+
+from itertools import product
+
+from prometheus_client import Counter, Gauge
+
+from orders.workflow import BY_NAME, BY_QUEUE, UNROUTED_QUEUE
+from outbox.tables import LETTER_REASONS
+
+QUEUES = (*BY_QUEUE, UNROUTED_QUEUE, "other")
+LABELS = tuple(product(QUEUES, LETTER_REASONS))
+
+LETTERS_STORED = Counter(
+    "waybill_dead_letters_stored_total", "New dead letters stored by this collector.", ["queue", "reason"]
+)
+LETTERS_OPEN = Gauge("waybill_dead_letters_open", "Dead letters that wait for somebody.", ["queue", "reason"])
+for _labels in LABELS:
+    LETTERS_STORED.labels(*_labels)
+    LETTERS_OPEN.labels(*_labels)
+STEPS_GIVEN_UP = Counter(
+    "waybill_steps_given_up_total", "Deliveries that a step gave up, counted when their letter is stored.", ["step"]
+)
+for _step in BY_NAME:
+    STEPS_GIVEN_UP.labels(_step)
+COLLECTOR_SUCCESS = Gauge(
+    "waybill_collector_last_success_timestamp_seconds",
+    "When the collector last looked at every queue and stored what it found, Unix time.",
+)
+ALERTS_SENT = Counter(
+    "waybill_alerts_sent_total", "Alerts by how they ended: sent, refused by the webhook, unanswered.", ["outcome"]
+)
+for _outcome in ("sent", "refused", "unanswered"):
+    ALERTS_SENT.labels(_outcome)
+
+
+def queue_label(queue: str) -> str:
+    """The label of a queue."""
+    return queue if queue in QUEUES else "other"
