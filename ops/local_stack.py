@@ -242,7 +242,7 @@ class LocalStack:
             run_command(("migrate",), environment)
         self.supervisor.start("apps:api")
         run_command(("topology", "apply"), environment)
-        self.supervisor.start("apps:relay", *(f"apps:worker-{pool}" for pool in POOLS))
+        self.supervisor.start("apps:relay", "apps:collector", *(f"apps:worker-{pool}" for pool in POOLS))
         for program in apps:
             self._await("apps", program)
 
@@ -264,7 +264,8 @@ class LocalStack:
     def _processes(self) -> list[Program]:
         api = self._program("api", ("api",), ready=lambda: answers(f"{self.api_url}/readyz"))
         relay = self._program("relay", ("relay",), ready=lambda: answers(f"{self.addresses.urls['relay']}/readyz"))
-        return [api, relay, *(self._worker(pool) for pool in POOLS)]
+        collector = self._program("collector", ("collector",))
+        return [api, relay, collector, *(self._worker(pool) for pool in POOLS)]
 
     def _worker(self, pool: Pool) -> Program:
         """A worker is there when each of its queues has a consumer."""

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import amqp
 
@@ -49,7 +49,7 @@ async def duplicate_delivery(rig: Rig, planned: Planned) -> str:
         alone = rng.choice(listening) if rng.random() < 0.5 else None
         queues |= {alone} if alone else set(listening)
         copies.append(("", alone, copy(event)) if alone else (EXCHANGE, event.type, copy(event)))
-    await asyncio.to_thread(publish, rig.stack.amqp_url, copies)
+    await _published(rig, copies)
     return f"{len(copies)} events once more, taken from {', '.join(sorted(await _emptied(rig, queues)))}"
 
 
@@ -64,7 +64,7 @@ async def garbage_in_every_queue(rig: Rig, planned: Planned) -> str:
             ("", step.queue, _message(piece.body, piece.headers, piece.properties))
             for piece in (forms[(first + turn) % len(forms)] for turn in range(FORMS_AT_ONCE))
         ]
-    await asyncio.to_thread(publish, rig.stack.amqp_url, pieces)
+    await _published(rig, pieces)
 
     async def all_dead() -> bool:
         return bool((await rig.query(_LETTERS, mark))[0][0] >= len(pieces))
@@ -79,16 +79,20 @@ def copy(event: Event) -> amqp.Message:
     return _message(event.data, encode_headers(event), properties)
 
 
-def publish(amqp_url: str, messages: Iterable[Publishing]) -> None:
-    """Publish and wait for each confirm. Raises Unseen when the broker goes away meanwhile."""
-    try:
-        with broker.connection(amqp_url) as link:
-            channel = link.channel()
-            channel.confirm_select()
-            for exchange, key, message in messages:
-                channel.basic_publish_confirm(message, exchange, key)
-    except (amqp.AMQPError, OSError, ServerError) as error:
-        raise Unseen(f"not everything was published: {error}") from error
+async def _published(rig: Rig, messages: Sequence[Publishing]) -> None:
+    """Return when all are confirmed. With the broker away it begins again: one more copy makes no difference here."""
+
+    def publish() -> bool:
+        try:
+            with broker.connection(rig.stack.amqp_url) as link:
+                channel = link.channel()
+                for exchange, key, message in messages:
+                    channel.basic_publish_confirm(message, exchange, key)
+        except (amqp.AMQPError, OSError, ServerError):
+            return False
+        return True
+
+    await rig.until_answered(lambda: asyncio.to_thread(publish))
 
 
 async def _emptied(rig: Rig, queues: Collection[str]) -> set[str]:

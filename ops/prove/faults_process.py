@@ -32,7 +32,9 @@ async def kill_smtp(rig: Rig, _planned: Planned) -> str:
 
 async def kill_collector(rig: Rig, _planned: Planned) -> str:
     """The collector, perhaps with a batch in hand."""
-    return await _kill(rig, "apps:collector")
+    said = await _kill(rig, "apps:collector")
+    await rig.until_answered(lambda: rig.reaches_broker("apps:collector"))
+    return said
 
 
 async def kill_worker_main(rig: Rig, planned: Planned) -> str:

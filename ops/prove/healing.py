@@ -23,6 +23,7 @@ from ops.prove.rig import Rig
 from orders.workflow import STEPS, UNROUTED_QUEUE
 
 LOOK_SECONDS = 0.5
+TELL_SECONDS = 3.0
 MOST_REPLAYS = 5  # of one letter: what dies that often is not healed
 NO_FAULTS = {
     "error_rate": 0,
@@ -116,14 +117,16 @@ async def settle(rig: Rig, arrived: Callable[[], int], patience: float, tell: Ca
     `arrived` says how many events the recorder has; `tell` hears of how far it is.
     """
     healed = Healed()
-    moved, before = time.monotonic(), None
+    moved, told, before = time.monotonic(), 0.0, None
     while True:
         left = await look(rig, arrived())
         if left.quiet:
             break
         if left != before:
             moved, before = time.monotonic(), left
-            tell(str(left))
+            if moved - told > TELL_SECONDS:
+                told = moved
+                tell(str(left))
         if left.open_letters and await _deal_with_letters(rig, healed):
             moved = time.monotonic()
         elif time.monotonic() - moved > patience:

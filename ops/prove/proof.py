@@ -39,4 +39,4 @@ def full(seed: int, orders: int = FULL_ORDERS) -> Proof:
 
 def quick(seed: int, orders: int = QUICK_ORDERS) -> Proof:
     """At most a minute and a half on two cores."""
-    return Proof(seed, orders, plan.QUICK, seconds=34, bound=15, patience=20, least_faults=15, least_kinds=8)
+    return Proof(seed, orders, plan.QUICK, seconds=34, bound=20, patience=20, least_faults=15, least_kinds=8)

@@ -1,48 +1,18 @@
 """What a person reads of a proof: what is to come, how far it is, which faults were seen, what is wrong."""
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ops.prove.figures import Figures, counted
 from ops.prove.finding import Finding
 from ops.prove.injector import Injected
 from ops.prove.plan import Planned
 
 SHOWN = 12  # findings of each kind
-WRONG = ("lost", "duplicated", "out_of_order", "unfinished")
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """The last line of a proof."""
-
-    seed: int
-    orders: int
-    faults: int
-    fault_kinds: int
-    lost: int
-    duplicated: int
-    out_of_order: int
-    dead_letters: int
-    replayed: int
-    unfinished: int
-    seconds: float
-    resent: int
-    discarded: int
-
-    def line(self) -> str:
-        """As JSON."""
-        return json.dumps(asdict(self), separators=(",", ":"))
-
-
-def counted(injected: Sequence[Injected]) -> Counter[str]:
-    """Faults that count, by kind."""
-    return Counter(one.planned.kind for one in injected if one.counts)
 
 
 def print_plan(console: Console, plan: Sequence[Planned], orders: int, seconds: float, seed: int) -> None:
@@ -96,3 +66,13 @@ def print_orders(console: Console, known: Mapping[str, Sequence[str]]) -> None:
         console.print(f"{escape(reference)}:", soft_wrap=True)
         for line in lines:
             console.print(f"  {escape(line)}", soft_wrap=True)
+
+
+def print_verdict(console: Console, figures: Figures, *, enough: bool, least: str) -> None:
+    """Why a proof with nothing wrong may be none."""
+    if not enough:
+        console.print(
+            f"Too few faults counted: {figures.faults} of {figures.fault_kinds} kinds; it takes {least}.",
+            style="bold red",
+            soft_wrap=True,
+        )

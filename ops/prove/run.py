@@ -9,7 +9,6 @@ import asyncio
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 
 import typer
 from rich.console import Console
@@ -22,9 +21,9 @@ from ops.demo_set import DemoSet
 from ops.local_stack import LocalStack
 from ops.prove import report
 from ops.prove.evidence import evidence
-from ops.prove.finding import Finding
+from ops.prove.figures import Figures, Outcome, enough, figures
 from ops.prove.gather import gather
-from ops.prove.healing import Healed, heal, settle
+from ops.prove.healing import heal, settle
 from ops.prove.injector import Injected, inject
 from ops.prove.judge import judge
 from ops.prove.load import Load
@@ -52,16 +51,6 @@ ENVIRONMENT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one proof came to."""
-
-    accepted: int
-    injected: list[Injected]
-    healed: Healed
-    findings: list[Finding]
-
-
 def prove(proof: Proof) -> int:
     """Run one proof; returns the exit code. Prints as it goes, the JSON object last. Raises OpsError."""
     begun = time.monotonic()
@@ -75,11 +64,11 @@ def prove(proof: Proof) -> int:
         variant = Variant(own_servers=True, through=ways.through, commands=proof.commands)
         with LocalStack.fresh(proof.folder, ENVIRONMENT, SAP_OPTIONS, variant) as stack:
             outcome = asyncio.run(_Run(proof, faults, stack, ways, console).all())
-    figures = _figures(proof, outcome, time.monotonic() - begun)
-    well = _report(console, proof, outcome, figures)
+    found = figures(proof, outcome, time.monotonic() - begun)
+    well = _report(console, proof, outcome, found)
     if not well:
         console.print(f"The logs are in {escape(str(stack.instance.logs))}", soft_wrap=True)
-    typer.echo(figures.line())
+    typer.echo(found.line())
     return 0 if well else 1
 
 
@@ -159,38 +148,13 @@ async def _load_catalogue(settings: Settings, demo: DemoSet) -> None:
         await engine.dispose()
 
 
-def _figures(proof: Proof, outcome: Outcome, seconds: float) -> report.Figures:
-    counted = report.counted(outcome.injected)
-    kinds = [finding.kind for finding in outcome.findings]
-    return report.Figures(
-        seed=proof.seed,
-        orders=outcome.accepted,
-        faults=counted.total(),
-        fault_kinds=len(counted),
-        lost=kinds.count("lost"),
-        duplicated=kinds.count("duplicated"),
-        out_of_order=kinds.count("out_of_order"),
-        dead_letters=outcome.healed.dead_letters,
-        replayed=outcome.healed.replayed,
-        unfinished=kinds.count("unfinished"),
-        seconds=round(seconds, 1),
-        resent=kinds.count("resent"),
-        discarded=outcome.healed.discarded,
-    )
-
-
-def _report(console: Console, proof: Proof, outcome: Outcome, figures: report.Figures) -> bool:
+def _report(console: Console, proof: Proof, outcome: Outcome, found: Figures) -> bool:
     """Print what was found; whether the proof has succeeded."""
     report.print_faults(console, outcome.injected)
     report.print_findings(console, outcome.findings)
     for refused in outcome.healed.refused:
         console.print(f"not replayed: {escape(refused)}", soft_wrap=True)
-    enough = figures.faults >= proof.least_faults and figures.fault_kinds >= proof.least_kinds
-    if not enough:
-        console.print(
-            f"Too few faults counted: {figures.faults} of {figures.fault_kinds} kinds; it takes {proof.least_faults} "
-            f"of {proof.least_kinds}.",
-            style="bold red",
-            soft_wrap=True,
-        )
-    return enough and not (figures.lost or figures.duplicated or figures.out_of_order or figures.unfinished)
+    sufficient = enough(proof, found)
+    least = f"{proof.least_faults} of {proof.least_kinds}"
+    report.print_verdict(console, found, enough=sufficient, least=least)
+    return sufficient and not found.wrong
