@@ -11,6 +11,8 @@ healing    all faults off, dead letters replayed, quiet awaited
 facts      what was found where it landed                                             (pure)
 gather     finds it
 judge      what is lost, done twice, out of order or unfinished                       (pure)
+figures    the last line, and whether it is a proof                                   (pure)
+evidence   what is known of the first orders that something is wrong with
 report     what a person reads
 run        all of it in one order
 """

@@ -34,15 +34,15 @@ Publishing = tuple[str, str, amqp.Message]  # exchange, routing key, message
 
 
 async def duplicate_delivery(rig: Rig, planned: Planned) -> str:
-    """Recorded events, published again as the relay does: each to the exchange, or to one of its queues alone.
+    """Events that the relay has published, published again as it does: to the exchange, or to one of the queues alone.
 
     Seen when queues that got some have been empty after that: these copies were taken. (A queue that backs up for
     another reason takes them later.)
     """
     rng = random.Random(planned.pick)  # noqa: S311  # to be told again
-    events = [Event(*row) for row in await rig.patient_query(_EVENTS)]
+    events = [Event(*row) for row in await rig.patient_query(_EVENTS) if str(row["event_id"]) in rig.arrived]
     if not events:
-        raise Unseen("no event of an unfinished order")
+        raise Unseen("no event of an unfinished order had been published")
     copies, queues = [], set()
     for event in rng.sample(events, min(COPIES, len(events))):
         listening = [step.queue for step in STEPS if event.type in step.listens_to]

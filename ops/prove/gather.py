@@ -37,12 +37,12 @@ SENDERS = CONCURRENCY["email"]
 DEADLY = {"kill_worker_main email": SENDERS, "kill_worker_child email": 1, "kill_smtp": SENDERS}
 
 
-async def gather(rig: Rig, accepted: Mapping[str, str], arrived: list[str], injected: list[Injected]) -> Facts:
+async def gather(rig: Rig, accepted: Mapping[str, str], injected: list[Injected]) -> Facts:
     """Everything that landed."""
     ledger = await rig.get(f"{rig.stack.sap_url}/sandbox/ledger")
     return Facts(
         accepted=accepted,
-        arrived=arrived,
+        arrived=list(rig.arrived),
         documents=[_document(row) for row in ledger["documents"]],
         mails=await asyncio.to_thread(_mails, rig.stack.inbox_dir),
         pdfs=await asyncio.to_thread(_pdfs, rig.stack.documents_dir),

@@ -111,15 +111,15 @@ async def _turned_off(rig: Rig) -> bool:
     return True
 
 
-async def settle(rig: Rig, arrived: Callable[[], int], patience: float, tell: Callable[[str], None]) -> Healed:
+async def settle(rig: Rig, patience: float, tell: Callable[[str], None]) -> Healed:
     """Replay and wait until nothing is left, or nothing has moved for `patience` seconds.
 
-    `arrived` says how many events the recorder has; `tell` hears of how far it is.
+    `tell` hears of how far it is.
     """
     healed = Healed()
     moved, told, before = time.monotonic(), 0.0, None
     while True:
-        left = await look(rig, arrived())
+        left = await look(rig)
         if left.quiet:
             break
         if left != before:
@@ -136,11 +136,11 @@ async def settle(rig: Rig, arrived: Callable[[], int], patience: float, tell: Ca
     return healed
 
 
-async def look(rig: Rig, arrived: int) -> Left:
+async def look(rig: Rig) -> Left:
     """What is left now."""
     row = (await rig.patient_query(_LEFT))[0]
     waiting = sum((await ready(rig, QUEUES)).values())
-    return Left(**row, ready=waiting, not_arrived=max(row["events"] - arrived, 0))
+    return Left(**row, ready=waiting, not_arrived=max(row["events"] - len(rig.arrived), 0))
 
 
 async def _deal_with_letters(rig: Rig, healed: Healed) -> bool:

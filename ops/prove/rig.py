@@ -33,19 +33,22 @@ class Unseen(Exception):  # noqa: N818  # what is said of a fault, not an error 
 
 
 class Rig:
-    """One running stack with its proxies."""
+    """One running stack with its proxies. `arrived` are the events that the recorder has seen come, by id."""
 
-    def __init__(self, stack: LocalStack, proxies: Proxies, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self, stack: LocalStack, proxies: Proxies, http: httpx.AsyncClient, arrived: Mapping[str, str]
+    ) -> None:
         self.stack = stack
         self.proxies = proxies
         self.http = http
+        self.arrived = arrived
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, stack: LocalStack, proxies: Proxies) -> "AsyncIterator[Rig]":
+    async def of(cls, stack: LocalStack, proxies: Proxies, arrived: Mapping[str, str]) -> "AsyncIterator[Rig]":
         """A rig for the time of the block."""
         async with httpx.AsyncClient(timeout=HTTP_SECONDS, trust_env=False) as http:
-            yield cls(stack, proxies, http)
+            yield cls(stack, proxies, http, arrived)
 
     @property
     def postgres(self) -> Proxy:

@@ -88,13 +88,13 @@ class _Run:
         settings = Settings(database_url=self._stack.database_url, amqp_url=self._stack.amqp_url)
         await _load_catalogue(settings, demo)
         recorder = Recorder(self._stack.amqp_url, settings.event_exchange)
-        async with Rig.of(self._stack, self._ways) as rig:
+        async with Rig.of(self._stack, self._ways, recorder.arrived) as rig:
             with recorder.running():
                 load, injected = await self._torment(rig, demo)
                 self._tell("everything is put right again")
                 await heal(rig)
-                healed = await settle(rig, lambda: len(recorder.arrived), self._proof.patience, self._tell)
-            facts = await gather(rig, load.accepted, list(recorder.arrived), injected)
+                healed = await settle(rig, self._proof.patience, self._tell)
+            facts = await gather(rig, load.accepted, injected)
             findings = judge(demo, facts)
             await evidence(rig, self._console, findings, load.accepted)
         return Outcome(len(load.accepted), injected, healed, findings)

@@ -23,9 +23,9 @@ def proof(folder: Path, counts: Mapping[str, int], commands: Mapping[str, tuple[
         seed=11,
         orders=60,
         counts=counts,
-        seconds=8,
-        bound=15,
-        patience=8,
+        seconds=7,
+        bound=12,
+        patience=6,
         least_faults=2,
         least_kinds=2,
         folder=folder,
@@ -45,7 +45,9 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
 
 def test_sound_code_passes(capsys: pytest.CaptureFixture[str]) -> None:
     with servers.session_folder(SESSIONS) as folder:
-        code = prove(proof(folder, {**DUPLICATES, **DEATHS, "kill_worker_child": 2, "restart_postgres": 1}))
+        code = prove(
+            proof(folder, {**DUPLICATES, **DEATHS, "kill_worker_child": 2, "restart_postgres": 1, "garbage": 1})
+        )
 
     figures, printed = last_line(capsys)
     assert code == 0, printed
@@ -54,7 +56,7 @@ def test_sound_code_passes(capsys: pytest.CaptureFixture[str]) -> None:
         "unfinished", "seconds",
     ]  # fmt: skip
     assert figures["orders"] == 60
-    assert figures["fault_kinds"] >= 4
+    assert figures["discarded"] == 16  # the garbage, two pieces in each of eight queues
 
 
 def test_an_inbox_that_forgets_is_found_out_by_what_is_duplicated(capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,13 +78,3 @@ def test_a_cursor_that_passes_unconfirmed_pages_is_found_out_by_what_is_lost(
     figures, printed = last_line(capsys)
     assert code == 1, printed
     assert figures["lost"] > 0, printed
-
-
-def test_too_few_faults_are_no_proof(capsys: pytest.CaptureFixture[str]) -> None:
-    with servers.session_folder(SESSIONS) as folder:
-        code = prove(proof(folder, {"duplicate_delivery": 1}))
-
-    figures, printed = last_line(capsys)
-    assert code == 1, printed
-    assert "Too few faults" in printed
-    assert figures["lost"] == figures["duplicated"] == figures["out_of_order"] == figures["unfinished"] == 0
