@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 WAYBILL := .venv/bin/waybill
 COUNT ?= 500
+MINUTES ?= 10
 
 # A value as one word of the shell, whatever is in it.
 quoted = '$(subst ','\'',$(1))'
@@ -11,7 +12,7 @@ of_queue = $(if $(filter all,$(QUEUE)),--all,$(call option,queue,$(QUEUE)))
 without_queue = echo "Say which queue: make $@ QUEUE=sap, or QUEUE=all for all of them." >&2; exit 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo prove test check bench-relay up down status doctor dead-letters replay-dead-letters \
+.PHONY: help setup demo prove test check bench-relay soak up down status doctor dead-letters replay-dead-letters \
         discard-dead-letters lock clean
 
 help: ## List every target with what it does.
@@ -38,6 +39,9 @@ check: setup ## Run ruff, mypy --strict, the import contracts and the Compose sc
 
 bench-relay: setup ## Measure the relay on real servers, some minutes; QUICK=1 a tenth of it, ARGS="--only idle" a part.
 	@.venv/bin/python -m bench.relay $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
+
+soak: setup ## Send 10 orders a second for ten minutes (MINUTES=n) and see whether backlog or memory grows.
+	@$(WAYBILL) soak --minutes $(MINUTES)
 
 up: setup ## Start the whole system in the background and print its URLs.
 	@$(WAYBILL) up

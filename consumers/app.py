@@ -1,23 +1,30 @@
 """The Celery application: one prefork worker per pool, one task per step, CloudEvents in.
 
-Every setting here keeps a message from being acknowledged before its effect is committed; docs/guarantees.md says
+Every setting here keeps a message from being acknowledged before its effect is committed; docs/delivery.md says
 which loss each one prevents.
 """
 
+import asyncio
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import anyio
 from amqp.exceptions import NotFound
 from celery import Celery
 from celery.exceptions import Reject
-from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
+from celery.signals import setup_logging, worker_process_init, worker_process_shutdown, worker_ready
 from kombu import Connection
+from prometheus_client import start_http_server
 
+from consumers.circuit import Circuit
 from consumers.event_loop import EventLoop
-from consumers.step import Outcome, StepRunner
+from consumers.outcome import Outcome
+from consumers.reactions import OutsideStep
+from consumers.reports import Reports
+from consumers.step import StepRunner
 from consumers.steps import REACTIONS
 from consumers.topology import bind_again, step_queue
 from consumers.workplace import Workplace, open_workplace
@@ -42,9 +49,15 @@ CONNECTIONS_PER_CHILD = 2  # one for the delivery, one to renew its lease
 log = get_logger(__name__)
 
 
-def make_celery(settings: Settings, pool: Pool) -> Celery:
+class WorkerApp(Celery):
+    """Celery's application with what our consumer needs of it."""
+
+    circuit: Circuit
+
+
+def make_celery(settings: Settings, pool: Pool) -> WorkerApp:
     """The application of one pool's worker, with its tasks. Nothing connects yet."""
-    app = Celery(f"waybill-{pool}", broker=settings.amqp_url, set_as_current=False)
+    app = WorkerApp(f"waybill-{pool}", broker=settings.amqp_url, set_as_current=False)
     app.conf.update(
         worker_consumer="consumers.intake:EventConsumer",
         task_queues=[step_queue(step, settings.event_exchange) for step in steps_of(pool)],
@@ -71,7 +84,9 @@ def make_celery(settings: Settings, pool: Pool) -> Celery:
         broker_heartbeat=10,
         enable_utc=True,
     )
-    office = _Office(settings, pool)
+    reports = Reports()
+    office = _Office(settings, pool, reports)
+    app.circuit = Circuit(reports, _probes(settings, pool))
     for step in steps_of(pool):
         _add_task(app, step, office)
     return app
@@ -82,6 +97,8 @@ def run_worker(pool: Pool, settings: Settings) -> None:
     configure_logging(settings, f"worker-{pool}")
     app = make_celery(settings, pool)
     _import_before_forking(settings, pool)
+    if settings.worker_http_port:
+        worker_ready.connect(partial(_serve_metrics, settings), weak=False)
     _bind_queues(settings, pool)
     app.worker_main(
         [
@@ -98,7 +115,8 @@ def run_worker(pool: Pool, settings: Settings) -> None:
 class _Office:
     """The loop and the runners of one worker process, made after the fork."""
 
-    def __init__(self, settings: Settings, pool: Pool) -> None:
+    def __init__(self, settings: Settings, pool: Pool, reports: Reports) -> None:
+        self._reports = reports
         self._settings = settings.model_copy(update={"database_pool_size": CONNECTIONS_PER_CHILD})
         self._pool = pool
         self._loop: EventLoop | None = None
@@ -108,11 +126,13 @@ class _Office:
         worker_process_shutdown.connect(self._close, weak=False)
         setup_logging.connect(_keep_our_logging, weak=False)
 
-    def deliver(self, step: Step, attributes: Mapping[str, object], body: str) -> Outcome:
+    def deliver(self, step: Step, attributes: Mapping[str, object], body: str, *, redelivered: bool) -> Outcome:
         """Run one delivery of a step on this process's loop."""
         assert self._loop is not None, "worker_process_init opens the loop"
         event = decode(attributes, body.encode())
-        return self._loop.run(self._runners[step.name].deliver(event))
+        outcome = self._loop.run(self._runners[step.name].deliver(event, redelivered=redelivered))
+        self._reports.tell(step, outcome)
+        return outcome
 
     def _open(self, **_: object) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which stops its children
@@ -138,14 +158,40 @@ async def _open_on_loop(settings: Settings, pool: Pool) -> Workplace:
 
 
 def _add_task(app: Celery, step: Step, office: _Office) -> None:
-    def run(attributes: dict[str, Any], body: str) -> str:
-        outcome = office.deliver(step, attributes, body)
+    def run(attributes: dict[str, Any], body: str, redelivered: bool) -> str:
+        outcome = office.deliver(step, attributes, body, redelivered=redelivered)
         if outcome is Outcome.DEAD:
             raise Reject(f"{step.name} gave up", requeue=False)
         return str(outcome.value)
 
     run.__doc__ = f"{step.name} listens to {', '.join(step.listens_to)}."
     app.task(name=step.name)(run)
+
+
+def _probes(settings: Settings, pool: Pool) -> dict[str, Callable[[], bool]]:
+    """For each queue whose step acts outside: whether the other side is there."""
+    reactions = {step.queue: REACTIONS[step.name] for step in steps_of(pool)}
+    return {
+        queue: partial(_is_back, settings, reaction)
+        for queue, reaction in reactions.items()
+        if isinstance(reaction, OutsideStep)
+    }
+
+
+def _is_back(settings: Settings, reaction: OutsideStep) -> bool:
+    async def ask() -> bool:
+        place = open_workplace(settings, "waybill-probe")
+        try:
+            return not await reaction.away(place)
+        finally:
+            await place.close()
+
+    return asyncio.run(ask())
+
+
+def _serve_metrics(settings: Settings, **_: object) -> None:
+    """Called when the children are forked: a fork with this thread running would copy its locks in whatever state."""
+    start_http_server(settings.worker_http_port, settings.worker_http_host)
 
 
 def _bind_queues(settings: Settings, pool: Pool) -> None:

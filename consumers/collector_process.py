@@ -1,6 +1,6 @@
 """The collector as a process: it empties the dead-letter queues, tells people, and serves its figures, until SIGTERM.
 
-Its three loops share nothing but the database's pool: a webhook that hangs holds up no letter.
+Its loops share nothing but the database's pool: a webhook that hangs holds up no letter.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from consumers import metrics
 from consumers.alerts import Alerts
 from consumers.collector import Collector
+from consumers.watch import watch_orders
 from outbox.letter_search import open_by_queue
 from runtime.database import make_engine
 from runtime.logging import configure_logging, get_logger
@@ -90,6 +91,7 @@ async def _main(settings: Settings) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(Collector(settings, engine, stopping).run())
             group.create_task(count_open(engine, stopping))
+            group.create_task(watch_orders(engine, stopping))
             if settings.alert_webhook_url is not None:
                 group.create_task(Alerts(settings, engine, stopping).run())
             log.info("collecting")

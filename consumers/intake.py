@@ -20,6 +20,7 @@ from celery import bootsteps
 from celery.worker.consumer import Consumer
 from vine import promise as vine_promise
 
+from consumers.circuit import LOOK_SECONDS
 from consumers.reading import attributes_of, read
 from consumers.topology import bind_again
 from orders.workflow import BY_QUEUE
@@ -75,20 +76,57 @@ class BindQueues(bootsteps.StartStopStep):
             bind_again(channel, queues[0].exchange.name, frozenset(queue.name for queue in queues))
 
 
+class WatchOutside(bootsteps.StartStopStep):
+    """Lets the worker's circuit look every moment, on the main process's own loop: it stops and resumes consuming."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:  # noqa: ANN401 - Celery's consumer
+        super().__init__(parent, **options)
+        self._timer: Any = None
+
+    def start(self, parent: Any) -> None:  # noqa: ANN401
+        """Called by Celery at each connect, when the queues are consumed from."""
+        self._timer = parent.timer.call_repeatedly(LOOK_SECONDS, parent.app.circuit.look, (parent,))
+
+    def stop(self, parent: Any) -> None:  # noqa: ANN401, ARG002
+        """Called by Celery when the connection is lost, and at the end."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
 class EventConsumer(Consumer):
     """Celery's consumer with one more thing to know: what a message of our queues is."""
 
     connection_errors: tuple[type[Exception], ...]
     task_consumer: Any
+    _paused: dict[str, str]  # queues by consumer tag
 
     class Blueprint(Consumer.Blueprint):  # type: ignore[valid-type,misc]
         """The stock blueprint without what brokers and Postgres do better."""
 
-        default_steps = (*(step for step in Consumer.Blueprint.default_steps if step not in _LEFT_OUT), BindQueues)
+        default_steps = (
+            *(step for step in Consumer.Blueprint.default_steps if step not in _LEFT_OUT),
+            BindQueues,
+            WatchOutside,
+        )
+
+    def pause(self, queue: str) -> None:
+        """Take nothing more from a queue. What the broker has sent before it heard of that is still its messages."""
+        tag = self.task_consumer._active_tags.get(queue)
+        if tag is not None:
+            self._paused[tag] = queue
+        self.cancel_task_queue(queue)
+
+    def resume(self, queue: str) -> None:
+        """Take from a queue again."""
+        self.add_task_queue(queue)
 
     def create_task_handler(self, promise: Callable[..., Any] = vine_promise) -> Callable[[Message], None]:
         """The stock handler behind an adapter. Called anew at each connection to the broker."""
         handle_task = super().create_task_handler(promise)  # type: ignore[arg-type]
+        self._paused = {}
 
         def on_message(message: Message) -> None:
             try:
@@ -110,7 +148,8 @@ class EventConsumer(Consumer):
 
     def _queue_of(self, message: Message) -> str:
         tag = message.delivery_info["consumer_tag"]
-        return next(str(queue) for queue, known in self.task_consumer._active_tags.items() if known == tag)
+        queues = {known: str(queue) for queue, known in self.task_consumer._active_tags.items()}
+        return queues.get(tag) or self._paused[tag]
 
 
 def adapt(message: Message, queue: str) -> None:
@@ -121,9 +160,12 @@ def adapt(message: Message, queue: str) -> None:
     attributes = attributes_of(message.headers)
     body = message.body.encode() if isinstance(message.body, str) else bytes(message.body)
     event = read(attributes, body, queue)
+    # Quorum queues count what came back to them. The word of a stranger costs a claim more, and nothing else.
+    counted = isinstance(message.headers, dict) and "x-delivery-count" in message.headers
+    redelivered = counted or bool(message.delivery_info.get("redelivered"))
     message.headers = _task_headers(BY_QUEUE[queue].name, event, task_id(queue, event))
     message.properties = {}
-    message.body = json.dumps(([attributes, body.decode()], {}, _EMBED)).encode()
+    message.body = json.dumps(([attributes, body.decode(), redelivered], {}, _EMBED)).encode()
     message.content_type, message.content_encoding = "application/json", "utf-8"
     message._decoded_cache = None
 

@@ -1,4 +1,4 @@
-"""What the consumers count. Names and labels are a contract: docs/metrics.md lists them.
+"""What the collector counts. Names and labels are a contract: docs/metrics.md lists them.
 
 Each label value that can be known beforehand exists from the start: a rate over a series that appears with its first
 event misses that event. A queue that is none of ours counts as `other`: a stranger must not make series.
@@ -8,6 +8,7 @@ from itertools import product
 
 from prometheus_client import Counter, Gauge
 
+from orders.judgement import Effect
 from orders.workflow import BY_NAME, BY_QUEUE, UNROUTED_QUEUE
 from outbox.tables import LETTER_REASONS
 
@@ -35,6 +36,14 @@ ALERTS_SENT = Counter(
 )
 for _outcome in ("sent", "refused", "unanswered"):
     ALERTS_SENT.labels(_outcome)
+ORDERS_OVERDUE = Gauge(
+    "waybill_orders_overdue", "Unfinished orders that wait for an effect longer than its deadline.", ["effect"]
+)
+for _effect in Effect:
+    ORDERS_OVERDUE.labels(_effect.value)
+ORDERS_WATCHED = Gauge(
+    "waybill_orders_watch_last_success_timestamp_seconds", "When overdue orders were last counted, Unix time."
+)
 
 
 def queue_label(queue: str) -> str:

@@ -15,16 +15,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from consumers.workplace import Workplace
 from orders import repository
 from orders.model import Order
+from orders.workflow import ErrorKind
 from outbox.envelope import Event
 from outbox.inbox import Claim
 
 
 class StepError(Exception):
-    """A step could not do its work; the text says why. It is tried again, not before `wait_seconds` have passed."""
+    """A step could not do its work; the text says why, and `kind` whether another try may help.
 
-    def __init__(self, message: str, wait_seconds: float = 0.0) -> None:
+    A next try is not before `wait_seconds` have passed.
+    """
+
+    def __init__(self, message: str, wait_seconds: float = 0.0, *, kind: ErrorKind = ErrorKind.UNEXPECTED) -> None:
         super().__init__(message)
         self.wait_seconds = wait_seconds
+        self.kind = kind
 
 
 class LocalStep(ABC):
@@ -49,6 +54,10 @@ class OutsideStep(ABC):
         Asks nothing of Postgres: a database that goes away meanwhile must not cost a try.
         """
 
+    async def away(self, place: Workplace) -> bool:  # noqa: ARG002 - for those who have somebody to ask
+        """Whether the outside world as a whole is away: asked after a failure, which is no try then."""
+        return False
+
     @abstractmethod
     async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:
         """Write the effect down in the caller's transaction."""
@@ -66,5 +75,5 @@ async def order_of(tx: AsyncConnection, order_id: UUID) -> Order:
     """The order a step works on. Raises StepError: an event without its order is somebody's mistake."""
     order = await repository.get(tx, order_id)
     if order is None:
-        raise StepError(f"order {order_id} does not exist")
+        raise StepError(f"order {order_id} does not exist", kind=ErrorKind.BAD_DATA)
     return order

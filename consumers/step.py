@@ -1,58 +1,60 @@
-"""Runs one delivery: claim -> step -> finish | retry later | dead-letter.
+"""Runs one delivery: claim -> step -> finish | retry later | hand back | dead-letter.
 
 What it promises: a step's effect, its inbox row and its next event are committed together. A failed try and the row
 that schedules the next are committed together, then the delivery is acknowledged. Giving up is committed with its
 reason, then the delivery is rejected; redelivered, it is rejected again. While Postgres is away a worker waits with
-its delivery in hand: that is no try, and nothing is dead-lettered for it.
+its delivery in hand: that is no try, and nothing is dead-lettered for it. Nor is it a try when the other side is away
+as a whole: the delivery is scheduled again, and the outcome tells the worker to stop taking more (consumers.circuit).
 """
 
 import asyncio
 import contextlib
 import random
-import traceback
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from enum import Enum
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from consumers.claimed_first import ClaimedFirst
+from consumers.errors import KilledWorkerError, failure_of, kind_of, wait_seconds
+from consumers.lease import lease_renewed
+from consumers.outcome import Outcome
 from consumers.reactions import LocalStep, OutsideStep, RecordingStep, StepError
 from consumers.transactions import Transactions
 from consumers.workplace import Workplace
 from orders import repository
-from orders.events import parse_order_id
+from orders.events import EventDataError, parse_order_id
 from orders.model import StepProgress, StepState
-from orders.workflow import Step
+from orders.workflow import ErrorKind, Step
 from outbox import inbox
 from outbox.envelope import MAX_TRY, Event
-from outbox.inbox import Claim, Failure, LeaseLostError, Refusal, Refused
+from outbox.inbox import Claim, Failure, ForgottenError, GivenUp, LeaseLostError, Refusal, Refused
 from outbox.schedule import schedule
 from runtime.logging import get_logger
 
-LONGEST_TEXT = 4_000  # characters of an error or trace that are kept
-
 Reaction = LocalStep | OutsideStep | RecordingStep
+
+# After these it is worth asking whether the other side is there at all. A refusal too: a password that has expired
+# refuses everybody.
+MAY_MEAN_AWAY = frozenset(
+    {ErrorKind.CONNECTION, ErrorKind.TIMEOUT, ErrorKind.SERVER, ErrorKind.THROTTLED, ErrorKind.REFUSED}
+)
 
 log = get_logger(__name__)
 
 
-class Outcome(Enum):
-    """How a delivery ended; all but DEAD are acknowledged."""
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a failed try: another one at `due_at`, or the end for this reason. `tries` so far, from 1."""
 
-    DONE = "done"
-    DUPLICATE = "duplicate"
-    STALE = "stale"
-    BUSY = "busy"
-    RETRIED = "retried"
-    DEAD = "dead"
-
-
-class KilledWorkerError(Exception):
-    """A delivery was begun several times and never finished: it kills the worker that runs it."""
+    outcome: Outcome
+    tries: int
+    due_at: datetime | None = None
+    reason: GivenUp | None = None
 
 
 class StepRunner:
@@ -65,16 +67,26 @@ class StepRunner:
         self._transactions = Transactions(place.engine)
         self._rng = random.Random()  # noqa: S311 - jitter is no secret
 
-    async def deliver(self, event: Event) -> Outcome:
-        """Run one delivery to its end. Raises EventDataError for data that is not the event's."""
-        order_id = parse_order_id(event.type, event.data)
+    async def deliver(self, event: Event, *, redelivered: bool = False) -> Outcome:
+        """Run one delivery to its end. `redelivered`: the broker gave it to somebody before, who did not end it.
+
+        Data that is not the event's is rejected as it came: there is nothing that an inbox row could say of it.
+        """
         try:
+            order_id = parse_order_id(event.type, event.data)
             if isinstance(self._reaction, OutsideStep):
                 return await self._act(self._reaction, order_id, event)
+            if redelivered:
+                return await self._act(ClaimedFirst(self._reaction, event, self._time_limit), order_id, event)
             return await self._apply(self._reaction, order_id, event)
         except LeaseLostError as lost:
             log.warning("lease_lost", reason=str(lost))
             return await self._ended_otherwise(event)
+        except (EventDataError, ForgottenError) as error:
+            log.error(  # noqa: TRY400 - its trace says nothing more
+                "event_refused", step=self._step.name, error=f"{type(error).__name__}: {error}", event_id=str(event.id)
+            )
+            return Outcome.DEAD
 
     async def _ended_otherwise(self, event: Event) -> Outcome:
         """How to answer the broker for a delivery whose lease is lost, by what its inbox row says now.
@@ -97,16 +109,22 @@ class StepRunner:
             if isinstance(claimed, Claim):
                 async with self._time_limit():
                     await reaction.apply(self._place, tx, order_id, event)
-                await self._show(tx, order_id, event, StepState.DONE)
+                await self._show(tx, order_id, event, StepState.DONE, claimed.tries)
             return claimed
 
         # A first recording is one statement, which needs no BEGIN and COMMIT around it.
         one_statement = isinstance(reaction, RecordingStep) and event.attempt == 1
         try:
             claimed = await self._transactions.run(work, one_statement=one_statement)
+        except ForgottenError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever a step raises ends its try
             return await self._failed(Claim(self._step.queue, event), order_id, error)
-        return Outcome.DONE if isinstance(claimed, Claim) else await self._refused(claimed, event)
+        if isinstance(claimed, Claim):
+            return Outcome.DONE
+        if claimed.why is Refusal.BUSY:  # claimed by somebody who died of it, or is at work
+            return await self._act(ClaimedFirst(reaction, event, self._time_limit), order_id, event)
+        return await self._refused(claimed, event)
 
     async def _record(
         self, reaction: RecordingStep, tx: AsyncConnection, order_id: UUID, event: Event
@@ -121,6 +139,8 @@ class StepRunner:
     async def _act(self, reaction: OutsideStep, order_id: UUID, event: Event) -> Outcome:
         try:
             claimed, prepared = await self._transactions.run(lambda tx: self._claim(reaction, tx, order_id, event))
+        except ForgottenError:
+            raise
         except Exception as error:  # noqa: BLE001 - as below, but the claim did not come about
             return await self._failed(Claim(self._step.queue, event), order_id, error)
         if isinstance(claimed, Refused):
@@ -130,13 +150,14 @@ class StepRunner:
             if claimed.begun > inbox.MAX_BEGUN:
                 raise KilledWorkerError(f"begun {inbox.MAX_BEGUN} times and never finished")
             if journal is None:
-                async with self._lease_renewed(claimed), self._time_limit():
+                async with lease_renewed(self._transactions, claimed, self._lease_seconds), self._time_limit():
                     journal = await reaction.perform(self._place, prepared, claimed)
             await self._transactions.run(lambda tx: self._conclude(reaction, tx, order_id, claimed, journal or {}))
         except LeaseLostError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a step raises ends its try
-            return await self._failed(claimed, order_id, error, journal)
+            away = journal is None and await self._away(reaction, error)
+            return await self._failed(claimed, order_id, error, journal or None, away=away)
         return Outcome.DONE
 
     async def _claim(
@@ -145,7 +166,7 @@ class StepRunner:
         claimed = await inbox.claim(tx, self._step.queue, event, self._lease_seconds)
         if isinstance(claimed, Refused):
             return claimed, None
-        await self._show(tx, order_id, event, StepState.RUNNING)
+        await self._show(tx, order_id, event, StepState.RUNNING, claimed.tries)
         # With a journal the effect is there already, and only writing it down is left.
         return claimed, await reaction.prepare(self._place, tx, order_id) if claimed.journal is None else None
 
@@ -154,7 +175,10 @@ class StepRunner:
     ) -> None:
         await inbox.finish(tx, claim, journal)
         await reaction.conclude(self._place, tx, order_id, journal)
-        await self._show(tx, order_id, claim.event, StepState.DONE)
+        await self._show(tx, order_id, claim.event, StepState.DONE, claim.tries)
+
+    async def _away(self, reaction: OutsideStep, error: Exception) -> bool:
+        return kind_of(error) in MAY_MEAN_AWAY and await reaction.away(self._place)
 
     @property
     def _lease_seconds(self) -> float:
@@ -174,64 +198,54 @@ class StepRunner:
         except TimeoutError as error:
             # A call to SAP may have been cut off: what it set off there must be over before anyone looks.
             wait = self._place.settings.sap_commit_seconds if self._step.pool == "sap" else 0.0
-            raise StepError(f"not done within {self._step.time_limit_seconds} s", wait) from error
-
-    @contextlib.asynccontextmanager
-    async def _lease_renewed(self, claim: Claim) -> AsyncIterator[None]:
-        """Renew while the body runs; a lost lease ends the body with LeaseLostError."""
-        body = asyncio.current_task()
-        lost: list[LeaseLostError] = []
-
-        async def renew() -> None:
-            while True:
-                await asyncio.sleep(self._lease_seconds / 3)
-                try:
-                    await self._transactions.run(lambda tx: inbox.renew(tx, claim, self._lease_seconds))
-                except LeaseLostError as error:
-                    lost.append(error)
-                    if body is not None:
-                        body.cancel()
-                    return
-
-        renewing = asyncio.create_task(renew())
-        try:
-            yield
-        except asyncio.CancelledError:
-            if not lost:
-                raise
-            if body is not None:
-                body.uncancel()
-            raise lost[0] from None
-        finally:
-            renewing.cancel()
-            # Awaited, so that a renewal cut off in mid-statement has given its connection back.
-            ended = (await asyncio.gather(renewing, return_exceptions=True))[0]
-            if isinstance(ended, Exception):
-                log.warning("lease_not_renewed", reason=f"{type(ended).__name__}: {ended}")
+            message = f"not done within {self._step.time_limit_seconds} s"
+            raise StepError(message, wait, kind=ErrorKind.TIMEOUT) from error
 
     # The end of a try.
 
     async def _failed(
-        self, claim: Claim, order_id: UUID, error: Exception, journal: Mapping[str, Any] | None = None
+        self,
+        claim: Claim,
+        order_id: UUID,
+        error: Exception,
+        journal: Mapping[str, Any] | None = None,
+        *,
+        away: bool = False,
     ) -> Outcome:
-        failure = Failure(type(error).__name__, _short(str(error)), _short("".join(traceback.format_exception(error))))
-        attempt = claim.event.attempt
-        last = self._step.retry.gives_up_after(attempt) or attempt >= MAX_TRY or isinstance(error, KilledWorkerError)
-        due_at = None if last else datetime.now(UTC) + self._delay(attempt, error)
-        tell = log.error if last else log.warning
+        failure = failure_of(error)
+
+        async def write(tx: AsyncConnection) -> Verdict:
+            verdict = self._judge(await inbox.tries(tx, claim), claim, error, away=away)
+            await self._write_failure(tx, claim, order_id, failure, verdict, journal)
+            return verdict
+
+        verdict = await self._transactions.run(write, patient=True)
+        tell = log.error if verdict.reason else log.warning
         tell(
-            "step_gave_up" if last else "step_failed",
+            "step_gave_up" if verdict.reason else "outside_away" if away else "step_failed",
             step=self._step.name,
             order_id=str(order_id),
             event_id=str(claim.event.id),
-            attempt=attempt,
+            attempt=verdict.tries,
             error=f"{failure.error_class}: {failure.message}",
-            next_try_at=due_at and due_at.isoformat(),
+            reason=verdict.reason,
+            next_try_at=verdict.due_at and verdict.due_at.isoformat(),
         )
-        await self._transactions.run(
-            lambda tx: self._write_failure(tx, claim, order_id, failure, due_at, journal), patient=True
-        )
-        return Outcome.DEAD if last else Outcome.RETRIED
+        return verdict.outcome
+
+    def _judge(self, tries: int, claim: Claim, error: Exception, *, away: bool) -> Verdict:
+        policy = self._step.retry
+        if isinstance(error, KilledWorkerError):
+            return Verdict(Outcome.DEAD, tries, reason=GivenUp.KILLED_WORKER)
+        if claim.event.attempt >= MAX_TRY:
+            return Verdict(Outcome.DEAD, tries, reason=GivenUp.RETRIES_EXHAUSTED)
+        if away:  # for as long as nobody is there the worker takes nothing, so this need not grow
+            return Verdict(Outcome.AWAY, tries, datetime.now(UTC) + self._delay(1, error))
+        if kind_of(error) not in policy.worth_another_try:
+            return Verdict(Outcome.DEAD, tries, reason=GivenUp.REJECTED)
+        if policy.gives_up_after(tries):
+            return Verdict(Outcome.DEAD, tries, reason=GivenUp.RETRIES_EXHAUSTED)
+        return Verdict(Outcome.RETRIED, tries, datetime.now(UTC) + self._delay(tries, error))
 
     async def _write_failure(
         self,
@@ -239,24 +253,27 @@ class StepRunner:
         claim: Claim,
         order_id: UUID,
         failure: Failure,
-        due_at: datetime | None,
+        verdict: Verdict,
         journal: Mapping[str, Any] | None,
     ) -> None:
-        if due_at is None:
-            await inbox.give_up(tx, claim, failure, journal)
+        if verdict.due_at is None:
+            assert verdict.reason is not None, "a try that is not scheduled is the last"
+            await inbox.give_up(tx, claim, failure, verdict.reason, journal)
         else:
-            await inbox.retry_later(tx, claim, failure, due_at, journal)
+            if verdict.outcome is Outcome.AWAY:
+                await inbox.hand_back(tx, claim, failure, verdict.due_at)
+            else:
+                await inbox.retry_later(tx, claim, failure, verdict.due_at, journal)
             following = replace(claim.event, attempt=claim.event.attempt + 1)
-            await schedule(tx, following, self._step.queue, due_at)
-        state = StepState.DEAD if due_at is None else StepState.RETRYING
+            await schedule(tx, following, self._step.queue, verdict.due_at)
+        state = StepState.DEAD if verdict.due_at is None else StepState.RETRYING
         error = f"{failure.error_class}: {failure.message}"
-        await self._show(tx, order_id, claim.event, state, error, due_at)
+        await self._show(tx, order_id, claim.event, state, verdict.tries, error, verdict.due_at)
 
-    def _delay(self, attempt: int, error: Exception) -> timedelta:
-        settings = self._place.settings
-        base = settings.sap_retry_base_seconds if self._step.pool == "sap" else settings.retry_base_seconds
-        at_least = error.wait_seconds if isinstance(error, StepError) else 0.0
-        return timedelta(seconds=at_least + self._step.retry.delay_seconds(attempt, base, self._rng))
+    def _delay(self, tries: int, error: Exception) -> timedelta:
+        policy = self._step.retry
+        base: float = getattr(self._place.settings, policy.base)
+        return timedelta(seconds=wait_seconds(error) + policy.delay_seconds(tries, base, self._rng))
 
     async def _refused(self, refused: Refused, event: Event) -> Outcome:
         if refused.why is Refusal.BUSY:
@@ -272,14 +289,9 @@ class StepRunner:
         order_id: UUID,
         event: Event,
         state: StepState,
+        tries: int,
         error: str | None = None,
         next_try_at: datetime | None = None,
     ) -> None:
-        progress = StepProgress(self._step.name, state, event.attempt, error, next_try_at)
+        progress = StepProgress(self._step.name, state, tries, error, next_try_at)
         await repository.set_step(tx, order_id, event.type, progress)
-
-
-def _short(text: str) -> str:
-    """What is kept of an error: Postgres takes no NUL and no lone surrogate, and nobody reads a megabyte."""
-    text = text.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()
-    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT // 2] + " … " + text[-LONGEST_TEXT // 2 :]

@@ -16,6 +16,8 @@ from ops.dead_letters_cli import dead_letters_app
 from ops.endings import end as _end
 from ops.endings import guarded as _guarded
 
+from ops.audit_command import orders_audit
+
 if TYPE_CHECKING:
     from runtime.settings import Settings
 
@@ -184,6 +186,16 @@ def prove(
 
 
 @app.command()
+def soak(
+    minutes: Annotated[float, typer.Option(help="how long orders are sent", min=0.5)] = 10,
+) -> None:
+    """Send 10 orders a second through a fresh system for minutes and see whether backlog or memory grows."""
+    from ops.soak import run_soak
+
+    raise typer.Exit(_guarded(run_soak, minutes) or 0)
+
+
+@app.command()
 def up() -> None:
     """Start the whole system in the background and say where it answers."""
     from ops.show import show_up
@@ -221,6 +233,9 @@ def orders_show(order_id: Annotated[str, typer.Argument(help="the id that POST /
     from ops.order_view import show_order
 
     _guarded(show_order, order_id)
+
+
+orders_app.command("audit")(orders_audit)
 
 
 def main() -> None:

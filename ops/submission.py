@@ -36,10 +36,15 @@ class Accepted:
     accept_ms: float
 
 
-async def submit(api_url: str, orders: Sequence[NewOrder], on_accepted: Callable[[int], None]) -> list[Accepted]:
-    """POST every order, in their order; `on_accepted` hears how many are. Raises SubmissionError."""
+async def submit(
+    api_url: str, orders: Sequence[NewOrder], on_accepted: Callable[[int], None], per_second: float | None = None
+) -> list[Accepted]:
+    """POST every order, in their order; `on_accepted` hears how many are. Raises SubmissionError.
+
+    With `per_second` each order has its time, whatever became of those before it; without, it goes when there is room.
+    """
     accepted: list[Accepted] = []
-    waiting = iter(orders)
+    waiting = _in_time(orders, per_second)
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
     async with httpx.AsyncClient(base_url=api_url, limits=limits, timeout=TIMEOUT_SECONDS, trust_env=False) as client:
         try:
@@ -53,13 +58,21 @@ async def submit(api_url: str, orders: Sequence[NewOrder], on_accepted: Callable
 
 async def _send_next(
     client: httpx.AsyncClient,
-    waiting: Iterator[NewOrder],
+    waiting: Iterator[tuple[NewOrder, float]],
     accepted: list[Accepted],
     on_accepted: Callable[[int], None],
 ) -> None:
-    for order in waiting:
+    for order, its_time in waiting:
+        await asyncio.sleep(its_time - time.monotonic())
         accepted.append(await _send(client, order))
         on_accepted(len(accepted))
+
+
+def _in_time(orders: Sequence[NewOrder], per_second: float | None) -> Iterator[tuple[NewOrder, float]]:
+    """Each order with the moment of the monotonic clock at which it is due."""
+    begun = time.monotonic()
+    for number, order in enumerate(orders):
+        yield order, begun if per_second is None else begun + number / per_second
 
 
 async def _send(client: httpx.AsyncClient, order: NewOrder) -> Accepted:

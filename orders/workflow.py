@@ -111,7 +111,7 @@ STEPS: tuple[Step, ...] = (
         "sap",
         120,
         600,
-        RetryPolicy(base="sap_retry_base_seconds"),
+        RetryPolicy(base="sap_retry_base_seconds", max_retries=4),  # five tries, within five minutes at 20 s
     ),
     Step(
         "send_confirmation_email",

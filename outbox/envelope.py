@@ -55,6 +55,11 @@ def id_time(event_id: UUID) -> datetime:
         raise EnvelopeError(f"id {str(event_id)!r} is from a time that no calendar has") from error
 
 
+def lowest_id(moment: datetime) -> UUID:
+    """The lowest UUIDv7 of a moment: 48 bits of Unix milliseconds, the rest zero. A bound, never an event's id."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
+
+
 def encode_headers(event: Event) -> dict[str, str | int]:
     """The AMQP headers of an event; absent optional attributes are left out."""
     return headers_of(
@@ -123,6 +128,8 @@ def _text(headers: Mapping[str, object], name: str) -> str:
     value = headers.get(PREFIX + name)
     if not isinstance(value, str) or not 0 < len(value) <= 255 or "\x00" in value:
         raise EnvelopeError(f"{name} {value!r:.300} is not a text of 1 to 255 characters")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise EnvelopeError(f"{name} {value!r} has a lone surrogate, which is no character")
     return value
 
 

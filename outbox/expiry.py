@@ -126,6 +126,21 @@ async def expire(
     return None if outcome is None else Turn(segment.name, outcome)
 
 
+async def writers_gone(connection: "Connection[Record]", table: str, patience_seconds: float) -> bool:
+    """Whether every transaction that writes to a table now is over in time. Later ones take later ids."""
+    deadline = asyncio.get_running_loop().time() + patience_seconds
+    waited_for = await _writing(connection, table)
+    while waited_for := waited_for & await _writing(connection, table):
+        if asyncio.get_running_loop().time() > deadline:
+            return False
+        await asyncio.sleep(_POLL_SECONDS)
+    return True
+
+
+async def _writing(connection: "Connection[Record]", table: str) -> set[str]:
+    return {row["virtualtransaction"] for row in await connection.fetch(_WRITERS, f"outbox.{table}")}
+
+
 @dataclass(frozen=True, slots=True)
 class _Expiry:
     """One turn on a series."""
@@ -144,7 +159,7 @@ class _Expiry:
             return await self._drop(segment)
         if not (await self._ids_given_out(segment) and await self._spent(segment)):
             return None
-        if not await self._writers_gone():
+        if not await writers_gone(self.connection, self.series.table, self.patience_seconds):
             return Outcome.POSTPONED
         if not await self._spent(segment):  # with what those writers have committed
             return None
@@ -160,20 +175,6 @@ class _Expiry:
     async def _spent(self, segment: _Segment) -> bool:
         statement = _SPENT[self.series.table].format(segment=segment.name)
         return bool(await self.connection.fetchval(statement, segment.first, segment.past, self.retention))
-
-    async def _writers_gone(self) -> bool:
-        """Whether every transaction that writes now is over in time. Later ones take later ids."""
-        deadline = asyncio.get_running_loop().time() + self.patience_seconds
-        waited_for = await self._writing()
-        while waited_for := waited_for & await self._writing():
-            if asyncio.get_running_loop().time() > deadline:
-                return False
-            await asyncio.sleep(_POLL_SECONDS)
-        return True
-
-    async def _writing(self) -> set[str]:
-        rows = await self.connection.fetch(_WRITERS, f"outbox.{self.series.table}")
-        return {row["virtualtransaction"] for row in rows}
 
     async def _drop(self, segment: _Segment) -> Outcome:
         """The end of a detached segment. It is looked at once more, because what is dropped does not come back."""

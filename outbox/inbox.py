@@ -10,6 +10,10 @@
 | retrying          | running  | `claim` of the expected try; a delivery of an earlier try is stale  |
 | running           | running  | `claim` after the lease is over: begun and never finished, counted  |
 | dead              | running  | `claim` of a higher try: a replay                                   |
+| running           | retrying | `hand_back`: an outage, which is no try; the count moves along      |
+
+`attempt` is the generation: whatever bears an older one is stale. How often a delivery was really tried is counted
+from `first_attempt`, which a replay sets anew and an outage moves along.
 
 A step with local effects only takes no lease: `finish_at_once` stands in the transaction of its effects, and a
 concurrent duplicate waits on the row until that transaction ends. An outside effect is claimed first: the claim is
@@ -17,23 +21,38 @@ committed, its lease renewed, and only its token can finish it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import RowMapping, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.envelope import Event
+from runtime.database import lacks_partition
 
 MAX_BEGUN = 3  # claims begun and never finished before a delivery counts as a killer of workers
 
 
 class LeaseLostError(Exception):
     """The claim is void: another worker runs the delivery, or it has ended. Nothing may be written for it."""
+
+
+class ForgottenError(Exception):
+    """The event is older than what the inbox remembers: nobody can say any more whether it was done."""
+
+
+class GivenUp(StrEnum):
+    """Why a delivery is dead: the inbox's part of a letter's reasons."""
+
+    REJECTED = "rejected"  # its error is none that another try could mend
+    RETRIES_EXHAUSTED = "retries_exhausted"
+    KILLED_WORKER = "killed_worker"
 
 
 class Refusal(Enum):
@@ -55,13 +74,17 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A delivery that runs. `token` is None for a step that takes no lease. `journal` is what an earlier try got."""
+    """A delivery that runs. `token` is None for a step that takes no lease. `journal` is what an earlier try got.
+
+    `tries` counts from 1 and says which one this is.
+    """
 
     consumer: str
     event: Event
     token: UUID | None = None
     begun: int = 1
     journal: Mapping[str, Any] | None = None
+    tries: int = 1
 
     @property
     def may_have_acted(self) -> bool:
@@ -71,38 +94,49 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error as it is kept: class name, message, trace."""
+    """An error as it is kept: class name, message, trace, and what groups it with others of the same cause."""
 
     error_class: str
     message: str
     trace: str
+    fingerprint: str | None = None
 
 
 # A claim may start: the first delivery, the try that is expected, a replay of what was given up.
 _MAY_START = """(d.state = 'retrying' AND d.attempt = excluded.attempt)
              OR (d.state = 'dead' AND d.attempt < excluded.attempt)"""
+# A replay has all its tries, whichever one it is.
+_COUNT_FROM = "first_attempt = CASE WHEN d.state = 'dead' THEN excluded.attempt ELSE d.first_attempt END"
 
 _CLAIM = text(f"""
-INSERT INTO outbox.deliveries AS d (consumer, event_id, subject, state, attempt, begun, lease_token, lease_until)
-VALUES (:consumer, :event_id, :subject, 'running', :attempt, 1, :token,
+INSERT INTO outbox.deliveries AS d
+       (consumer, event_id, subject, state, attempt, first_attempt, begun, lease_token, lease_until)
+VALUES (:consumer, :event_id, :subject, 'running', :attempt, :attempt, 1, :token,
         clock_timestamp() + make_interval(secs => :lease_seconds))
 ON CONFLICT (consumer, event_id) DO UPDATE
-SET state = 'running', attempt = excluded.attempt, lease_token = excluded.lease_token,
-    lease_until = excluded.lease_until, due_at = NULL, changed_at = clock_timestamp(),
+SET state = 'running', attempt = excluded.attempt, {_COUNT_FROM}, lease_token = excluded.lease_token,
+    lease_until = excluded.lease_until, due_at = NULL, reason = NULL, changed_at = clock_timestamp(),
     begun = CASE WHEN d.state = 'running' THEN d.begun + 1 ELSE 1 END
 WHERE {_MAY_START}
    OR (d.state = 'running' AND d.attempt = excluded.attempt AND d.lease_until < clock_timestamp())
-RETURNING begun, journal
-""")  # noqa: S608 - _MAY_START is a constant
+RETURNING begun, journal, attempt - first_attempt + 1 AS tries
+""")  # noqa: S608 - _MAY_START and _COUNT_FROM are constants
 
 _FINISH_AT_ONCE = text(f"""
-INSERT INTO outbox.deliveries AS d (consumer, event_id, subject, state, attempt, begun)
-VALUES (:consumer, :event_id, :subject, 'done', :attempt, 0)
+INSERT INTO outbox.deliveries AS d (consumer, event_id, subject, state, attempt, first_attempt, begun)
+VALUES (:consumer, :event_id, :subject, 'done', :attempt, :attempt, 0)
 ON CONFLICT (consumer, event_id) DO UPDATE
-SET state = 'done', attempt = excluded.attempt, due_at = NULL, changed_at = clock_timestamp()
+SET state = 'done', attempt = excluded.attempt, {_COUNT_FROM}, due_at = NULL, reason = NULL,
+    changed_at = clock_timestamp()
 WHERE {_MAY_START}
-RETURNING begun
-""")  # noqa: S608 - _MAY_START is a constant
+RETURNING attempt - first_attempt + 1 AS tries
+""")  # noqa: S608 - _MAY_START and _COUNT_FROM are constants
+
+# For a delivery whose own transaction is gone: its row, unless a replay of what was given up begins the count anew.
+_COUNTED_FROM = text("""
+SELECT first_attempt FROM outbox.deliveries
+WHERE consumer = :consumer AND event_id = :event_id AND state <> 'dead' AND first_attempt <= :attempt
+""")
 
 _LOOK = text("""
 SELECT state, attempt, lease_until FROM outbox.deliveries WHERE consumer = :consumer AND event_id = :event_id
@@ -123,12 +157,15 @@ WHERE consumer = :consumer AND event_id = :event_id AND lease_token = :token
 # With a token: that claim's row. Without: the row that the failed transaction did not get to keep.
 _END_OF_TRY = text("""
 INSERT INTO outbox.deliveries AS d
-       (consumer, event_id, subject, state, attempt, begun, due_at, error_class, error, error_trace)
-VALUES (:consumer, :event_id, :subject, :state, :attempt, 0, :due_at, :error_class, :error, :error_trace)
+       (consumer, event_id, subject, state, attempt, first_attempt, begun, due_at, error_class, error, error_trace,
+        fingerprint, reason)
+VALUES (:consumer, :event_id, :subject, :state, :attempt, :first_attempt, 0, :due_at, :error_class, :error,
+        :error_trace, :fingerprint, :reason)
 ON CONFLICT (consumer, event_id) DO UPDATE
-SET state = excluded.state, attempt = excluded.attempt, begun = 0, due_at = excluded.due_at,
-    lease_token = NULL, lease_until = NULL, changed_at = clock_timestamp(),
+SET state = excluded.state, attempt = excluded.attempt, first_attempt = excluded.first_attempt, begun = 0,
+    due_at = excluded.due_at, lease_token = NULL, lease_until = NULL, changed_at = clock_timestamp(),
     error_class = excluded.error_class, error = excluded.error, error_trace = excluded.error_trace,
+    fingerprint = excluded.fingerprint, reason = excluded.reason,
     journal = coalesce(CAST(:journal AS jsonb), d.journal)
 WHERE CASE WHEN CAST(:token AS uuid) IS NOT NULL THEN d.lease_token = :token
            ELSE (d.state = 'retrying' AND d.attempt = :failed) OR (d.state = 'dead' AND d.attempt < :failed) END
@@ -137,19 +174,36 @@ RETURNING consumer
 
 
 async def claim(tx: AsyncConnection, consumer: str, event: Event, lease_seconds: float) -> Claim | Refused:
-    """Claim a delivery for `lease_seconds`, or learn why it does not run. Commit before acting on it."""
+    """Claim a delivery for `lease_seconds`, or learn why it does not run. Commit before acting on it.
+
+    Raises ForgottenError.
+    """
     token = uuid4()
     values = {**_key(consumer, event), **_try(event), "token": token, "lease_seconds": lease_seconds}
-    row = (await tx.execute(_CLAIM, values)).one_or_none()
+    with _told_if_forgotten(event):
+        row = (await tx.execute(_CLAIM, values)).one_or_none()
     if row is None:
         return await refusal(tx, consumer, event)
-    return Claim(consumer, event, token, row.begun, row.journal)
+    return Claim(consumer, event, token, row.begun, row.journal, row.tries)
 
 
 async def finish_at_once(tx: AsyncConnection, consumer: str, event: Event) -> Claim | Refused:
-    """Mark a delivery done in the transaction of its local effects, before them; or learn why it does not run."""
-    row = (await tx.execute(_FINISH_AT_ONCE, {**_key(consumer, event), **_try(event)})).one_or_none()
-    return Claim(consumer, event) if row is not None else await refusal(tx, consumer, event)
+    """Mark a delivery done in the transaction of its local effects, before them; or learn why it does not run.
+
+    Raises ForgottenError.
+    """
+    with _told_if_forgotten(event):
+        row = (await tx.execute(_FINISH_AT_ONCE, {**_key(consumer, event), **_try(event)})).one_or_none()
+    return Claim(consumer, event, tries=row.tries) if row is not None else await refusal(tx, consumer, event)
+
+
+async def tries(tx: AsyncConnection, claim: Claim) -> int:
+    """Which try of its delivery a claim is, also one whose transaction was rolled back; counts from 1."""
+    if claim.token is not None:
+        return claim.tries
+    values = {**_key(claim.consumer, claim.event), "attempt": claim.event.attempt}
+    first = (await tx.execute(_COUNTED_FROM, values)).scalar_one_or_none()
+    return 1 if first is None else claim.event.attempt - int(first) + 1
 
 
 async def renew(tx: AsyncConnection, claim: Claim, lease_seconds: float) -> None:
@@ -177,40 +231,64 @@ async def retry_later(
 
     Raises LeaseLostError: the delivery has meanwhile ended otherwise, and nothing may be scheduled.
     """
-    await _end_try(tx, claim, failure, state="retrying", due_at=due_at, journal=journal)
+    first = claim.event.attempt - await tries(tx, claim) + 1
+    await _end_try(tx, claim, failure, _End("retrying", claim.event.attempt + 1, first, due_at), journal)
+
+
+async def hand_back(tx: AsyncConnection, claim: Claim, failure: Failure, due_at: datetime) -> None:
+    """Expect a delivery again that could not really be tried. It becomes the next generation, and counts as no try.
+
+    Raises LeaseLostError.
+    """
+    first = claim.event.attempt - await tries(tx, claim) + 2
+    await _end_try(tx, claim, failure, _End("retrying", claim.event.attempt + 1, first, due_at), None)
 
 
 async def give_up(
-    tx: AsyncConnection, claim: Claim, failure: Failure, journal: Mapping[str, Any] | None = None
-) -> None:
-    """Mark a delivery dead; the caller commits and then rejects the message. Raises LeaseLostError."""
-    await _end_try(tx, claim, failure, state="dead", due_at=None, journal=journal)
-
-
-async def _end_try(
     tx: AsyncConnection,
     claim: Claim,
     failure: Failure,
-    *,
-    state: str,
-    due_at: datetime | None,
-    journal: Mapping[str, Any] | None,
+    reason: GivenUp,
+    journal: Mapping[str, Any] | None = None,
 ) -> None:
-    failed = claim.event.attempt
+    """Mark a delivery dead; the caller commits and then rejects the message. Raises LeaseLostError."""
+    first = claim.event.attempt - await tries(tx, claim) + 1
+    await _end_try(tx, claim, failure, _End("dead", claim.event.attempt, first, reason=reason), journal)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """What a delivery's row says after a try that did not finish it."""
+
+    state: str
+    attempt: int
+    first_attempt: int
+    due_at: datetime | None = None
+    reason: GivenUp | None = None
+
+
+async def _end_try(
+    tx: AsyncConnection, claim: Claim, failure: Failure, end: _End, journal: Mapping[str, Any] | None
+) -> None:
     values = {
         **_key(claim.consumer, claim.event),
         "subject": claim.event.subject,
-        "state": state,
-        "attempt": failed + 1 if state == "retrying" else failed,
-        "failed": failed,
-        "due_at": due_at,
+        "state": end.state,
+        "attempt": end.attempt,
+        "first_attempt": end.first_attempt,
+        "failed": claim.event.attempt,
+        "due_at": end.due_at,
+        "reason": end.reason,
         "token": claim.token,
         "journal": None if journal is None else json.dumps(journal),
         "error_class": failure.error_class,
         "error": failure.message,
         "error_trace": failure.trace,
+        "fingerprint": failure.fingerprint,
     }
-    if (await tx.execute(_END_OF_TRY, values)).one_or_none() is None:
+    with _told_if_forgotten(claim.event):
+        row = (await tx.execute(_END_OF_TRY, values)).one_or_none()
+    if row is None:
         raise LeaseLostError(_lost(claim))
 
 
@@ -228,6 +306,19 @@ def _classify(row: RowMapping, event: Event) -> Refused:
     if row["state"] == "running":
         return Refused(Refusal.BUSY, row["lease_until"])
     return Refused(Refusal.DEAD)
+
+
+@contextmanager
+def _told_if_forgotten(event: Event) -> Iterator[None]:
+    """Raises ForgottenError in place of the driver's check violation for a row that no partition takes."""
+    try:
+        yield
+    except DBAPIError as error:
+        if lacks_partition(error, "deliveries") is None:
+            raise
+        raise ForgottenError(
+            f"event {event.id} is older than the inbox remembers: nobody can say whether it was done"
+        ) from error
 
 
 def _key(consumer: str, event: Event) -> dict[str, object]:

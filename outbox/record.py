@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.envelope import MAX_DATA_BYTES, Event, decode, encode_headers
+from runtime.database import lacks_partition
 
 COLUMNS = "event_id, type, subject, source, time, dataschema, traceparent, destination, attempt, data"
 
@@ -43,9 +44,8 @@ def told_without_segment() -> Iterator[None]:
     try:
         yield
     except (DBAPIError, CheckViolationError) as error:
-        cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else error
-        # Postgres names the table and no constraint; its words depend on the server's language.
-        if not isinstance(cause, CheckViolationError) or cause.constraint_name or cause.table_name != "events":
+        cause = lacks_partition(error, "events")
+        if cause is None:
             raise
         event_id = "".join(re.findall(r"\((\d+)\)", cause.detail or "")) or "unknown"
         raise NoSegmentError(

@@ -2,7 +2,8 @@
 
 A segment is made as a table of its own and then attached, which takes no lock that a writer would wait for. There is
 no default partition: rows in one would keep the missed segment from ever being made. A writer who finds no segment
-gets NoSegmentError, and the order is refused, never lost. What is behind is dropped by `outbox.expiry`.
+gets NoSegmentError, and the order is refused, never lost. What is behind is dropped by `outbox.expiry`, the inbox's
+months by `outbox.forgetting`.
 """
 
 from dataclasses import dataclass
@@ -81,7 +82,8 @@ async def _make_segments(connection: "Connection[Record]", series: Series) -> in
 async def _make_months(connection: "Connection[Record]", today: date) -> int:
     there = [row["relname"] for row in await connection.fetch(_PARTITIONS_OF_DELIVERIES)]
     newest = max((date(int(name[-7:-3]), int(name[-2:]), 1) for name in there), default=None)
-    # From the newest on, not from today: months that passed while nothing made partitions have their events too.
+    # From the newest on, not from today: months that passed while nothing made partitions have their events too, and
+    # a month that was dropped behind is never made again.
     month = _month(today, 0) if newest is None else _month(newest, 1)
     # The first partition takes every older event id too: a letter from last year can be replayed.
     start = "MINVALUE" if newest is None else _lowest_id(month)

@@ -1,5 +1,7 @@
 """What the leader does beside carrying: segments are made ahead and dropped behind, required queues are checked.
 
+The inbox's months are dropped here as well: consumers come and go by the dozen, a leader is one.
+
 What the broker confirms while a required queue is missing has no copy there. So the cursor passes only what was
 confirmed before a look that found every queue; from the look that misses one until it is back nothing is published, and
 what the cursor had not passed is published again then.
@@ -7,6 +9,7 @@ what the cursor had not passed is published again then.
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
@@ -14,7 +17,8 @@ from typing import Protocol
 from asyncpg import Connection, LockNotAvailableError, Record
 
 from outbox.destinations import required
-from outbox.expiry import Outcome, expire
+from outbox.expiry import Outcome, Turn, expire
+from outbox.forgetting import forget
 from outbox.retention import EVENTS, PAGES, make_partitions, segments_left
 from relay import metrics
 from relay.publisher import Publisher, PublisherLostError
@@ -24,6 +28,7 @@ DESTINATIONS_SECONDS = 5.0
 MISSING_SECONDS = 1.0  # while a queue is missing, or is back and not trusted yet
 LOOKS_APART_SECONDS = 0.25  # while pages wait; a look at 17 queues costs 4 ms of CPU
 SEGMENTS_SECONDS = 60.0
+FORGET_TURNS = 60  # an hour: a month ends once a month, and to look at one may mean to read all of it
 FEW = 8  # times as many segments stand ahead as are few
 
 log = get_logger(__name__)
@@ -49,15 +54,31 @@ async def drop_behind(connection: "Connection[Record]", retention: timedelta) ->
     for series in (EVENTS, PAGES):
         turn = await expire(connection, retention, series)
         if turn is not None:
-            tell = {Outcome.ATTACHED_AGAIN: log.error, Outcome.POSTPONED: log.warning}.get(turn.outcome, log.info)
-            tell(turn.outcome.value, segment=turn.segment)
+            _tell(turn)
 
 
-async def keep_segments(connection: "Connection[Record]", retention: timedelta) -> None:
-    """Make segments ahead and drop them behind, on a connection of its own, until cancelled."""
-    while True:
+async def forget_behind(connection: "Connection[Record]", retention: timedelta) -> bool:
+    """Drop the inbox's months that nobody can ask for any more; False when one was cut short and is to be taken up."""
+    while (turn := await forget(connection, retention)) is not None:
+        _tell(turn)
+        if turn.outcome is not Outcome.DROPPED:
+            return False
+    return True
+
+
+def _tell(turn: Turn) -> None:
+    tell = {Outcome.ATTACHED_AGAIN: log.error, Outcome.POSTPONED: log.warning}.get(turn.outcome, log.info)
+    tell(turn.outcome.value, segment=turn.segment)
+
+
+async def keep_segments(connection: "Connection[Record]", retention: timedelta, inbox_retention: timedelta) -> None:
+    """Make segments and months ahead and drop them behind, on a connection of its own, until cancelled."""
+    forgotten = True
+    for turn in itertools.count():
         await keep_partitions_ahead(connection)
         await drop_behind(connection, retention)
+        if turn % FORGET_TURNS == 0 or not forgotten:
+            forgotten = await forget_behind(connection, inbox_retention)
         await asyncio.sleep(SEGMENTS_SECONDS)
 
 

@@ -71,6 +71,7 @@ class Session:
         self._vitals = vitals
         self._me = me
         self._retention = timedelta(days=settings.outbox_retention_days)
+        self._inbox_retention = timedelta(days=settings.inbox_retention_days)
 
     async def run(self) -> None:
         """Lead and carry until stopped; raises what ended it."""
@@ -120,7 +121,7 @@ class Session:
             beside = [
                 group.create_task(move_due_rows(links.due, links.late)),
                 group.create_task(destinations.watch()),
-                group.create_task(housekeeping.keep_segments(links.segments, self._retention)),
+                group.create_task(housekeeping.keep_segments(links.segments, self._retention, self._inbox_retention)),
                 group.create_task(self._stop_when_asked(carrier)),
                 group.create_task(_lost(carrier)),
             ]

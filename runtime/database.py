@@ -4,6 +4,7 @@
 statement: the statement is the transaction, and BEGIN and COMMIT cost no round trips.
 """
 
+from asyncpg import CheckViolationError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -76,3 +77,14 @@ def may_pass(error: BaseException) -> bool:
     """
     state = sqlstate(error)
     return is_unavailable(error) or state.startswith("57") or state in {"40001", "40P01", "55P03"}
+
+
+def lacks_partition(error: BaseException, table: str) -> CheckViolationError | None:
+    """The driver's error if a row found no partition of `table`, else None.
+
+    Postgres names the table and no constraint then; its words depend on the server's language.
+    """
+    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else error
+    if isinstance(cause, CheckViolationError) and not cause.constraint_name and cause.table_name == table:
+        return cause
+    return None

@@ -13,11 +13,13 @@ from email.utils import parseaddr
 import aiosmtplib
 from aiosmtplib import SMTP
 
+from orders.workflow import ErrorKind
 from runtime.settings import Settings
 
 # A server may hang up on an idle client after 5 minutes (RFC 5321, 4.5.3.2.7), and routers forget a silent connection
 # without a word, sooner; a fresh connection costs a few round trips.
 _KEEP_SECONDS = 30.0
+_LONGEST_PROBE_SECONDS = 5.0
 
 
 class MailError(Exception):
@@ -27,9 +29,13 @@ class MailError(Exception):
 class MailUnavailable(MailError):  # noqa: N818 - says what the caller decides by
     """Worth another try: no connection, no session, a time-out, or a 4xx reply."""
 
+    kind = ErrorKind.SERVER
+
 
 class MailRefused(MailError):  # noqa: N818 - says what the caller decides by
     """Never to be tried again as it is: a 5xx reply, or an address that the server cannot take."""
+
+    kind = ErrorKind.REFUSED
 
 
 class Mailer:
@@ -61,6 +67,18 @@ class Mailer:
         if refused:
             raise MailRefused(f"mail {_name(message)}: the server took it, but not for {sorted(refused)}")
 
+    async def answers(self) -> bool:
+        """Whether the mail server gives us a session, log-in included: one that is opened and closed again."""
+        try:
+            connection = await self._connect(min(_LONGEST_PROBE_SECONDS, self._settings.smtp_timeout_seconds))
+        except MailUnavailable:
+            return False
+        try:
+            await connection.quit()
+        except (aiosmtplib.SMTPException, OSError):
+            connection.close()
+        return True
+
     async def close(self) -> None:
         """Take leave of the server; the next `send` connects anew."""
         async with self._one_at_a_time:
@@ -76,7 +94,7 @@ class Mailer:
         if self._connection is not None and not await self._still_answers(self._connection):
             self._drop()
         if self._connection is None:
-            self._connection = await self._connect()
+            self._connection = await self._connect(self._settings.smtp_timeout_seconds)
         return self._connection
 
     async def _still_answers(self, connection: SMTP) -> bool:
@@ -91,7 +109,7 @@ class Mailer:
             raise
         return True
 
-    async def _connect(self) -> SMTP:
+    async def _connect(self, timeout_seconds: float) -> SMTP:
         """A session ready for MAIL FROM.
 
         A 5xx before that point, such as a wrong password, says nothing about the message: MailUnavailable as well.
@@ -104,7 +122,7 @@ class Mailer:
             username=settings.smtp_user,
             password=password,
             start_tls=settings.smtp_starttls,
-            timeout=settings.smtp_timeout_seconds,
+            timeout=timeout_seconds,
             # The library would ask the resolver for this host's full name, which can take seconds.
             local_hostname=parseaddr(settings.mail_from)[1].rpartition("@")[2] or "localhost",
         )

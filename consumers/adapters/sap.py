@@ -27,6 +27,7 @@ from tenacity import (
 )
 
 from consumers.adapters.sap_errors import SapError, SapRefused, SapUnavailable, SapUnreached, error_of
+from orders.workflow import ErrorKind
 from runtime.settings import Settings
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
 _SERVICE = "/sap/opu/odata/sap/API_SALES_ORDER_SRV"
 _NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _LONGEST_CONNECT_SECONDS = 5.0
+_LONGEST_PROBE_SECONDS = 5.0
 # Shorter than any server keeps an idle connection (SAP's ICM 30 s): a POST that meets a connection just closed by the
 # other side would have to be called uncertain, and that costs the order a whole commit time of waiting.
 _KEEPALIVE_SECONDS = 3.0
@@ -99,6 +101,15 @@ class SapClient:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+    async def answers(self) -> bool:
+        """Whether SAP serves us at all: one quick read of the service's root, logged on as ever."""
+        try:
+            async with asyncio.timeout(min(_LONGEST_PROBE_SECONDS, self._settings.sap_timeout_seconds)):
+                response = await self._send("GET", "probe", f"{self._service}/?$format=json", {})
+        except (SapUnavailable, TimeoutError):
+            return False
+        return response.is_success
 
     async def find(self, order_number: str, order_id: UUID) -> SalesDocument | None:
         """The document of this order, or None.
@@ -186,9 +197,11 @@ class SapClient:
         except _NOTHING_SENT as error:
             raise SapUnreached(f"{asked}: no connection to {self._settings.sap_url}: {error!r}") from error
         except (TimeoutError, httpx.TimeoutException) as error:
-            raise SapUnavailable(f"{asked}: no answer from SAP within {limit:g} s", uncertain=posted) from error
+            message = f"{asked}: no answer from SAP within {limit:g} s"
+            raise SapUnavailable(message, kind=ErrorKind.TIMEOUT, uncertain=posted) from error
         except httpx.TransportError as error:
-            raise SapUnavailable(f"{asked}: connection to SAP lost: {error!r}", uncertain=posted) from error
+            message = f"{asked}: connection to SAP lost: {error!r}"
+            raise SapUnavailable(message, kind=ErrorKind.CONNECTION, uncertain=posted) from error
 
     async def _briefly_again(
         self, once: Callable[[], Awaitable[httpx.Response]], again: Callable[[BaseException], bool]

@@ -11,8 +11,11 @@ from typing import Any
 
 import httpx
 
+from orders.workflow import ErrorKind
+
 # Whoever stands in front of SAP gave up waiting; SAP itself may well have gone on.
 _GATEWAY_GAVE_UP = frozenset({502, 504})
+_KINDS = {408: ErrorKind.TIMEOUT, 429: ErrorKind.THROTTLED, 504: ErrorKind.TIMEOUT}
 _TRY_AGAIN = frozenset({408, 429})
 # Longer than any maintenance announces itself; a wrong header must not park an order for years.
 _LONGEST_RETRY_AFTER_SECONDS = 24 * 3600.0
@@ -26,6 +29,8 @@ class SapError(Exception):
 class SapRefused(SapError):  # noqa: N818  # reads as what happened
     """SAP said no and will say it again; a person must look."""
 
+    kind = ErrorKind.REFUSED
+
 
 class SapUnavailable(SapError):  # noqa: N818
     """Worth another try.
@@ -33,14 +38,25 @@ class SapUnavailable(SapError):  # noqa: N818
     `uncertain`: a document may have been committed, or may yet be. `retry_after`: seconds SAP asked to wait, or None.
     """
 
-    def __init__(self, message: str, *, uncertain: bool = False, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: ErrorKind = ErrorKind.SERVER,
+        uncertain: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
+        self.kind = kind
         self.uncertain = uncertain
         self.retry_after = retry_after
 
 
 class SapUnreached(SapUnavailable):
     """No connection came about, so nothing was sent."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, kind=ErrorKind.CONNECTION)
 
 
 def error_of(asked: str, response: httpx.Response, now: dt.datetime) -> SapError:
@@ -53,7 +69,8 @@ def error_of(asked: str, response: httpx.Response, now: dt.datetime) -> SapError
     # A 500 in SAP's own words comes after its rollback; any other 500 proves nothing. A read commits nothing at all.
     open_end = status in _GATEWAY_GAVE_UP or (status == 500 and said is None)
     uncertain = open_end and response.request.method == "POST"
-    return SapUnavailable(message, uncertain=uncertain, retry_after=retry_after(response.headers, now))
+    kind = _KINDS.get(status, ErrorKind.SERVER)
+    return SapUnavailable(message, kind=kind, uncertain=uncertain, retry_after=retry_after(response.headers, now))
 
 
 def odata_message(response: httpx.Response) -> str | None:

@@ -16,6 +16,7 @@ import typst
 
 from consumers.adapters.figures import money, one_line, per_cent, unit_price
 from orders.model import Address, Invoice, Order
+from orders.workflow import ErrorKind
 from runtime.settings import Settings
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -24,6 +25,8 @@ _one_at_a_time = threading.Lock()
 
 class TypesetError(Exception):
     """An invoice could not be set; the message names it and the typesetter's complaint."""
+
+    kind = ErrorKind.BAD_DATA  # the same page is set in the same way each time
 
 
 def typeset_invoice(order: Order, invoice: Invoice, seller: Settings) -> bytes:

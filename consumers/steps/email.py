@@ -36,6 +36,10 @@ class SendConfirmationEmail(OutsideStep):
         await place.mailer.send(message)
         return {"message_id": message["Message-ID"], "rejected": rejected}
 
+    async def away(self, place: Workplace) -> bool:
+        """The mail server gives nobody a session."""
+        return not await place.mailer.answers()
+
     async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:
         """A confirmation is one of the joined steps; a rejection ends the order's way."""
         if not journal["rejected"]:

@@ -17,6 +17,7 @@ from consumers.workplace import Workplace
 from orders import repository, service
 from orders.events import OrderSynced
 from orders.model import Order, Status
+from orders.workflow import ErrorKind
 from outbox.inbox import Claim
 
 
@@ -36,9 +37,13 @@ class SyncOrderToSap(OutsideStep):
                 document = await place.sap.create(_draft(order))
         except SapUnavailable as error:
             commit = place.settings.sap_commit_seconds if error.uncertain else 0.0
-            raise StepError(str(error), max(commit, error.retry_after or 0.0)) from error
+            raise StepError(str(error), max(commit, error.retry_after or 0.0), kind=error.kind) from error
         _compare(order, document)
         return {"sap_document": document.number, "net_amount": str(document.net_amount)}
+
+    async def away(self, place: Workplace) -> bool:
+        """SAP serves nobody: it is down, blocked, or does not know our password any more."""
+        return not await place.sap.answers()
 
     async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:
         """Advance the order with its document's number."""
@@ -59,5 +64,6 @@ def _compare(order: Order, document: SalesDocument) -> None:
     if (Decimal(theirs[0]), theirs[1]) != ours:
         raise StepError(
             f"SAP document {document.number} of order {order.number} says {theirs[0]} {theirs[1]}, "
-            f"the order {ours[0]} {ours[1]}"
+            f"the order {ours[0]} {ours[1]}",
+            kind=ErrorKind.BAD_DATA,
         )

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from consumers.step import Outcome
+from consumers.outcome import Outcome
 from orders.model import Address, Line, Order, Status
 from outbox.envelope import Event, new_event_id
 from runtime.settings import Settings
-from tests.integration.consumers.workshop import CUSTOMER, Workshop, again, in_workshop
+from tests.integration.consumers.workshop import CUSTOMER, Workshop, in_workshop
 
 # validate
 
@@ -275,16 +275,16 @@ def test_an_audited_event_leaves_no_inbox_row_and_a_retried_one_no_open_one(sett
     in_workshop(settings, scenario)
 
 
-def test_an_event_of_an_order_that_does_not_exist_is_tried_again_and_then_dead(settings: Settings) -> None:
+def test_an_event_of_an_order_that_does_not_exist_is_given_up_at_once(settings: Settings) -> None:
     async def scenario(shop: Workshop) -> None:
         placed = await shop.event(await shop.place_order(), "order.placed")
         stray = _of_another_order(placed)
-        assert await shop.deliver("validate_order", stray) is Outcome.RETRIED
-        assert "does not exist" in (await shop.inbox_row("validation", stray))["error"]
-        assert await shop.deliver("validate_order", again(stray, 6)) is Outcome.STALE  # try 2 is expected
-        for attempt in range(2, 6):
-            assert await shop.deliver("validate_order", again(stray, attempt)) is Outcome.RETRIED
-        assert await shop.deliver("validate_order", again(stray, 6)) is Outcome.DEAD
+        assert await shop.deliver("validate_order", stray) is Outcome.DEAD
+        row = await shop.inbox_row("validation", stray)
+        assert (row["reason"], row["attempt"]) == ("rejected", 1)
+        assert "does not exist" in row["error"]
+        assert await shop.deliver("validate_order", stray) is Outcome.DEAD
+        assert await shop.scheduled(stray) == []
 
     in_workshop(settings, scenario)
 

@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from consumers.outcome import Outcome
 from consumers.reactions import OutsideStep
-from consumers.step import Outcome
 from consumers.steps import REACTIONS
 from consumers.workplace import Workplace
 from ops.pdf_text import pdf_text
@@ -115,7 +115,7 @@ def test_sap_is_asked_again_no_sooner_than_it_said(settings: Settings, sap: Sap)
         _, reserved = await shop.reserved()
         sap.faults(outage=True, retry_after_seconds=90)
         before = datetime.now(UTC)
-        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.RETRIED
+        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.AWAY
         (waiting,) = await shop.scheduled(reserved)
         assert (waiting.due_at - before).total_seconds() >= 90
 
@@ -133,11 +133,7 @@ def test_a_document_with_another_net_amount_is_never_accepted(settings: Settings
         await shop.sql("UPDATE orders SET status = 'reserved', sap_document = NULL WHERE id = :id", id=order.id)
         await shop.sql("DELETE FROM outbox.deliveries WHERE event_id = :id", id=reserved.id)
 
-        event = replace(reserved, attempt=2)
-        for _ in range(4):
-            assert await shop.deliver("sync_order_to_sap", event) is Outcome.RETRIED
-            event = replace(event, attempt=event.attempt + 1)
-        assert await shop.deliver("sync_order_to_sap", event) is Outcome.DEAD
+        assert await shop.deliver("sync_order_to_sap", replace(reserved, attempt=2)) is Outcome.DEAD
         error = (await shop.inbox_row("sap", reserved))["error"]
         assert error == f"SAP document {number} of order {order.number} says 26.60 USD, the order 39.90 USD"
         assert sap.order(order.number)["documents"] == [number]
@@ -203,18 +199,35 @@ def test_a_rejected_order_is_told_why_and_joins_nothing(settings: Settings, inbo
     in_workshop(settings, scenario)
 
 
-@pytest.mark.parametrize("code", [451, 550])
-def test_a_letter_that_the_server_refuses_is_tried_again(
-    settings: Settings, inbox: Smtp, customer: Customer, code: int
+def test_a_letter_that_the_server_refuses_for_now_is_tried_again(
+    settings: Settings, inbox: Smtp, customer: Customer
 ) -> None:
     async def scenario(shop: Workshop) -> None:
         _, synced = await shop.synced(customer=customer)
-        inbox.refuse((customer.email, code))
+        inbox.refuse((customer.email, 451))
         assert await shop.deliver("send_confirmation_email", synced) is Outcome.RETRIED
-        assert str(code) in (await shop.inbox_row("email", synced))["error"]
+        assert "451" in (await shop.inbox_row("email", synced))["error"]
         inbox.refuse()
         (waiting,) = await shop.scheduled(synced)
         assert await shop.deliver("send_confirmation_email", waiting.event) is Outcome.DONE
+        assert len(_letters(inbox, customer)) == 1
+
+    in_workshop(settings, scenario)
+
+
+def test_a_letter_that_the_server_refuses_for_good_is_given_up_at_once_and_sent_when_replayed(
+    settings: Settings, inbox: Smtp, customer: Customer
+) -> None:
+    async def scenario(shop: Workshop) -> None:
+        _, synced = await shop.synced(customer=customer)
+        inbox.refuse((customer.email, 550))
+        assert await shop.deliver("send_confirmation_email", synced) is Outcome.DEAD
+        row = await shop.inbox_row("email", synced)
+        assert (row["reason"], row["error_class"]) == ("rejected", "MailRefused")
+        assert row["fingerprint"] == "MailRefused@consumers.adapters.mailer:Mailer.send"
+        assert await shop.scheduled(synced) == []
+        inbox.refuse()
+        assert await shop.deliver("send_confirmation_email", replace(synced, attempt=2)) is Outcome.DONE
         assert len(_letters(inbox, customer)) == 1
 
     in_workshop(settings, scenario)

@@ -10,11 +10,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from consumers.outcome import Outcome
 from consumers.reactions import StepError
-from consumers.step import Outcome, StepRunner
+from consumers.step import StepRunner
 from consumers.workplace import Workplace, open_workplace
 from orders.model import Order
-from orders.workflow import BY_NAME
+from orders.workflow import BY_NAME, ErrorKind
 from outbox.envelope import MAX_TRY, Event
 from outbox.inbox import MAX_BEGUN
 from runtime.settings import Settings
@@ -94,6 +95,8 @@ def test_the_sixth_failure_gives_up_and_so_does_every_redelivery_of_it(settings:
         assert (row["state"], row["attempt"], row["error_class"], row["due_at"]) == ("dead", 6, "ValueError", None)
         shown = await shop.shown(order, STEP)
         assert (shown["state"], shown["attempt"], shown["next_try_at"]) == ("dead", 6, None)
+        assert (row["reason"], row["first_attempt"]) == ("retries_exhausted", 1)
+        assert row["fingerprint"].startswith("ValueError@")
         reaction.error = None
         assert await runner.deliver(again(placed, 6)) is Outcome.DEAD
         assert await runner.deliver(again(placed, 3)) is Outcome.STALE
@@ -104,11 +107,10 @@ def test_the_sixth_failure_gives_up_and_so_does_every_redelivery_of_it(settings:
     in_workshop(settings, scenario)
 
 
-@pytest.mark.parametrize("attempt", [7, 1000, MAX_TRY])
-def test_a_try_beyond_the_last_gives_up_at_its_first_failure(settings: Settings, attempt: int) -> None:
+def test_the_highest_number_that_a_try_can_have_is_the_last(settings: Settings) -> None:
     async def scenario(shop: Workshop) -> None:
         _, placed = await _placed(shop)
-        assert await shop.runner(STEP, Failing(StepError("no"))).deliver(again(placed, attempt)) is Outcome.DEAD
+        assert await shop.runner(STEP, Failing(StepError("no"))).deliver(again(placed, MAX_TRY)) is Outcome.DEAD
         assert await shop.scheduled(placed) == []
 
     in_workshop(settings, scenario)
@@ -132,7 +134,7 @@ def test_a_local_step_beyond_its_time_limit_is_tried_again(settings: Settings) -
         runner = StepRunner(replace(BY_NAME[STEP], time_limit_seconds=0.05), Pausing(), shop.place)
         assert await runner.deliver(placed) is Outcome.RETRIED
         row = await shop.inbox_row(QUEUE, placed)
-        assert (row["error_class"], row["error"]) == ("StepError", "not done within 0.05 s")
+        assert (row["error_class"], row["error"]) == ("TimeoutError", "not done within 0.05 s")
         assert await _effects(shop, order) == 0
 
     in_workshop(settings, scenario)
@@ -151,14 +153,14 @@ def test_an_outside_step_beyond_its_time_limit_is_tried_again(settings: Settings
     in_workshop(settings, scenario)
 
 
-def test_an_outside_step_whose_order_does_not_exist_is_tried_again(settings: Settings) -> None:
+def test_an_outside_step_whose_order_does_not_exist_is_given_up_at_once(settings: Settings) -> None:
     async def scenario(shop: Workshop) -> None:
         order, synced = await shop.synced()
         await shop.sql("DELETE FROM order_lines WHERE order_id = :id", id=order.id)
         await shop.sql("DELETE FROM orders WHERE id = :id", id=order.id)
-        assert await shop.deliver(OUTSIDE_STEP, synced) is Outcome.RETRIED
+        assert await shop.deliver(OUTSIDE_STEP, synced) is Outcome.DEAD
         row = await shop.inbox_row(OUTSIDE_QUEUE, synced)
-        assert (row["state"], row["error"]) == ("retrying", f"order {order.id} does not exist")
+        assert (row["state"], row["reason"], row["error"]) == ("dead", "rejected", f"order {order.id} does not exist")
 
     in_workshop(settings, scenario)
 
@@ -378,19 +380,19 @@ def test_a_commit_whose_answer_is_lost_is_not_done_twice(settings: Settings) -> 
     _behind_proxy(settings, scenario)
 
 
-@pytest.mark.parametrize(("attempt", "outcome"), [(1, Outcome.STALE), (6, Outcome.DEAD)])
+@pytest.mark.parametrize(("last", "outcome"), [(False, Outcome.STALE), (True, Outcome.DEAD)])
 def test_a_failure_whose_commit_was_not_answered_ends_as_it_was_written(
-    settings: Settings, attempt: int, outcome: Outcome
+    settings: Settings, last: bool, outcome: Outcome
 ) -> None:
     """Given up is given up: were it acknowledged, the message would never reach the dead-letter queue."""
 
     async def scenario(shop: Workshop, proxy: Proxy, cut_off: Workshop) -> None:
         _, placed = await _placed(shop)
-        reaction = Failing(StepError("no"))
+        reaction = Failing(StepError("no", kind=ErrorKind.BAD_DATA if last else ErrorKind.SERVER))
         reaction.before_raising = proxy.lose_answer_to_next_commit
-        assert await cut_off.runner(STEP, reaction).deliver(again(placed, attempt)) is outcome
+        assert await cut_off.runner(STEP, reaction).deliver(placed) is outcome
         assert proxy.lost_commits == 1
-        assert len(await shop.scheduled(placed)) == int(attempt == 1)
+        assert len(await shop.scheduled(placed)) == int(not last)
 
     _behind_proxy(settings, scenario)
 
@@ -402,9 +404,9 @@ def test_an_outside_step_given_up_without_an_answer_is_dead_as_well(settings: Se
         class Refusing(Acting):
             async def perform(self, *_: Any) -> dict[str, Any]:
                 proxy.lose_answer_to_next_commit()
-                raise StepError("no")
+                raise StepError("no", kind=ErrorKind.REFUSED)
 
-        assert await cut_off.runner(OUTSIDE_STEP, Refusing()).deliver(again(placed, 6)) is Outcome.DEAD
+        assert await cut_off.runner(OUTSIDE_STEP, Refusing()).deliver(placed) is Outcome.DEAD
         assert (await shop.inbox_row(OUTSIDE_QUEUE, placed))["state"] == "dead"
 
     _behind_proxy(settings, scenario)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,14 +71,16 @@ class Worker:
 
 
 @contextmanager
-def worker(pool: Pool, settings: Settings, folder: Path) -> Iterator[Worker]:
-    """A worker process; killed at the end if it still runs."""
+def worker(
+    pool: Pool, settings: Settings, folder: Path, entry: Sequence[str] = ("-m", "ops.cli"), **variables: str
+) -> Iterator[Worker]:
+    """A worker process; killed at the end if it still runs. `entry`: what Python runs in the command line's place."""
     log = folder / f"worker-{pool}-{time.monotonic_ns()}.log"
-    environment = {**os.environ, **_environment(settings)}
+    environment = {**os.environ, **_environment(settings), **variables}
     with (
         log.open("ab") as output,
         subprocess.Popen(
-            [sys.executable, "-m", "ops.cli", "worker", pool], cwd=ROOT, env=environment, stdout=output, stderr=output
+            [sys.executable, *entry, "worker", pool], cwd=ROOT, env=environment, stdout=output, stderr=output
         ) as process,
     ):
         try:

@@ -13,8 +13,9 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import RowMapping, text
 
+from consumers.outcome import Outcome
 from consumers.reactions import LocalStep, OutsideStep, RecordingStep
-from consumers.step import Outcome, StepRunner
+from consumers.step import StepRunner
 from consumers.steps import REACTIONS
 from consumers.workplace import Workplace, open_workplace
 from orders import repository, service

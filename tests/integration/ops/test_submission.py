@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -91,6 +92,15 @@ def test_an_order_whose_answer_was_lost_is_sent_again_and_found(monkeypatch: pyt
         accepted = asyncio.run(submit(url, ORDERS, lambda _: None))
 
     assert sorted(server.placed) == sorted(one.reference for one in accepted) == REFERENCES
+
+
+def test_at_a_rate_each_order_has_its_time() -> None:
+    begun = time.monotonic()
+    with api() as (server, url):
+        accepted = asyncio.run(submit(url, ORDERS, lambda _: None, per_second=50))
+
+    assert time.monotonic() - begun >= (len(ORDERS) - 1) / 50
+    assert sorted(one.reference for one in accepted) == sorted(server.placed) == REFERENCES
 
 
 def test_an_order_that_the_api_refuses_ends_the_run_with_its_words() -> None:

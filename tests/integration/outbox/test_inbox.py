@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from outbox import inbox
 from outbox.envelope import Event
-from outbox.inbox import Claim, Failure, LeaseLostError, Refusal, Refused
+from outbox.inbox import Claim, Failure, GivenUp, LeaseLostError, Refusal, Refused
 from tests.messages import new_event
 from tests.postgres import connected, engine_of, pid_of, run, waits_for_a_lock
 
@@ -53,7 +53,7 @@ class Inbox:
         await self.do(lambda tx: inbox.retry_later(tx, claim, FAILURE, DUE, journal))
 
     async def give_up(self, claim: Claim, journal: dict[str, Any] | None = None) -> None:
-        await self.do(lambda tx: inbox.give_up(tx, claim, FAILURE, journal))
+        await self.do(lambda tx: inbox.give_up(tx, claim, FAILURE, GivenUp.RETRIES_EXHAUSTED, journal))
 
     async def row(self) -> dict[str, Any]:
         rows = await self.observer.fetch("SELECT * FROM outbox.deliveries")

@@ -1,15 +1,19 @@
 """The leader makes segments ahead before it needs the broker, and drops them behind while it carries."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from outbox.envelope import lowest_id
 from outbox.retention import SEGMENT_EVENTS, SEGMENTS_AHEAD
 from tests.messages import new_event
 from tests.outbox_to_broker import Ends, ids
 from tests.relay_process import relay
 
 FIRST = "SELECT to_regclass('outbox.events_000000') IS NULL"
+MONTHS = "SELECT inhrelid::regclass AS month FROM pg_inherits WHERE inhparent = 'outbox.deliveries'::regclass"
+FIRST_MONTH = "CREATE TABLE outbox.deliveries_2020_01 PARTITION OF outbox.deliveries FOR"
 END = (SEGMENTS_AHEAD + 1) * SEGMENT_EVENTS
 
 
@@ -47,3 +51,18 @@ def test_what_is_spent_is_dropped_and_the_stream_goes_on(
         ends.record([after])
         ends.wait_for_cursor(3)
     assert ids(ends.take("audit")) == [str(event.id) for event in (*before, after)]
+
+
+def test_months_of_the_inbox_that_nobody_can_ask_for_are_dropped_one_after_the_other(
+    database_url: str, clean_broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTBOX_RETENTION_DAYS", "0.0000001")
+    monkeypatch.setenv("INBOX_RETENTION_DAYS", "0.0000002")
+    ends = Ends(database_url, clean_broker)
+    ends.declare()
+    for row in ends.rows(MONTHS):
+        ends.rows(f"DROP TABLE {row['month']}")
+    ends.rows(f"{FIRST_MONTH} VALUES FROM (MINVALUE) TO ('{lowest_id(datetime(2020, 2, 1, tzinfo=UTC))}')")
+    with relay(database_url, clean_broker, tmp_path) as process:
+        dropped = [process.wait_for("segment_dropped", count)["segment"] for count in (1, 2)]
+        assert dropped == ["deliveries_2020_01", "deliveries_2020_02"]

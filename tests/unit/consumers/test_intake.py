@@ -42,8 +42,8 @@ def test_an_event_becomes_the_task_of_the_queue_it_came_from() -> None:
         adapt(message, queue)
         assert message.headers["task"] == BY_QUEUE[queue].name
         assert message.headers["id"] == task_id(queue, event)
-        (attributes, text), keywords, _ = json.loads(message.body)
-        assert (attributes, text.encode(), keywords) == (encode_headers(event), event.data, {})
+        (attributes, text, redelivered), keywords, _ = json.loads(message.body)
+        assert (attributes, text.encode(), redelivered, keywords) == (encode_headers(event), event.data, False, {})
         assert (message.content_type, message.content_encoding) == ("application/json", "utf-8")
         assert (message.properties, message._decoded_cache) == ({}, None)
 
@@ -154,3 +154,12 @@ def test_a_worker_takes_no_part_in_gossip_mingle_and_delayed_delivery() -> None:
     steps = {str(step) for step in EventConsumer.Blueprint.default_steps}
     assert not [step for step in steps if any(word in step.lower() for word in ("mingle", "gossip", "delayed"))]
     assert any("tasks:Tasks" in step for step in steps)
+
+
+def test_a_delivery_that_came_back_to_its_queue_is_known_as_such() -> None:
+    by_the_flag, by_the_count = _message(_placed()), _message(_placed(), **{"x-delivery-count": 1})
+    by_the_flag.delivery_info["redelivered"] = True
+    for message in (by_the_flag, by_the_count):
+        adapt(message, "validation")
+        (_, _, redelivered), _, _ = json.loads(message.body)
+        assert redelivered is True

@@ -81,7 +81,22 @@ def test_the_jitter_is_full_it_fills_the_whole_range_evenly(attempt: int, bound:
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
-def test_a_step_is_tried_six_times_five_of_them_retries(step: Step) -> None:
+def test_a_step_is_tried_six_times_and_sap_five_times(step: Step) -> None:
     tries = next(attempt for attempt in range(1, 100) if step.retry.gives_up_after(attempt))
-    assert tries == 6
+    assert tries == (5 if step.queue == "sap" else 6)
     assert step.retry.cap_seconds == 600
+    assert step.retry.base == ("sap_retry_base_seconds" if step.queue == "sap" else "retry_base_seconds")
+
+
+def test_a_step_has_its_deadline_after_that_of_the_step_before_it() -> None:
+    deadlines = {kind: step.deadline_seconds for step in STEPS for kind in step.emits}
+    for step in STEPS:
+        before = [deadlines[kind] for kind in step.listens_to if kind in deadlines and kind != "order.rejected"]
+        if step.name != "record_audit":
+            assert all(step.deadline_seconds > deadline for deadline in before)
+
+
+def test_sap_may_use_all_its_tries_before_its_deadline() -> None:
+    sap = next(step for step in STEPS if step.queue == "sap")
+    longest = sum(min(sap.retry.cap_seconds, 20 * 2**tries) for tries in range(sap.retry.max_retries))
+    assert sap.deadline_seconds > longest + sap.time_limit_seconds

@@ -91,6 +91,7 @@ def test_an_attribute_that_is_no_text_of_1_to_255_characters_is_refused_with_its
     ("name", "value", "said"),
     [
         ("specversion", "0.3", "specversion '0.3' is not '1.0'"),
+        ("subject", "x\ud800", "subject 'x\\ud800' has a lone surrogate"),
         ("id", "not-a-uuid", "id 'not-a-uuid' is not a UUID"),
         ("type", "Order.Placed", "type 'Order.Placed' is not a dotted lower-case name"),
         ("type", "order placed", "type 'order placed' is not"),

@@ -38,8 +38,6 @@ def test_an_inbox_that_forgets_what_can_come_again_is_refused_without_a_word_of_
     monkeypatch.setenv("AMQP_URL", "amqp://user:s3cret@host/")
     monkeypatch.setenv("INBOX_RETENTION_DAYS", "30")
     load_settings.cache_clear()
-    with pytest.raises(
-        SettingsError, match="INBOX_RETENTION_DAYS 30 must be above OUTBOX_RETENTION_DAYS 30"
-    ) as refused:
+    with pytest.raises(SettingsError, match="INBOX_RETENTION_DAYS 30 must be above") as refused:
         load_settings()
     assert "s3cret" not in str(refused.value)

@@ -1,0 +1,15 @@
+"""How a delivery ends."""
+
+from enum import Enum
+
+
+class Outcome(Enum):
+    """All but DEAD are acknowledged."""
+
+    DONE = "done"
+    DUPLICATE = "duplicate"
+    STALE = "stale"
+    BUSY = "busy"
+    RETRIED = "retried"
+    AWAY = "away"
+    DEAD = "dead"

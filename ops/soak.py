@@ -1,0 +1,143 @@
+"""`waybill soak`: ten orders a second, all eight steps, mild SAP faults, for as long as it takes to see what grows.
+
+A system of its own is started and taken away. Every ten seconds the backlog and the memory of each program are
+sampled; at the end every order must be completed, with each effect there once (`ops.orders_audit`), and neither
+backlog nor memory may have grown. The last line is one JSON object; exit code 0 means that all of this holds.
+"""
+
+import asyncio
+import json
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import typer
+from rich.console import Console
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ops.audit_view import print_report
+from ops.catalogue import load_catalogue
+from ops.demo_orders import SEED, generate
+from ops.demo_set import DemoSet
+from ops.demo_wait import wait_audited, wait_finished
+from ops.effects import SapSandbox
+from ops.local_stack import LOCAL, LocalStack
+from ops.orders_audit import Places, Report, audit
+from ops.soak_figures import Sample, backlog, growth
+from ops.soak_report import figures, print_sample, print_soak
+from ops.soak_samples import programs, take_samples
+from ops.submission import submit
+from orders.ledger import Window
+from orders.model import NewOrder
+from runtime.database import make_engine
+from runtime.documents import FileDocumentStore
+from runtime.settings import Settings
+
+FOLDER = LOCAL / "soak"
+RATE = 10.0  # orders a second
+COMPLETING = 0.9  # of generated orders more than this share must complete; the others are not sent
+LATE_SECONDS = 1
+SAP_OPTIONS = (
+    *("--seed", "7"),
+    *("--error-rate", "0.02"),
+    *("--lost-rate", "0.005"),
+    *("--late-seconds", str(LATE_SECONDS)),
+)
+# As in a demo: nobody soaks for an hour to see a retry.
+ENVIRONMENT = {
+    "SAP_COMMIT_SECONDS": str(LATE_SECONDS + 1),
+    "SAP_RETRY_BASE_SECONDS": "1",
+    "SAP_TIMEOUT_SECONDS": "10",
+    "RETRY_BASE_SECONDS": "0.5",
+    "LOG_LEVEL": "WARNING",
+}
+
+# By the database's clock alone.
+_TIMES = text("SELECT extract(epoch FROM completed_at - placed_at) * 1000 FROM orders WHERE status = 'completed'")
+
+
+@dataclass(frozen=True, slots=True)
+class Soaked:
+    """What a run came to. `restarted` are programs that did not run through."""
+
+    samples: list[Sample]
+    report: Report
+    order_ms: list[float]
+    seconds: float
+    faults: int
+    restarted: list[str]
+
+
+def run_soak(minutes: float = 10.0) -> int:
+    """Run it, print as it goes, the JSON object last; returns the exit code. Raises OpsError."""
+    console = Console(highlight=False)
+    count = max(1, round(minutes * 60 * RATE))
+    demo = generate(math.ceil(count / COMPLETING), SEED)
+    orders = list(demo.completing[:count])
+    console.print(f"{count} orders, {RATE:g} a second; starting a system", soft_wrap=True)
+    with LocalStack.fresh(FOLDER, ENVIRONMENT, SAP_OPTIONS) as stack:
+        soaked = asyncio.run(_through(stack, demo, orders, console))
+    backlogged = backlog(soaked.samples, RATE)
+    grown = growth(soaked.samples, RATE)
+    print_soak(console, backlogged, grown)
+    if not soaked.report.clean:
+        print_report(console, soaked.report)
+    if soaked.restarted:
+        console.print(f"[red]Did not run through: {', '.join(soaked.restarted)}[/]")
+    line = figures(soaked, backlogged, grown)
+    typer.echo(json.dumps(line, separators=(",", ":")))
+    return 0 if line["flat"] and soaked.report.clean and line["completed"] == count else 1
+
+
+async def _through(stack: LocalStack, demo: DemoSet, orders: list[NewOrder], console: Console) -> Soaked:
+    settings = Settings(database_url=stack.database_url, amqp_url=stack.amqp_url)
+    engine = make_engine(settings, "waybill soak")
+    try:
+        async with engine.begin() as tx:
+            await load_catalogue(tx, demo)
+        begun, before = datetime.now(UTC), programs(stack)
+        samples = await _send(stack, orders, console)
+        seconds = (datetime.now(UTC) - begun).total_seconds()
+        if not await wait_finished(engine, len(orders), lambda *_: None):
+            await wait_audited(engine)
+        after = programs(stack)
+        return Soaked(
+            samples,
+            await _audit(engine, stack, demo, begun),
+            await _order_ms(engine),
+            seconds,
+            await _faults(stack),
+            [name for name, pid in before.items() if after.get(name) != pid],
+        )
+    finally:
+        await engine.dispose()
+
+
+async def _send(stack: LocalStack, orders: list[NewOrder], console: Console) -> list[Sample]:
+    """Send every order in its time, and sample meanwhile."""
+    sent = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        sampling = group.create_task(take_samples(stack, sent, lambda sample: print_sample(console, sample)))
+        await submit(stack.api_url, orders, lambda _: None, RATE)
+        sent.set()
+    return sampling.result()
+
+
+async def _audit(engine: AsyncEngine, stack: LocalStack, demo: DemoSet, begun: datetime) -> Report:
+    stock = {product.sku: product.stock for product in demo.products}
+    places = Places(SapSandbox(stack.sap_url), stack.mail_url, FileDocumentStore(stack.documents_dir), stock)
+    window = Window(begun - timedelta(minutes=1), datetime.now(UTC) + timedelta(minutes=1))
+    return await audit(engine, places, window, timedelta(0))
+
+
+async def _order_ms(engine: AsyncEngine) -> list[float]:
+    async with engine.connect() as tx:
+        return [float(taken) for taken in (await tx.execute(_TIMES)).scalars()]
+
+
+async def _faults(stack: LocalStack) -> int:
+    async with httpx.AsyncClient(base_url=stack.sap_url, trust_env=False) as client:
+        ledger = (await client.get("/sandbox/ledger")).raise_for_status().json()
+        return int(ledger["faults_injected"])

@@ -1,0 +1,102 @@
+"""Whether a system under a steady load stands still: its backlog and the memory of its programs. Pure.
+
+Slopes are by least squares over all samples, so that neither the first nor the last one decides.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+# A hundredth of what comes in may be on its way more than before; and never less than a retry's few seconds' worth,
+# by which a backlog that stands still varies.
+BACKLOG_SHARE = 0.01
+RETRY_SECONDS = 3.0
+# Caches fill, pools are made and every path is walked once: what a program weighs is seen after that.
+SETTLED_SECONDS = 120.0
+ALLOWED_BYTES_PER_ORDER = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was seen at one moment: seconds since the first order, and megabytes by program.
+
+    `unpassed` are events that the relay's cursor has not passed, `queued` messages that wait in the steps' queues,
+    `unfinished` orders that are neither completed nor rejected.
+    """
+
+    seconds: float
+    unpassed: int
+    queued: int
+    unfinished: int
+    memory_mb: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Unfinished orders: the means of the second and the last fifth of a run, and their growth.
+
+    `grown` is the slope over the whole run; `allowed` is the bound on it, and on what the last fifth has more.
+    """
+
+    first: float
+    last: float
+    per_minute: float
+    grown: float
+    allowed: float
+
+    @property
+    def flat(self) -> bool:
+        """Whether neither the slope over the run nor the last fifth beside the second shows more than is allowed."""
+        return self.grown <= self.allowed and self.last - self.first <= self.allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """A program's memory in megabytes: the first and the last sample after it has settled, and its growth per hour."""
+
+    first: float
+    last: float
+    per_hour: float
+    allowed_per_hour: float
+
+    @property
+    def flat(self) -> bool:
+        """Whether it grows no faster than is allowed."""
+        return self.per_hour <= self.allowed_per_hour
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """Least squares: by how much y grows as x grows by one; 0 where x does not vary."""
+    if len(points) < 2:
+        return 0.0
+    mean_x, mean_y = fmean(x for x, _ in points), fmean(y for _, y in points)
+    spread = sum((x - mean_x) ** 2 for x, _ in points)
+    return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
+
+
+def fifth(values: Sequence[float], number: int) -> float:
+    """The mean of the second, or another, fifth of the values (from 1); of all where there are too few."""
+    size = len(values) / 5
+    part = values[round((number - 1) * size) : round(number * size)]
+    return fmean(part or values)
+
+
+def backlog(samples: Sequence[Sample], rate: float) -> Backlog:
+    """How the number of unfinished orders went while `rate` orders a second came in."""
+    unfinished = [float(sample.unfinished) for sample in samples]
+    duration = samples[-1].seconds - samples[0].seconds
+    per_second = slope([(sample.seconds, float(sample.unfinished)) for sample in samples])
+    allowed = rate * max(RETRY_SECONDS, BACKLOG_SHARE * samples[-1].seconds)
+    return Backlog(fifth(unfinished, 2), fifth(unfinished, 5), per_second * 60, per_second * duration, allowed)
+
+
+def growth(samples: Sequence[Sample], rate: float) -> dict[str, Growth]:
+    """How each program's memory went once it had settled, or in the second half of a run that is too short for that."""
+    settled = min(SETTLED_SECONDS, samples[-1].seconds / 2)
+    judged = [sample for sample in samples if sample.seconds >= settled]
+    allowed = ALLOWED_BYTES_PER_ORDER * rate * 3600 / 1e6
+    grown = {}
+    for name in judged[0].memory_mb:
+        points = [(sample.seconds / 3600, sample.memory_mb[name]) for sample in judged if name in sample.memory_mb]
+        grown[name] = Growth(points[0][1], points[-1][1], slope(points), allowed)
+    return grown

@@ -1,0 +1,58 @@
+"""What a soak run prints: a line per sample, a table of the programs, and the figures of its last line."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from ops.demo_figures import percentile
+from ops.soak_figures import Backlog, Growth, Sample
+
+if TYPE_CHECKING:
+    from ops.soak import Soaked
+
+
+def print_sample(console: Console, sample: Sample) -> None:
+    """One line on one moment."""
+    console.print(
+        f"{sample.seconds:5.0f} s: {sample.unpassed} events not passed, {sample.queued} messages queued, "
+        f"{sample.unfinished} orders unfinished, {sum(sample.memory_mb.values()):.0f} MB in all",
+        soft_wrap=True,
+    )
+
+
+def print_soak(console: Console, backlog: Backlog, grown: Mapping[str, Growth]) -> None:
+    """The backlog's sentence and the programs' table."""
+    colour = "green" if backlog.flat else "red"
+    console.print(
+        f"[{colour}]unfinished orders: {backlog.first:.1f} in the second fifth, {backlog.last:.1f} in the last, "
+        f"{backlog.per_minute:+.2f} a minute ({backlog.grown:+.1f} over the run, {backlog.allowed:.0f} allowed)[/]",
+        soft_wrap=True,
+    )
+    table = Table("Program", "First, MB", "Last, MB", "MB per hour", "Allowed")
+    for name, growth in grown.items():
+        colour = "green" if growth.flat else "red"
+        per_hour = f"[{colour}]{growth.per_hour:+.1f}[/]"
+        table.add_row(name, f"{growth.first:.1f}", f"{growth.last:.1f}", per_hour, f"{growth.allowed_per_hour:.0f}")
+    console.print(table)
+
+
+def figures(soaked: "Soaked", backlog: Backlog, grown: Mapping[str, Growth]) -> dict[str, object]:
+    """The last line: rates per second, the backlog in orders and orders a minute, memory in MB and MB per hour."""
+    completed = soaked.report.statuses.get("completed", 0)
+    return {
+        "orders": soaked.report.orders,
+        "completed": completed,
+        "seconds": round(soaked.seconds, 1),
+        "rate": round(soaked.report.orders / soaked.seconds, 2),
+        "backlog_first": round(backlog.first, 1),
+        "backlog_last": round(backlog.last, 1),
+        "backlog_slope": round(backlog.per_minute, 2),
+        "order_ms_p50": percentile(soaked.order_ms, 50),
+        "order_ms_p99": percentile(soaked.order_ms, 99),
+        "memory_mb": {name: [round(growth.first, 1), round(growth.last, 1)] for name, growth in grown.items()},
+        "memory_growth": {name: round(growth.per_hour, 1) for name, growth in grown.items()},
+        "flat": backlog.flat and all(growth.flat for growth in grown.values()) and not soaked.restarted,
+        "faults": soaked.faults,
+    }

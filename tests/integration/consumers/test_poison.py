@@ -1,0 +1,56 @@
+"""A message that kills each worker that touches it ends in the dead-letter queue, and its neighbours go through."""
+
+from pathlib import Path
+
+import pytest
+
+from orders.model import Order
+from orders.workflow import BY_NAME
+from outbox.envelope import Event
+from runtime.settings import Settings
+from tests.integration.consumers.broker_queues import Queues
+from tests.integration.consumers.worker_process import apply_topology, wait_until_it_consumes, worker
+from tests.integration.consumers.workshop import Workshop, in_workshop
+from tests.relay_process import relay
+
+NEIGHBOURS = 8
+POISONED = ("-m", "tests.integration.consumers.poisoned_worker")
+
+
+@pytest.mark.parametrize("step", ["validate_order", "send_confirmation_email"])
+def test_a_poison_message_dies_after_three_claims_and_its_neighbours_live(
+    settings: Settings, database_url: str, amqp_url: str, tmp_path: Path, step: str
+) -> None:
+    """Its first delivery to a local step is not claimed: that one costs a child more."""
+    queue, pool = BY_NAME[step].queue, BY_NAME[step].pool
+    life = settings.model_copy(
+        update={"database_url": database_url, "amqp_url": amqp_url, "delivery_lease_seconds": 1.1}
+    )
+    apply_topology(life)
+
+    async def orders(shop: Workshop) -> list[tuple[Order, Event]]:
+        if step == "validate_order":
+            placed = [await shop.place_order() for _ in range(NEIGHBOURS + 1)]
+            return [(order, await shop.event(order, "order.placed")) for order in placed]
+        return [await shop.synced() for _ in range(NEIGHBOURS + 1)]
+
+    async def done(shop: Workshop) -> int:
+        statement = "SELECT count(*) FROM outbox.deliveries WHERE consumer = :queue AND state = 'done'"
+        return int(await shop.value(statement, queue=queue))
+
+    made = in_workshop(life, orders)
+    poisonous, poison = made[NEIGHBOURS // 2]
+    with (
+        Queues.of(amqp_url) as queues,
+        worker(pool, life, tmp_path, entry=POISONED, POISON=str(poisonous.id)) as started,
+    ):
+        wait_until_it_consumes(started, queues, pool)
+        with relay(life.database_url, life.amqp_url, tmp_path):
+            started.wait_until(lambda: queues.depth(f"{queue}.dlq") == 1, "the poison in its dead-letter queue")
+        started.wait_until(lambda: in_workshop(life, done) == NEIGHBOURS, "every neighbour done")
+        _, body = queues.take(f"{queue}.dlq")
+        assert body == poison.data
+        assert queues.depth(queue) == 0
+
+    row = in_workshop(life, lambda shop: shop.inbox_row(queue, poison))
+    assert (row["state"], row["reason"], row["attempt"]) == ("dead", "killed_worker", 1)

@@ -1,0 +1,104 @@
+"""How a person names a moment, and what an audit's page shows."""
+
+import io
+import json
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+from rich.console import Console
+
+from ops.audit_command import moment
+from ops.audit_view import SHOWN, as_json, print_report
+from ops.errors import OpsError
+from ops.orders_audit import Report
+from orders.balance import SalesDifference, StockDifference
+from orders.judgement import Doubled, Effect, Missing, Orphan
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+CLEAN = Report(
+    since=NOW - timedelta(days=1),
+    until=NOW,
+    taken_at=NOW,
+    orders=3,
+    statuses={"completed": 2, "rejected": 1},
+    missing=[],
+    doubled=[],
+    orphans=[],
+    resent=0,
+    invoice_gaps=0,
+    audit_missing=0,
+    audit_overdue=0,
+    audit_extra=0,
+    sales_wrong=[],
+    stock_wrong=[],
+)
+LATE = Missing("WB-1", Effect.SAP, "waiting in sap, attempt 3 [bold]", overdue=True)
+SALES = SalesDifference(date(2026, 3, 1), "SKU-1", "Chile", "EUR", 2, Decimal(20), 4, Decimal(40))
+
+
+def page(report: Report) -> str:
+    output = io.StringIO()
+    print_report(Console(file=output, width=200, highlight=False), report)
+    return output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("0s", NOW),
+        ("90m", NOW - timedelta(minutes=90)),
+        ("1.5h", NOW - timedelta(minutes=90)),
+        ("3d", NOW - timedelta(days=3)),
+        ("2026-02-28", datetime(2026, 2, 28, tzinfo=UTC)),
+        ("2026-02-28T10:00", datetime(2026, 2, 28, 10, tzinfo=UTC)),
+        ("2026-02-28T10:00+02:00", datetime(2026, 2, 28, 10, tzinfo=timezone(timedelta(hours=2)))),
+    ],
+)
+def test_a_moment_is_so_long_ago_or_a_time(text: str, read: datetime) -> None:
+    assert moment(text, NOW) == read
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "3", "3 days", "-1h", "9" * 20 + "d"])
+def test_what_is_no_moment_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(OpsError, match="is no time; say '2h'"):
+        moment(text, NOW)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"missing": [LATE]},
+        {"doubled": [Doubled("WB-1", Effect.SAP, "document 1 and document 2")]},
+        {"orphans": [Orphan("audit", "event 1 of order 2")]},
+        {"sales_wrong": [SALES]},
+        {"stock_wrong": [StockDifference("SKU-1", 10, 7, 2)]},
+        {"invoice_gaps": 1},
+        {"audit_overdue": 1},
+        {"audit_extra": 1},
+        {"not_seen": {"sap": "no answer"}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_anything_wrong_is_shown_and_not_clean(change: dict[str, object]) -> None:
+    report = replace(CLEAN, **change)  # type: ignore[arg-type]
+    assert not report.clean
+    assert "Not as it has to be." in page(report)
+    assert page(report) != page(replace(CLEAN))
+    assert json.loads(as_json(report))["clean"] is False
+
+
+def test_what_is_on_its_way_or_was_sent_again_is_shown_and_clean() -> None:
+    report = replace(CLEAN, missing=[replace(LATE, overdue=False)], resent=1, audit_missing=4)
+    assert report.clean
+    shown = page(report)
+    assert "On its way: 1" in shown
+    assert "waiting in sap, attempt 3 [bold]" in shown
+    assert "Nothing is overdue and nothing was done twice." in shown
+
+
+def test_a_long_list_is_cut_and_says_so() -> None:
+    shown = page(replace(CLEAN, missing=[LATE] * (SHOWN + 7)))
+    assert "Overdue: 107" in shown
+    assert "… and 7 more (--json)" in shown

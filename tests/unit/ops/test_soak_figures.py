@@ -1,0 +1,78 @@
+"""What counts as flat under a steady load, and what as growing."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from ops.soak_figures import Sample, backlog, fifth, growth, slope
+
+RATE = 10.0
+TEN_MINUTES = [10.0 * number for number in range(1, 61)]
+
+
+def samples(unfinished: Callable[[float], float], memory: Callable[[float], float] = lambda _: 100.0) -> list[Sample]:
+    """A sample every ten seconds for ten minutes."""
+    return [Sample(at, 0, 0, round(unfinished(at)), {"api": memory(at)}) for at in TEN_MINUTES]
+
+
+def test_the_slope_is_that_of_a_line_and_of_the_line_through_a_cloud() -> None:
+    assert slope([(0, 1), (1, 3), (2, 5)]) == 2
+    assert slope([(0, 0), (1, 2), (2, 1)]) == pytest.approx(0.5)
+    assert slope([(1, 5), (1, 9)]) == 0
+    assert slope([(1, 5)]) == 0
+    assert slope([]) == 0
+
+
+def test_a_fifth_of_few_values_is_what_there_is() -> None:
+    assert [fifth(range(1, 11), number) for number in (1, 2, 5)] == [1.5, 3.5, 9.5]
+    assert fifth([4.0], 2) == 4
+    assert fifth([1.0, 3.0], 2) in {1.0, 2.0, 3.0}
+
+
+def test_a_backlog_that_goes_up_and_down_is_flat() -> None:
+    judged = backlog(samples(lambda at: 20 + 15 * math.sin(at / 7)), RATE)
+    assert judged.flat
+    assert judged.first == pytest.approx(20, abs=8)
+
+
+def test_a_backlog_that_grows_by_more_than_a_hundredth_of_what_comes_in_is_not() -> None:
+    assert backlog(samples(lambda at: 20 + 0.009 * RATE * at), RATE).flat
+    grown = backlog(samples(lambda at: 20 + 0.012 * RATE * at), RATE)
+    assert not grown.flat
+    assert grown.per_minute == pytest.approx(60 * 0.12, rel=0.02)
+
+
+def test_a_backlog_that_jumps_late_is_not_flat_though_its_slope_is_small() -> None:
+    assert not backlog(samples(lambda at: 100 if at > 480 else 20), RATE).flat
+
+
+def test_a_backlog_that_shrinks_is_flat() -> None:
+    assert backlog(samples(lambda at: 300 - at / 3), RATE).flat
+
+
+def test_memory_is_judged_once_it_has_settled() -> None:
+    (grown,) = growth(samples(lambda _: 0, lambda at: min(at, 110.0)), RATE).values()
+    assert (grown.first, grown.last, grown.per_hour) == (110, 110, 0)
+    assert grown.flat
+
+
+def test_a_leak_of_more_than_is_allowed_per_order_is_not_flat() -> None:
+    def leaking(bytes_per_order: float) -> bool:
+        (grown,) = growth(samples(lambda _: 0, lambda at: 100 + RATE * at * bytes_per_order / 1e6), RATE).values()
+        return not grown.flat
+
+    assert not leaking(900)
+    assert leaking(6000)
+
+
+def test_the_second_half_of_a_short_run_is_judged() -> None:
+    short = samples(lambda _: 0, lambda at: min(at, 30.0))[:6]
+    (grown,) = growth(short, RATE).values()
+    assert (grown.first, grown.last) == (30, 30)
+
+
+def test_a_program_that_is_gone_is_judged_by_what_was_seen_of_it() -> None:
+    seen = samples(lambda _: 0)
+    seen[-1] = Sample(600.0, 0, 0, 0, {})
+    assert growth(seen, RATE)["api"].flat

@@ -1,0 +1,133 @@
+"""What an order owes, and what counts as there, missing, late or twice."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from orders.judgement import STEP_OF, Doubled, Effect, Judgement, Known, Orphan, Seen, Stock, judge, owed
+from orders.model import Status, StepProgress, StepState
+from orders.standing import Way
+from outbox.envelope import new_event_id
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+ID = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
+LETTER = new_event_id()
+COMPLETED = Known(
+    id=ID,
+    number="WB-1",
+    status=Status.COMPLETED,
+    placed_at=NOW - timedelta(hours=1),
+    sap_document="1000001",
+    invoice="2026-000001",
+    document="invoices/2026-000001.pdf",
+    mails=(LETTER,),
+    counted=1,
+)
+PLACED = Known(
+    id=ID, number="WB-1", status=Status.PENDING, placed_at=NOW - timedelta(hours=1), stock=(Stock("SKU-1", 2, 0),)
+)
+REJECTED = Known(id=ID, number="WB-1", status=Status.REJECTED, placed_at=PLACED.placed_at, mails=(LETTER,))
+CLEAN = Judgement([], [], [])
+
+
+@pytest.mark.parametrize("status", Status)
+def test_every_order_owes_everything_but_a_rejected_one_the_letter_alone(status: Status) -> None:
+    assert owed(status) == ({Effect.EMAIL} if status is Status.REJECTED else set(Effect))
+
+
+@pytest.mark.parametrize("order", [COMPLETED, REJECTED], ids=["completed", "rejected"])
+def test_an_order_that_has_all_it_owes_is_clean(order: Known) -> None:
+    assert judge([order], Seen(), NOW) == CLEAN
+
+
+def test_an_order_that_has_nothing_yet_misses_everything() -> None:
+    missing = judge([PLACED], Seen(), NOW).missing
+    assert [one.effect for one in missing] == list(Effect)
+    assert {one.order for one in missing} == {"WB-1"}
+
+
+@pytest.mark.parametrize("effect", Effect)
+def test_what_is_missing_is_late_from_its_steps_deadline_on(effect: Effect) -> None:
+    deadline = timedelta(seconds=STEP_OF[effect].deadline_seconds)
+
+    def late(age: timedelta, own: timedelta | None = None) -> bool:
+        order = replace(PLACED, placed_at=NOW - age)
+        (one,) = [one for one in judge([order], Seen(), NOW, own).missing if one.effect is effect]
+        return one.overdue
+
+    assert not late(deadline - timedelta(seconds=1))
+    assert late(deadline)
+    assert late(timedelta(seconds=5), timedelta(seconds=5))
+    assert not late(deadline, deadline * 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "effect"),
+    [
+        ({"stock": (Stock("SKU-1", 2, 1),)}, Effect.STOCK),
+        ({"sap_document": None}, Effect.SAP),
+        ({"mails": ()}, Effect.EMAIL),
+        ({"document": None}, Effect.INVOICE),
+        ({"counted": 0}, Effect.ANALYTICS),
+    ],
+)
+def test_what_a_completed_order_lacks_is_late_at_once(change: dict[str, object], effect: Effect) -> None:
+    order = replace(COMPLETED, placed_at=NOW, **change)  # type: ignore[arg-type]
+    (one,) = judge([order], Seen(), NOW).missing
+    assert (one.effect, one.overdue) == (effect, True)
+    assert "says it is done, and it is not there" in one.stands
+
+
+def test_what_its_step_calls_done_and_is_not_there_is_late_at_once() -> None:
+    done = {("sap", "inventory.reserved"): StepProgress("sync_order_to_sap", StepState.DONE, 1)}
+    order = replace(PLACED, placed_at=NOW, status=Status.SYNCED, sap_document="1000001", way=Way(done))
+    missing = {one.effect: one for one in judge([order], Seen(sap_documents={}), NOW).missing}
+    assert missing[Effect.SAP].overdue
+    assert missing[Effect.SAP].stands == "sap says it is done, and it is not there: document 1000001"
+    assert not missing[Effect.EMAIL].overdue
+
+
+@pytest.mark.parametrize(
+    ("seen", "effect"),
+    [
+        (Seen(sap_documents={}), Effect.SAP),
+        (Seen(mails={}), Effect.EMAIL),
+        (Seen(documents=frozenset()), Effect.INVOICE),
+    ],
+)
+def test_the_place_itself_counts_and_not_our_word_for_it(seen: Seen, effect: Effect) -> None:
+    assert [one.effect for one in judge([COMPLETED], seen, NOW).missing] == [effect]
+
+
+def test_a_place_that_has_what_we_do_not_know_yet_counts_too() -> None:
+    seen = Seen(sap_documents={ID: ["1000001"]}, mails={ID: [LETTER]})
+    assert judge([replace(COMPLETED, sap_document=None, mails=())], seen, NOW) == CLEAN
+
+
+@pytest.mark.parametrize(
+    ("change", "seen", "effect", "what"),
+    [
+        ({}, Seen(sap_documents={ID: ["1", "2"]}), Effect.SAP, "document 1 and document 2"),
+        ({"counted": 2}, Seen(), Effect.ANALYTICS, "sales figures and sales figures"),
+        ({"mails": (LETTER, ID)}, Seen(), Effect.EMAIL, f"letter {LETTER} and letter {ID}"),
+        ({"stock": (Stock("SKU-1", 2, 4),)}, Seen(), Effect.STOCK, "4 units of SKU-1, 2 ordered"),
+    ],
+)
+def test_more_than_one_is_done_twice(change: dict[str, object], seen: Seen, effect: Effect, what: str) -> None:
+    order = replace(COMPLETED, **change)  # type: ignore[arg-type]
+    assert judge([order], seen, NOW) == Judgement([], [Doubled("WB-1", effect, what)], [])
+
+
+def test_a_rejected_order_that_has_more_than_its_letter_has_what_nobody_owes() -> None:
+    order = replace(REJECTED, stock=(Stock("SKU-1", 2, 2), Stock("SKU-2", 5, 0)))
+    judgement = judge([order], Seen(sap_documents={ID: ["7"]}), NOW)
+    assert judgement == Judgement(
+        [],
+        [],
+        [
+            Orphan(Effect.STOCK, "2 units of SKU-1 of WB-1, which is rejected"),
+            Orphan(Effect.SAP, "document 7 of WB-1, which is rejected"),
+        ],
+    )

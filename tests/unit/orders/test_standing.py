@@ -1,0 +1,133 @@
+"""Where an order stands is the first step on the way that is not done, with what a person needs to act on it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from orders.model import StepProgress, StepState
+from orders.standing import REJECTED, Letter, Way, path_to, where_it_stands
+from orders.workflow import BY_QUEUE
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+SOON = NOW + timedelta(minutes=4, seconds=10)
+HEARD = {
+    "validation": "order.placed",
+    "inventory": "order.validated",
+    "sap": "inventory.reserved",
+    "email": "order.synced",
+    "invoice": "order.synced",
+    "analytics": "order.synced",
+    "finalization": "order.fulfilled",
+}
+
+
+def stands(queue: str, *done: str, **way: object) -> str:
+    """Where the step of a queue stands when those queues are done."""
+    steps = {(one, HEARD[one]): at(one, StepState.DONE) for one in done} | way.pop("steps", {})  # type: ignore[operator]
+    return where_it_stands(BY_QUEUE[queue], HEARD[queue], Way(steps, **way), NOW)  # type: ignore[arg-type]
+
+
+def at(
+    queue: str, state: StepState, attempt: int = 1, error: str | None = None, next_try_at: datetime | None = None
+) -> StepProgress:
+    return StepProgress(BY_QUEUE[queue].name, state, attempt, error, next_try_at)
+
+
+def in_sap(state: StepState, *values: object) -> dict[tuple[str, str], StepProgress]:
+    return {("sap", HEARD["sap"]): at("sap", state, *values)}  # type: ignore[arg-type]
+
+
+def letter(state: str, queue: str = "sap", kind: str | None = "inventory.reserved", number: int = 17) -> Letter:
+    return Letter(number, state, queue, kind, "rejected", "SapRefused:\n no")
+
+
+@pytest.mark.parametrize("queue", HEARD)
+def test_the_path_to_a_step_follows_the_events_that_it_waits_for(queue: str) -> None:
+    path = [before.queue for before, _ in path_to(BY_QUEUE[queue], HEARD[queue])]
+    line, joined = ["validation", "inventory", "sap"], ["email", "invoice", "analytics"]
+    if queue in line:
+        assert path == line[: line.index(queue) + 1]
+    elif queue in joined:
+        assert path == [*line, queue]
+    else:
+        assert path == [*line, *joined, "finalization"]
+
+
+def test_what_was_rejected_waits_for_nothing_but_the_letter_about_it() -> None:
+    assert path_to(BY_QUEUE["email"], REJECTED) == [(BY_QUEUE["email"], REJECTED)]
+
+
+def test_a_retry_says_its_attempt_its_time_and_its_last_error() -> None:
+    waiting = in_sap(StepState.RETRYING, 3, "SapUnavailable: no\nanswer", SOON)
+    expected = "waiting in sap, attempt 3, next try 12:04:10, last error SapUnavailable: no answer"
+    assert stands("sap", "validation", "inventory", steps=waiting) == expected
+    assert stands("invoice", "validation", "inventory", steps=waiting) == f"waits for sap: {expected}"
+
+
+def test_a_time_on_another_day_says_its_day() -> None:
+    waiting = in_sap(StepState.RETRYING, 3, None, NOW + timedelta(days=1))
+    assert stands("sap", "validation", "inventory", steps=waiting).endswith("next try 2026-03-02 12:00:00")
+
+
+def test_a_long_error_is_cut() -> None:
+    waiting = in_sap(StepState.RETRYING, 3, "x" * 5000)
+    assert len(stands("sap", "validation", "inventory", steps=waiting)) < 300
+
+
+def test_what_runs_says_so() -> None:
+    running = in_sap(StepState.RUNNING, 2)
+    assert stands("sap", "validation", "inventory", steps=running) == "running in sap, attempt 2"
+
+
+@pytest.mark.parametrize(
+    ("way", "expected"),
+    [
+        ({"unread": {("inventory.reserved", None)}}, "its event waits in the outbox"),
+        ({"unread": {("inventory.reserved", "sap")}}, "its event waits in the outbox"),
+        ({"unread": {("inventory.reserved", "email")}}, "its event is in queue sap"),
+        ({"unread": {("order.placed", None)}}, "its event is in queue sap"),
+        ({"due": {"sap": SOON}}, "its event is due 12:04:10"),
+        ({}, "its event is in queue sap"),
+    ],
+)
+def test_what_has_not_begun_says_where_its_event_is(way: dict[str, object], expected: str) -> None:
+    assert stands("sap", "validation", "inventory", **way) == f"not begun: {expected}"
+
+
+def test_what_was_given_up_names_its_open_letter() -> None:
+    dead = in_sap(StepState.DEAD, 6, "SapRefused: no")
+    letters = [letter("replayed", number=16), letter("open"), letter("open", queue="email", number=99)]
+    expected = "given up: dead letter 17 in sap (rejected), last error SapRefused: no"
+    assert stands("sap", "validation", "inventory", steps=dead, letters=letters) == expected
+
+
+@pytest.mark.parametrize(
+    ("letters", "way", "expected"),
+    [
+        ([], {}, "given up in sap after attempt 6, its letter is not collected yet, last error SapRefused: no"),
+        ([letter("discarded")], {}, "given up: dead letter 17 in sap was discarded, last error SapRefused: no"),
+        (
+            [letter("replayed")],
+            {"due": {"sap": SOON}},
+            "dead letter 17 in sap is replayed: its event is due 12:04:10",
+        ),
+        ([letter("replayed")], {}, "dead letter 17 in sap is replayed: its event is in queue sap"),
+    ],
+)
+def test_what_was_given_up_says_what_became_of_its_letter(
+    letters: list[Letter], way: dict[str, object], expected: str
+) -> None:
+    dead = in_sap(StepState.DEAD, 6, "SapRefused: no")
+    assert stands("sap", "validation", "inventory", steps=dead, letters=letters, **way) == expected
+
+
+def test_an_event_that_the_relay_could_not_publish_is_given_up_too() -> None:
+    unpublishable = letter("open", queue="orders.events")
+    assert stands("sap", "validation", "inventory", letters=[unpublishable]).startswith(
+        "given up: dead letter 17 in orders.events"
+    )
+
+
+def test_another_steps_letter_is_not_this_ones() -> None:
+    other = letter("open", queue="email", kind="order.synced")
+    assert stands("sap", "validation", "inventory", letters=[other]) == "not begun: its event is in queue sap"
