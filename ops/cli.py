@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops.audit_command import orders_audit
 from ops.dead_letters_cli import dead_letters_app
 from ops.endings import end as _end
 from ops.endings import guarded as _guarded
-
-from ops.audit_command import orders_audit
 
 if TYPE_CHECKING:
     from runtime.settings import Settings

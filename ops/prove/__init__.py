@@ -11,6 +11,8 @@ healing    all faults off, dead letters replayed, quiet awaited
 facts      what was found where it landed                                             (pure)
 gather     finds it
 judge      what is lost, done twice, out of order or unfinished                       (pure)
+second_opinion
+           what the completeness ledger says of the same system
 figures    the last line, and whether it is a proof                                   (pure)
 evidence   what is known of the first orders that something is wrong with
 report     what a person reads

@@ -32,6 +32,7 @@ from ops.prove.proof import Proof
 from ops.prove.proxy import Proxies, proxies
 from ops.prove.recorder import Recorder
 from ops.prove.rig import Rig
+from ops.prove.second_opinion import second_opinion
 from ops.variant import Variant
 from runtime.database import make_engine
 from runtime.settings import Settings
@@ -96,6 +97,8 @@ class _Run:
                 healed = await settle(rig, self._proof.patience, self._tell)
             facts = await gather(rig, load.accepted, injected)
             findings = judge(demo, facts)
+            if not any(finding.kind in {"lost", "duplicated"} for finding in findings):
+                findings += await second_opinion(self._stack, demo)
             await evidence(rig, self._console, findings, load.accepted)
         return Outcome(len(load.accepted), injected, healed, findings)
 
