@@ -12,7 +12,7 @@ of_queue = $(if $(filter all,$(QUEUE)),--all,$(call option,queue,$(QUEUE)))
 without_queue = echo "Say which queue: make $@ QUEUE=sap, or QUEUE=all for all of them." >&2; exit 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench-relay soak up down status doctor dead-letters replay-dead-letters \
+.PHONY: help setup demo prove test check bench-relay soak up down status doctor dead-letters replay-dead-letters \
         discard-dead-letters lock clean
 
 help: ## List every target with what it does.
@@ -23,6 +23,9 @@ setup: ## Install what everything here needs; the other targets do so by themsel
 
 demo: setup ## Send 500 orders (COUNT=n) through a fresh system and show what happened; ORDERS=DIR takes a real folder.
 	@$(WAYBILL) demo $(if $(ORDERS),--orders-dir "$(ORDERS)",--orders $(COUNT))
+
+prove: setup ## Prove under random faults that nothing is lost or done twice, 8 minutes; QUICK=1 1.5, SEED=n ORDERS=n.
+	@$(WAYBILL) prove $(if $(filter-out 0,$(QUICK)),--quick) $(if $(SEED),--seed $(SEED)) $(if $(ORDERS),--orders $(ORDERS))
 
 test: setup ## Run the whole test suite on real servers, two files at a time; ARGS="-k word" passes options to pytest.
 	@.venv/bin/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)

@@ -23,6 +23,7 @@ from ops.program import Program, wait_ready
 from ops.servers import given_amqp_url, given_database_url, native_postgres, native_rabbitmq
 from ops.signals import ending_on_sigterm, signals_held_back
 from ops.supervision import ProgramState, Supervisor
+from ops.variant import USUAL, Variant
 from orders.workflow import POOLS, Pool, steps_of
 
 LOCAL = ROOT / ".local"
@@ -53,6 +54,7 @@ class LocalStack:
         self.instance = Instance(folder)
         self.supervisor = Supervisor(self.instance)
         self._addresses = addresses
+        self._variant = USUAL
 
     @classmethod
     def read(cls, folder: Path) -> "LocalStack":
@@ -70,6 +72,7 @@ class LocalStack:
         folder: Path,
         extra_env: Mapping[str, str] | None = None,
         sandbox_options: Sequence[str] = (),
+        variant: Variant = USUAL,
     ) -> Iterator["LocalStack"]:
         """A system without history, stopped at the end, also on Ctrl-C and SIGTERM.
 
@@ -77,11 +80,13 @@ class LocalStack:
         DATABASE_URL lends its server, on which a database of this run's own is made and dropped. Raises OpsError.
         """
         stack = cls(folder)
+        stack._variant = variant
         with ending_on_sigterm(), stack.instance.locked():
             stack._sweep()
             stack.instance.erase()
-            with demo_database(given_database_url()) as database_url:
-                if amqp_url := given_amqp_url():
+            own = variant.own_servers
+            with demo_database(None if own else given_database_url()) as database_url:
+                if amqp_url := None if own else given_amqp_url():
                     refuse_loaded_broker(amqp_url)
                 try:
                     ports = {name: free_port() for name in PREFERRED_PORTS}
@@ -182,8 +187,8 @@ class LocalStack:
         """The settings that every process of this instance is started with, by variable."""
         ports = self.addresses.ports
         return {
-            "DATABASE_URL": self.database_url,
-            "AMQP_URL": self.amqp_url,
+            "DATABASE_URL": self._variant.through(self.database_url),
+            "AMQP_URL": self._variant.through(self.amqp_url),
             "API_HOST": "127.0.0.1",
             "API_PORT": str(ports["api"]),
             "RELAY_HTTP_PORT": str(ports["relay"]),
@@ -206,7 +211,7 @@ class LocalStack:
         self.instance.folder.mkdir(parents=True, exist_ok=True)
         self.documents_dir.mkdir(exist_ok=True)
         servers = []
-        if docker.engine_answers() and not (database_url and amqp_url):
+        if not (self._variant.own_servers or (database_url and amqp_url)) and docker.engine_answers():
             urls = docker.start(self.instance.folder)
             database_url, amqp_url = database_url or urls[0], amqp_url or urls[1]
         if amqp_url is None:
@@ -285,7 +290,7 @@ class LocalStack:
     ) -> Program:
         return Program(
             name=name,
-            command=waybill(*words),
+            command=self._variant.commands.get(name) or waybill(*words),
             log=self.instance.logs / f"{name}.log",
             ready=ready,
             ready_seconds=READY_SECONDS,

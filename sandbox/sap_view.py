@@ -44,6 +44,12 @@ async def _ledger(sandbox: Sandbox) -> JSONResponse:
     return JSONResponse(body)
 
 
+@_router.get("/sandbox/counts", response_model=None)
+async def _counted(sandbox: Sandbox) -> dict[str, Any]:
+    """The ledger's figures without the documents: for whoever asks often."""
+    return _counts(sandbox)
+
+
 @_router.get("/sandbox/faults")
 async def _faults(sandbox: Sandbox) -> FaultSettings:
     return sandbox.plan.settings

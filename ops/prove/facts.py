@@ -1,0 +1,96 @@
+"""What was found where it landed, after a proof; nothing in it is taken from the input. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFound:
+    """A row of orders."""
+
+    id: str
+    number: str
+    reference: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventFound:
+    """A recorded event that went to the exchange."""
+
+    id: str
+    type: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFound:
+    """A sales document in SAP's ledger."""
+
+    number: str
+    order_number: str
+    order_id: str
+    net_amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class MailFound:
+    """A message in the mail server's folder; `kept_at` by this machine's clock."""
+
+    file: str
+    message_id: str
+    recipients: tuple[str, ...]
+    kept_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceFound:
+    """A row of invoices; `document` is the PDF's key."""
+
+    series: str
+    sequence: int
+    order_id: str
+    document: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFound:
+    """A row of the audit log."""
+
+    event_id: str
+    order_id: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """When somebody died who may have known alone that mails were accepted, and of how many at most.
+
+    `at` is by this machine's clock, just before the signal.
+    """
+
+    at: float
+    mails: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that was found. `events` are in order of their ids, `arrived` are first copies in order of arrival."""
+
+    accepted: Mapping[str, str]  # order id by reference: what HTTP answered
+    orders: Sequence[OrderFound]
+    events: Sequence[EventFound]
+    arrived: Sequence[str]  # event ids
+    deliveries: Mapping[tuple[str, str], str]  # state by (consumer, event id)
+    documents: Sequence[DocumentFound]
+    mails: Sequence[MailFound]
+    invoices: Sequence[InvoiceFound]
+    pdfs: frozenset[str]  # keys of files that are whole PDFs
+    available: Mapping[str, int]  # units by SKU
+    reservations: Mapping[tuple[str, str], int]  # units by (order id, SKU)
+    sales: Mapping[tuple[str, str], tuple[int, Decimal]]  # units and revenue by (SKU, country)
+    audit: Sequence[AuditFound]
+    scheduled: int = 0
+    open_letters: int = 0
+    deaths: Sequence[Death] = field(default_factory=tuple)

@@ -1,0 +1,39 @@
+"""`waybill` with a relay whose cursor passes each page before it is published. A proof must notice.
+
+Whatever ends the session in between has the page lost: the next one starts behind it.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+
+from ops.cli import main
+from outbox.pages import Carried
+from outbox.pages import advance as write_pages
+from relay.carrier import Carrier
+from relay.publisher import PublisherLostError
+
+AHEAD_SECONDS = 0.1  # how long the cursor is ahead: most of the time, at the pace of a small proof
+
+
+async def take_on(self: Carrier) -> int:
+    if self._publisher.lost.done():
+        raise PublisherLostError(self._publisher.lost.result())
+    page = await self._reader.next_page()
+    if page is None:
+        return 0
+    now = datetime.now(UTC)
+    await write_pages(self._cursor, self._epoch, [Carried(page, now, now)])
+    await asyncio.sleep(AHEAD_SECONDS)
+    self._flight.launch(page, now)
+    return len(page.rows)
+
+
+async def advance(self: Carrier) -> int:
+    pages = self._flight.complete(until=self._looked_at)
+    self._flight.passed(len(pages))
+    return sum(len(page.page.rows) for page in pages)
+
+
+if __name__ == "__main__":
+    Carrier.take_on, Carrier.advance = take_on, advance  # type: ignore[method-assign]
+    main()

@@ -1,0 +1,80 @@
+"""The proof itself is put to the proof: sound code passes, and broken code is found out."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.prove.proof import Proof
+from ops.prove.run import prove
+from orders.workflow import POOLS
+from tests import servers
+
+SESSIONS = Path(__file__).parents[2] / ".local" / "test-prove"
+DUPLICATES = {"duplicate_delivery": 4, "sap_outage": 1}
+DEATHS = {"kill_relay": 3, "cut_connections_rabbitmq": 2}
+
+
+def proof(folder: Path, counts: Mapping[str, int], commands: Mapping[str, tuple[str, ...]] | None = None) -> Proof:
+    return Proof(
+        seed=11,
+        orders=60,
+        counts=counts,
+        seconds=7,
+        bound=12,
+        patience=6,
+        least_faults=2,
+        least_kinds=2,
+        folder=folder,
+        commands=commands or {},
+    )
+
+
+def broken(module: str, *words: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", f"tests.e2e.{module}", *words)
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
+    """The figures, and all that was printed, for a failure to show."""
+    printed = capsys.readouterr().out
+    return json.loads(printed.strip().splitlines()[-1]), printed
+
+
+def test_sound_code_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    with servers.session_folder(SESSIONS) as folder:
+        code = prove(
+            proof(folder, {**DUPLICATES, **DEATHS, "kill_worker_child": 2, "restart_postgres": 1, "garbage": 1})
+        )
+
+    figures, printed = last_line(capsys)
+    assert code == 0, printed
+    assert list(figures)[:11] == [
+        "seed", "orders", "faults", "fault_kinds", "lost", "duplicated", "out_of_order", "dead_letters", "replayed",
+        "unfinished", "seconds",
+    ]  # fmt: skip
+    assert figures["orders"] == 60
+    assert figures["discarded"] == 16  # the garbage, two pieces in each of eight queues
+
+
+def test_an_inbox_that_forgets_is_found_out_by_what_is_duplicated(capsys: pytest.CaptureFixture[str]) -> None:
+    workers = {f"worker-{pool}": broken("broken_inbox", "worker", pool) for pool in POOLS}
+    with servers.session_folder(SESSIONS) as folder:
+        code = prove(proof(folder, DUPLICATES, workers))
+
+    figures, printed = last_line(capsys)
+    assert code == 1, printed
+    assert figures["duplicated"] > 0, printed
+
+
+def test_a_cursor_that_passes_unconfirmed_pages_is_found_out_by_what_is_lost(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with servers.session_folder(SESSIONS) as folder:
+        code = prove(proof(folder, DEATHS, {"relay": broken("broken_cursor", "relay")}))
+
+    figures, printed = last_line(capsys)
+    assert code == 1, printed
+    assert figures["lost"] > 0, printed

@@ -1,0 +1,57 @@
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from ops.orders_audit import Report
+from ops.prove.second_opinion import differences
+from orders.judgement import Doubled, Effect, Missing, Orphan
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+CLEAN = Report(
+    since=NOW,
+    until=NOW,
+    taken_at=NOW,
+    orders=3,
+    statuses={"completed": 3},
+    missing=[],
+    doubled=[],
+    orphans=[],
+    resent=1,
+    invoice_gaps=0,
+    audit_missing=0,
+    audit_overdue=0,
+    audit_extra=0,
+    sales_wrong=[],
+    stock_wrong=[],
+)
+
+
+def kinds(report: Report) -> list[tuple[str, str]]:
+    return [(finding.kind, finding.what) for finding in differences(report, 3)]
+
+
+def test_a_clean_report_of_all_orders_is_no_finding() -> None:
+    assert kinds(CLEAN) == []
+
+
+def test_what_is_missing_doubled_or_of_no_order_is_said_in_the_words_of_a_proof() -> None:
+    report = replace(
+        CLEAN,
+        missing=[Missing("WB-1", Effect.EMAIL, "waiting in email", overdue=True)],
+        doubled=[Doubled("WB-2", Effect.SAP, "1000001, 1000002")],
+        orphans=[Orphan("invoice", "2026-000009")],
+    )
+
+    assert kinds(report) == [
+        ("lost", "email, says the ledger"),
+        ("duplicated", "sap, says the ledger"),
+        ("duplicated", "invoice, says the ledger"),
+    ]
+
+
+def test_an_order_that_the_ledger_does_not_know_is_lost() -> None:
+    assert kinds(replace(CLEAN, orders=2)) == [("lost", "order, says the ledger")]
+
+
+def test_a_report_that_is_not_clean_for_any_other_reason_is_not_passed_over() -> None:
+    assert kinds(replace(CLEAN, invoice_gaps=1)) == [("lost", "something, says the ledger")]
+    assert kinds(replace(CLEAN, not_seen={"SAP": "no answer"})) == [("lost", "something, says the ledger")]
