@@ -13,12 +13,21 @@ BACKLOG_SHARE = 0.01
 RETRY_SECONDS = 3.0
 # Caches fill, pools are made and every path is walked once: what a program weighs is seen after that.
 SETTLED_SECONDS = 120.0
-ALLOWED_BYTES_PER_ORDER = 1000
+# Per process of ours: at ten orders a second that fills less than a gigabyte in a day. It is above what first uses come
+# to in ten minutes, a child that meets its first retry grows by 5 MB, and far below what keeps anything per order.
+ALLOWED_BYTES_PER_ORDER = 1_000
+# Of others, in all, what they keep by design.
+ALLOWED_OF_OTHERS = {
+    "sap": 5_000,  # the sandbox remembers every document
+    "smtp": 5_000,  # and this one every message's headers
+    "postgres": 5_000,  # connections come to know more tables and plans
+    "rabbitmq": 30_000,  # holds what is in its write-ahead log, until that is 512 MB and becomes segments
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was seen at one moment: seconds since the first order, and megabytes by program.
+    """What was seen at one moment: seconds since the first order, and megabytes and processes by program.
 
     `unpassed` are events that the relay's cursor has not passed, `queued` messages that wait in the steps' queues,
     `unfinished` orders that are neither completed nor rejected.
@@ -29,6 +38,7 @@ class Sample:
     queued: int
     unfinished: int
     memory_mb: Mapping[str, float]
+    processes: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +104,9 @@ def growth(samples: Sequence[Sample], rate: float) -> dict[str, Growth]:
     """How each program's memory went once it had settled, or in the second half of a run that is too short for that."""
     settled = min(SETTLED_SECONDS, samples[-1].seconds / 2)
     judged = [sample for sample in samples if sample.seconds >= settled]
-    allowed = ALLOWED_BYTES_PER_ORDER * rate * 3600 / 1e6
     grown = {}
-    for name in judged[0].memory_mb:
+    for name, processes in judged[0].processes.items():
         points = [(sample.seconds / 3600, sample.memory_mb[name]) for sample in judged if name in sample.memory_mb]
-        grown[name] = Growth(points[0][1], points[-1][1], slope(points), allowed)
+        per_order = ALLOWED_OF_OTHERS.get(name, ALLOWED_BYTES_PER_ORDER * processes)
+        grown[name] = Growth(points[0][1], points[-1][1], slope(points), per_order * rate * 3600 / 1e6)
     return grown

@@ -13,7 +13,7 @@ TEN_MINUTES = [10.0 * number for number in range(1, 61)]
 
 def samples(unfinished: Callable[[float], float], memory: Callable[[float], float] = lambda _: 100.0) -> list[Sample]:
     """A sample every ten seconds for ten minutes."""
-    return [Sample(at, 0, 0, round(unfinished(at)), {"api": memory(at)}) for at in TEN_MINUTES]
+    return [Sample(at, 0, 0, round(unfinished(at)), {"api": memory(at)}, {"api": 1}) for at in TEN_MINUTES]
 
 
 def test_the_slope_is_that_of_a_line_and_of_the_line_through_a_cloud() -> None:
@@ -66,6 +66,14 @@ def test_a_leak_of_more_than_is_allowed_per_order_is_not_flat() -> None:
     assert leaking(6000)
 
 
+def test_each_process_of_ours_may_grow_a_little_and_others_by_what_they_keep() -> None:
+    memory = {"worker-sap": 800.0, "rabbitmq": 100.0}
+    seen = [Sample(at, 0, 0, 0, memory, {"worker-sap": 9, "rabbitmq": 5}) for at in TEN_MINUTES]
+    grown = growth(seen, RATE)
+    assert grown["worker-sap"].allowed_per_hour == 9 * 36
+    assert grown["rabbitmq"].allowed_per_hour == 1080
+
+
 def test_the_second_half_of_a_short_run_is_judged() -> None:
     short = samples(lambda _: 0, lambda at: min(at, 30.0))[:6]
     (grown,) = growth(short, RATE).values()
@@ -74,5 +82,5 @@ def test_the_second_half_of_a_short_run_is_judged() -> None:
 
 def test_a_program_that_is_gone_is_judged_by_what_was_seen_of_it() -> None:
     seen = samples(lambda _: 0)
-    seen[-1] = Sample(600.0, 0, 0, 0, {})
+    seen[-1] = Sample(600.0, 0, 0, 0, {}, {})
     assert growth(seen, RATE)["api"].flat
