@@ -7,10 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from orders.events import EVENT_TYPES, OrderRejected
+from orders.workflow import STEPS
+
 # A hundredth of what comes in may be on its way more than before; and never less than a retry's few seconds' worth,
 # by which a backlog that stands still varies.
 BACKLOG_SHARE = 0.01
 RETRY_SECONDS = 3.0
+# Messages of an order that completes: each of its events to each step that listens.
+MESSAGES_PER_ORDER = sum(
+    kind in step.listens_to for kind in EVENT_TYPES if kind != OrderRejected.type for step in STEPS
+)
 # Caches fill, pools are made and every path is walked once: what a program weighs is seen after that.
 SETTLED_SECONDS = 120.0
 # Per process of ours: at ten orders a second that fills less than a gigabyte in a day. It is above what first uses come
@@ -43,7 +50,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Unfinished orders: the means of the second and the last fifth of a run, and their growth.
+    """How many wait: the means of the second and the last fifth of a run, and their growth.
 
     `grown` is the slope over the whole run; `allowed` is the bound on it, and on what the last fifth has more.
     """
@@ -91,13 +98,22 @@ def fifth(values: Sequence[float], number: int) -> float:
     return fmean(part or values)
 
 
-def backlog(samples: Sequence[Sample], rate: float) -> Backlog:
+def order_backlog(samples: Sequence[Sample], rate: float) -> Backlog:
     """How the number of unfinished orders went while `rate` orders a second came in."""
-    unfinished = [float(sample.unfinished) for sample in samples]
-    duration = samples[-1].seconds - samples[0].seconds
-    per_second = slope([(sample.seconds, float(sample.unfinished)) for sample in samples])
-    allowed = rate * max(RETRY_SECONDS, BACKLOG_SHARE * samples[-1].seconds)
-    return Backlog(fifth(unfinished, 2), fifth(unfinished, 5), per_second * 60, per_second * duration, allowed)
+    return _backlog([(sample.seconds, float(sample.unfinished)) for sample in samples], rate)
+
+
+def message_backlog(samples: Sequence[Sample], rate: float) -> Backlog:
+    """How the events before the relay and the messages behind it went: an order may be finished and not yet audited."""
+    points = [(sample.seconds, float(sample.unpassed + sample.queued)) for sample in samples]
+    return _backlog(points, rate * MESSAGES_PER_ORDER)
+
+
+def _backlog(points: Sequence[tuple[float, float]], rate: float) -> Backlog:
+    values = [waiting for _, waiting in points]
+    per_second, last = slope(points), points[-1][0]
+    allowed = rate * max(RETRY_SECONDS, BACKLOG_SHARE * last)
+    return Backlog(fifth(values, 2), fifth(values, 5), per_second * 60, per_second * (last - points[0][0]), allowed)
 
 
 def growth(samples: Sequence[Sample], rate: float) -> dict[str, Growth]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ops.soak_figures import Sample, backlog, fifth, growth, slope
+from ops.soak_figures import MESSAGES_PER_ORDER, Sample, fifth, growth, message_backlog, order_backlog, slope
 
 RATE = 10.0
 TEN_MINUTES = [10.0 * number for number in range(1, 61)]
@@ -31,24 +31,37 @@ def test_a_fifth_of_few_values_is_what_there_is() -> None:
 
 
 def test_a_backlog_that_goes_up_and_down_is_flat() -> None:
-    judged = backlog(samples(lambda at: 20 + 15 * math.sin(at / 7)), RATE)
+    judged = order_backlog(samples(lambda at: 20 + 15 * math.sin(at / 7)), RATE)
     assert judged.flat
     assert judged.first == pytest.approx(20, abs=8)
 
 
 def test_a_backlog_that_grows_by_more_than_a_hundredth_of_what_comes_in_is_not() -> None:
-    assert backlog(samples(lambda at: 20 + 0.009 * RATE * at), RATE).flat
-    grown = backlog(samples(lambda at: 20 + 0.012 * RATE * at), RATE)
+    assert order_backlog(samples(lambda at: 20 + 0.009 * RATE * at), RATE).flat
+    grown = order_backlog(samples(lambda at: 20 + 0.012 * RATE * at), RATE)
     assert not grown.flat
     assert grown.per_minute == pytest.approx(60 * 0.12, rel=0.02)
 
 
 def test_a_backlog_that_jumps_late_is_not_flat_though_its_slope_is_small() -> None:
-    assert not backlog(samples(lambda at: 100 if at > 480 else 20), RATE).flat
+    assert not order_backlog(samples(lambda at: 100 if at > 480 else 20), RATE).flat
 
 
 def test_a_backlog_that_shrinks_is_flat() -> None:
-    assert backlog(samples(lambda at: 300 - at / 3), RATE).flat
+    assert order_backlog(samples(lambda at: 300 - at / 3), RATE).flat
+
+
+def test_an_order_that_completes_is_thirteen_messages() -> None:
+    assert MESSAGES_PER_ORDER == 13
+
+
+def test_messages_that_pile_up_while_orders_do_not_are_a_backlog_too() -> None:
+    def piled_up(per_second: float) -> list[Sample]:
+        return [Sample(at, 3, round(per_second * at), 20, {}, {}) for at in TEN_MINUTES]
+
+    assert message_backlog(piled_up(1.2), RATE).flat
+    assert not message_backlog(piled_up(1.5), RATE).flat
+    assert order_backlog(piled_up(1.5), RATE).flat
 
 
 def test_memory_is_judged_once_it_has_settled() -> None:
