@@ -25,7 +25,7 @@ from ops.demo_wait import wait_audited, wait_finished
 from ops.effects import SapSandbox
 from ops.local_stack import LOCAL, LocalStack
 from ops.orders_audit import Places, Report, audit
-from ops.soak_figures import Sample, backlog, growth
+from ops.soak_figures import Sample, growth, message_backlog, order_backlog
 from ops.soak_report import figures, print_sample, print_soak
 from ops.soak_samples import programs, take_samples
 from ops.submission import submit
@@ -79,14 +79,14 @@ def run_soak(minutes: float = 10.0) -> int:
     console.print(f"{count} orders, {RATE:g} a second; starting a system", soft_wrap=True)
     with LocalStack.fresh(FOLDER, ENVIRONMENT, SAP_OPTIONS) as stack:
         soaked = asyncio.run(_through(stack, demo, orders, console))
-    backlogged = backlog(soaked.samples, RATE)
+    waiting, messages = order_backlog(soaked.samples, RATE), message_backlog(soaked.samples, RATE)
     grown = growth(soaked.samples, RATE)
-    print_soak(console, backlogged, grown)
+    print_soak(console, waiting, messages, grown)
     if not soaked.report.clean:
         print_report(console, soaked.report)
     if soaked.restarted:
         console.print(f"[red]Did not run through: {', '.join(soaked.restarted)}[/]")
-    line = figures(soaked, backlogged, grown)
+    line = figures(soaked, waiting, messages, grown)
     typer.echo(json.dumps(line, separators=(",", ":")))
     return 0 if line["flat"] and soaked.report.clean and line["completed"] == count else 1
 

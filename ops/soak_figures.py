@@ -7,18 +7,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from orders.events import EVENT_TYPES, OrderRejected
+from orders.workflow import STEPS
+
 # A hundredth of what comes in may be on its way more than before; and never less than a retry's few seconds' worth,
 # by which a backlog that stands still varies.
 BACKLOG_SHARE = 0.01
 RETRY_SECONDS = 3.0
+# Messages of an order that completes: each of its events to each step that listens.
+MESSAGES_PER_ORDER = sum(
+    kind in step.listens_to for kind in EVENT_TYPES if kind != OrderRejected.type for step in STEPS
+)
 # Caches fill, pools are made and every path is walked once: what a program weighs is seen after that.
 SETTLED_SECONDS = 120.0
-ALLOWED_BYTES_PER_ORDER = 1000
+# Per process of ours: at ten orders a second that fills less than a gigabyte in a day. It is above what first uses come
+# to in ten minutes, a child that meets its first retry grows by 5 MB, and far below what keeps anything per order.
+ALLOWED_BYTES_PER_ORDER = 1_000
+# Of others, in all, what they keep by design.
+ALLOWED_OF_OTHERS = {
+    "sap": 5_000,  # the sandbox remembers every document
+    "smtp": 5_000,  # and this one every message's headers
+    "postgres": 5_000,  # connections come to know more tables and plans
+    "rabbitmq": 30_000,  # holds what is in its write-ahead log, until that is 512 MB and becomes segments
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was seen at one moment: seconds since the first order, and megabytes by program.
+    """What was seen at one moment: seconds since the first order, and megabytes and processes by program.
 
     `unpassed` are events that the relay's cursor has not passed, `queued` messages that wait in the steps' queues,
     `unfinished` orders that are neither completed nor rejected.
@@ -29,11 +45,12 @@ class Sample:
     queued: int
     unfinished: int
     memory_mb: Mapping[str, float]
+    processes: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Unfinished orders: the means of the second and the last fifth of a run, and their growth.
+    """How many wait: the means of the second and the last fifth of a run, and their growth.
 
     `grown` is the slope over the whole run; `allowed` is the bound on it, and on what the last fifth has more.
     """
@@ -81,22 +98,31 @@ def fifth(values: Sequence[float], number: int) -> float:
     return fmean(part or values)
 
 
-def backlog(samples: Sequence[Sample], rate: float) -> Backlog:
+def order_backlog(samples: Sequence[Sample], rate: float) -> Backlog:
     """How the number of unfinished orders went while `rate` orders a second came in."""
-    unfinished = [float(sample.unfinished) for sample in samples]
-    duration = samples[-1].seconds - samples[0].seconds
-    per_second = slope([(sample.seconds, float(sample.unfinished)) for sample in samples])
-    allowed = rate * max(RETRY_SECONDS, BACKLOG_SHARE * samples[-1].seconds)
-    return Backlog(fifth(unfinished, 2), fifth(unfinished, 5), per_second * 60, per_second * duration, allowed)
+    return _backlog([(sample.seconds, float(sample.unfinished)) for sample in samples], rate)
+
+
+def message_backlog(samples: Sequence[Sample], rate: float) -> Backlog:
+    """How the events before the relay and the messages behind it went: an order may be finished and not yet audited."""
+    points = [(sample.seconds, float(sample.unpassed + sample.queued)) for sample in samples]
+    return _backlog(points, rate * MESSAGES_PER_ORDER)
+
+
+def _backlog(points: Sequence[tuple[float, float]], rate: float) -> Backlog:
+    values = [waiting for _, waiting in points]
+    per_second, last = slope(points), points[-1][0]
+    allowed = rate * max(RETRY_SECONDS, BACKLOG_SHARE * last)
+    return Backlog(fifth(values, 2), fifth(values, 5), per_second * 60, per_second * (last - points[0][0]), allowed)
 
 
 def growth(samples: Sequence[Sample], rate: float) -> dict[str, Growth]:
     """How each program's memory went once it had settled, or in the second half of a run that is too short for that."""
     settled = min(SETTLED_SECONDS, samples[-1].seconds / 2)
     judged = [sample for sample in samples if sample.seconds >= settled]
-    allowed = ALLOWED_BYTES_PER_ORDER * rate * 3600 / 1e6
     grown = {}
-    for name in judged[0].memory_mb:
+    for name, processes in judged[0].processes.items():
         points = [(sample.seconds / 3600, sample.memory_mb[name]) for sample in judged if name in sample.memory_mb]
-        grown[name] = Growth(points[0][1], points[-1][1], slope(points), allowed)
+        per_order = ALLOWED_OF_OTHERS.get(name, ALLOWED_BYTES_PER_ORDER * processes)
+        grown[name] = Growth(points[0][1], points[-1][1], slope(points), per_order * rate * 3600 / 1e6)
     return grown

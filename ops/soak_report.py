@@ -22,14 +22,15 @@ def print_sample(console: Console, sample: Sample) -> None:
     )
 
 
-def print_soak(console: Console, backlog: Backlog, grown: Mapping[str, Growth]) -> None:
-    """The backlog's sentence and the programs' table."""
-    colour = "green" if backlog.flat else "red"
-    console.print(
-        f"[{colour}]unfinished orders: {backlog.first:.1f} in the second fifth, {backlog.last:.1f} in the last, "
-        f"{backlog.per_minute:+.2f} a minute ({backlog.grown:+.1f} over the run, {backlog.allowed:.0f} allowed)[/]",
-        soft_wrap=True,
-    )
+def print_soak(console: Console, orders: Backlog, messages: Backlog, grown: Mapping[str, Growth]) -> None:
+    """A sentence on each backlog, and the programs' table."""
+    for what, backlog in (("unfinished orders", orders), ("waiting events and messages", messages)):
+        colour = "green" if backlog.flat else "red"
+        console.print(
+            f"[{colour}]{what}: {backlog.first:.1f} in the second fifth, {backlog.last:.1f} in the last, "
+            f"{backlog.per_minute:+.2f} a minute ({backlog.grown:+.1f} over the run, {backlog.allowed:.0f} allowed)[/]",
+            soft_wrap=True,
+        )
     table = Table("Program", "First, MB", "Last, MB", "MB per hour", "Allowed")
     for name, growth in grown.items():
         colour = "green" if growth.flat else "red"
@@ -38,8 +39,9 @@ def print_soak(console: Console, backlog: Backlog, grown: Mapping[str, Growth]) 
     console.print(table)
 
 
-def figures(soaked: "Soaked", backlog: Backlog, grown: Mapping[str, Growth]) -> dict[str, object]:
+def figures(soaked: "Soaked", backlog: Backlog, messages: Backlog, grown: Mapping[str, Growth]) -> dict[str, object]:
     """The last line: rates per second, the backlog in orders and orders a minute, memory in MB and MB per hour."""
+    flat = backlog.flat and messages.flat and all(growth.flat for growth in grown.values())
     completed = soaked.report.statuses.get("completed", 0)
     return {
         "orders": soaked.report.orders,
@@ -49,10 +51,12 @@ def figures(soaked: "Soaked", backlog: Backlog, grown: Mapping[str, Growth]) -> 
         "backlog_first": round(backlog.first, 1),
         "backlog_last": round(backlog.last, 1),
         "backlog_slope": round(backlog.per_minute, 2),
+        "messages_first": round(messages.first, 1),
+        "messages_last": round(messages.last, 1),
         "order_ms_p50": percentile(soaked.order_ms, 50),
         "order_ms_p99": percentile(soaked.order_ms, 99),
         "memory_mb": {name: [round(growth.first, 1), round(growth.last, 1)] for name, growth in grown.items()},
         "memory_growth": {name: round(growth.per_hour, 1) for name, growth in grown.items()},
-        "flat": backlog.flat and all(growth.flat for growth in grown.values()) and not soaked.restarted,
+        "flat": flat and not soaked.restarted,
         "faults": soaked.faults,
     }
