@@ -1,4 +1,4 @@
-"""Whatever a dead message holds, it becomes a letter that Postgres can keep, and its cause is the first that is known."""
+"""Whatever a dead message holds, it becomes a letter that Postgres can keep; its cause is the first that is known."""
 
 import json
 from collections.abc import Mapping
