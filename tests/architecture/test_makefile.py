@@ -1,6 +1,7 @@
 """The Makefile tells what it can do, and what it can do exists."""
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -27,3 +28,36 @@ def test_the_gate_runs_the_checks_and_then_the_tests() -> None:
 
     assert commands.index("make check") < commands.index("make test")
     assert "set -euo pipefail" in commands
+
+
+def would_run(target: str, *variables: str) -> str:
+    """The last command that a target would run."""
+    result = subprocess.run(["make", "-n", target, *variables], cwd=ROOT, capture_output=True, text=True, check=True)
+    return result.stdout.splitlines()[-1].removeprefix("  ")
+
+
+def test_dead_letters_are_chosen_by_variables_that_the_shell_takes_as_words() -> None:
+    command = would_run(
+        "replay-dead-letters", "QUEUE=it's; ls", "SINCE=2026-03-01 12:00", "RATE=5/s", "WHY=a, b & `c`", "DRY_RUN=1"
+    )
+    words = shlex.split(command)
+    assert words[1:] == [
+        "dead-letters", "replay", "--queue", "it's; ls", "--since", "2026-03-01 12:00", "--rate", "5/s",
+        "--why", "a, b & `c`", "--dry-run",
+    ]  # fmt: skip
+    assert shlex.split(would_run("replay-dead-letters", "QUEUE=all", "DRY_RUN=0"))[1:] == [
+        "dead-letters",
+        "replay",
+        "--all",
+    ]
+    assert shlex.split(would_run("discard-dead-letters", "QUEUE=sap", "WHY=a test"))[1:] == [
+        "dead-letters", "discard", "--queue", "sap", "--why", "a test",
+    ]  # fmt: skip
+    assert shlex.split(would_run("dead-letters", "QUEUE=all"))[1:] == ["dead-letters", "list"]
+
+
+def test_letters_are_neither_replayed_nor_discarded_unless_somebody_says_which() -> None:
+    for target in ("replay-dead-letters", "discard-dead-letters"):
+        assert f"make {target} QUEUE=sap" in would_run(target)
+        assert would_run(target).endswith("exit 2")
+    assert "Say why" in would_run("discard-dead-letters", "QUEUE=sap")

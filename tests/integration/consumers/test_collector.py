@@ -12,8 +12,9 @@ import pika
 import pytest
 
 from consumers import collector as collecting
+from consumers import dead_letter_queues
 from consumers.collector import Collector, Sweep
-from consumers.dead_letter_queues import BATCH_LETTERS
+from consumers.dead_letter_queues import BATCH_LETTERS, BROKER_ERRORS
 from consumers.topology import DELIVERY_LIMIT
 from outbox.envelope import Event, encode_headers, new_event_id
 from outbox.letter_search import WholeLetter
@@ -281,6 +282,28 @@ def test_a_collector_whose_connection_is_cut_again_and_again_collects_everything
     morgue.at_desk(collect)
     assert len(morgue.letters()) == 300
     morgue.queues.wait_for("sap.dlq", 0)
+
+
+def test_a_broker_that_falls_silent_is_not_waited_for_without_an_end(
+    morgue: Morgue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letter_queues, "ANSWER_SECONDS", 1)
+    morgue.queues.publish("sap.dlq", b"x", {})
+
+    async def collect(desk: Desk) -> None:
+        with proxied(morgue.settings.amqp_url) as (amqp_url, proxy):
+            settings = morgue.settings.model_copy(update={"amqp_url": amqp_url})
+            collector = Collector(settings, desk.engine, asyncio.Event())
+            assert await collector.run_once() == Sweep(1, 1, ())
+            proxy.fall_silent()
+            with pytest.raises(BROKER_ERRORS):
+                await collector.run_once()
+            await collector.close()
+            proxy.release_answers()
+            assert await collector.run_once() == Sweep(0, 0, ())
+            await collector.close()
+
+    morgue.at_desk(collect)
 
 
 def test_while_postgres_is_away_the_letters_stay_in_the_broker(morgue: Morgue) -> None:

@@ -192,3 +192,5 @@ def test_a_relay_killed_between_the_letter_and_the_cursor_leaves_one_letter(stri
         strict.delete_queue("test.full")
     (letter,) = letters(strict)
     assert_letter(letter, poison)
+    (alert,) = strict.rows("SELECT queue, fingerprint, letters, letter_id FROM outbox.letter_alerts")
+    assert tuple(alert) == (EVENT_EXCHANGE, "relay:unpublishable", 1, letter["id"])  # told of once, found twice

@@ -22,7 +22,7 @@ SCALARS = (
     | ANY_TEXT
     | st.binary(max_size=20)
     | st.decimals(allow_nan=False)
-    | st.datetimes(timezones=st.sampled_from([None, UTC]))  # type: ignore[arg-type]
+    | st.datetimes(timezones=st.sampled_from([None, UTC]))
 )
 KEYS = ANY_TEXT | st.binary(max_size=5) | st.sampled_from(["$bytes", "$table", "$", "plain"])
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3))
