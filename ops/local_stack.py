@@ -9,10 +9,11 @@ the table holds the rest.
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 from ops import docker
+from ops.addresses import Addresses
 from ops.broker import all_consumed
 from ops.commands import ROOT, answers, run_command, waybill
 from ops.errors import StackError
@@ -30,21 +31,6 @@ LOCAL = ROOT / ".local"
 PREFERRED_PORTS = {"api": 8080, "relay": 8081, "collector": 8082, "sap": 8090, "mail": 8025, "smtp": 2525}
 STOP_SECONDS = 60.0
 READY_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Addresses:
-    """What `stack.json` records: where everything of a running instance answers."""
-
-    database_url: str
-    amqp_url: str
-    ports: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def urls(self) -> dict[str, str]:
-        """The program's page for a person, by program."""
-        ports = {"smtp" if key == "mail" else key: port for key, port in self.ports.items() if key != "smtp"}
-        return {program: f"http://127.0.0.1:{port}" for program, port in ports.items()}
 
 
 class LocalStack:
