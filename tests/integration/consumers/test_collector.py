@@ -14,7 +14,7 @@ import pytest
 from consumers import collector as collecting
 from consumers import dead_letter_queues
 from consumers.collector import Collector, Sweep
-from consumers.dead_letter_queues import BATCH_LETTERS, BROKER_ERRORS
+from consumers.dead_letter_queues import BATCH_LETTERS, BROKER_ERRORS, DeadLetterQueues, Taken
 from consumers.topology import DELIVERY_LIMIT
 from outbox.envelope import Event, encode_headers, new_event_id
 from outbox.letter_search import WholeLetter
@@ -153,7 +153,6 @@ def test_whatever_died_in_a_queue_is_stored_whole_and_stops_nobody(
         "undecodable:EnvelopeError@validation",
         "undecodable:EventDataError@validation",
     }
-    assert morgue.queues.depth("validation.dlq") == 0
 
 
 def test_odd_headers_and_properties_come_back_as_they_were(morgue: Morgue, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +240,34 @@ def test_a_queue_that_is_not_there_is_named_and_the_others_are_emptied(morgue: M
     assert morgue.at_desk(sweep) == Sweep(1, 1, ("sap.dlq",))
 
 
+def test_a_queue_that_fails_again_and_again_does_not_keep_the_others_full(
+    morgue: Morgue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for queue in ("validation", "sap", "audit"):
+        morgue.queues.publish(f"{queue}.dlq", queue.encode(), {})
+    stock = DeadLetterQueues.take
+
+    def take(queues: DeadLetterQueues, queue: str) -> list[Taken]:
+        if queue == "sap":
+            raise OSError("its leader is gone")
+        return stock(queues, queue)
+
+    monkeypatch.setattr(DeadLetterQueues, "take", take)
+
+    async def collect(desk: Desk) -> None:
+        stopping = asyncio.Event()
+        running = asyncio.create_task(Collector(morgue.settings, desk.engine, stopping).run())
+        async with asyncio.timeout(30):
+            while len(await desk.letters()) < 2:  # noqa: ASYNC110 - the table has no event
+                await asyncio.sleep(0.02)
+        stopping.set()
+        await running
+
+    morgue.at_desk(collect)
+    assert {letter.queue for letter in morgue.letters()} == {"validation", "audit"}
+    morgue.queues.wait_for("sap.dlq", 1)
+
+
 def test_a_letter_that_postgres_refuses_is_kept_bare_and_the_others_as_they_are(
     morgue: Morgue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,7 +308,6 @@ def test_a_collector_whose_connection_is_cut_again_and_again_collects_everything
 
     morgue.at_desk(collect)
     assert len(morgue.letters()) == 300
-    morgue.queues.wait_for("sap.dlq", 0)
 
 
 def test_a_broker_that_falls_silent_is_not_waited_for_without_an_end(
