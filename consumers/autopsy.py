@@ -14,7 +14,9 @@ in another form, never left out.
 """
 
 import base64
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +31,9 @@ from orders.workflow import BY_QUEUE
 from outbox.dead_letters import Cause, Delivery, NewLetter, storable
 from outbox.envelope import EnvelopeError, Event, decode
 from outbox.wire_values import to_json
+
+# RabbitMQ's counts as they are written: a short text, and a whole number of one of the types.
+_COUNT = re.compile(rb"\x10x-(?:delivery|acquired)-count(?:[bB].|[sUu].{2}|[Ii].{4}|[lL].{8})", re.DOTALL)
 
 BY_THE_BROKER = {
     "delivery_limit": "it was delivered as often as the broker allows, and never finished",
@@ -82,7 +87,8 @@ def letter_of(remains: Remains, cause: Cause | None, lowest: UUID | None) -> New
     message, event = remains.message, remains.event
     death = _death(message)
     found = _finding(remains, death.get("reason"), cause, lowest)
-    properties, headers = _kept(message)
+    kept = _kept(message)
+    properties, headers = kept or ({}, _raw(message))
     return NewLetter(
         queue=message.queue,
         consumer=message.queue if message.queue in BY_QUEUE else None,
@@ -99,6 +105,7 @@ def letter_of(remains: Remains, cause: Cause | None, lowest: UUID | None) -> New
         error_class=found.error_class,
         error=found.error and storable(found.error),
         error_trace=found.error_trace and storable(found.error_trace),
+        identity=None if kept else _identity(message.raw_properties),
     )
 
 
@@ -114,6 +121,7 @@ def bare(letter: NewLetter, message: Taken) -> NewLetter:
         died_at=letter.died_at,
         error_class="Unstorable",
         error="its headers are none that Postgres can keep; they are kept as bytes",
+        identity=_identity(message.raw_properties),
     )
 
 
@@ -152,16 +160,29 @@ def _died_at(death: Mapping[str, Any]) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # py-amqp's times are UTC and do not say so
 
 
-def _kept(message: Taken) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Properties and headers as JSON; as bytes where they were not read, or are too deep for JSON."""
+def _kept(message: Taken) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Properties and headers as JSON; None where they were not read, or are too deep for JSON."""
     unread = not message.headers and not message.properties and message.raw_properties.strip(b"\x00")
     if not unread:
         with suppress(TypeError, ValueError, RecursionError):
             properties, headers = to_json(message.properties), to_json(message.headers or {})
             json.dumps([properties, headers])
             return properties, headers
-    return {}, _raw(message)
+    return None
 
 
 def _raw(message: Taken) -> dict[str, Any]:
     return {"$raw": base64.b64encode(message.raw_properties).decode()}
+
+
+def _identity(raw: bytes) -> str:
+    """What stays of a message's properties when it is delivered again.
+
+    The broker's count changes, and with it the length of the headers, which come after 16 flags and two short texts.
+    Source: AMQP 0-9-1, section 4.2.6.1.
+    """
+    flags, start = int.from_bytes(raw[:2]), 2
+    for given in (flags & 0x8000, flags & 0x4000):
+        if given:
+            start += 1 + int.from_bytes(raw[start : start + 1])
+    return hashlib.sha256(raw[:start] + _COUNT.sub(b"", raw[start + 4 :])).hexdigest()

@@ -7,10 +7,10 @@ done is kept in a form that it takes, so that none stands in the way of those be
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
@@ -29,8 +29,6 @@ LOOK_SECONDS = 0.5  # between two looks at queues that were empty
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
 STORE_SECONDS = 60.0  # one batch, well within what the broker waits for an acknowledgement
-
-T = TypeVar("T")
 
 log = get_logger(__name__)
 
@@ -51,6 +49,7 @@ class Collector:
         self._engine = engine
         self._stopping = stopping
         self._queues = DeadLetterQueues(settings.amqp_url)
+        self._turns = deque(SOURCES)  # a queue that fails has had its turn: the others come before it is asked again
         self._missing: tuple[str, ...] = ()
 
     async def run(self) -> None:
@@ -78,8 +77,10 @@ class Collector:
         """
         taken = stored = 0
         missing = []
-        for queue in SOURCES:
-            waiting = await _in_thread(lambda queue=queue: self._queues.waiting(queue))  # type: ignore[misc]
+        for _ in SOURCES:
+            queue = self._turns[0]
+            self._turns.rotate(-1)
+            waiting = await asyncio.to_thread(partial(self._queues.waiting, queue))
             if waiting is None:
                 missing.append(SOURCES[queue])
             elif waiting and not self._stopping.is_set():
@@ -90,17 +91,17 @@ class Collector:
 
     async def close(self) -> None:
         """Leave the broker; it has everything back that was not acknowledged."""
-        await _in_thread(self._queues.close)
+        await asyncio.to_thread(self._queues.close)
 
     async def _collect(self, queue: str) -> tuple[Sequence[Taken], Sequence[NewLetter]]:
         """One batch of one queue: taken, stored, acknowledged."""
         async with self._engine.begin() as tx:
             lowest = await horizon(tx)  # and so nothing is taken while Postgres is away
-        batch = await _in_thread(lambda: self._queues.take(queue))
+        batch = await asyncio.to_thread(partial(self._queues.take, queue))
         async with asyncio.timeout(STORE_SECONDS):
             fresh = await self._store(batch, lowest)
         _count(fresh)
-        await _in_thread(lambda: self._queues.acknowledge(batch))
+        await asyncio.to_thread(partial(self._queues.acknowledge, batch))
         if batch:
             log.info("letters_stored", queue=queue, letters=len(fresh), copies=len(batch) - len(fresh))
         return batch, fresh
@@ -175,8 +176,3 @@ def _short(error: Exception) -> str:
     """An error without the statement's parameters, which are letters."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return f"{type(error).__name__}: {str(cause)[:300]}"
-
-
-async def _in_thread(call: Callable[[], T]) -> T:
-    """The broker's client blocks."""
-    return await asyncio.to_thread(call)

@@ -85,7 +85,11 @@ class DeadLetterQueues:
         return batch
 
     def acknowledge(self, batch: Sequence[Taken]) -> None:
-        """The broker may forget this batch, the last that was taken."""
+        """The broker may forget this batch, the last that was taken.
+
+        RabbitMQ's channel hands a quorum queue some 32 of these at a time, and forgets the others if it is closed
+        meanwhile: they come again, as copies of letters that are stored.
+        """
         if batch:
             self._channel.basic_ack(batch[-1].tag, multiple=True)
 

@@ -119,7 +119,7 @@ class NewLetter:
     """A dead message. `queue` is where it died; `headers` and `properties` are as `outbox.wire_values` makes them.
 
     The fields of the event are those that could be read; `fingerprint` groups what died of one cause, so it names no
-    message.
+    message. `identity` stands for headers of which this module cannot tell what changes with each delivery.
     """
 
     queue: str
@@ -137,6 +137,7 @@ class NewLetter:
     error_class: str | None = None
     error: str | None = None
     error_trace: str | None = None
+    identity: str | None = None
 
     @property
     def key(self) -> str:
@@ -147,7 +148,8 @@ class NewLetter:
         """
         if self.event_id is not None and self.reason != "undecodable":
             return f"{self.queue}/{self.event_id}/{self.attempt}"
-        headers = {name: value for name, value in self.headers.items() if name not in _CHANGING}
+        named = {name: value for name, value in self.headers.items() if name not in _CHANGING}
+        headers = named if self.identity is None else self.identity
         died_at = self.died_at and self.died_at.isoformat()
         digest = hashlib.sha256(self.body)
         digest.update(json.dumps([headers, self.properties, died_at], sort_keys=True).encode())

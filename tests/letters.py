@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from outbox.dead_letters import NewLetter, store
 from outbox.envelope import Event, encode_headers
 from outbox.letter_search import Letter, Selection, find
-from outbox.replay import Act
+from outbox.replay import Act, replay
+from outbox.replay_plan import Pace, Replayed
 from tests.messages import new_event
 from tests.postgres import engine_of
 
@@ -65,6 +66,22 @@ class Desk:
     async def letters(self, selection: Selection | None = None) -> list[Letter]:
         """Letters in whatever state, or those of a selection."""
         return await self.do(lambda tx: find(tx, selection or Selection(state=None)))
+
+    async def sent(self, table: str = "events") -> Sequence[RowMapping]:
+        """What was recorded or scheduled, in order."""
+        return await self.sql(f"SELECT * FROM outbox.{table} ORDER BY id")
+
+    async def replay(self, selection: Selection | None = None, pace: Pace | None = None) -> Replayed:
+        """Send letters again, as Anna."""
+        return await self.do(lambda tx: replay(tx, selection or Selection(), ANNA, EXCHANGE, pace))
+
+    async def forget_oldest_month(self) -> None:
+        """Take the partition of the events of today and of all before out of the inbox."""
+        (first, *_) = await self.sql(
+            "SELECT inhrelid::regclass::text AS name FROM pg_inherits "
+            "WHERE inhparent = 'outbox.deliveries'::regclass ORDER BY 1"
+        )
+        await self.sql(f"ALTER TABLE outbox.deliveries DETACH PARTITION {first['name']}")
 
     async def delivery(self, event: Event, state: str, queue: str = "sap", **more: object) -> None:
         """Put a row into the inbox; `more` are columns of it."""

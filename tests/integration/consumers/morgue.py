@@ -1,18 +1,36 @@
 """Real dead-letter queues and a table for their letters: messages die as they do in production, and are collected."""
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from consumers.collector import Collector
-from outbox.envelope import Event, encode_headers
+from outbox.envelope import Event, encode_headers, new_event_id
 from outbox.letter_search import Letter, WholeLetter, whole
 from runtime.settings import Settings
 from tests.integration.consumers.broker_queues import Queues
 from tests.letters import Desk, desk_at
 
 T = TypeVar("T")
+ORDER = "0190163d-8694-739b-aea5-966c26f8ad91"
+
+
+def reserved(**changes: Any) -> Event:
+    """A sound event for the SAP step."""
+    fields = {"order_id": ORDER, "number": "WB-1", "reference": "r", "units": 3}
+    event = Event(
+        id=new_event_id(),
+        type="inventory.reserved",
+        subject=ORDER,
+        source="urn:waybill:orders",
+        time=datetime.now(UTC),
+        data=json.dumps(fields).encode(),
+        dataschema="urn:waybill:inventory.reserved:1",
+    )
+    return replace(event, **changes)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Whatever died becomes one letter, whole, with what is known of its death."""
 
-import asyncio
-import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,36 +10,13 @@ import pika
 import pytest
 
 from consumers import collector as collecting
-from consumers import dead_letter_queues
-from consumers.collector import Collector, Sweep
-from consumers.dead_letter_queues import BATCH_LETTERS, BROKER_ERRORS
 from consumers.topology import DELIVERY_LIMIT
-from outbox.envelope import Event, encode_headers, new_event_id
+from outbox.envelope import encode_headers, new_event_id
 from outbox.letter_search import WholeLetter
 from outbox.wire_values import from_json
-from runtime.database import make_engine
 from tests.integration.consumers.broker_queues import Raw, write_raw_values
-from tests.integration.consumers.morgue import Morgue
+from tests.integration.consumers.morgue import ORDER, Morgue, reserved
 from tests.integration.consumers.test_garbage import HALF_VALID, NO_EVENTS, UNREADABLE, WRONG_DATA
-from tests.letters import Desk
-from tests.tcp_proxy import proxied
-
-ORDER = "0190163d-8694-739b-aea5-966c26f8ad91"
-
-
-def reserved(**changes: Any) -> Event:
-    """A sound event for the SAP step."""
-    fields = {"order_id": ORDER, "number": "WB-1", "reference": "r", "units": 3}
-    event = Event(
-        id=new_event_id(),
-        type="inventory.reserved",
-        subject=ORDER,
-        source="urn:waybill:orders",
-        time=datetime.now(UTC),
-        data=json.dumps(fields).encode(),
-        dataschema="urn:waybill:inventory.reserved:1",
-    )
-    return replace(event, **changes)
 
 
 def facts(whole: WholeLetter) -> tuple[str, str | None, str | None, UUID | None]:
@@ -153,7 +128,6 @@ def test_whatever_died_in_a_queue_is_stored_whole_and_stops_nobody(
         "undecodable:EnvelopeError@validation",
         "undecodable:EventDataError@validation",
     }
-    assert morgue.queues.depth("validation.dlq") == 0
 
 
 def test_odd_headers_and_properties_come_back_as_they_were(morgue: Morgue, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,121 +181,3 @@ def test_a_copy_of_a_message_is_the_same_letter_and_another_death_is_another(mor
     morgue.die_event("email", event)
     assert len(morgue.collect(2)) == 2
     assert [morgue.queues.depth(f"{queue}.dlq") for queue in ("sap", "email")] == [0, 0]
-
-
-def test_batches_are_bounded_and_each_queue_has_its_turn(morgue: Morgue) -> None:
-    for n in range(BATCH_LETTERS + 20):
-        morgue.queues.publish("sap.dlq", b"%d" % n, {})
-    morgue.queues.publish("audit.dlq", b"x", {})
-
-    async def sweep(desk: Desk) -> list[Sweep]:
-        collector = Collector(morgue.settings, desk.engine, asyncio.Event())
-        sweeps = [await collector.run_once() for _ in range(3)]
-        await collector.close()
-        return sweeps
-
-    assert morgue.at_desk(sweep) == [
-        Sweep(BATCH_LETTERS + 1, BATCH_LETTERS + 1, ()),
-        Sweep(20, 20, ()),
-        Sweep(0, 0, ()),
-    ]
-
-
-def test_a_queue_that_is_not_there_is_named_and_the_others_are_emptied(morgue: Morgue) -> None:
-    morgue.queues.channel.queue_delete("sap.dlq")
-    morgue.queues.publish("audit.dlq", b"x", {})
-
-    async def sweep(desk: Desk) -> Sweep:
-        collector = Collector(morgue.settings, desk.engine, asyncio.Event())
-        try:
-            return await collector.run_once()
-        finally:
-            await collector.close()
-
-    assert morgue.at_desk(sweep) == Sweep(1, 1, ("sap.dlq",))
-
-
-def test_a_letter_that_postgres_refuses_is_kept_bare_and_the_others_as_they_are(
-    morgue: Morgue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody knows a message that is refused so: the test makes one by a limit on the table."""
-    morgue.at_desk(
-        lambda desk: desk.sql("ALTER TABLE outbox.dead_letters ADD CONSTRAINT no_bad CHECK (NOT headers ? 'bad')")
-    )
-    try:
-        for headers in ({"good": 1}, {"bad": 1}, {"good": 2}):
-            morgue.die("sap", json.dumps(headers).encode(), headers)
-        morgue.queues.wait_for("sap.dlq", 3)
-        found = {whole.body: whole for whole in morgue.collect(3)}
-        assert set(found[b'{"bad": 1}'].headers) == {"$raw"}
-        assert found[b'{"bad": 1}'].letter.error_class == "Unstorable"
-        assert found[b'{"good": 2}'].headers["good"] == 2
-    finally:
-        morgue.at_desk(lambda desk: desk.sql("ALTER TABLE outbox.dead_letters DROP CONSTRAINT no_bad"))
-
-
-def test_a_collector_whose_connection_is_cut_again_and_again_collects_everything_once(morgue: Morgue) -> None:
-    for n in range(300):
-        morgue.queues.publish("sap.dlq", b"%d" % n, {"n": n})
-
-    async def collect(desk: Desk) -> None:
-        stopping = asyncio.Event()
-        with proxied(morgue.settings.amqp_url) as (amqp_url, proxy):
-            settings = morgue.settings.model_copy(update={"amqp_url": amqp_url})
-            running = asyncio.create_task(Collector(settings, desk.engine, stopping).run())
-            async with asyncio.timeout(60):
-                seen = -1
-                while (now := len(await desk.letters())) < 300:
-                    if now != seen:
-                        await asyncio.to_thread(proxy.cut)
-                        seen = now
-                    await asyncio.sleep(0.02)
-            stopping.set()
-            await running
-
-    morgue.at_desk(collect)
-    assert len(morgue.letters()) == 300
-    morgue.queues.wait_for("sap.dlq", 0)
-
-
-def test_a_broker_that_falls_silent_is_not_waited_for_without_an_end(
-    morgue: Morgue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dead_letter_queues, "ANSWER_SECONDS", 1)
-    morgue.queues.publish("sap.dlq", b"x", {})
-
-    async def collect(desk: Desk) -> None:
-        with proxied(morgue.settings.amqp_url) as (amqp_url, proxy):
-            settings = morgue.settings.model_copy(update={"amqp_url": amqp_url})
-            collector = Collector(settings, desk.engine, asyncio.Event())
-            assert await collector.run_once() == Sweep(1, 1, ())
-            proxy.fall_silent()
-            with pytest.raises(BROKER_ERRORS):
-                await collector.run_once()
-            await collector.close()
-            proxy.release_answers()
-            assert await collector.run_once() == Sweep(0, 0, ())
-            await collector.close()
-
-    morgue.at_desk(collect)
-
-
-def test_while_postgres_is_away_the_letters_stay_in_the_broker(morgue: Morgue) -> None:
-    for n in range(30):
-        morgue.queues.publish("sap.dlq", b"%d" % n, {"n": n})
-
-    async def collect(_: Desk) -> None:
-        broken = morgue.settings.model_copy(update={"database_url": "postgresql://127.0.0.1:1/away"})
-        engine = make_engine(broken, "test")
-        collector = Collector(broken, engine, asyncio.Event())
-        for _attempt in range(3):
-            with pytest.raises(OSError, match="Connect"):
-                await collector.run_once()
-            await collector.close()
-        await engine.dispose()
-
-    morgue.at_desk(collect)
-    morgue.queues.wait_for("sap.dlq", 30)
-    properties, _ = morgue.queues.take("sap.dlq")
-    assert properties.headers.get("x-delivery-count", 0) == 0  # not even taken
-    assert len(morgue.collect(29)) == 29

@@ -98,3 +98,23 @@ def test_a_bare_letter_has_the_messages_own_bytes() -> None:
     message = taken(placed())
     letter = bare(letter_of(examine(message), CAUSE, None), message)
     assert (letter.body, letter.headers, letter.event_id) == (message.body, {"$raw": "cmF3"}, None)
+
+
+def properties_of(headers: bytes, content_type: bytes = b"") -> bytes:
+    """The bytes of a message's properties: headers, perhaps a content type, and a delivery mode."""
+    kind = bytes([len(content_type)]) + content_type if content_type else b""
+    flags = (0x8000 if content_type else 0) | 0x2000 | 0x1000
+    return flags.to_bytes(2) + kind + len(headers).to_bytes(4) + headers + b"\x02"
+
+
+@pytest.mark.parametrize("content_type", [b"", b"text/plain"])
+@pytest.mark.parametrize("count", [b"l" + (7).to_bytes(8), b"I" + (7).to_bytes(4), b"s\x00\n", b"b\x07"])
+def test_a_message_with_headers_as_bytes_stays_itself_however_often_it_is_delivered(
+    content_type: bytes, count: bytes
+) -> None:
+    odd = b"\x04when" + b"T" + (2**62).to_bytes(8)
+    first = Taken("sap", 1, b"x", {}, {}, properties_of(odd, content_type))
+    again = replace(first, raw_properties=properties_of(odd + b"\x10x-delivery-count" + count, content_type))
+    another = replace(first, raw_properties=properties_of(odd + b"\x01ab\x01", content_type))
+    keys = [letter_of(examine(message), None, None).key for message in (first, again, another)]
+    assert keys[0] == keys[1] != keys[2]
