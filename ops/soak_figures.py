@@ -20,6 +20,8 @@ MESSAGES_PER_ORDER = sum(
 )
 # Caches fill, pools are made and every path is walked once: what a program weighs is seen after that.
 SETTLED_SECONDS = 120.0
+# A shorter run than about four minutes shows settling alone; its growth is told and not judged.
+JUDGED_SECONDS = 220.0
 # Per process of ours: at ten orders a second that fills less than a gigabyte in a day. It is above what first uses come
 # to in ten minutes, a child that meets its first retry grows by 5 MB, and far below what keeps anything per order.
 ALLOWED_BYTES_PER_ORDER = 1_000
@@ -69,17 +71,20 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """A program's memory in megabytes: the first and the last sample after it has settled, and its growth per hour."""
+    """A program's memory in megabytes: the first and the last sample after it has settled, and its growth per hour.
+
+    `allowed_per_hour` is None where the run was too short to judge by.
+    """
 
     first: float
     last: float
     per_hour: float
-    allowed_per_hour: float
+    allowed_per_hour: float | None
 
     @property
     def flat(self) -> bool:
         """Whether it grows no faster than is allowed."""
-        return self.per_hour <= self.allowed_per_hour
+        return self.allowed_per_hour is None or self.per_hour <= self.allowed_per_hour
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:
@@ -120,9 +125,11 @@ def growth(samples: Sequence[Sample], rate: float) -> dict[str, Growth]:
     """How each program's memory went once it had settled, or in the second half of a run that is too short for that."""
     settled = min(SETTLED_SECONDS, samples[-1].seconds / 2)
     judged = [sample for sample in samples if sample.seconds >= settled]
+    long_enough = samples[-1].seconds >= JUDGED_SECONDS
     grown = {}
     for name, processes in judged[0].processes.items():
         points = [(sample.seconds / 3600, sample.memory_mb[name]) for sample in judged if name in sample.memory_mb]
         per_order = ALLOWED_OF_OTHERS.get(name, ALLOWED_BYTES_PER_ORDER * processes)
-        grown[name] = Growth(points[0][1], points[-1][1], slope(points), per_order * rate * 3600 / 1e6)
+        allowed = per_order * rate * 3600 / 1e6 if long_enough else None
+        grown[name] = Growth(points[0][1], points[-1][1], slope(points), allowed)
     return grown

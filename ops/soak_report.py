@@ -35,7 +35,8 @@ def print_soak(console: Console, orders: Backlog, messages: Backlog, grown: Mapp
     for name, growth in grown.items():
         colour = "green" if growth.flat else "red"
         per_hour = f"[{colour}]{growth.per_hour:+.1f}[/]"
-        table.add_row(name, f"{growth.first:.1f}", f"{growth.last:.1f}", per_hour, f"{growth.allowed_per_hour:.0f}")
+        allowed = "too short" if growth.allowed_per_hour is None else f"{growth.allowed_per_hour:.0f}"
+        table.add_row(name, f"{growth.first:.1f}", f"{growth.last:.1f}", per_hour, allowed)
     console.print(table)
 
 

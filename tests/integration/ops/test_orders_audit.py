@@ -1,155 +1,31 @@
 """An audit finds what is missing, says where it stands, and tells what was done twice, in the places themselves."""
 
-import asyncio
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from uuid import uuid4
 
-import asyncpg
-import pytest
+from ops.effects import SapOverOData
+from orders.judgement import Doubled, Effect, Missing
+from outbox.envelope import new_event_id
+from tests.integration.ops.audit_house import (
+    House,
+    Scenario,
+    audited,
+    draft,
+    module_database,
+    own_inbox,
+    own_sap,
+    send,
+    wrong,
+)
+from tests.sandboxes import Sap
 
-from consumers.adapters.letters import confirmation
-from consumers.adapters.sap import SalesOrderDraft, SalesOrderItem
-from ops.effects import SapOverOData, SapSandbox
-from ops.orders_audit import Places, Report, audit
-from orders.judgement import Doubled, Effect, Missing, Orphan
-from orders.ledger import Window
-from orders.model import Line, Order
-from orders.workflow import BY_QUEUE
-from outbox.envelope import Event, new_event_id
-from outbox.pages import Carried, advance
-from outbox.reader import ONE_PLAN, Reader
-from runtime.settings import Settings
-from tests.integration.consumers.workshop import Workshop, in_workshop
-from tests.sandboxes import Sap, Smtp, start_sap, start_smtp
-from tests.shared_database import module_database
+__all__ = ["audited", "module_database", "own_inbox", "own_sap"]
 
-__all__ = ["module_database"]
-
-ROOT = Path(__file__).parents[3]
-AT_ONCE = timedelta(0)
-# The step of each event on an order's way, in the order of their commits.
-WAY = {
-    "order.placed": ["validation"],
-    "order.validated": ["inventory"],
-    "inventory.reserved": ["sap"],
-    "order.synced": ["email", "invoice", "analytics"],
-    "order.fulfilled": ["finalization"],
-    "order.completed": [],
-}
-LEAD = """
-INSERT INTO outbox.leases (name, epoch, holder, expires_at) VALUES ('relay', 1, 'test', 'infinity')
-ON CONFLICT DO NOTHING"""
 LETTER = """
 INSERT INTO outbox.dead_letters (letter_key, queue, event_id, type, subject, body, headers, reason, error)
 VALUES (:key, :queue, :event_id, :type, :subject, '', '{}', 'rejected', 'SapRefused: no') RETURNING id"""
-
-
-@pytest.fixture(scope="module")
-def own_sap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sap]:
-    """A SAP of this module's own: whoever else has documents in it has no order here."""
-    with start_sap(tmp_path_factory.mktemp("sap")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def own_inbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Smtp]:
-    """A mailbox of this module's own."""
-    with start_smtp(tmp_path_factory.mktemp("smtp")) as running:
-        yield running
-
-
-@dataclass
-class House:
-    """A workshop, the places of its effects, and the moment at which the test began."""
-
-    shop: Workshop
-    places: Places
-    since: datetime
-    documents: Path
-    found_before: list[Orphan]
-
-    async def audit(self, deadline: timedelta | None = AT_ONCE, **places: Any) -> Report:
-        """Orders of this test alone, and orphans that no test before it has made."""
-        window = Window(self.since, datetime.now(UTC) + timedelta(hours=1))
-        report = await audit(self.shop.place.engine, replace(self.places, **places), window, deadline)
-        return replace(report, orphans=[one for one in report.orphans if one not in self.found_before])
-
-    async def go(self, order: Order, *, until: str = "order.completed") -> None:
-        """Run an order's steps up to this event, which nobody hears any more."""
-        for kind, queues in WAY.items():
-            if kind == until:
-                break
-            event = await self.shop.event(order, kind)
-            for queue in queues:
-                await self.shop.deliver(BY_QUEUE[queue].name, event)
-
-    async def record_audit(self, order: Order) -> None:
-        """What was recorded for an order goes into the audit log."""
-        for kind in (*WAY, "order.rejected"):
-            for event in await self.shop.events(order, kind):
-                await self.shop.deliver("record_audit", event)
-
-    async def completed(self) -> Order:
-        order = await self.shop.place_order()
-        await self.go(order)
-        await self.record_audit(order)
-        return await self.shop.order(order.id)
-
-    async def read_outbox(self) -> None:
-        """As the relay does it: read everything that is committed and move the cursor past it."""
-        url = self.shop.place.settings.database_url
-        connection = await asyncpg.connect(url, server_settings=ONE_PLAN)
-        try:
-            await connection.execute(LEAD)
-            reader = Reader(connection, 1000)
-            await reader.resume()
-            while (page := await reader.next_page()) is not None:
-                await advance(connection, 1, [Carried(page, datetime.now(UTC), datetime.now(UTC))])
-        finally:
-            await connection.close()
-
-
-Scenario = Callable[[House], Awaitable[None]]
-
-
-@pytest.fixture
-def audited(module_database: str, own_sap: Sap, own_inbox: Smtp, tmp_path: Path) -> Callable[[Scenario], None]:
-    """Runs a scenario in a house whose places are all looked into."""
-    own_sap.faults(outage=False)
-    settings = Settings(
-        database_url=module_database,
-        amqp_url="amqp://guest:guest@127.0.0.1:1/",
-        sap_url=own_sap.url,
-        smtp_port=own_inbox.port,
-        documents_dir=tmp_path,
-        sap_timeout_seconds=2,
-        sap_commit_seconds=0,
-        sap_retry_base_seconds=4,
-    )
-
-    def run(scenario: Scenario) -> None:
-        async def work(shop: Workshop) -> None:
-            places = Places(SapSandbox(own_sap.url), own_inbox.url, shop.place.documents)
-            house = House(shop, places, datetime.now(UTC), tmp_path, [])
-            house.found_before.extend((await house.audit()).orphans)
-            await scenario(house)
-
-        in_workshop(settings, work)
-
-    return run
-
-
-def wrong(report: Report) -> list[tuple[Effect, bool]]:
-    return [(one.effect, one.overdue) for one in report.missing]
 
 
 def test_a_completed_order_whose_effects_are_all_there_once_is_clean(audited: Callable[[Scenario], None]) -> None:
@@ -346,111 +222,3 @@ def test_units_that_an_order_lacks_has_too_many_of_or_should_not_have(audited: C
         assert [one.what for one in orphans] == [f"4 units of {sku} of {rejected.number}, which is rejected"]
 
     audited(scenario)
-
-
-def test_stock_is_conserved_or_told(audited: Callable[[Scenario], None]) -> None:
-    async def scenario(house: House) -> None:
-        sku = await house.shop.product(10)
-        await house.go(await house.shop.place_order(Line(sku, 2, Decimal(14))), until="inventory.reserved")
-        assert (await house.audit(initial_stock={sku: 10})).stock_wrong == []
-        await house.shop.sql("UPDATE products SET available = available - 1 WHERE sku = :sku", sku=sku)
-        (found,) = (await house.audit(initial_stock={sku: 10})).stock_wrong
-        assert (found.sku, found.available, found.reserved) == (sku, 7, 2)
-
-    audited(scenario)
-
-
-def test_sales_that_were_counted_twice_or_not_at_all_do_not_agree(audited: Callable[[Scenario], None]) -> None:
-    async def scenario(house: House) -> None:
-        order = await house.completed()
-        sku = order.lines[0].sku
-        change = "UPDATE sales_by_day SET units = units + :more WHERE sku = :sku"
-        await house.shop.sql(change, more=2, sku=sku)
-        (found,) = (await house.audit()).sales_wrong
-        assert (found.sku, found.units, found.due_units) == (sku, 4, 2)
-        await house.shop.sql(change, more=-2, sku=sku)
-        counted = "UPDATE outbox.deliveries SET consumer = :name WHERE subject = :id AND consumer LIKE '%analytics'"
-        await house.shop.sql(counted, name="not-analytics", id=str(order.id))
-        report = await house.audit()
-        assert wrong(report) == [(Effect.ANALYTICS, True)]
-        assert [(one.sku, one.due_units) for one in report.sales_wrong] == [(sku, 0)]
-        await house.shop.sql(counted, name="analytics", id=str(order.id))
-        assert (await house.audit()).clean
-
-    audited(scenario)
-
-
-def test_an_invoice_number_that_nobody_has_is_a_gap(audited: Callable[[Scenario], None]) -> None:
-    async def scenario(house: House) -> None:
-        await house.completed()
-        series = "UPDATE invoice_series SET last_sequence = last_sequence + :more"
-        await house.shop.sql(series, more=1)
-        assert (await house.audit()).invoice_gaps == 1
-        await house.shop.sql(series, more=-1)
-
-    audited(scenario)
-
-
-def test_the_audit_log_lacks_an_event_has_a_type_twice_or_knows_an_order_that_is_none(
-    audited: Callable[[Scenario], None],
-) -> None:
-    async def scenario(house: House) -> None:
-        order = await house.completed()
-        lacking = "DELETE FROM audit_log WHERE order_id = :id AND type = 'order.synced'"
-        await house.shop.sql(lacking, id=order.id)
-        assert ((await house.audit()).audit_missing, (await house.audit()).audit_overdue) == (1, 1)
-        assert ((await house.audit(None)).audit_missing, (await house.audit(None)).audit_overdue) == (1, 0)
-        again = """
-            INSERT INTO audit_log (event_id, order_id, type, occurred_at, data)
-            VALUES (:event, :order, 'order.placed', now(), '{}')"""
-        await house.shop.sql(again, event=new_event_id(), order=order.id)
-        assert (await house.audit()).audit_extra == 1
-        event, nobody = new_event_id(), uuid4()
-        await house.shop.sql(again, event=event, order=nobody)
-        assert [one.what for one in (await house.audit()).orphans] == [f"event {event} of order {nobody}"]
-        await house.shop.sql("DELETE FROM audit_log WHERE event_id = :event", event=event)
-
-    audited(scenario)
-
-
-def test_the_command_says_it_as_json_and_by_its_exit_code(
-    audited: Callable[[Scenario], None], own_sap: Sap, module_database: str
-) -> None:
-    async def scenario(house: House) -> None:
-        order = await house.completed()
-        words = ("--since", house.since.isoformat())
-        environment = {
-            "DATABASE_URL": module_database,
-            "AMQP_URL": "amqp://guest:guest@127.0.0.1:1/",
-            "SAP_URL": own_sap.url,
-            "DOCUMENTS_DIR": str(house.documents),
-        }
-        code, output = await asyncio.to_thread(waybill_audit, environment, *words, "--json")
-        report = json.loads(output)
-        assert (code, report["orders"], report["clean"]) == (0, 1, True)
-        await house.shop.sql("DELETE FROM reservations WHERE order_id = :id", id=order.id)
-        code, output = await asyncio.to_thread(waybill_audit, environment, *words)
-        assert code == 1
-        assert "Overdue: 1" in output
-        assert order.number in output
-
-    audited(scenario)
-
-
-def waybill_audit(environment: dict[str, str], *words: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "ops.cli", "orders", "audit", *words]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
-    assert done.stderr == ""
-    return done.returncode, done.stdout
-
-
-def draft(order: Order) -> SalesOrderDraft:
-    items = tuple(SalesOrderItem(line.sku, line.quantity, line.unit_price, line.discount) for line in order.lines)
-    return SalesOrderDraft(order.number, order.id, order.currency, items)
-
-
-async def send(house: House, order: Order, event: Event) -> None:
-    place = house.shop.place
-    await place.mailer.send(confirmation(order, event_id=event.id, settings=place.settings))

@@ -87,10 +87,12 @@ def test_each_process_of_ours_may_grow_a_little_and_others_by_what_they_keep() -
     assert grown["rabbitmq"].allowed_per_hour == 1080
 
 
-def test_the_second_half_of_a_short_run_is_judged() -> None:
-    short = samples(lambda _: 0, lambda at: min(at, 30.0))[:6]
+def test_the_second_half_of_a_short_run_is_told_and_not_judged() -> None:
+    short = samples(lambda _: 0, lambda at: at)[:6]
     (grown,) = growth(short, RATE).values()
-    assert (grown.first, grown.last) == (30, 30)
+    assert (grown.first, grown.last, grown.allowed_per_hour) == (30, 60, None)
+    assert grown.per_hour == pytest.approx(3600)
+    assert grown.flat
 
 
 def test_a_program_that_is_gone_is_judged_by_what_was_seen_of_it() -> None:
