@@ -114,6 +114,7 @@ def test_a_place_that_has_what_we_do_not_know_yet_counts_too() -> None:
         ({"mails": (LETTER, ID)}, Seen(), Effect.EMAIL, f"letter {LETTER} and letter {ID}"),
         ({"stock": (Stock("SKU-1", 2, 4),)}, Seen(), Effect.STOCK, "4 units of SKU-1, 2 ordered"),
     ],
+    ids=["sap", "analytics", "email", "stock"],
 )
 def test_more_than_one_is_done_twice(change: dict[str, object], seen: Seen, effect: Effect, what: str) -> None:
     order = replace(COMPLETED, **change)  # type: ignore[arg-type]
