@@ -92,7 +92,7 @@ async def _published(rig: Rig, messages: Sequence[Publishing]) -> None:
                 channel = link.channel()
                 for exchange, key, message in messages:
                     channel.basic_publish_confirm(message, exchange, key)
-        except (amqp.AMQPError, OSError, ServerError):
+        except (amqp.AMQPError, amqp.exceptions.MessageNacked, OSError, ServerError):
             return False
         return True
 
