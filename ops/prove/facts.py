@@ -64,6 +64,15 @@ class AuditFound:
 
 
 @dataclass(frozen=True, slots=True)
+class GarbageFound:
+    """Pieces of one mark that were put into queues, and the dead letters that bear it."""
+
+    mark: str
+    pieces: int
+    letters: int
+
+
+@dataclass(frozen=True, slots=True)
 class Death:
     """When somebody died who may have known alone that mails were accepted, and of how many at most.
 
@@ -93,4 +102,5 @@ class Facts:
     audit: Sequence[AuditFound]
     scheduled: int = 0
     open_letters: int = 0
+    garbage: Sequence[GarbageFound] = ()
     deaths: Sequence[Death] = field(default_factory=tuple)

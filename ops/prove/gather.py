@@ -14,7 +14,17 @@ import asyncpg
 
 from consumers.app import CONCURRENCY
 from ops.local_stack import LocalStack
-from ops.prove.facts import AuditFound, Death, DocumentFound, EventFound, Facts, InvoiceFound, MailFound, OrderFound
+from ops.prove.facts import (
+    AuditFound,
+    Death,
+    DocumentFound,
+    EventFound,
+    Facts,
+    GarbageFound,
+    InvoiceFound,
+    MailFound,
+    OrderFound,
+)
 from ops.prove.injector import Injected
 from ops.prove.rig import Rig
 
@@ -46,6 +56,7 @@ async def gather(rig: Rig, accepted: Mapping[str, str], injected: list[Injected]
         documents=[_document(row) for row in ledger["documents"]],
         mails=await asyncio.to_thread(_mails, rig.stack.inbox_dir),
         pdfs=await asyncio.to_thread(_pdfs, rig.stack.documents_dir),
+        garbage=[GarbageFound(mark, pieces, await rig.letters(mark)) for mark, pieces in rig.garbage.items()],
         deaths=[Death(one.begun, DEADLY[one.planned.name]) for one in injected if one.planned.name in DEADLY],
         **await _tables(rig.stack),
     )

@@ -34,7 +34,7 @@ class Proof:
 
 def full(seed: int, orders: int = FULL_ORDERS) -> Proof:
     """At most eight minutes on two cores."""
-    return Proof(seed, orders, plan.FULL, seconds=240, bound=40, patience=60, least_faults=60, least_kinds=12)
+    return Proof(seed, orders, plan.FULL, seconds=300, bound=40, patience=60, least_faults=60, least_kinds=12)
 
 
 def quick(seed: int, orders: int = QUICK_ORDERS) -> Proof:

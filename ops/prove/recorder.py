@@ -13,7 +13,6 @@ from contextlib import contextmanager
 import amqp
 
 from ops import broker
-from ops.errors import ServerError
 from orders.events import EVENT_TYPES
 from outbox.envelope import PREFIX
 
@@ -50,7 +49,8 @@ class Recorder:
 
     def _keep_recording(self) -> None:
         while not self._stopping.is_set():
-            with contextlib.suppress(amqp.AMQPError, OSError, ServerError):
+            # Whatever the library makes of a connection that breaks in mid-frame: it is made anew.
+            with contextlib.suppress(Exception):
                 self._record()
             self._stopping.wait(WAIT_SECONDS)
 

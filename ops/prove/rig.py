@@ -24,6 +24,9 @@ QUERY_SECONDS = 10.0
 
 _UNFINISHED = "SELECT count(*) FROM orders WHERE status NOT IN ('completed', 'rejected')"
 
+# $1 the mark.
+_LETTERS = "SELECT count(*) FROM outbox.dead_letters WHERE position(convert_to($1, 'UTF8') IN body) > 0"
+
 # What is raised by a server that is being killed: it refuses, hangs up or says nothing.
 AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, httpx.HTTPError)
 
@@ -42,6 +45,7 @@ class Rig:
         self.proxies = proxies
         self.http = http
         self.arrived = arrived
+        self.garbage: dict[str, int] = {}  # pieces that were put into queues, by mark
 
     @classmethod
     @asynccontextmanager
@@ -80,6 +84,10 @@ class Rig:
     async def unfinished(self) -> int:
         """Accepted orders that are neither completed nor rejected."""
         return int((await self.patient_query(_UNFINISHED))[0][0])
+
+    async def letters(self, mark: str) -> int:
+        """Dead letters, in any state, whose body bears a mark."""
+        return int((await self.patient_query(_LETTERS, mark))[0][0])
 
     # Programs.
 

@@ -15,6 +15,7 @@ from ops.prove.facts import (
     DocumentFound,
     EventFound,
     Facts,
+    GarbageFound,
     InvoiceFound,
     MailFound,
     OrderFound,
@@ -139,6 +140,7 @@ LOST: dict[str, tuple[Change, str]] = {
     "units of stock": (lambda facts: {"available": _first(facts.available, lambda units: units + 1)}, "stock"),
     "sales": (lambda facts: {"sales": dict(list(facts.sales.items())[1:])}, "sales figure"),
     "an audit row": (lambda facts: {"audit": facts.audit[1:]}, "audit row"),
+    "a letter": (lambda _: {"garbage": [GarbageFound("prove-garbage-1.", 16, 15)]}, "dead letter"),
 }
 DUPLICATED: dict[str, tuple[Change, str]] = {
     "an order of nobody": (
