@@ -28,9 +28,10 @@ from consumers.dead_letter_queues import Taken
 from consumers.reading import attributes_of, read
 from orders.events import EventDataError, parse_order_id
 from orders.workflow import BY_QUEUE
-from outbox.dead_letters import Cause, Delivery, NewLetter, storable
+from outbox.dead_letters import Cause, Delivery, NewLetter
 from outbox.envelope import EnvelopeError, Event, decode
 from outbox.wire_values import to_json
+from runtime.database import storable
 
 # RabbitMQ's counts as they are written: a short text, and a whole number of one of the types.
 _COUNT = re.compile(rb"\x10x-(?:delivery|acquired)-count(?:[bB].|[sUu].{2}|[Ii].{4}|[lL].{8})", re.DOTALL)

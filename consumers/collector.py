@@ -20,7 +20,8 @@ from consumers import metrics
 from consumers.autopsy import bare, examine, letter_of
 from consumers.dead_letter_queues import BROKER_ERRORS, SOURCES, DeadLetterQueues, Taken
 from orders.workflow import BY_QUEUE
-from outbox.dead_letters import NewLetter, causes, horizon, store
+from outbox.dead_letters import NewLetter, causes, store
+from outbox.forgetting import horizon
 from runtime.database import may_pass
 from runtime.logging import get_logger
 from runtime.settings import Settings

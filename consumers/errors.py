@@ -10,10 +10,9 @@ from types import TracebackType
 from consumers.reactions import StepError
 from orders.workflow import ErrorKind
 from outbox.inbox import Failure
-from runtime.database import may_pass, sqlstate
+from runtime.database import may_pass, sqlstate, storable
 from runtime.documents import DocumentStoreError
 
-LONGEST_TEXT = 4_000  # characters of an error or trace that are kept
 OURS = ("consumers", "orders", "outbox", "runtime")
 # SQLSTATE classes of what Postgres will never take: data exceptions and broken constraints.
 _BAD_DATA = ("22", "23")
@@ -46,7 +45,7 @@ def failure_of(error: BaseException) -> Failure:
     """An error as the inbox keeps it. A StepError that wraps an adapter's is told as the adapter's."""
     root = error.__cause__ if isinstance(error, StepError) and error.__cause__ is not None else error
     trace = "".join(traceback.format_exception(error))
-    return Failure(type(root).__name__, short(str(error)), short(trace), fingerprint(root))
+    return Failure(type(root).__name__, storable(str(error)), storable(trace), fingerprint(root))
 
 
 def fingerprint(error: BaseException) -> str:
@@ -62,9 +61,3 @@ def _place(trace: TracebackType | None) -> str:
             found = f"{module}:{trace.tb_frame.f_code.co_qualname}"
         trace = trace.tb_next
     return found
-
-
-def short(text: str) -> str:
-    """What is kept of a text: Postgres takes no NUL and no lone surrogate, and nobody reads a megabyte."""
-    text = text.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()
-    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT // 2] + " … " + text[-LONGEST_TEXT // 2 :]

@@ -19,8 +19,8 @@ def waybill(*words: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "ops.cli", *words)
 
 
-def run_command(words: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Run one `waybill` command to its end; raises StackError with its output when it fails."""
+def run_command(words: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Run one `waybill` command to its end; what it printed. Raises StackError with its output when it fails."""
     result = subprocess.run(
         waybill(*words),
         env={**clean_environment(), **environment},
@@ -33,6 +33,7 @@ def run_command(words: Sequence[str], environment: Mapping[str, str]) -> None:
     if result.returncode != 0:
         said = (result.stderr or result.stdout).strip().splitlines() or ["without a word"]
         raise StackError(f"`waybill {' '.join(words)}` failed: {said[-1].removeprefix('waybill: ')}")
+    return result.stdout
 
 
 def answers(url: str) -> bool:

@@ -19,6 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ops.audit_view import print_report
 from ops.catalogue import load_catalogue
+from ops.demo import ENVIRONMENT as QUICK
+from ops.demo import LATE_SECONDS, SAP_SEED
 from ops.demo_orders import SEED, generate
 from ops.demo_set import DemoSet
 from ops.demo_wait import wait_audited, wait_finished
@@ -38,21 +40,14 @@ from runtime.settings import Settings
 FOLDER = LOCAL / "soak"
 RATE = 10.0  # orders a second
 COMPLETING = 0.9  # of generated orders more than this share must complete; the others are not sent
-LATE_SECONDS = 1
 SAP_OPTIONS = (
-    *("--seed", "7"),
+    *("--seed", str(SAP_SEED)),
     *("--error-rate", "0.02"),
     *("--lost-rate", "0.005"),
     *("--late-seconds", str(LATE_SECONDS)),
 )
 # As in a demo: nobody soaks for an hour to see a retry.
-ENVIRONMENT = {
-    "SAP_COMMIT_SECONDS": str(LATE_SECONDS + 1),
-    "SAP_RETRY_BASE_SECONDS": "1",
-    "SAP_TIMEOUT_SECONDS": "10",
-    "RETRY_BASE_SECONDS": "0.5",
-    "LOG_LEVEL": "WARNING",
-}
+ENVIRONMENT = {**QUICK, "LOG_LEVEL": "WARNING"}
 
 # By the database's clock alone.
 _TIMES = text("SELECT extract(epoch FROM completed_at - placed_at) * 1000 FROM orders WHERE status = 'completed'")

@@ -27,8 +27,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from outbox.envelope import encode_headers
 from outbox.reader import FencedError, Row
 
-LONGEST_TEXT = 4_000  # characters of an error or trace that are kept
-
 # Headers that change with each hop or delivery of one and the same dead message.
 _CHANGING = frozenset({"x-death", "x-delivery-count", "x-acquired-count", "x-delivery-failures"})
 
@@ -87,16 +85,6 @@ FROM outbox.deliveries
 JOIN unnest(CAST(:consumers AS text[]), CAST(:event_ids AS uuid[]), CAST(:attempts AS smallint[]))
      AS wanted (consumer, event_id, attempt) USING (consumer, event_id, attempt)
 WHERE state = 'dead'
-""")
-
-# Events older than every partition of the inbox: it has forgotten whether they are done. A partition without a lower
-# bound remembers them all.
-_HORIZON = text("""
-SELECT CASE WHEN NOT bool_or(bound LIKE 'FOR VALUES FROM (MINVALUE)%')
-            THEN min((regexp_match(bound, 'FROM \\(''([0-9a-f-]{36})''\\)'))[1]) END
-FROM (SELECT pg_get_expr(relpartbound, pg_class.oid) AS bound
-      FROM pg_class JOIN pg_inherits ON inhrelid = pg_class.oid
-      WHERE inhparent = CAST('outbox.deliveries' AS regclass) AND NOT inhdetachpending) AS partitions
 """)
 
 
@@ -181,12 +169,6 @@ async def causes(tx: AsyncConnection, deliveries: Sequence[Delivery]) -> dict[De
     }
 
 
-async def horizon(tx: AsyncConnection) -> UUID | None:
-    """The lowest event id that the inbox remembers; None while it remembers all."""
-    lowest = (await tx.execute(_HORIZON)).scalar_one()
-    return None if lowest is None else UUID(lowest)
-
-
 async def set_aside(connection: "Connection[Record]", epoch: int, row: Row, queue: str, error: str) -> int:
     """Keep an event that cannot be published as a dead letter of `queue`; the letter's number.
 
@@ -208,12 +190,6 @@ async def set_aside(connection: "Connection[Record]", epoch: int, row: Row, queu
     if letter is None:
         raise FencedError(f"epoch {epoch} is over")
     return int(letter)
-
-
-def storable(told: str) -> str:
-    """A text as it is kept: Postgres takes no NUL and no lone surrogate, and nobody reads a megabyte."""
-    told = told.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()
-    return told if len(told) <= LONGEST_TEXT else told[: LONGEST_TEXT // 2] + " … " + told[-LONGEST_TEXT // 2 :]
 
 
 def _columns(by_key: Mapping[str, NewLetter]) -> dict[str, object]:

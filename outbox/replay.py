@@ -18,7 +18,7 @@ from itertools import groupby
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from outbox.dead_letters import horizon
+from outbox.forgetting import horizon
 from outbox.letter_search import Letter, Place, Selection, letter_of
 from outbox.record import record
 from outbox.replay_plan import Pace, Refused, Replayed, Sending, batch_of, decide, forgotten, is_forgotten

@@ -12,8 +12,8 @@ from uuid import UUID
 from sqlalchemy import RowMapping, case, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from outbox.dead_letters import horizon
 from outbox.envelope import MAX_DATA_BYTES, MAX_TRY, EnvelopeError, Event, decode, id_time
+from outbox.forgetting import horizon
 from outbox.letter_search import FACTS, Letter, Place, Selection, letter_of
 from outbox.tables import dead_letters
 from outbox.wire_values import from_json

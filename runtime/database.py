@@ -49,6 +49,15 @@ def autocommit(engine: AsyncEngine) -> AsyncEngine:
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
+LONGEST_TEXT = 4_000  # characters of an error or trace that are kept
+
+
+def storable(told: str) -> str:
+    """A text as it is kept: Postgres takes no NUL and no lone surrogate, and nobody reads a megabyte."""
+    told = told.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()
+    return told if len(told) <= LONGEST_TEXT else told[: LONGEST_TEXT // 2] + " … " + told[-LONGEST_TEXT // 2 :]
+
+
 # SQLSTATEs of a server that takes no work: classes 08 connection and 53 out of resources (connections, disk, memory);
 # shutting down (57P01), crashing (57P02), starting or recovering (57P03), a standby that cannot write (25006), and a
 # password that is being changed (28P01).

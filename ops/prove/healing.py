@@ -7,15 +7,13 @@ any more, which the judge then calls by its name.
 
 import asyncio
 import json
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ops.commands import COMMAND_SECONDS, ROOT, waybill
+from ops.commands import COMMAND_SECONDS, run_command
 from ops.errors import StackError
-from ops.program import clean_environment
 from ops.prove.faults_message import ready
 from ops.prove.garbage import MARK
 from ops.prove.recorder import QUEUE as RECORDER_QUEUE
@@ -167,19 +165,7 @@ def _ids(letters: Sequence[int]) -> list[str]:
 
 async def _dead_letters(rig: Rig, action: str, which: Sequence[str], why: str) -> dict[str, Any]:
     """What `waybill dead-letters <action> --json` says. Raises StackError when it fails."""
-    command = waybill("dead-letters", action, *which, "--by", "prove", "--why", why, "--json")
-    environment = {**clean_environment(), **rig.stack.environment()}
-    result = await asyncio.to_thread(
-        subprocess.run,
-        command,
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=COMMAND_SECONDS,
-    )
-    if result.returncode != 0:
-        raise StackError(f"`waybill dead-letters {action}` failed: {(result.stderr or result.stdout).strip()[-500:]}")
-    said: dict[str, Any] = json.loads(result.stdout.strip().splitlines()[-1])
+    words = ("dead-letters", action, *which, "--by", "prove", "--why", why, "--json")
+    printed = await asyncio.to_thread(run_command, words, rig.stack.environment())
+    said: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
     return said

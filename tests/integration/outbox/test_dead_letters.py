@@ -3,9 +3,8 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
-from outbox.dead_letters import Cause, causes, horizon, store
+from outbox.dead_letters import Cause, causes, store
 from outbox.letter_search import (
     OpenLetter,
     Selection,
@@ -222,24 +221,5 @@ def test_the_inbox_says_why_a_delivery_was_given_up_and_of_no_other_try(shared_d
             wanted = [("sap", dead.id, 3), ("sap", dead.id, 2), ("email", dead.id, 3), ("sap", alive.id, 1)]
             assert await desk.do(lambda tx: causes(tx, wanted)) == {("sap", dead.id, 3): cause}
             assert await desk.do(lambda tx: causes(tx, [])) == {}
-
-    run(scenario)
-
-
-def test_the_inbox_remembers_all_until_its_first_partition_is_gone(database_url: str) -> None:
-    async def scenario() -> None:
-        async with desk_at(database_url) as desk:
-            assert await desk.do(horizon) is None
-            (first, second, *_) = await desk.sql(
-                "SELECT inhrelid::regclass::text AS name FROM pg_inherits "
-                "WHERE inhparent = 'outbox.deliveries'::regclass ORDER BY 1"
-            )
-            await desk.sql(f"ALTER TABLE outbox.deliveries DETACH PARTITION {first['name']}")
-            lowest = await desk.do(horizon)
-            assert isinstance(lowest, UUID)
-            year, month = second["name"][-7:].split("_")
-            assert datetime.fromtimestamp((lowest.int >> 80) / 1000, UTC) == datetime(
-                int(year), int(month), 1, tzinfo=UTC
-            )
 
     run(scenario)

@@ -48,7 +48,10 @@ UNREADABLE: dict[str, tuple[NewLetter, str]] = {
         "id None is not a text",
     ),
     "a body over the limit": (letter_for(body=b"x" * (MAX_DATA_BYTES + 1)), "over the limit"),
-    "a lone surrogate": (letter_for(headers=to_json(encode_headers(replace(EVENT, subject="x\ud800")))), "lone surrogate"),
+    "a lone surrogate": (
+        letter_for(headers=to_json(encode_headers(replace(EVENT, subject="x\ud800")))),
+        "lone surrogate",
+    ),
     "headers with a tag of nobody's": (letter_for(headers={"cloudEvents:id": {"$when": 1}}), "no tag"),
     "a time that no outbox keeps": (
         letter_for(headers=encode_headers(replace(EVENT, time=datetime(9999, 12, 31, 23, tzinfo=UTC)))),
