@@ -55,14 +55,19 @@ class Circuit:
         self._probe_at[queue] = time.monotonic() + PROBE_SECONDS
         metrics.CIRCUIT_OPEN.labels(queue).set(1)
         log.error("circuit_opened", queue=queue, probe_seconds=PROBE_SECONDS)
+        # Raises if the broker has just gone. The queue is deselected by then: it is not consumed after the reconnect
+        # either, until a probe resumes it.
         consumer.pause(queue)
 
     def _probe(self, consumer: Pausable, queue: str) -> None:
         # This holds up the worker's loop for as long as a probe may take: it has nothing else to do meanwhile.
-        if not self._probes[queue]():
+        try:
+            back = self._probes[queue]()
+        finally:
             self._probe_at[queue] = time.monotonic() + PROBE_SECONDS
+        if not back:
             return
+        consumer.resume(queue)  # raises if the broker has just gone: then the next probe closes the circuit
         del self._probe_at[queue]
         metrics.CIRCUIT_OPEN.labels(queue).set(0)
         log.info("circuit_closed", queue=queue)
-        consumer.resume(queue)

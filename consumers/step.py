@@ -178,7 +178,13 @@ class StepRunner:
         await self._show(tx, order_id, claim.event, StepState.DONE, claim.tries)
 
     async def _away(self, reaction: OutsideStep, error: Exception) -> bool:
-        return kind_of(error) in MAY_MEAN_AWAY and await reaction.away(self._place)
+        if kind_of(error) not in MAY_MEAN_AWAY:
+            return False
+        try:
+            return await reaction.away(self._place)
+        except Exception as failed:  # noqa: BLE001 - a probe that breaks says nothing, and must not end the try
+            log.warning("probe_failed", step=self._step.name, error=f"{type(failed).__name__}: {failed}")
+            return False
 
     @property
     def _lease_seconds(self) -> float:

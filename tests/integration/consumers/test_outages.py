@@ -23,6 +23,7 @@ from tests.integration.consumers.worker_process import apply_topology, wait_unti
 from tests.integration.consumers.workshop import Workshop, again, in_workshop
 from tests.relay_process import relay
 from tests.sandboxes import Sap
+from tests.tcp_proxy import proxied
 
 ORDERS = 30
 SAP_STEP, EMAIL_STEP = "sync_order_to_sap", "send_confirmation_email"
@@ -109,6 +110,18 @@ def test_sap_that_refuses_everybody_is_away_and_sap_that_fails_one_order_is_not(
     in_workshop(settings, scenario)
 
 
+def test_a_probe_that_breaks_says_nothing(settings: Settings) -> None:
+    class Broken(Unreachable):
+        async def away(self, _: Workplace) -> bool:
+            raise RuntimeError("the probe is broken")
+
+    async def scenario(shop: Workshop) -> None:
+        _, placed = await _placed(shop)
+        assert await shop.runner(EMAIL_STEP, Broken()).deliver(placed) is Outcome.RETRIED
+
+    in_workshop(settings, scenario)
+
+
 def test_a_mail_server_that_is_gone_is_away(settings: Settings) -> None:
     async def scenario(shop: Workshop) -> None:
         _, synced = await shop.synced()
@@ -137,13 +150,10 @@ def test_a_worker_takes_nothing_while_sap_is_away_and_goes_on_by_itself(
 ) -> None:
     """The orders wait in the broker; when SAP is back each has one document, and no try was counted."""
 
-    async def reserve(shop: Workshop) -> list[tuple[Order, Event]]:
-        return [await shop.reserved() for _ in range(ORDERS)]
-
     sap.faults(outage=True)
     with worker("sap", life, tmp_path) as started:
         wait_until_it_consumes(started, queues, "sap")
-        reserved = in_workshop(life, reserve)
+        reserved = in_workshop(life, lambda shop: _reserved(shop, ORDERS))
         with relay(life.database_url, life.amqp_url, tmp_path):
             started.wait_for_line("circuit_opened")
             started.wait_until(lambda: queues.consumers("sap") == 0, "no consumer")
@@ -175,6 +185,35 @@ async def _tries(shop: Workshop) -> list[int]:
 async def _placed(shop: Workshop) -> tuple[Order, Event]:
     order = await shop.place_order()
     return order, await shop.event(order, "order.placed")
+
+
+def test_a_circuit_stays_open_over_a_lost_broker(life: Settings, queues: Queues, sap: Sap, tmp_path: Path) -> None:
+    """The worker connects again and takes nothing, until SAP is back."""
+    sap.faults(outage=True)
+    reserved = in_workshop(life, lambda shop: _reserved(shop, 2))
+    with proxied(life.amqp_url) as (through, proxy):
+        behind = life.model_copy(update={"amqp_url": through})
+        with worker("sap", behind, tmp_path) as started:
+            wait_until_it_consumes(started, queues, "sap")
+            queues.publish_event("sap", reserved[0][1])
+            started.wait_for_line("circuit_opened")
+            started.wait_until(lambda: queues.consumers("sap") == 0, "no consumer")
+            connected = started.count("Connected to")
+            proxy.cut()
+            started.wait_until(lambda: started.count("Connected to") > connected, "a new connection")
+            queues.publish_event("sap", reserved[1][1])
+            answers = sap.ledger()["outage_answers"]
+            sap.wait_for("outage_answers", answers + 2)
+            assert (queues.consumers("sap"), queues.depth("sap")) == (0, 1)
+            sap.faults(outage=False)
+            started.wait_for_line("circuit_closed")
+            started.wait_until(lambda: in_workshop(life, _synced) == 1, "the order that waited is synced")
+            assert started.count("circuit_opened") == 1
+            assert started.stop() == 0
+
+
+async def _reserved(shop: Workshop, orders: int) -> list[tuple[Order, Event]]:
+    return [await shop.reserved() for _ in range(orders)]
 
 
 def test_a_worker_is_told_to_stop_while_its_circuit_is_open(

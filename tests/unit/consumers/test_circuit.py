@@ -95,6 +95,51 @@ def test_it_opens_once_probes_now_and_then_and_closes_when_the_other_side_is_bac
     assert consumer.asked[2:] == ["pause sap"]
 
 
+class Disconnected(Consumer):
+    """A consumer whose broker has just gone."""
+
+    def pause(self, queue: str) -> None:
+        raise ConnectionResetError(queue)
+
+    resume = pause
+
+
+def test_a_broker_that_goes_away_in_this_very_moment_is_no_reason_to_stop_probing(
+    reports: Reports, clock: Clock
+) -> None:
+    """Celery takes the queue off its list before it tells the broker: nothing but a probe would bring it back."""
+    consumer, circuit = Consumer(), Circuit(reports, {"sap": lambda: True})
+    reports.tell(SAP, Outcome.AWAY)
+    with pytest.raises(ConnectionResetError):
+        circuit.look(Disconnected())
+    assert _is_open() == 1
+    clock.now += circuits.PROBE_SECONDS
+    with pytest.raises(ConnectionResetError):
+        circuit.look(Disconnected())
+    assert _is_open() == 1
+    clock.now += circuits.PROBE_SECONDS
+    circuit.look(consumer)
+    assert (consumer.asked, _is_open()) == (["resume sap"], 0)
+
+
+def test_a_probe_that_breaks_is_made_again_after_the_usual_pause(reports: Reports, clock: Clock) -> None:
+    probes = 0
+
+    def probe() -> bool:
+        nonlocal probes
+        probes += 1
+        raise RuntimeError("broken")
+
+    circuit = Circuit(reports, {"sap": probe})
+    reports.tell(SAP, Outcome.AWAY)
+    circuit.look(Consumer())
+    clock.now += circuits.PROBE_SECONDS
+    with pytest.raises(RuntimeError):
+        circuit.look(Consumer())
+    circuit.look(Consumer())
+    assert probes == 1
+
+
 def test_every_word_of_the_children_is_counted(reports: Reports) -> None:
     before = {outcome: _count(outcome) for outcome in Outcome}
     told = [Outcome.DONE, Outcome.DONE, Outcome.DUPLICATE, Outcome.DEAD]
