@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.reactions import LocalStep, OutsideStep, RecordingStep
+from consumers.reactions import LocalStep, OutsideStep
 from consumers.workplace import Workplace
 from outbox.envelope import Event
 from outbox.inbox import Claim
@@ -23,7 +23,7 @@ class ClaimedFirst(OutsideStep):
 
     def __init__(
         self,
-        reaction: LocalStep | RecordingStep,
+        reaction: LocalStep,
         event: Event,
         time_limit: Callable[[], AbstractAsyncContextManager[None]],
     ) -> None:
@@ -47,7 +47,4 @@ class ClaimedFirst(OutsideStep):
     ) -> None:
         """Have the effect. The row that this transaction has finished keeps others out until it commits."""
         async with self._time_limit():
-            if isinstance(self._reaction, RecordingStep):
-                await self._reaction.record(place, tx, order_id, self._event)
-            else:
-                await self._reaction.apply(place, tx, order_id, self._event)
+            await self._reaction.apply(place, tx, order_id, self._event)

@@ -49,7 +49,7 @@ class OutsideStep(ABC):
 
     @abstractmethod
     async def perform(self, place: Workplace, prepared: Any, claim: Claim) -> dict[str, Any]:  # noqa: ANN401
-        """Have the effect, looking first when `claim.may_have_acted`; what came back goes into the journal.
+        """Have the effect, looking first where one can: it may be there already. What came back goes into the journal.
 
         Asks nothing of Postgres: a database that goes away meanwhile must not cost a try.
         """

@@ -44,12 +44,17 @@ MAY_MEAN_AWAY = frozenset(
     {ErrorKind.CONNECTION, ErrorKind.TIMEOUT, ErrorKind.SERVER, ErrorKind.THROTTLED, ErrorKind.REFUSED}
 )
 
+SOONEST = timedelta(seconds=0.5)  # until a busy delivery comes back
+
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of a failed try: another one at `due_at`, or the end for this reason. `tries` so far, from 1."""
+    """What becomes of a failed try: another one at `due_at`, or the end for `reason`, with no replay before `due_at`.
+
+    `tries` so far, from 1.
+    """
 
     outcome: Outcome
     tries: int
@@ -76,7 +81,7 @@ class StepRunner:
             order_id = parse_order_id(event.type, event.data)
             if isinstance(self._reaction, OutsideStep):
                 return await self._act(self._reaction, order_id, event)
-            if redelivered:
+            if redelivered and isinstance(self._reaction, LocalStep):
                 return await self._act(ClaimedFirst(self._reaction, event, self._time_limit), order_id, event)
             return await self._apply(self._reaction, order_id, event)
         except LeaseLostError as lost:
@@ -122,7 +127,9 @@ class StepRunner:
             return await self._failed(Claim(self._step.queue, event), order_id, error)
         if isinstance(claimed, Claim):
             return Outcome.DONE
-        if claimed.why is Refusal.BUSY:  # claimed by somebody who died of it, or is at work
+        if claimed.why is Refusal.BUSY and isinstance(
+            reaction, LocalStep
+        ):  # somebody has claimed it, and may have died
             return await self._act(ClaimedFirst(reaction, event, self._time_limit), order_id, event)
         return await self._refused(claimed, event)
 
@@ -137,8 +144,15 @@ class StepRunner:
     # Outside effects: claim, act, conclude.
 
     async def _act(self, reaction: OutsideStep, order_id: UUID, event: Event) -> Outcome:
+        asked_at = 0.0
+
+        async def claim(tx: AsyncConnection) -> tuple[Claim | Refused, Any]:
+            nonlocal asked_at
+            asked_at = asyncio.get_running_loop().time()
+            return await self._claim(reaction, tx, order_id, event)
+
         try:
-            claimed, prepared = await self._transactions.run(lambda tx: self._claim(reaction, tx, order_id, event))
+            claimed, prepared = await self._transactions.run(claim)
         except ForgottenError:
             raise
         except Exception as error:  # noqa: BLE001 - as below, but the claim did not come about
@@ -150,7 +164,10 @@ class StepRunner:
             if claimed.begun > inbox.MAX_BEGUN:
                 raise KilledWorkerError(f"begun {inbox.MAX_BEGUN} times and never finished")
             if journal is None:
-                async with lease_renewed(self._transactions, claimed, self._lease_seconds), self._time_limit():
+                lease = lease_renewed(
+                    self._transactions, claimed, self._lease_seconds, asked_at, self._longest_commit_seconds
+                )
+                async with lease, self._time_limit():
                     journal = await reaction.perform(self._place, prepared, claimed)
             await self._transactions.run(lambda tx: self._conclude(reaction, tx, order_id, claimed, journal or {}))
         except LeaseLostError:
@@ -188,12 +205,13 @@ class StepRunner:
 
     @property
     def _lease_seconds(self) -> float:
-        settings = self._place.settings
-        if self._step.pool != "sap":
-            return settings.delivery_lease_seconds
-        # A worker that dies after its POST leaves at least two thirds of a lease: by then SAP has committed or never
-        # will, and the next claim's look is final.
-        return max(settings.delivery_lease_seconds, 1.5 * settings.sap_commit_seconds)
+        # Half of it and more is SAP's: whoever dies, or loses Postgres, has stopped acting by the other half.
+        return max(self._place.settings.delivery_lease_seconds, 2 * self._longest_commit_seconds)
+
+    @property
+    def _longest_commit_seconds(self) -> float:
+        """How long the other side may go on with what a worker set off that is gone: then a look at it is final."""
+        return self._place.settings.sap_commit_seconds if self._step.pool == "sap" else 0.0
 
     @contextlib.asynccontextmanager
     async def _time_limit(self) -> AsyncIterator[None]:
@@ -203,9 +221,8 @@ class StepRunner:
                 yield
         except TimeoutError as error:
             # A call to SAP may have been cut off: what it set off there must be over before anyone looks.
-            wait = self._place.settings.sap_commit_seconds if self._step.pool == "sap" else 0.0
             message = f"not done within {self._step.time_limit_seconds} s"
-            raise StepError(message, wait, kind=ErrorKind.TIMEOUT) from error
+            raise StepError(message, self._longest_commit_seconds, kind=ErrorKind.TIMEOUT) from error
 
     # The end of a try.
 
@@ -233,27 +250,37 @@ class StepRunner:
             "attempt": verdict.tries,
             "error": f"{failure.error_class}: {failure.message}",
         }
-        if verdict.due_at is None:
-            log.error("step_gave_up", reason=verdict.reason, **said)
+        due_at = verdict.due_at and verdict.due_at.isoformat()
+        if verdict.reason is not None:
+            log.error("step_gave_up", reason=verdict.reason, replay_not_before=due_at, **said)
         elif away:
-            log.warning("outside_away", next_try_at=verdict.due_at.isoformat(), **said)
+            log.warning("outside_away", next_try_at=due_at, **said)
         else:
-            log.warning("step_failed", next_try_at=verdict.due_at.isoformat(), **said)
+            log.warning("step_failed", next_try_at=due_at, **said)
         return verdict.outcome
 
     def _judge(self, tries: int, claim: Claim, error: Exception, *, away: bool) -> Verdict:
-        policy = self._step.retry
-        if isinstance(error, KilledWorkerError):
-            return Verdict(Outcome.DEAD, tries, reason=GivenUp.KILLED_WORKER)
-        if claim.event.attempt >= MAX_TRY:
-            return Verdict(Outcome.DEAD, tries, reason=GivenUp.RETRIES_EXHAUSTED)
+        reason = self._last(tries, claim, error, away=away)
+        if reason is not None:
+            wait = wait_seconds(error)
+            not_before = datetime.now(UTC) + timedelta(seconds=wait) if wait else None
+            return Verdict(Outcome.DEAD, tries, not_before, reason)
         if away:  # for as long as nobody is there the worker takes nothing, so this need not grow
             return Verdict(Outcome.AWAY, tries, datetime.now(UTC) + self._delay(1, error))
-        if kind_of(error) not in policy.worth_another_try:
-            return Verdict(Outcome.DEAD, tries, reason=GivenUp.REJECTED)
-        if policy.gives_up_after(tries):
-            return Verdict(Outcome.DEAD, tries, reason=GivenUp.RETRIES_EXHAUSTED)
         return Verdict(Outcome.RETRIED, tries, datetime.now(UTC) + self._delay(tries, error))
+
+    def _last(self, tries: int, claim: Claim, error: Exception, *, away: bool) -> GivenUp | None:
+        """Why a failed try was the last; None if there is another."""
+        policy = self._step.retry
+        if isinstance(error, KilledWorkerError):
+            return GivenUp.KILLED_WORKER
+        if claim.event.attempt >= MAX_TRY:
+            return GivenUp.RETRIES_EXHAUSTED
+        if away:
+            return None
+        if kind_of(error) not in policy.worth_another_try:
+            return GivenUp.REJECTED
+        return GivenUp.RETRIES_EXHAUSTED if policy.gives_up_after(tries) else None
 
     async def _write_failure(
         self,
@@ -264,19 +291,19 @@ class StepRunner:
         verdict: Verdict,
         journal: Mapping[str, Any] | None,
     ) -> None:
-        if verdict.due_at is None:
-            assert verdict.reason is not None, "a try that is not scheduled is the last"
-            await inbox.give_up(tx, claim, failure, verdict.reason, journal)
-        else:
-            if verdict.outcome is Outcome.AWAY:
-                await inbox.hand_back(tx, claim, failure, verdict.due_at)
-            else:
-                await inbox.retry_later(tx, claim, failure, verdict.due_at, journal)
-            following = replace(claim.event, attempt=claim.event.attempt + 1)
-            await schedule(tx, following, self._step.queue, verdict.due_at)
-        state = StepState.DEAD if verdict.due_at is None else StepState.RETRYING
         error = f"{failure.error_class}: {failure.message}"
-        await self._show(tx, order_id, claim.event, state, verdict.tries, error, verdict.due_at)
+        if verdict.reason is not None:
+            await inbox.give_up(tx, claim, failure, verdict.reason, verdict.due_at, journal)
+            await self._show(tx, order_id, claim.event, StepState.DEAD, verdict.tries, error)
+            return
+        assert verdict.due_at is not None, "a try that is not the last has a next one"
+        if verdict.outcome is Outcome.AWAY:
+            await inbox.hand_back(tx, claim, failure, verdict.due_at)
+        else:
+            await inbox.retry_later(tx, claim, failure, verdict.due_at, journal)
+        following = replace(claim.event, attempt=claim.event.attempt + 1)
+        await schedule(tx, following, self._step.queue, verdict.due_at)
+        await self._show(tx, order_id, claim.event, StepState.RETRYING, verdict.tries, error, verdict.due_at)
 
     def _delay(self, tries: int, error: Exception) -> timedelta:
         policy = self._step.retry
@@ -285,9 +312,10 @@ class StepRunner:
 
     async def _refused(self, refused: Refused, event: Event) -> Outcome:
         if refused.why is Refusal.BUSY:
-            # It comes back when the other worker's lease is over: by then it is done, or this one may take it.
-            assert refused.until is not None, "what runs has a lease"
-            until = refused.until
+            # It comes back when the other worker's lease is over: by then it is done, or this one may take it. Not at
+            # once where nothing is left to wait for: it would circle.
+            soonest = datetime.now(UTC) + SOONEST
+            until = max(refused.until or soonest, soonest)
             await self._transactions.run(lambda tx: schedule(tx, event, self._step.queue, until))
         return Outcome(refused.why.value)
 

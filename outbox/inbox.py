@@ -60,13 +60,13 @@ class Refusal(Enum):
 
     DUPLICATE = "duplicate"  # done already: acknowledge
     STALE = "stale"  # a later try is expected: acknowledge
-    BUSY = "busy"  # another worker holds it: come back when its lease is over
+    BUSY = "busy"  # another worker holds it, or its time has not come: come back then
     DEAD = "dead"  # given up already: reject again
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A delivery that does not run. `until` is the end of the other worker's lease where there is one."""
+    """A delivery that does not run. `until`: of a busy one, when to come back."""
 
     why: Refusal
     until: datetime | None = None
@@ -85,11 +85,6 @@ class Claim:
     begun: int = 1
     journal: Mapping[str, Any] | None = None
     tries: int = 1
-
-    @property
-    def may_have_acted(self) -> bool:
-        """Whether an earlier claim may have had its outside effect already."""
-        return self.begun > 1 or self.event.attempt > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +134,8 @@ WHERE consumer = :consumer AND event_id = :event_id AND state <> 'dead' AND firs
 """)
 
 _LOOK = text("""
-SELECT state, attempt, lease_until FROM outbox.deliveries WHERE consumer = :consumer AND event_id = :event_id
+SELECT state, attempt, coalesce(lease_until, due_at) AS busy_until
+FROM outbox.deliveries WHERE consumer = :consumer AND event_id = :event_id
 """)
 
 _RENEW = text("""
@@ -249,11 +245,15 @@ async def give_up(
     claim: Claim,
     failure: Failure,
     reason: GivenUp,
+    not_before: datetime | None = None,
     journal: Mapping[str, Any] | None = None,
 ) -> None:
-    """Mark a delivery dead; the caller commits and then rejects the message. Raises LeaseLostError."""
+    """Mark a delivery dead; the caller commits and then rejects the message. Raises LeaseLostError.
+
+    `not_before`: a replay must not come sooner, because what the try set off outside may still go on.
+    """
     first = claim.event.attempt - await tries(tx, claim) + 1
-    await _end_try(tx, claim, failure, _End("dead", claim.event.attempt, first, reason=reason), journal)
+    await _end_try(tx, claim, failure, _End("dead", claim.event.attempt, first, not_before, reason), journal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,13 +299,14 @@ async def refusal(tx: AsyncConnection, consumer: str, event: Event) -> Refused:
 
 
 def _classify(row: RowMapping, event: Event) -> Refused:
+    """Only an older try is stale: a newer one may be the only message that there is, so it comes back."""
     if row["state"] == "done":
         return Refused(Refusal.DUPLICATE)
-    if row["attempt"] != event.attempt:
+    if event.attempt < row["attempt"]:
         return Refused(Refusal.STALE)
-    if row["state"] == "running":
-        return Refused(Refusal.BUSY, row["lease_until"])
-    return Refused(Refusal.DEAD)
+    if row["state"] == "dead" and event.attempt == row["attempt"]:
+        return Refused(Refusal.DEAD)
+    return Refused(Refusal.BUSY, row["busy_until"])
 
 
 @contextmanager

@@ -34,6 +34,7 @@ FACTS = (
     _c.id,
     _c.state,
     _c.queue,
+    _c.consumer,
     _c.event_id,
     _c.type,
     _c.subject,
@@ -97,6 +98,7 @@ class Letter:
     id: int
     state: str
     queue: str
+    consumer: str | None
     event_id: UUID | None
     type: str | None
     subject: str | None

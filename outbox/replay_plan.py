@@ -24,13 +24,26 @@ _EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinf
 
 # The inbox rows of what is to be sent. A worker that is about to finish one of them is waited for, or waits.
 _DELIVERIES = """
-SELECT d.consumer, d.event_id, d.state, d.attempt, d.lease_until, d.lease_until > clock_timestamp() AS leased
+SELECT d.consumer, d.event_id, d.state, d.attempt,
+       CASE WHEN d.lease_until > clock_timestamp() THEN d.lease_until END AS runs_until,
+       CASE WHEN d.due_at > clock_timestamp() THEN d.due_at END AS not_before
 FROM outbox.deliveries d
 JOIN unnest(CAST(:consumers AS text[]), CAST(:event_ids AS uuid[])) AS wanted (consumer, event_id)
      USING (consumer, event_id)
 ORDER BY d.consumer, d.event_id"""
 _LOOK_AT_DELIVERIES = text(_DELIVERIES)
 _LOCK_DELIVERIES = text(f"{_DELIVERIES} FOR UPDATE OF d")
+
+# A row for what has none, to be locked like the others: a copy of the letter that is still somewhere in the broker
+# could claim its delivery between this look and the replay's commit, and both would run. As dead as its letter says.
+_GIVE_EACH_A_DELIVERY = text("""
+INSERT INTO outbox.deliveries (consumer, event_id, subject, state, attempt, first_attempt, begun)
+SELECT DISTINCT ON (consumer, event_id) consumer, event_id, subject, 'dead', attempt, attempt, 0
+FROM outbox.dead_letters
+WHERE id = ANY(CAST(:ids AS bigint[])) AND consumer IS NOT NULL
+ORDER BY consumer, event_id, attempt DESC
+ON CONFLICT (consumer, event_id) DO NOTHING
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +100,8 @@ class _Delivery:
 
     state: str
     attempt: int
-    runs_until: datetime | None
+    runs_until: datetime | None = None
+    not_before: datetime | None = None
 
 
 async def batch_of(
@@ -122,8 +136,9 @@ async def decide(
         if isinstance(decided, Refused):
             refused.append(decided)
         else:
-            due_at = None if pace is None else pace.due_at(len(sendings))
-            sendings.append(replace(decided, due_at=due_at))
+            paced = None if pace is None else pace.due_at(len(sendings))
+            times = [moment for moment in (paced, decided.due_at) if moment is not None]
+            sendings.append(replace(decided, due_at=max(times, default=None)))
     return Replayed(tuple(sendings), tuple(refused), letter_of(rows[-1]).place)
 
 
@@ -163,8 +178,10 @@ async def _known(
         "consumers": [sending.destination for sending in addressed],
         "event_ids": [sending.event.id for sending in addressed],
     }
+    if lock:
+        await tx.execute(_GIVE_EACH_A_DELIVERY, {"ids": [sending.letter.id for sending in addressed]})
     return {
-        (row.consumer, row.event_id): _Delivery(row.state, row.attempt, row.lease_until if row.leased else None)
+        (row.consumer, row.event_id): _Delivery(row.state, row.attempt, row.runs_until, row.not_before)
         for row in await tx.execute(_LOCK_DELIVERIES if lock else _LOOK_AT_DELIVERIES, values)
     }
 
@@ -172,14 +189,15 @@ async def _known(
 def _with_next_try(sending: Sending, known: dict[tuple[str | None, UUID], _Delivery]) -> Sending | Refused:
     """The sending under a try that no copy had; `known` learns of it, for another letter of the same event."""
     key = (sending.destination, sending.event.id)
-    delivery = known.get(key, _Delivery("none", 0, None))
+    delivery = known.get(key, _Delivery("none", 0))
     if delivery.runs_until is not None:
         return Refused(sending.letter, f"it runs now; try again after {delivery.runs_until.isoformat()}")
     attempt = max(sending.event.attempt, delivery.attempt) + 1
     if attempt > MAX_TRY:
         return Refused(sending.letter, f"try {attempt - 1} was the last that can be counted")
     known[key] = replace(delivery, attempt=attempt)
-    return replace(sending, event=replace(sending.event, attempt=attempt), effect_done=delivery.state == "done")
+    event = replace(sending.event, attempt=attempt)
+    return replace(sending, event=event, effect_done=delivery.state == "done", due_at=delivery.not_before)
 
 
 def is_forgotten(event_id: UUID | None, lowest: UUID | None) -> bool:

@@ -1,7 +1,8 @@
 """Make the order a sales document in SAP, once.
 
-SAP does not dedupe. A first claim posts; any later one looks first, and every failure after which a document may exist
-or may yet come waits out SAP's longest commit, so that the look is final.
+SAP does not dedupe. Each claim looks before it posts, also the first one: an inbox that was restored from a dump knows
+nothing of what was done after it. Every failure after which a document may exist or may yet come waits out SAP's
+longest commit, so that the look is final.
 """
 
 from collections.abc import Mapping
@@ -28,11 +29,11 @@ class SyncOrderToSap(OutsideStep):
         """The order to book."""
         return await order_of(tx, order_id)
 
-    async def perform(self, place: Workplace, prepared: Order, claim: Claim) -> dict[str, Any]:
+    async def perform(self, place: Workplace, prepared: Order, claim: Claim) -> dict[str, Any]:  # noqa: ARG002
         """The journal: SAP's document number and net amount."""
         order = prepared
         try:
-            document = await place.sap.find(order.number, order.id) if claim.may_have_acted else None
+            document = await place.sap.find(order.number, order.id)
             if document is None:
                 document = await place.sap.create(_draft(order))
         except SapUnavailable as error:

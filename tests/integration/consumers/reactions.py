@@ -49,7 +49,7 @@ class Acting(OutsideStep):
     """Acts, says so, and comes back when it may; counts."""
 
     def __init__(self, *, waits: bool = True) -> None:
-        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+        self.begun, self.may_end, self.stopped = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.claims: list[Claim] = []
         self.concluded = 0
         if not waits:
@@ -61,7 +61,11 @@ class Acting(OutsideStep):
     async def perform(self, place: Workplace, prepared: None, claim: Claim) -> dict[str, Any]:
         self.claims.append(claim)
         self.begun.set()
-        await self.may_end.wait()
+        try:
+            await self.may_end.wait()
+        except asyncio.CancelledError:
+            self.stopped.set()
+            raise
         return {"performed": len(self.claims)}
 
     async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:

@@ -122,6 +122,38 @@ def test_sap_is_asked_again_no_sooner_than_it_said(settings: Settings, sap: Sap)
     in_workshop(settings, scenario)
 
 
+def test_a_document_that_a_restored_inbox_knows_nothing_of_is_found_and_not_made_again(
+    settings: Settings, sap: Sap
+) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, reserved = await shop.reserved()
+        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.DONE
+        await shop.sql("UPDATE orders SET status = 'reserved', sap_document = NULL WHERE id = :id", id=order.id)
+        await shop.sql("DELETE FROM outbox.deliveries WHERE event_id = :id", id=reserved.id)
+        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.DONE
+        booked = sap.order(order.number)
+        assert (len(booked["documents"]), booked["posts"]) == (1, 1)
+        assert (await shop.order(order.id)).sap_document == booked["documents"][0]
+
+    in_workshop(settings, scenario)
+
+
+def test_a_replay_may_not_come_before_the_last_tries_post_is_over_in_sap(settings: Settings, sap: Sap) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, reserved = await shop.reserved()
+        sap.faults(timeout_rate=1)
+        await shop.deliver("sync_order_to_sap", reserved)
+        await shop.sql("UPDATE outbox.deliveries SET attempt = 5 WHERE event_id = :id", id=reserved.id)
+        before = datetime.now(UTC)
+        assert await shop.deliver("sync_order_to_sap", replace(reserved, attempt=5)) is Outcome.DEAD
+        row = await shop.inbox_row("sap", reserved)
+        assert (row["state"], row["reason"]) == ("dead", "retries_exhausted")
+        assert (row["due_at"] - before).total_seconds() >= settings.sap_commit_seconds
+        assert (await shop.shown(order, "sync_order_to_sap"))["next_try_at"] is None
+
+    in_workshop(settings, scenario)
+
+
 def test_a_document_with_another_net_amount_is_never_accepted(settings: Settings, sap: Sap) -> None:
     """The order's own total is wrong in the store: SAP computes for itself, so a person must look."""
 

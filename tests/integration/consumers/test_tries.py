@@ -225,6 +225,27 @@ def test_a_step_that_lost_its_lease_writes_nothing(settings: Settings, notices: 
     in_workshop(settings.model_copy(update={"delivery_lease_seconds": 1.2}), scenario)
 
 
+def test_a_holder_that_cannot_renew_its_lease_stops_acting_while_the_lease_is_still_its_own(settings: Settings) -> None:
+    """Cut off from Postgres alone it could still post to SAP, beside the one who takes over."""
+
+    async def scenario(shop: Workshop, proxy: Proxy, cut_off: Workshop) -> None:
+        _, placed = await _placed(shop)
+        reaction = Acting()
+        delivery = asyncio.create_task(cut_off.runner("sync_order_to_sap", reaction).deliver(placed))
+        await reaction.begun.wait()
+        proxy.cut()
+        await reaction.stopped.wait()
+        left = "SELECT extract(epoch FROM lease_until - clock_timestamp()) FROM outbox.deliveries WHERE event_id = :id"
+        assert await shop.value(left, id=placed.id) > 0  # SAP has its longest commit yet, before anyone looks
+        proxy.restore()
+        assert await delivery is Outcome.BUSY
+        (waiting,) = await shop.scheduled(placed)
+        assert waiting.event == placed
+        assert reaction.concluded == 0
+
+    _behind_proxy(settings.model_copy(update={"delivery_lease_seconds": 2.0, "sap_commit_seconds": 1.5}), scenario)
+
+
 class Unprepared(Acting):
     """Cannot even begin."""
 
@@ -266,7 +287,7 @@ def test_a_delivery_that_kills_its_workers_is_given_up_at_the_fourth_claim(setti
                 "UPDATE outbox.deliveries SET lease_until = clock_timestamp() - interval '1 s' WHERE event_id = :id",
                 id=placed.id,
             )
-        assert [claim.may_have_acted for claim in reaction.claims] == [False, True, True]
+        assert [claim.begun for claim in reaction.claims] == [1, 2, 3]
         assert await shop.runner(OUTSIDE_STEP, reaction).deliver(placed) is Outcome.DEAD
         assert len(reaction.claims) == MAX_BEGUN
         row = await shop.inbox_row(OUTSIDE_QUEUE, placed)

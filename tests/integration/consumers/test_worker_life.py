@@ -104,7 +104,7 @@ def test_a_child_killed_in_mid_post_leaves_one_document_in_sap(
     """
     life = life.model_copy(update={"sap_timeout_seconds": 30.0})
     order, reserved = in_workshop(life, lambda shop: shop.reserved())
-    sap.faults(latency_ms=[4000, 4000])  # time to find the child, also on a busy machine
+    sap.faults(latency_ms=[2000, 2000])  # time to find the child, also on a busy machine
     port = urlsplit(sap.url).port
     assert port is not None
     with worker("sap", life, tmp_path) as started:

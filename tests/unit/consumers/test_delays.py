@@ -57,5 +57,5 @@ def test_what_a_step_asked_for_is_waited_in_any_case() -> None:
 
 
 def test_a_lease_outlasts_the_commit_that_a_dead_worker_may_have_begun_in_sap() -> None:
-    assert _runner("sync_order_to_sap")._lease_seconds == 90
+    assert _runner("sync_order_to_sap")._lease_seconds == 120
     assert _runner("generate_invoice_pdf")._lease_seconds == 30
