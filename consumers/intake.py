@@ -22,6 +22,7 @@ from vine import promise as vine_promise
 
 from consumers.circuit import LOOK_SECONDS
 from consumers.reading import attributes_of, read
+from consumers.timers import TIDY_SECONDS, drop_cancelled
 from consumers.topology import bind_again
 from orders.workflow import BY_QUEUE
 from outbox.envelope import Event
@@ -76,24 +77,28 @@ class BindQueues(bootsteps.StartStopStep):
             bind_again(channel, queues[0].exchange.name, frozenset(queue.name for queue in queues))
 
 
-class WatchOutside(bootsteps.StartStopStep):
-    """Lets the worker's circuit look every moment, on the main process's own loop: it stops and resumes consuming."""
+class Chores(bootsteps.StartStopStep):
+    """What the main process does now and then on its own loop: its circuit looks, timers of ended tasks are dropped."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def __init__(self, parent: Any, **options: Any) -> None:  # noqa: ANN401 - Celery's consumer
         super().__init__(parent, **options)
-        self._timer: Any = None
+        self._timers: list[Any] = []
 
     def start(self, parent: Any) -> None:  # noqa: ANN401
         """Called by Celery at each connect, when the queues are consumed from."""
-        self._timer = parent.timer.call_repeatedly(LOOK_SECONDS, parent.app.circuit.look, (parent,))
+        timer = parent.timer
+        self._timers = [
+            timer.call_repeatedly(LOOK_SECONDS, parent.app.circuit.look, (parent,)),
+            timer.call_repeatedly(TIDY_SECONDS, drop_cancelled, (timer,)),
+        ]
 
     def stop(self, parent: Any) -> None:  # noqa: ANN401, ARG002
         """Called by Celery when the connection is lost, and at the end."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in self._timers:
+            timer.cancel()
+        self._timers = []
 
 
 class EventConsumer(Consumer):
@@ -109,7 +114,7 @@ class EventConsumer(Consumer):
         default_steps = (
             *(step for step in Consumer.Blueprint.default_steps if step not in _LEFT_OUT),
             BindQueues,
-            WatchOutside,
+            Chores,
         )
 
     def pause(self, queue: str) -> None:
