@@ -1,8 +1,8 @@
 """What a worker's children tell its main process: one word for each delivery, over a pipe made before the fork.
 
 A word is two bytes, step and outcome, and a pipe takes so few whole or not at all: there is no lock that a killed child
-could leave behind. A pipe that is full, because the main process has not looked for long, loses the word: a count is
-short by one, and nothing else.
+could leave behind. A pipe that is full, because the main process has not looked for long, loses the word. That costs a
+count of one; if the word was AWAY, the circuit opens only when the next child says it.
 """
 
 import contextlib

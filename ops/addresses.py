@@ -2,6 +2,19 @@
 
 from dataclasses import dataclass, field
 
+from orders.workflow import POOLS
+
+# Where a person finds things unless another program is there already: what the settings and compose.yaml name too.
+PREFERRED_PORTS = {
+    "api": 8080,
+    "relay": 8081,
+    "collector": 8082,
+    **{f"worker-{pool}": port for port, pool in enumerate(POOLS, 8083)},
+    "sap": 8090,
+    "mail": 8025,
+    "smtp": 2525,
+}
+
 
 @dataclass(frozen=True)
 class Addresses:

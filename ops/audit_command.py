@@ -1,20 +1,18 @@
 """`waybill orders audit`: what is overdue, where it stands, and what was done twice."""
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops.endings import guarded
 from ops.errors import OpsError
+from ops.moments import moment
 
 if TYPE_CHECKING:
     from ops.orders_audit import Places, Report
     from orders.ledger import Window
     from runtime.settings import Settings
-
-_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])\Z")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def orders_audit(
@@ -39,30 +37,12 @@ def orders_audit(
     from ops import audit_view
 
     console = Console(highlight=False)
-    try:
-        report = _audited(since, until, deadline, sap_view, mail_view)
-    except OpsError as error:
-        Console(stderr=True, highlight=False).print(f"waybill: {error}", markup=False, soft_wrap=True)
-        raise typer.Exit(error.exit_code) from error
+    report = guarded(_audited, since, until, deadline, sap_view, mail_view)
     if as_json:
         typer.echo(audit_view.as_json(report))
     else:
         audit_view.print_report(console, report)
     raise typer.Exit(0 if report.clean else 1)
-
-
-def moment(text: str, now: datetime) -> datetime:
-    """A time from '90m', '2h' or '3d' before `now`, or from ISO 8601, in UTC unless it says otherwise.
-
-    Raises OpsError.
-    """
-    try:
-        if ago := _AGO.match(text):
-            return now - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
-        read = datetime.fromisoformat(text)
-    except (ValueError, OverflowError) as error:
-        raise OpsError(f"{text!r} is no time; say '2h', '3d' or '2026-03-01T12:00'") from error
-    return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
 def _audited(since: str, until: str, deadline: float | None, sap_view: str | None, mail_view: str | None) -> "Report":
@@ -73,7 +53,7 @@ def _audited(since: str, until: str, deadline: float | None, sap_view: str | Non
     from runtime.database import is_unavailable
 
     now = datetime.now(UTC)
-    window = Window(moment(since, now), moment(until, now))
+    window = Window(moment("--since", since, now), moment("--until", until, now))
     settings = settings_in_question()
     places = _places(settings, sap_view, mail_view)
     allowed = None if deadline is None else timedelta(seconds=deadline)

@@ -16,8 +16,7 @@ from uuid import UUID
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from ops.errors import OpsError
-from ops.letter_filter import OptionError
+from ops.errors import OpsError, OptionError
 from orders import repository
 from orders.workflow import BY_QUEUE, UNROUTED_QUEUE
 from outbox import letter_search, replay

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 
 from ops import dead_letters as work
 from ops import dead_letters_view as view
-from ops.letter_filter import Filter, OptionError, parse_rate
+from ops.errors import OptionError
+from ops.letter_filter import Filter, parse_rate
 from ops.target import settings_in_question
 from outbox.letter_search import Selection
 from outbox.replay import Act

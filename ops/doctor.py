@@ -137,7 +137,7 @@ def _ask_rabbitmq(amqp_url: str) -> list[Finding]:
             states = broker.queue_states(link, [*required_queues(), *sorted(dead)])
     except ServerError as error:
         return [Finding(Verdict.BAD, "RabbitMQ", str(error), "start it, or correct AMQP_URL")]
-    return [rabbitmq_version(product), *queue_findings(states)]
+    return [rabbitmq_version(product), *queue_findings(states), collector(states)]
 
 
 def rabbitmq_version(product: str) -> Finding:
@@ -159,7 +159,7 @@ def queue_findings(states: dict[str, broker.QueueState | None]) -> Iterator[Find
                     Verdict.WARNING,
                     f"queue {queue}",
                     f"{state.messages} messages",
-                    "kept; the worker's log says why",
+                    "kept there; start `waybill collector`, which makes them letters for `waybill dead-letters`",
                 )
         elif not state.consumers:
             yield Finding(
@@ -172,6 +172,19 @@ def queue_findings(states: dict[str, broker.QueueState | None]) -> Iterator[Find
             yield Finding(
                 Verdict.WARNING, f"queue {queue}", f"{state.messages} messages wait", "add workers of that pool"
             )
+
+
+def collector(states: dict[str, broker.QueueState | None]) -> Finding:
+    """Whether a collector seems to run. It fetches and is no consumer that a queue would know, but leaves none full."""
+    full = [queue for queue, state in states.items() if queue not in BY_QUEUE and state and state.messages]
+    if not full:
+        return Finding(Verdict.GOOD, "collector", "nothing waits for it")
+    return Finding(
+        Verdict.WARNING,
+        "collector",
+        f"{', '.join(full)} wait for one: none runs, or it cannot store letters",
+        "start `waybill collector`; where one runs, its log says what is wrong",
+    )
 
 
 async def _sap(settings: Settings) -> list[Finding]:

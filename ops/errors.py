@@ -7,6 +7,12 @@ class OpsError(Exception):
     exit_code = 1
 
 
+class OptionError(OpsError):
+    """An option's value means nothing."""
+
+    exit_code = 2
+
+
 class ServerError(OpsError):
     """PostgreSQL or RabbitMQ cannot be had, or did not come up."""
 

@@ -6,22 +6,15 @@ Each refusal names the option, the value, and what would be understood.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
-from ops.errors import OpsError
+from ops.errors import OptionError
+from ops.moments import moment
 from orders.workflow import BY_NAME
 from outbox.letter_search import Selection
 
-_AGE = re.compile(r"(\d{1,6})\s*([smhd])\Z")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _RATE = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(?:/s)?\Z")
-
-
-class OptionError(OpsError):
-    """An option's value means nothing."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,27 +59,10 @@ class Filter:
             fingerprint=self.fingerprint,
             reason=self.reason,
             state=state,
-            since=None if self.since is None else parse_time("--since", self.since, now),
-            until=None if self.until is None else parse_time("--until", self.until, now),
+            since=None if self.since is None else moment("--since", self.since, now),
+            until=None if self.until is None else moment("--until", self.until, now),
             limit=self.limit,
         )
-
-
-def parse_time(option: str, value: str, now: datetime) -> datetime:
-    """A moment, or how long it is ago. A time without an offset is UTC. Raises OptionError."""
-    age = _AGE.match(value.strip())
-    if age:
-        try:
-            return now - timedelta(**{_UNITS[age[2]]: int(age[1])})
-        except OverflowError as error:
-            raise OptionError(f"{option} {value!r} is before all calendars") from error
-    try:
-        moment = datetime.fromisoformat(value.strip())
-    except ValueError as error:
-        raise OptionError(
-            f"{option} {value!r} is neither a time (2026-03-01T12:30Z) nor how long ago (90s, 30m, 2h, 3d)"
-        ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def parse_rate(value: str) -> float:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ops import docker
-from ops.addresses import Addresses
+from ops.addresses import PREFERRED_PORTS, Addresses
 from ops.broker import all_consumed
 from ops.commands import ROOT, answers, run_command, waybill
 from ops.errors import StackError
@@ -28,9 +28,9 @@ from ops.variant import USUAL, Variant
 from orders.workflow import POOLS, Pool, steps_of
 
 LOCAL = ROOT / ".local"
-PREFERRED_PORTS = {"api": 8080, "relay": 8081, "collector": 8082, "sap": 8090, "mail": 8025, "smtp": 2525}
 STOP_SECONDS = 60.0
 READY_SECONDS = 60.0
+NO_MORE: Mapping[str, str] = {}
 
 
 class LocalStack:
@@ -262,6 +262,7 @@ class LocalStack:
         return self._program(
             f"worker-{pool}",
             ("worker", pool),
+            environment={"WORKER_HTTP_PORT": str(self.addresses.ports[f"worker-{pool}"])},
             ready=lambda: all_consumed(self.amqp_url, queues),
             stop_seconds=30,  # a warm stop lets each task end
         )
@@ -271,6 +272,7 @@ class LocalStack:
         name: str,
         words: Sequence[str],
         *,
+        environment: Mapping[str, str] = NO_MORE,
         ready: Callable[[], bool] = lambda: True,
         stop_seconds: float = 15,
     ) -> Program:
@@ -278,6 +280,7 @@ class LocalStack:
             name=name,
             command=self._variant.commands.get(name) or waybill(*words),
             log=self.instance.logs / f"{name}.log",
+            environment=environment,
             ready=ready,
             ready_seconds=READY_SECONDS,
             stop_seconds=stop_seconds,

@@ -25,6 +25,8 @@ def make_engine(settings: Settings, application_name: str) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=30,
         pool_pre_ping=False,
+        # A statement's parameters are names and addresses of customers, and an error's text is logged and kept.
+        hide_parameters=True,
         connect_args={
             "timeout": 10,
             "server_settings": {

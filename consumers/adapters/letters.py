@@ -90,7 +90,7 @@ def _mailbox(name: str, address: str, whose: str) -> Mailbox:
     except UnicodeError:
         ascii_domain = ""
     if not local or not ascii_domain or not _NOT_IN_ADDRESS.isdisjoint(local + domain) or one_line(address) != address:
-        raise LetterError(f"no letter can be sent to {address!r}, the e-mail address of {whose}: it is not an address")
+        raise LetterError(f"no letter can be sent to {whose}: what stands for the e-mail address is none")
     return Mailbox(display_name=_in_header(name), username=local, domain=ascii_domain)
 
 

@@ -3,9 +3,13 @@
 A call sends its message at most once: a connection kept from the last letter is probed before it is used again and
 replaced when dead, and after that nothing is tried twice. A connection lost once DATA was sent leaves it unknown
 whether the server took the message; the caller's next try then goes out under the same Message-ID.
+
+What an error says goes to logs, letters and alerts: it names a message by its Message-ID, and where a server's words
+quote whom it is for, they are replaced. The library's own error, which quotes him as well, is not kept as the cause.
 """
 
 import asyncio
+import re
 import time
 from email.message import EmailMessage
 from email.utils import parseaddr
@@ -23,7 +27,7 @@ _LONGEST_PROBE_SECONDS = 5.0
 
 
 class MailError(Exception):
-    """A message was not handed over; the text says to whom, why, and the server's own words."""
+    """A message was not handed over; the text says which, why, and the server's own words, and not for whom."""
 
 
 class MailUnavailable(MailError):  # noqa: N818 - says what the caller decides by
@@ -61,11 +65,12 @@ class Mailer:
                 # Also when cancelled: what the server still answers would be read as the next command's reply.
                 self._drop()
                 if isinstance(error, (aiosmtplib.SMTPException, OSError, ValueError)):
-                    raise _as_mail_error(error, message) from error
+                    raise _as_mail_error(error, message) from None
                 raise
             self._used_at = time.monotonic()
         if refused:
-            raise MailRefused(f"mail {_name(message)}: the server took it, but not for {sorted(refused)}")
+            replies = "; ".join(f"{reply.code} {reply.message}" for reply in refused.values())
+            raise MailRefused(_text(message, f"the server took it, but not for the recipient: {replies}"))
 
     async def answers(self) -> bool:
         """Whether the mail server gives us a session, log-in included: one that is opened and closed again."""
@@ -143,11 +148,11 @@ class Mailer:
 
 def _as_mail_error(error: Exception, message: EmailMessage) -> MailError:
     """What a failed hand-over means for the next try."""
-    text = f"mail {_name(message)}: {error}"
+    text = _text(message, str(error))
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         final = all(refusal.code >= 500 for refusal in error.recipients)
         replies = "; ".join(f"{refusal.code} {refusal.message}" for refusal in error.recipients)
-        return (MailRefused if final else MailUnavailable)(f"mail {_name(message)}: recipient refused: {replies}")
+        return (MailRefused if final else MailUnavailable)(_text(message, f"recipient refused: {replies}"))
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return (MailRefused if error.code >= 500 else MailUnavailable)(text)
     if isinstance(error, (aiosmtplib.SMTPNotSupported, ValueError)):
@@ -155,5 +160,19 @@ def _as_mail_error(error: Exception, message: EmailMessage) -> MailError:
     return MailUnavailable(text)
 
 
-def _name(message: EmailMessage) -> str:
-    return f"{message['Message-ID']} to {message['To']}"
+def _text(message: EmailMessage, told: str) -> str:
+    """The text of an error: which message, and what was told of it without whom it is for."""
+    for quoted in _whom(message):
+        told = re.sub(rf"(?<!\w){re.escape(quoted)}(?!\w)", "the recipient", told, flags=re.IGNORECASE)
+    return f"mail {message['Message-ID']}: {told}"
+
+
+def _whom(message: EmailMessage) -> list[str]:
+    """What may stand for a recipient in a server's words, the longest first: part of an address is in the address."""
+    forms = {
+        form
+        for mailbox in message["To"].addresses
+        for form in (mailbox.addr_spec, mailbox.username, mailbox.display_name)
+        if form
+    }
+    return sorted(forms, key=len, reverse=True)

@@ -1,8 +1,8 @@
 """After the faults: everything is put right, what died is replayed, and quiet is awaited.
 
 Letters of garbage are discarded, since nothing can come of them; all others are replayed by the command line, as a
-person would, and again when they die again, within bounds. It ends when nothing is left to do, or when nothing moves
-any more, which the judge then calls by its name.
+person would, and again when they die again, within bounds. It ends when nothing is left to do, when nothing moves any
+more, or when its time is over; what is left then the judge calls by its name.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from ops.commands import COMMAND_SECONDS, run_command
 from ops.errors import StackError
 from ops.prove.faults_message import ready
 from ops.prove.garbage import MARK
+from ops.prove.proof import Proof
 from ops.prove.recorder import QUEUE as RECORDER_QUEUE
 from ops.prove.rig import Rig
 from orders.workflow import STEPS, UNROUTED_QUEUE
@@ -92,6 +93,22 @@ class Healed:
     refused: list[str] = field(default_factory=list)
 
 
+async def recover(rig: Rig, proof: Proof, tell: Callable[[str], None]) -> Healed:
+    """Heal and settle, within the time that the proof has for it. `tell` hears of how far it is."""
+    healed = Healed()
+    limit = asyncio.timeout(proof.healing)
+    try:
+        async with limit:
+            await heal(rig)
+            await settle(rig, proof.patience, healed, tell)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        tell(f"not all has come to rest within {proof.healing:g} s; what is left is unfinished")
+    healed.dead_letters = (await rig.patient_query(_LETTERS))[0][0]
+    return healed
+
+
 async def heal(rig: Rig) -> None:
     """All faults off, the ways open, every program running. Raises StackError when one does not come back."""
     rig.proxies.open()
@@ -109,12 +126,8 @@ async def _turned_off(rig: Rig) -> bool:
     return True
 
 
-async def settle(rig: Rig, patience: float, tell: Callable[[str], None]) -> Healed:
-    """Replay and wait until nothing is left, or nothing has moved for `patience` seconds.
-
-    `tell` hears of how far it is.
-    """
-    healed = Healed()
+async def settle(rig: Rig, patience: float, healed: Healed, tell: Callable[[str], None]) -> None:
+    """Replay and wait until nothing is left, or nothing has moved for `patience` seconds; `healed` counts along."""
     moved, told, before = time.monotonic(), 0.0, None
     while True:
         left = await look(rig)
@@ -130,8 +143,6 @@ async def settle(rig: Rig, patience: float, tell: Callable[[str], None]) -> Heal
         elif time.monotonic() - moved > patience:
             break
         await asyncio.sleep(LOOK_SECONDS)
-    healed.dead_letters = (await rig.patient_query(_LETTERS))[0][0]
-    return healed
 
 
 async def look(rig: Rig) -> Left:

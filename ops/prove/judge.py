@@ -20,6 +20,7 @@ COMPLETING = frozenset(
 REJECTED = frozenset({"order.placed", "order.rejected"})
 # An order that runs out of stock was validated before.
 PERHAPS = frozenset({"order.validated"})
+AT_WORK = frozenset({"running", "retrying"})
 
 
 def judge(demo: DemoSet, facts: Facts) -> list[Finding]:
@@ -103,7 +104,10 @@ def _arrivals(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
 
 
 def _deliveries(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
-    """The inbox: each event is done by each step that listens to it, but for audit, whose row is its inbox row."""
+    """The inbox: each event is done by each step that listens to it, but for audit, whose row is its inbox row.
+
+    Nothing is at work any more, whoever's it is: audit has a row here while it tries again.
+    """
     recorded = {event.id: event for event in facts.events}
     for event in facts.events:
         for step in STEPS:
@@ -112,12 +116,15 @@ def _deliveries(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
             state = facts.deliveries.get((step.queue, event.id))
             if state is None:
                 yield Finding("lost", f"delivery to {step.queue}", _name(dues, event.subject), f"of {event.id}")
-            elif state != "done":
+            elif state != "done" and state not in AT_WORK:
                 about = _name(dues, event.subject)
                 yield Finding("unfinished", f"delivery to {step.queue}", about, f"{event.id} is {state}")
     for (consumer, event_id), state in facts.deliveries.items():
         if state == "done" and event_id not in recorded:
             yield Finding("duplicated", f"delivery to {consumer}", event_id, "of an event that was never recorded")
+        elif state in AT_WORK:
+            about = _name(dues, recorded[event_id].subject) if event_id in recorded else event_id
+            yield Finding("unfinished", f"delivery to {consumer}", about, f"{event_id} is {state}")
 
 
 def _name(dues: Mapping[str, Due], order_id: str) -> str:

@@ -23,7 +23,7 @@ from ops.prove import report
 from ops.prove.evidence import evidence
 from ops.prove.figures import Figures, Outcome, enough, figures
 from ops.prove.gather import gather
-from ops.prove.healing import heal, settle
+from ops.prove.healing import recover
 from ops.prove.injector import Injected, inject
 from ops.prove.judge import judge
 from ops.prove.load import Load
@@ -43,7 +43,7 @@ LATE_SECONDS = 1
 SAP_OPTIONS = ("--late-seconds", str(LATE_SECONDS))
 # Short, so that what takes minutes in production is over in seconds; their proportions are production's.
 ENVIRONMENT = {
-    "DELIVERY_LEASE_SECONDS": "3",
+    "DELIVERY_LEASE_SECONDS": "4",
     "RETRY_BASE_SECONDS": "0.3",
     "SAP_RETRY_BASE_SECONDS": "0.5",
     "SAP_COMMIT_SECONDS": str(LATE_SECONDS + 1),
@@ -93,8 +93,7 @@ class _Run:
             with recorder.running():
                 load, injected = await self._torment(rig, demo)
                 self._tell("everything is put right again")
-                await heal(rig)
-                healed = await settle(rig, self._proof.patience, self._tell)
+                healed = await recover(rig, self._proof, self._tell)
             facts = await gather(rig, load.accepted, injected)
             findings = judge(demo, facts)
             if not any(finding.kind in {"lost", "duplicated"} for finding in findings):

@@ -18,6 +18,7 @@ from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword, Session
 
 from consumers.adapters.letters import confirmation
 from consumers.adapters.mailer import Mailer, MailError, MailRefused, MailUnavailable
+from consumers.errors import failure_of
 from runtime.settings import Settings
 from tests.samples import sample_order
 
@@ -205,6 +206,28 @@ def test_a_4xx_is_worth_another_try_and_a_5xx_is_not(stage: str, reply: str, err
                 await mailer.send(letter())
             await mailer.send(letter())
             assert len(inbox.letters) == (2 if stage == "DATA" else 1)
+
+    run(test)
+
+
+@pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA"])
+@pytest.mark.parametrize("code", [451, 550])
+def test_no_text_of_a_failed_mail_says_whom_it_was_for(stage: str, code: int) -> None:
+    async def test() -> None:
+        message = letter()
+        name = message["To"].addresses[0].display_name
+        assert name
+        reply = says(f"{code} <Frederique@Blondel.Example>: no mailbox of {name} here (frederique)")
+        async with serving(Inbox(replies={stage: [reply]})) as inbox, mailer_to(inbox) as mailer:
+            with pytest.raises(MailError) as failed:
+                await mailer.send(message)
+        told = failure_of(failed.value)
+        assert f"{message['Message-ID']}: " in told.message
+        assert "<the recipient>: no mailbox of the recipient here (the recipient)" in told.message
+        for text in (told.message, told.trace):
+            assert "frederique" not in text.lower()
+            assert "blondel" not in text.lower()
+            assert name not in text
 
     run(test)
 

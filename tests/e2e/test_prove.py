@@ -35,6 +35,7 @@ def proof(
         seconds=7,
         bound=40,
         patience=patience,
+        healing=240,
         least_faults=2,
         least_kinds=2,
         folder=folder,

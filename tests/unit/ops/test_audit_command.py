@@ -1,17 +1,17 @@
-"""How a person names a moment, and what an audit's page shows."""
+"""What an audit's page shows, and how the command ends that cannot begin."""
 
 import io
 import json
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+import typer
 from rich.console import Console
 
-from ops.audit_command import moment
+from ops.audit_command import orders_audit
 from ops.audit_view import SHOWN, as_json, print_report
-from ops.errors import OpsError
 from ops.orders_audit import Report
 from orders.balance import SalesDifference, StockDifference
 from orders.judgement import Doubled, Effect, Missing, Orphan
@@ -44,26 +44,16 @@ def page(report: Report) -> str:
     return output.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("text", "read"),
-    [
-        ("0s", NOW),
-        ("90m", NOW - timedelta(minutes=90)),
-        ("1.5h", NOW - timedelta(minutes=90)),
-        ("3d", NOW - timedelta(days=3)),
-        ("2026-02-28", datetime(2026, 2, 28, tzinfo=UTC)),
-        ("2026-02-28T10:00", datetime(2026, 2, 28, 10, tzinfo=UTC)),
-        ("2026-02-28T10:00+02:00", datetime(2026, 2, 28, 10, tzinfo=timezone(timedelta(hours=2)))),
-    ],
-)
-def test_a_moment_is_so_long_ago_or_a_time(text: str, read: datetime) -> None:
-    assert moment(text, NOW) == read
+@pytest.mark.parametrize(("option", "since", "until"), [("--since", "yesterday", "0s"), ("--until", "2h", "soon")])
+def test_what_is_no_moment_ends_the_command_with_its_option_and_value(
+    option: str, since: str, until: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as ended:
+        orders_audit(since=since, until=until)
 
-
-@pytest.mark.parametrize("text", ["", "yesterday", "3", "3 days", "-1h", "9" * 20 + "d"])
-def test_what_is_no_moment_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(OpsError, match="is no time; say '2h'"):
-        moment(text, NOW)
+    assert ended.value.exit_code == 2
+    told = since if option == "--since" else until
+    assert f"waybill: {option} '{told}' is neither a time" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

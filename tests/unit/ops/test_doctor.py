@@ -3,7 +3,7 @@
 import pytest
 
 from ops.broker import QueueState
-from ops.doctor import BACKLOG, Verdict, durability, queue_findings, rabbitmq_version
+from ops.doctor import BACKLOG, Verdict, collector, durability, queue_findings, rabbitmq_version
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,21 @@ def test_a_queue_in_trouble_is_told_with_a_remedy(queue: str, state: QueueState 
 @pytest.mark.parametrize(("queue", "state"), [("sap", QueueState(5, 1)), ("sap.dlq", QueueState(0, 0))])
 def test_a_queue_that_is_well_is_not_mentioned(queue: str, state: QueueState) -> None:
     assert list(queue_findings({queue: state})) == []
+
+
+@pytest.mark.parametrize("queue", ["sap.dlq", "unrouted"])
+def test_messages_that_nobody_makes_letters_call_for_a_collector(queue: str) -> None:
+    states: dict[str, QueueState | None] = {"sap": QueueState(5, 1), queue: QueueState(2, 0)}
+    (kept,) = queue_findings(states)
+    looked_for = collector(states)
+
+    assert "`waybill collector`" in kept.remedy
+    assert looked_for.verdict is Verdict.WARNING
+    assert looked_for.found.startswith(f"{queue} wait")
+    assert "`waybill collector`" in looked_for.remedy
+
+
+def test_a_collector_is_not_missed_where_nothing_waits_for_it() -> None:
+    states = {"sap": QueueState(5, 1), "sap.dlq": QueueState(0, 0), "unrouted": None}
+
+    assert collector(states).verdict is Verdict.GOOD

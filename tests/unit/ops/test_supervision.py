@@ -51,3 +51,9 @@ def test_nobody_answers_where_nothing_was_started(tmp_path: Path) -> None:
 
     assert not supervisor.answers()
     assert supervisor.states() == []
+
+
+def test_what_one_program_is_given_alone_stands_in_its_section(tmp_path: Path) -> None:
+    section = table(Program("worker-sap", ("run",), tmp_path / "log", {"PORT": "8084"}), tmp_path)["program:worker-sap"]
+
+    assert section["environment"] == 'PORT="8084"'

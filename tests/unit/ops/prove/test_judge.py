@@ -249,10 +249,22 @@ def test_a_death_excuses_no_more_mails_than_it_can_have_hidden() -> None:
         ({"scheduled": 1}, "scheduled messages"),
         ({"open_letters": 2}, "dead letters"),
         ({"deliveries": _first(WELL.deliveries, lambda _: "retrying")}, "delivery to validation"),
+        ({"deliveries": _first(WELL.deliveries, lambda _: "dead")}, "delivery to validation"),
     ],
 )
 def test_what_is_still_to_be_done_is_unfinished(changes: dict[str, Any], what: str) -> None:
     assert ("unfinished", what) in found(replace(WELL, **changes))
+
+
+@pytest.mark.parametrize("consumer", [step.queue for step in STEPS])
+@pytest.mark.parametrize("state", ["running", "retrying"])
+def test_a_delivery_at_work_is_unfinished_whoever_listens_and_is_told_once(consumer: str, state: str) -> None:
+    step = next(step for step in STEPS if step.queue == consumer)
+    event = next(event for event in WELL.events if event.type in step.listens_to)
+    (finding,) = judge(DEMO, replace(WELL, deliveries={**WELL.deliveries, (consumer, event.id): state}))
+
+    assert (finding.kind, finding.what) == ("unfinished", f"delivery to {consumer}")
+    assert finding.about in IDS
 
 
 def test_an_order_that_ended_otherwise_is_lost() -> None:

@@ -1,0 +1,70 @@
+"""Healing ends, also where something moves for ever."""
+
+import asyncio
+from dataclasses import replace
+from itertools import count
+from typing import cast
+
+import pytest
+
+from ops.prove import healing
+from ops.prove.healing import Left, recover
+from ops.prove.proof import quick
+from ops.prove.rig import Rig
+
+NOTHING = Left(unfinished=0, at_work=0, scheduled=0, not_audited=0, open_letters=0, done=0, events=0)
+
+
+class Letters:
+    """All that is asked of the rig itself: how many letters there are."""
+
+    async def patient_query(self, _: str) -> list[tuple[int]]:
+        return [(7,)]
+
+
+async def nothing_to_heal(_: Rig) -> None:
+    """Every program runs."""
+
+
+@pytest.fixture(autouse=True)
+def healed_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(healing, "heal", nothing_to_heal)
+
+
+def recovered(healing_seconds: float) -> tuple[int, list[str]]:
+    told: list[str] = []
+    proof = replace(quick(1), healing=healing_seconds)
+    return asyncio.run(recover(cast("Rig", Letters()), proof, told.append)).dead_letters, told
+
+
+def test_it_ends_at_its_time_though_something_still_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = count()
+
+    async def one_more_round(_: Rig) -> Left:
+        return replace(NOTHING, at_work=1, done=next(rounds))
+
+    monkeypatch.setattr(healing, "look", one_more_round)
+
+    letters, told = recovered(0.05)
+
+    assert letters == 7
+    assert told[-1] == "not all has come to rest within 0.05 s; what is left is unfinished"
+
+
+def test_it_ends_at_once_where_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def quiet(_: Rig) -> Left:
+        return NOTHING
+
+    monkeypatch.setattr(healing, "look", quiet)
+
+    assert recovered(60) == (7, [])
+
+
+def test_another_time_out_is_not_taken_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def breaks(_: Rig) -> Left:
+        raise TimeoutError("of a library")
+
+    monkeypatch.setattr(healing, "look", breaks)
+
+    with pytest.raises(TimeoutError, match="of a library"):
+        recovered(60)

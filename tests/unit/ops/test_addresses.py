@@ -1,0 +1,36 @@
+"""What a start recorded is read again, also by a later version."""
+
+import json
+from pathlib import Path
+
+from ops.addresses import PREFERRED_PORTS, Addresses
+from ops.local_stack import LocalStack
+from orders.workflow import POOLS
+
+OLD = {"api": 8080, "relay": 8081, "sap": 8090, "mail": 8025, "smtp": 2525}
+
+
+def recorded(folder: Path, ports: dict[str, int]) -> LocalStack:
+    record = {"database_url": "postgresql://a@127.0.0.1/w", "amqp_url": "amqp://a@127.0.0.1/", "ports": ports}
+    (folder / "stack.json").write_text(json.dumps(record))
+    return LocalStack.read(folder)
+
+
+def test_each_worker_has_a_page_of_its_own() -> None:
+    urls = Addresses("", "", PREFERRED_PORTS).urls
+
+    assert [urls[f"worker-{pool}"] for pool in POOLS] == [f"http://127.0.0.1:{port}" for port in range(8083, 8087)]
+
+
+def test_a_record_that_knows_no_worker_is_read(tmp_path: Path) -> None:
+    stack = recorded(tmp_path, OLD)
+
+    assert stack.started_once
+    assert stack.addresses.urls == {
+        "api": "http://127.0.0.1:8080",
+        "relay": "http://127.0.0.1:8081",
+        "sap": "http://127.0.0.1:8090",
+        "smtp": "http://127.0.0.1:8025",
+    }
+    assert stack.environment()["API_PORT"] == "8080"
+    assert not stack.healthy()
