@@ -16,9 +16,9 @@ def test_cancelled_timers_are_dropped_and_the_others_go_off_in_order() -> None:
     assert drop_cancelled(timer) == 90
     assert drop_cancelled(timer) == 0
     for _ in range(50):
-        _, entry = next(coming)
-        if entry is not None:
-            entry()
+        _, due = next(coming)
+        if due is not None:
+            due()
     assert went_off == list(range(0, 100, 10))
 
 
