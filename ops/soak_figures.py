@@ -18,8 +18,11 @@ RETRY_SECONDS = 3.0
 MESSAGES_PER_ORDER = sum(
     kind in step.listens_to for kind in EVENT_TYPES if kind != OrderRejected.type for step in STEPS
 )
-# Caches fill, pools are made and every path is walked once: what a program weighs is seen after that.
-SETTLED_SECONDS = 120.0
+# Caches fill, pools are made and every path is walked once: what a program weighs is seen after that. Slowest are the
+# workers' children: the caches of each fill until it has set some hundred pages, and four minutes at ten orders a
+# second are 2,400 invoices among them. So much of ten minutes, and the same share of a shorter run.
+SETTLED_SECONDS = 240.0
+SETTLED_SHARE = 0.4
 # A shorter run than about four minutes shows settling alone; its growth is told and not judged.
 JUDGED_SECONDS = 220.0
 # Per process of ours: at ten orders a second that fills less than a gigabyte in a day. It is above what first uses come
@@ -122,8 +125,8 @@ def _backlog(points: Sequence[tuple[float, float]], rate: float) -> Backlog:
 
 
 def growth(samples: Sequence[Sample], rate: float) -> dict[str, Growth]:
-    """How each program's memory went once it had settled, or in the second half of a run that is too short for that."""
-    settled = min(SETTLED_SECONDS, samples[-1].seconds / 2)
+    """How each program's memory went once it had settled, or in the last three fifths of a run too short for that."""
+    settled = min(SETTLED_SECONDS, samples[-1].seconds * SETTLED_SHARE)
     judged = [sample for sample in samples if sample.seconds >= settled]
     long_enough = samples[-1].seconds >= JUDGED_SECONDS
     grown = {}

@@ -15,6 +15,7 @@ from enum import Enum
 
 from asyncpg import Connection, LockNotAvailableError, QueryCanceledError, Record
 
+from outbox.pages import WITH_CURSOR
 from outbox.retention import EVENTS, NEXT_ID, PAGES, Series
 
 PATIENCE_SECONDS = 5.0
@@ -41,26 +42,18 @@ SELECT virtualtransaction FROM pg_locks
 WHERE locktype = 'relation' AND relation = $1::text::regclass AND mode = 'RowExclusiveLock'
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 
-# No row younger than $3, none that the newest page does not confirm, and not the cursor's own segment. Ids up to the
-# floor are confirmed, and pages up to `after_page` speak of another cluster. The bound on xid is for the index.
-_EVENTS_SPENT = """
-WITH adopted AS (SELECT floor_id, after_page FROM outbox.adoptions ORDER BY adoption DESC LIMIT 1),
-newest AS (
-  SELECT old_snapshot AS old, new_snapshot AS new, last_id FROM outbox.pages
-  WHERE page > coalesce((SELECT after_page FROM adopted), 0) ORDER BY page DESC LIMIT 1),
-cursor AS MATERIALIZED (
-  SELECT coalesce((SELECT floor_id FROM adopted), 0) AS floor, coalesce(last_id, -1) AS last_id,
-         coalesce(old, '1:1:') AS old, coalesce(new, '1:1:') AS new
-  FROM (SELECT) AS one_row LEFT JOIN newest ON true)
+# No row younger than $3, none that the newest page does not confirm, and not the cursor's own segment. The bound on xid
+# is for the index.
+_EVENTS_SPENT = f"""{WITH_CURSOR}
 SELECT NOT EXISTS (SELECT FROM cursor WHERE last_id >= $1 AND last_id < $2)
   AND NOT EXISTS (
-    SELECT FROM (SELECT recorded_at FROM outbox.{segment} ORDER BY id DESC LIMIT 1) AS youngest
+    SELECT FROM (SELECT recorded_at FROM outbox.{{segment}} ORDER BY id DESC LIMIT 1) AS youngest
     WHERE recorded_at > clock_timestamp() - $3::interval)
   AND NOT EXISTS (
-    SELECT FROM outbox.{segment}
+    SELECT FROM outbox.{{segment}}
     WHERE id > (SELECT floor FROM cursor) AND xid >= pg_snapshot_xmin((SELECT old FROM cursor))
       AND NOT pg_visible_in_snapshot(xid, (SELECT old FROM cursor))
-      AND NOT (pg_visible_in_snapshot(xid, (SELECT new FROM cursor)) AND id <= (SELECT last_id FROM cursor)))"""
+      AND NOT (pg_visible_in_snapshot(xid, (SELECT new FROM cursor)) AND id <= (SELECT last_id FROM cursor)))"""  # noqa: S608 - WITH_CURSOR is a constant
 
 # A page is of use as the newest one, and until its retention is over for whoever looks back.
 _PAGES_SPENT = """

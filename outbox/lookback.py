@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from outbox.pages import WITH_CURSOR
+
 UNREAD_AT_MOST = 100_000
 # Ids and times are taken in the same statement, but by two clocks' worth of luck: a clock that was set back, a writer
 # that slept between the two.
@@ -21,22 +23,14 @@ SELECT id, recorded_at FROM outbox.events WHERE id >= :id AND id <= :last ORDER 
 """)
 
 # As outbox/expiry.py tells what is confirmed. The bound on xid is for the index.
-_UNREAD = text("""
-WITH adopted AS (SELECT floor_id, after_page FROM outbox.adoptions ORDER BY adoption DESC LIMIT 1),
-newest AS (
-  SELECT old_snapshot AS old, new_snapshot AS new, last_id FROM outbox.pages
-  WHERE page > coalesce((SELECT after_page FROM adopted), 0) ORDER BY page DESC LIMIT 1),
-cursor AS MATERIALIZED (
-  SELECT coalesce((SELECT floor_id FROM adopted), 0) AS floor, coalesce(last_id, -1) AS last_id,
-         coalesce(old, '1:1:') AS old, coalesce(new, '1:1:') AS new
-  FROM (SELECT) AS one_row LEFT JOIN newest ON true)
+_UNREAD = text(f"""{WITH_CURSOR}
 SELECT subject, type, destination FROM outbox.events
 WHERE id > (SELECT floor FROM cursor) AND id <= (SELECT last_value FROM outbox.event_ids)
   AND xid >= pg_snapshot_xmin((SELECT old FROM cursor))
   AND NOT pg_visible_in_snapshot(xid, (SELECT old FROM cursor))
   AND NOT (pg_visible_in_snapshot(xid, (SELECT new FROM cursor)) AND id <= (SELECT last_id FROM cursor))
 LIMIT :limit
-""")
+""")  # noqa: S608 - WITH_CURSOR is a constant
 
 
 @dataclass(frozen=True, slots=True)

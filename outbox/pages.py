@@ -25,6 +25,18 @@ FROM (SELECT epoch FROM outbox.leases WHERE name = 'relay' AND epoch = $1 FOR KE
 ORDER BY place
 RETURNING page"""
 
+# The cursor as one row, for a statement that asks what it has passed. Ids up to the floor are confirmed, and pages up
+# to `after_page` speak of another cluster. Without a page, the two snapshots are of before all transactions.
+WITH_CURSOR = """
+WITH adopted AS (SELECT floor_id, after_page FROM outbox.adoptions ORDER BY adoption DESC LIMIT 1),
+newest AS (
+  SELECT old_snapshot AS old, new_snapshot AS new, last_id FROM outbox.pages
+  WHERE page > coalesce((SELECT after_page FROM adopted), 0) ORDER BY page DESC LIMIT 1),
+cursor AS MATERIALIZED (
+  SELECT coalesce((SELECT floor_id FROM adopted), 0) AS floor, coalesce(last_id, -1) AS last_id,
+         coalesce(old, '1:1:') AS old, coalesce(new, '1:1:') AS new
+  FROM (SELECT) AS one_row LEFT JOIN newest ON true)"""
+
 
 class Carried(NamedTuple):
     """A page whose every event is confirmed or set aside, with the times of its first publish and its last confirm."""

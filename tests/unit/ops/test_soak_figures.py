@@ -65,9 +65,15 @@ def test_messages_that_pile_up_while_orders_do_not_are_a_backlog_too() -> None:
 
 
 def test_memory_is_judged_once_it_has_settled() -> None:
-    (grown,) = growth(samples(lambda _: 0, lambda at: min(at, 110.0)), RATE).values()
-    assert (grown.first, grown.last, grown.per_hour) == (110, 110, 0)
+    (grown,) = growth(samples(lambda _: 0, lambda at: min(at, 230.0)), RATE).values()
+    assert (grown.first, grown.last, grown.per_hour) == (230, 230, 0)
     assert grown.flat
+
+
+def test_a_program_that_grows_after_four_minutes_is_not_taken_for_settling() -> None:
+    (grown,) = growth(samples(lambda _: 0, lambda at: max(at, 240.0)), RATE).values()
+    assert grown.first == 240
+    assert not grown.flat
 
 
 def test_a_leak_of_more_than_is_allowed_per_order_is_not_flat() -> None:
@@ -87,7 +93,7 @@ def test_each_process_of_ours_may_grow_a_little_and_others_by_what_they_keep() -
     assert grown["rabbitmq"].allowed_per_hour == 1080
 
 
-def test_the_second_half_of_a_short_run_is_told_and_not_judged() -> None:
+def test_the_last_three_fifths_of_a_short_run_are_told_and_not_judged() -> None:
     short = samples(lambda _: 0, lambda at: at)[:6]
     (grown,) = growth(short, RATE).values()
     assert (grown.first, grown.last, grown.allowed_per_hour) == (30, 60, None)
