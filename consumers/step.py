@@ -9,9 +9,8 @@ as a whole: the delivery is scheduled again, and the outcome tells the worker to
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -20,19 +19,20 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.claimed_first import ClaimedFirst
-from consumers.errors import KilledWorkerError, failure_of, kind_of, wait_seconds
+from consumers.errors import KilledWorkerError, failure_of, kind_of
 from consumers.lease import lease_renewed
 from consumers.outcome import Outcome
 from consumers.reactions import LocalStep, OutsideStep, RecordingStep, StepError
 from consumers.transactions import Transactions
+from consumers.verdict import Judge, Verdict
 from consumers.workplace import Workplace
 from orders import repository
 from orders.events import EventDataError, parse_order_id
 from orders.model import StepProgress, StepState
 from orders.workflow import ErrorKind, Step
 from outbox import inbox
-from outbox.envelope import MAX_TRY, Event
-from outbox.inbox import Claim, Failure, ForgottenError, GivenUp, LeaseLostError, Refusal, Refused
+from outbox.envelope import Event
+from outbox.inbox import Claim, Failure, ForgottenError, LeaseLostError, Refusal, Refused
 from outbox.schedule import schedule
 from runtime.logging import get_logger
 
@@ -49,19 +49,6 @@ SOONEST = timedelta(seconds=0.5)  # until a busy delivery comes back
 log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What becomes of a failed try: another one at `due_at`, or the end for `reason`, with no replay before `due_at`.
-
-    `tries` so far, from 1.
-    """
-
-    outcome: Outcome
-    tries: int
-    due_at: datetime | None = None
-    reason: GivenUp | None = None
-
-
 class StepRunner:
     """One step in one worker process."""
 
@@ -70,7 +57,7 @@ class StepRunner:
         self._reaction = reaction
         self._place = place
         self._transactions = Transactions(place.engine)
-        self._rng = random.Random()  # noqa: S311 - jitter is no secret
+        self._judge = Judge(step, place.settings)
 
     async def deliver(self, event: Event, *, redelivered: bool = False) -> Outcome:
         """Run one delivery to its end. `redelivered`: the broker gave it to somebody before, who did not end it.
@@ -238,7 +225,7 @@ class StepRunner:
         failure = failure_of(error)
 
         async def write(tx: AsyncConnection) -> Verdict:
-            verdict = self._judge(await inbox.tries(tx, claim), claim, error, away=away)
+            verdict = self._judge.verdict(await inbox.tries(tx, claim), claim.event.attempt, error, away=away)
             await self._write_failure(tx, claim, order_id, failure, verdict, journal)
             return verdict
 
@@ -258,29 +245,6 @@ class StepRunner:
         else:
             log.warning("step_failed", next_try_at=due_at, **said)
         return verdict.outcome
-
-    def _judge(self, tries: int, claim: Claim, error: Exception, *, away: bool) -> Verdict:
-        reason = self._last(tries, claim, error, away=away)
-        if reason is not None:
-            wait = wait_seconds(error)
-            not_before = datetime.now(UTC) + timedelta(seconds=wait) if wait else None
-            return Verdict(Outcome.DEAD, tries, not_before, reason)
-        if away:  # for as long as nobody is there the worker takes nothing, so this need not grow
-            return Verdict(Outcome.AWAY, tries, datetime.now(UTC) + self._delay(1, error))
-        return Verdict(Outcome.RETRIED, tries, datetime.now(UTC) + self._delay(tries, error))
-
-    def _last(self, tries: int, claim: Claim, error: Exception, *, away: bool) -> GivenUp | None:
-        """Why a failed try was the last; None if there is another."""
-        policy = self._step.retry
-        if isinstance(error, KilledWorkerError):
-            return GivenUp.KILLED_WORKER
-        if claim.event.attempt >= MAX_TRY:
-            return GivenUp.RETRIES_EXHAUSTED
-        if away:
-            return None
-        if kind_of(error) not in policy.worth_another_try:
-            return GivenUp.REJECTED
-        return GivenUp.RETRIES_EXHAUSTED if policy.gives_up_after(tries) else None
 
     async def _write_failure(
         self,
@@ -304,11 +268,6 @@ class StepRunner:
         following = replace(claim.event, attempt=claim.event.attempt + 1)
         await schedule(tx, following, self._step.queue, verdict.due_at)
         await self._show(tx, order_id, claim.event, StepState.RETRYING, verdict.tries, error, verdict.due_at)
-
-    def _delay(self, tries: int, error: Exception) -> timedelta:
-        policy = self._step.retry
-        base: float = getattr(self._place.settings, policy.base)
-        return timedelta(seconds=wait_seconds(error) + policy.delay_seconds(tries, base, self._rng))
 
     async def _refused(self, refused: Refused, event: Event) -> Outcome:
         if refused.why is Refusal.BUSY:

@@ -8,7 +8,6 @@ backlog nor memory may have grown. The last line is one JSON object; exit code 0
 import asyncio
 import json
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -28,7 +27,7 @@ from ops.effects import SapSandbox
 from ops.local_stack import LOCAL, LocalStack
 from ops.orders_audit import Places, Report, audit
 from ops.soak_figures import Sample, growth, message_backlog, order_backlog
-from ops.soak_report import figures, print_sample, print_soak
+from ops.soak_report import Soaked, figures, print_sample, print_soak
 from ops.soak_samples import programs, take_samples
 from ops.submission import submit
 from orders.ledger import Window
@@ -51,18 +50,6 @@ ENVIRONMENT = {**QUICK, "LOG_LEVEL": "WARNING"}
 
 # By the database's clock alone.
 _TIMES = text("SELECT extract(epoch FROM completed_at - placed_at) * 1000 FROM orders WHERE status = 'completed'")
-
-
-@dataclass(frozen=True, slots=True)
-class Soaked:
-    """What a run came to. `restarted` are programs that did not run through."""
-
-    samples: list[Sample]
-    report: Report
-    order_ms: list[float]
-    seconds: float
-    faults: int
-    restarted: list[str]
 
 
 def run_soak(minutes: float = 10.0) -> int:

@@ -1,16 +1,26 @@
 """What a soak run prints: a line per sample, a table of the programs, and the figures of its last line."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 
 from ops.demo_figures import percentile
+from ops.orders_audit import Report
 from ops.soak_figures import Backlog, Growth, Sample
 
-if TYPE_CHECKING:
-    from ops.soak import Soaked
+
+@dataclass(frozen=True, slots=True)
+class Soaked:
+    """What a run came to. `restarted` are programs that did not run through."""
+
+    samples: list[Sample]
+    report: Report
+    order_ms: list[float]
+    seconds: float
+    faults: int
+    restarted: list[str]
 
 
 def print_sample(console: Console, sample: Sample) -> None:
@@ -40,7 +50,7 @@ def print_soak(console: Console, orders: Backlog, messages: Backlog, grown: Mapp
     console.print(table)
 
 
-def figures(soaked: "Soaked", backlog: Backlog, messages: Backlog, grown: Mapping[str, Growth]) -> dict[str, object]:
+def figures(soaked: Soaked, backlog: Backlog, messages: Backlog, grown: Mapping[str, Growth]) -> dict[str, object]:
     """The last line: rates per second, the backlog in orders and orders a minute, memory in MB and MB per hour."""
     flat = backlog.flat and messages.flat and all(growth.flat for growth in grown.values())
     completed = soaked.report.statuses.get("completed", 0)

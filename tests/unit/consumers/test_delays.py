@@ -30,8 +30,8 @@ def _runner(step: str) -> StepRunner:
 
 def _longest(step: str, attempt: int, error: Exception) -> timedelta:
     runner = _runner(step)
-    runner._rng = cast("Any", SimpleNamespace(uniform=lambda _low, high: high))
-    return runner._delay(attempt, error)
+    runner._judge._rng = cast("Any", SimpleNamespace(uniform=lambda _low, high: high))
+    return runner._judge.delay(attempt, error)
 
 
 @pytest.mark.parametrize(("attempt", "seconds"), [(1, 1), (2, 2), (3, 4), (4, 8), (5, 16)])
@@ -50,7 +50,7 @@ def test_no_back_off_is_longer_than_ten_minutes() -> None:
 
 def test_what_a_step_asked_for_is_waited_in_any_case() -> None:
     runner = _runner("sync_order_to_sap")
-    delays = [runner._delay(1, StepError("lost", wait_seconds=60)) for _ in range(200)]
+    delays = [runner._judge.delay(1, StepError("lost", wait_seconds=60)) for _ in range(200)]
     assert min(delays) >= timedelta(seconds=60)
     assert max(delays) <= timedelta(seconds=80)
     assert len(set(delays)) > 100  # full jitter: a crowd of failures does not come back as a crowd
