@@ -14,7 +14,9 @@ def test_help_lists_every_target_with_a_sentence() -> None:
     listed = dict(
         re.findall(
             r"^  make ([a-z-]+) +(.+\.)$",
-            subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout,
+            subprocess.run(
+                ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+            ).stdout,
             re.MULTILINE,
         )
     )
@@ -32,7 +34,9 @@ def test_the_gate_runs_the_checks_and_then_the_tests() -> None:
 
 def would_run(target: str, *variables: str) -> str:
     """The last command that a target would run."""
-    result = subprocess.run(["make", "-n", target, *variables], cwd=ROOT, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        ["make", "--no-print-directory", "-n", target, *variables], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     return result.stdout.splitlines()[-1].removeprefix("  ")
 
 
