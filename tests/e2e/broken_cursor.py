@@ -12,7 +12,7 @@ from outbox.pages import advance as write_pages
 from relay.carrier import Carrier
 from relay.publisher import PublisherLostError
 
-AHEAD_SECONDS = 0.1  # how long the cursor is ahead: most of the time, at the pace of a small proof
+AHEAD_SECONDS = 0.3  # how long the cursor is ahead: most of the time, at the pace of a small proof
 
 
 async def take_on(self: Carrier) -> int:

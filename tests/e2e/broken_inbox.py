@@ -1,13 +1,18 @@
-"""`waybill` with an inbox that forgets: what is done is claimed again as if it were new. A proof must notice."""
+"""`waybill` with an inbox that forgets: what is done is claimed again as if it were new. A proof must notice.
+
+Every delivery comes twice, as a broker may do it at any time: a sound inbox makes nothing of that.
+"""
 
 from typing import Any
 from uuid import uuid4
 
+from consumers.outcome import Outcome
+from consumers.step import StepRunner
 from ops.cli import main
 from outbox import inbox
 from outbox.inbox import Claim, Refusal, Refused
 
-sound_claim, sound_finish_at_once = inbox.claim, inbox.finish_at_once
+sound_claim, sound_finish_at_once, sound_deliver = inbox.claim, inbox.finish_at_once, StepRunner.deliver
 
 
 async def claim(tx: Any, consumer: str, event: Any, *rest: Any) -> Claim | Refused:
@@ -22,6 +27,12 @@ async def finish_at_once(tx: Any, consumer: str, event: Any, *rest: Any) -> Clai
     return Claim(consumer, event) if forgotten else claimed
 
 
+async def deliver_twice(self: StepRunner, event: Any, *, redelivered: bool = False) -> Outcome:
+    await sound_deliver(self, event, redelivered=redelivered)
+    return await sound_deliver(self, event, redelivered=redelivered)
+
+
 if __name__ == "__main__":
+    StepRunner.deliver = deliver_twice  # type: ignore[method-assign]
     inbox.claim, inbox.finish_at_once = claim, finish_at_once  # type: ignore[assignment]
     main()
