@@ -1,0 +1,55 @@
+"""An order whose letter is replayed goes on to its end by itself, and shows meanwhile that somebody must look at it."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from ops.commands import run_command
+from ops.local_stack import LocalStack
+from tests.e2e.test_order_travels import letters_to, order, place
+
+Finished = Callable[[str], dict[str, Any]]
+PATIENCE_SECONDS = 60
+
+
+def page_when(stack: LocalStack, location: str, so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """An order's page, once it says so."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not so(page := httpx.get(stack.api_url + location).json()):
+        assert time.monotonic() < deadline, page
+        time.sleep(0.1)  # the poll's pace; what is waited for is on the page
+    return dict(page)
+
+
+def test_an_order_with_a_dead_letter_needs_attention_and_completes_by_itself_when_it_is_replayed(
+    stack: LocalStack, finished: Finished
+) -> None:
+    reference = f"DEAD-{uuid4().hex[:8]}"
+    address = f"{reference.lower()}@example.com"
+    refusals = f"{stack.mail_url}/refusals"
+    httpx.put(refusals, json=[{"pattern": address, "code": 550}]).raise_for_status()
+    try:
+        location = place(stack, order(reference))
+        page = page_when(stack, location, lambda page: bool(page["attention_needed"]))
+    finally:
+        httpx.put(refusals, json=[]).raise_for_status()
+    (why,) = page["attention"]
+    assert (why["queue"], why["reason"]) == ("email", "rejected")
+    assert "550" in why["error"]
+    assert page["status"] == "synced"
+    assert [one["attention_needed"] for one in _listed(stack, reference)] == [True]
+
+    words = ("dead-letters", "replay", "--order", page["order_id"], "--by", "anna", "--why", "the mailbox is there")
+    run_command(words, stack.environment())
+
+    page = finished(location)
+    assert (page["status"], page["attention_needed"], page["attention"]) == ("completed", False, [])
+    assert len(letters_to(stack, address)) == 1
+
+
+def _listed(stack: LocalStack, reference: str) -> list[dict[str, Any]]:
+    orders = httpx.get(f"{stack.api_url}/orders?limit=50").json()["orders"]
+    return [one for one in orders if one["reference"] == reference]
