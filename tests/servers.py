@@ -6,6 +6,7 @@ deleted after it, which takes a few tens of milliseconds, where a virtual host o
 
 import asyncio
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -69,11 +70,17 @@ def run_sql(url: str, *statements: str) -> None:
 
 @contextmanager
 def database(server_url: str, template: str = "template0") -> Iterator[str]:
-    """The URL of a new database, a copy of `template`; dropped afterwards, whoever is still connected."""
+    """The URL of a new database, a copy of `template`; dropped afterwards, whoever is still connected.
+
+    A migrated one numbers its orders from somewhere of its own: tests share one SAP, which finds orders by number.
+    """
     name = f"waybill_test_{uuid.uuid4().hex[:12]}"
     run_sql(server_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    url = with_database(server_url, name)
     try:
-        yield with_database(server_url, name)
+        if template != "template0":
+            run_sql(url, f"SELECT setval('order_numbers', {secrets.randbelow(10**12) + 10**8})")
+        yield url
     finally:
         run_sql(server_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 

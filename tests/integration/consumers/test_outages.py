@@ -134,7 +134,6 @@ def life(settings: Settings, database_url: str, amqp_url: str) -> Settings:
     changes = {"amqp_url": amqp_url, "database_url": database_url, "sap_retry_base_seconds": 0.5}
     real = settings.model_copy(update=changes)
     apply_topology(real)
-    in_workshop(real, Workshop.number_apart)
     return real
 
 

@@ -4,7 +4,6 @@ What a step recorded is read back from the outbox and handed to the next step by
 """
 
 import asyncio
-import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -60,10 +59,6 @@ class Workshop:
         (row,) = await self.sql(statement, **values)
         (value,) = row.values()
         return value
-
-    async def number_apart(self) -> None:
-        """In a database of a test's own: numbers that no other test's orders have, because SAP is everybody's."""
-        await self.sql("SELECT setval('order_numbers', :start)", start=secrets.randbelow(10**12) + 10**6)
 
     async def product(self, available: int = 1000, *prices: str, sellable: bool = True, currency: str = "USD") -> str:
         """A new product's SKU."""
