@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from migrations.upgrade import alembic_config
 from ops import broker
 from ops.errors import ServerError
-from orders.workflow import BY_QUEUE, STEPS, required_queues
+from orders.workflow import BY_QUEUE, STEPS, Pool, required_queues
 from runtime.settings import Settings
 
 LIBRARIES = ("celery", "kombu", "pika", "sqlalchemy", "asyncpg", "fastapi", "uvicorn")
@@ -25,6 +25,8 @@ OLDEST_RABBITMQ = (3, 10)
 OLDEST_POSTGRES = 15
 DURABILITY = ("fsync", "full_page_writes")
 BACKLOG = 10_000
+# Whom a pool's steps act on: its worker stops consuming while nobody is there.
+OUTSIDE: dict[Pool, str] = {"sap": "SAP", "email": "the mail server"}
 TIMEOUT_SECONDS = 5
 
 
@@ -166,12 +168,20 @@ def queue_findings(states: dict[str, broker.QueueState | None]) -> Iterator[Find
                 Verdict.BAD if state.messages else Verdict.WARNING,
                 f"queue {queue}",
                 f"{state.messages} messages and no consumer",
-                f"start `waybill worker {BY_QUEUE[queue].pool}`",
+                unconsumed(BY_QUEUE[queue].pool),
             )
         elif state.messages > BACKLOG:
             yield Finding(
                 Verdict.WARNING, f"queue {queue}", f"{state.messages} messages wait", "add workers of that pool"
             )
+
+
+def unconsumed(pool: Pool) -> str:
+    """What to do about a step's queue that nobody takes from."""
+    start = f"start `waybill worker {pool}`"
+    if pool not in OUTSIDE:
+        return start
+    return f"{start}; one that runs has let go of it while {OUTSIDE[pool]} is away, and takes it up again by itself"
 
 
 def collector(states: dict[str, broker.QueueState | None]) -> Finding:
@@ -190,7 +200,7 @@ def collector(states: dict[str, broker.QueueState | None]) -> Finding:
 async def _sap(settings: Settings) -> list[Finding]:
     url = f"{settings.sap_url}/sap/opu/odata/sap/API_SALES_ORDER_SRV/"
     auth = (settings.sap_user, settings.sap_password.get_secret_value())
-    return [await _http("SAP", url, "correct SAP_URL, SAP_USER and SAP_PASSWORD", auth)]
+    return [await _http("SAP", url, "correct SAP_URL, or wait: orders do too, and go on by themselves", auth)]
 
 
 async def _api(settings: Settings) -> list[Finding]:
@@ -206,6 +216,8 @@ async def _http(subject: str, url: str, remedy: str, auth: tuple[str, str] | Non
         return Finding(Verdict.BAD, subject, f"{url}: {_said(error)}", remedy)
     if response.is_success:
         return Finding(Verdict.GOOD, subject, f"{url} answers")
+    if response.status_code in {401, 403}:
+        remedy = f"correct {subject}_USER and {subject}_PASSWORD"
     return Finding(Verdict.BAD, subject, f"{url} answers {response.status_code}", remedy)
 
 

@@ -60,3 +60,15 @@ def test_a_collector_is_not_missed_where_nothing_waits_for_it() -> None:
     states = {"sap": QueueState(5, 1), "sap.dlq": QueueState(0, 0), "unrouted": None}
 
     assert collector(states).verdict is Verdict.GOOD
+
+
+@pytest.mark.parametrize(("queue", "said"), [("sap", "while SAP is away"), ("email", "while the mail server is away")])
+def test_a_queue_that_its_worker_may_have_let_go_of_is_said_to_be_taken_up_again(queue: str, said: str) -> None:
+    (finding,) = queue_findings({queue: QueueState(2, 0)})
+    assert finding.remedy.startswith(f"start `waybill worker {queue}`")
+    assert said in finding.remedy
+
+
+def test_a_local_queue_without_a_consumer_wants_its_worker_and_nothing_else() -> None:
+    (finding,) = queue_findings({"validation": QueueState(2, 0)})
+    assert finding.remedy == "start `waybill worker local`"
