@@ -103,7 +103,8 @@ def native_postgres(instance: Instance) -> tuple[str, Program]:
     return server.url, server.program
 
 
-def native_rabbitmq(instance: Instance) -> tuple[str, Program]:
-    """The URL and the program of the instance's own RabbitMQ."""
-    server = rabbitmq.prepare(instance.folder / "rabbitmq", instance.logs / "rabbitmq.log", free_port())
+def native_rabbitmq(instance: Instance, metrics_port: int | None = None) -> tuple[str, Program]:
+    """The URL and the program of the instance's own RabbitMQ; with a `metrics_port` it has a page for Prometheus."""
+    log = instance.logs / "rabbitmq.log"
+    server = rabbitmq.prepare(instance.folder / "rabbitmq", log, free_port(), metrics_port)
     return server.url, server.program
