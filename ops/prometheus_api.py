@@ -1,0 +1,93 @@
+"""What Prometheus knows, asked over its HTTP API: values, targets, alert rules. Read only."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from ops.errors import OpsError
+
+ANSWER_SECONDS = 10.0
+
+
+class PrometheusError(OpsError):
+    """Prometheus does not answer, or refuses what it was asked; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One series' value now."""
+
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Somebody whom it asks. `health` is up, down or unknown (not asked yet)."""
+
+    job: str
+    instance: str
+    health: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRule:
+    """A rule as loaded. `state` is inactive, pending or firing; `health` ok, err or unknown (not evaluated yet)."""
+
+    name: str
+    state: str
+    health: str
+    error: str
+
+
+class PrometheusApi:
+    """One Prometheus."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    @classmethod
+    @asynccontextmanager
+    async def at(cls, url: str) -> AsyncIterator["PrometheusApi"]:
+        """The Prometheus at `url` for the time of the block."""
+        async with httpx.AsyncClient(base_url=url, timeout=ANSWER_SECONDS, trust_env=False) as http:
+            yield cls(http)
+
+    async def query(self, expression: str, at: float | None = None) -> list[Sample]:
+        """The series of an expression with their values, at a moment (Unix time) or now; a scalar has no labels."""
+        moment = {} if at is None else {"time": str(at)}
+        data = await self._data("/api/v1/query", {"query": expression, **moment})
+        if data["resultType"] in {"scalar", "string"}:
+            return [Sample({}, float(data["result"][1]))]
+        return [Sample(one["metric"], float(one["value"][1])) for one in data["result"]]
+
+    async def targets(self) -> list[Target]:
+        """Everybody whom it asks."""
+        found = (await self._data("/api/v1/targets", {"state": "active"}))["activeTargets"]
+        return [
+            Target(one["labels"]["job"], one["labels"]["instance"], one["health"], one["lastError"]) for one in found
+        ]
+
+    async def alert_rules(self) -> list[AlertRule]:
+        """Every alert rule that it has loaded, in their order."""
+        groups = (await self._data("/api/v1/rules", {"type": "alert"}))["groups"]
+        return [
+            AlertRule(rule["name"], rule["state"], rule["health"], rule.get("lastError", ""))
+            for group in groups
+            for rule in group["rules"]
+        ]
+
+    async def _data(self, path: str, parameters: Mapping[str, str]) -> Any:  # noqa: ANN401  # JSON
+        try:
+            response = await self._http.get(path, params=parameters)
+            answer = response.json()
+        except (httpx.HTTPError, ValueError) as error:
+            said = str(error) or type(error).__name__
+            raise PrometheusError(f"Prometheus at {self._http.base_url}{path[1:]} does not answer: {said}") from error
+        if answer.get("status") != "success":
+            raise PrometheusError(f"Prometheus refuses {dict(parameters)}: {answer.get('error')}")
+        return answer["data"]
