@@ -12,7 +12,7 @@ of_queue = $(if $(filter all,$(QUEUE)),--all,$(call option,queue,$(QUEUE)))
 without_queue = echo "Say which queue: make $@ QUEUE=sap, or QUEUE=all for all of them." >&2; exit 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo prove test check bench-relay soak up down status doctor dead-letters replay-dead-letters \
+.PHONY: help setup demo prove test check bench-relay soak observe up down status doctor dead-letters replay-dead-letters \
         discard-dead-letters dashboards lock clean
 
 help: ## List every target with what it does.
@@ -42,6 +42,9 @@ bench-relay: setup ## Measure the relay on real servers, some minutes; QUICK=1 a
 
 soak: setup ## Send 10 orders a second for ten minutes (MINUTES=n) and see whether backlog or memory grows.
 	@$(WAYBILL) soak --minutes $(MINUTES)
+
+observe: setup ## See in 3 minutes that metrics, alerts and dashboards tell the truth about 200 orders with faults.
+	@$(WAYBILL) observe
 
 up: setup ## Start the whole system in the background and print its URLs.
 	@$(WAYBILL) up

@@ -13,20 +13,21 @@ from typing import Any
 
 import anyio
 from amqp.exceptions import NotFound
-from celery import Celery
+from celery import Celery, Task
 from celery.exceptions import Reject
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown, worker_ready
 from kombu import Connection
-from prometheus_client import start_http_server
 
 from consumers.circuit import Circuit
 from consumers.event_loop import EventLoop
 from consumers.outcome import Outcome
 from consumers.reactions import OutsideStep
-from consumers.reports import Reports
+from consumers.reports import Reports, Word
 from consumers.step import StepRunner
 from consumers.steps import REACTIONS
+from consumers.tally import Tally
 from consumers.topology import bind_again, step_queue
+from consumers.worker_page import WorkerPage
 from consumers.workplace import Workplace, open_workplace
 from orders.workflow import Pool, Step, steps_of
 from outbox.envelope import decode
@@ -53,6 +54,7 @@ class WorkerApp(Celery):
     """Celery's application with what our consumer needs of it."""
 
     circuit: Circuit
+    tally: Tally
 
 
 def make_celery(settings: Settings, pool: Pool) -> WorkerApp:
@@ -86,7 +88,8 @@ def make_celery(settings: Settings, pool: Pool) -> WorkerApp:
     )
     reports = Reports()
     office = _Office(settings, pool, reports)
-    app.circuit = Circuit(reports, _probes(settings, pool))
+    app.circuit = Circuit(_probes(settings, pool))
+    app.tally = Tally(reports, pool, CONCURRENCY[pool])
     for step in steps_of(pool):
         _add_task(app, step, office)
     return app
@@ -98,7 +101,9 @@ def run_worker(pool: Pool, settings: Settings) -> None:
     app = make_celery(settings, pool)
     _import_before_forking(settings, pool)
     if settings.worker_http_port:
-        worker_ready.connect(partial(_serve_metrics, settings), weak=False)
+        page = WorkerPage(settings)
+        worker_ready.connect(page.serve, weak=False)
+        worker_process_init.connect(page.leave, weak=False)
     _bind_queues(settings, pool)
     app.worker_main(
         [
@@ -126,12 +131,15 @@ class _Office:
         worker_process_shutdown.connect(self._close, weak=False)
         setup_logging.connect(_keep_our_logging, weak=False)
 
-    def deliver(self, step: Step, attributes: Mapping[str, object], body: str, *, redelivered: bool) -> Outcome:
-        """Run one delivery of a step on this process's loop."""
+    def deliver(
+        self, task: str, step: Step, attributes: Mapping[str, object], body: str, *, redelivered: bool
+    ) -> Outcome:
+        """Run one delivery of a step on this process's loop, and tell how it ended."""
         assert self._loop is not None, "worker_process_init opens the loop"
+        begun = time.perf_counter()
         event = decode(attributes, body.encode())
         outcome = self._loop.run(self._runners[step.name].deliver(event, redelivered=redelivered))
-        self._reports.tell(step, outcome)
+        self._reports.tell(Word.of(task, step, event, outcome, time.perf_counter() - begun))
         return outcome
 
     def _open(self, **_: object) -> None:
@@ -158,14 +166,14 @@ async def _open_on_loop(settings: Settings, pool: Pool) -> Workplace:
 
 
 def _add_task(app: Celery, step: Step, office: _Office) -> None:
-    def run(attributes: dict[str, Any], body: str, redelivered: bool) -> str:
-        outcome = office.deliver(step, attributes, body, redelivered=redelivered)
+    def run(task: "Task[Any, Any]", attributes: dict[str, Any], body: str, redelivered: bool) -> str:
+        outcome = office.deliver(str(task.request.id), step, attributes, body, redelivered=redelivered)
         if outcome is Outcome.DEAD:
             raise Reject(f"{step.name} gave up", requeue=False)
         return str(outcome.value)
 
     run.__doc__ = f"{step.name} listens to {', '.join(step.listens_to)}."
-    app.task(name=step.name)(run)
+    app.task(name=step.name, bind=True)(run)
 
 
 def _probes(settings: Settings, pool: Pool) -> dict[str, Callable[[], bool]]:
@@ -187,11 +195,6 @@ def _is_back(settings: Settings, reaction: OutsideStep) -> bool:
             await place.close()
 
     return asyncio.run(ask())
-
-
-def _serve_metrics(settings: Settings, **_: object) -> None:
-    """Called when the children are forked: a fork with this thread running would copy its locks in whatever state."""
-    start_http_server(settings.worker_http_port, settings.worker_http_host)
 
 
 def _bind_queues(settings: Settings, pool: Pool) -> None:

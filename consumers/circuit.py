@@ -7,15 +7,14 @@ consumes again when the other side is back.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from consumers import worker_metrics as metrics
 from consumers.outcome import Outcome
-from consumers.reports import Reports
+from consumers.reports import Word
 from runtime.logging import get_logger
 
-LOOK_SECONDS = 0.2
 PROBE_SECONDS = 2.0  # from the end of one probe to the next
 
 log = get_logger(__name__)
@@ -34,19 +33,17 @@ class Pausable(Protocol):
 class Circuit:
     """One worker's, in its main process. `probes`: whether the other side is back, by the queue that needs it."""
 
-    def __init__(self, reports: Reports, probes: Mapping[str, Callable[[], bool]]) -> None:
-        self._reports = reports
+    def __init__(self, probes: Mapping[str, Callable[[], bool]]) -> None:
         self._probes = probes
         self._probe_at: dict[str, float] = {}
         for queue in probes:
             metrics.CIRCUIT_OPEN.labels(queue).set(0)
 
-    def look(self, consumer: Pausable) -> None:
-        """Count what the children told; open and close the circuits. Called often, on the consumer's own loop."""
-        for step, outcome in self._reports.told():
-            metrics.DELIVERIES.labels(step.name, outcome.value).inc()
-            if outcome is Outcome.AWAY and step.queue not in self._probe_at:
-                self._open(consumer, step.queue)
+    def look(self, consumer: Pausable, words: Iterable[Word]) -> None:
+        """Open and close the circuits by what the children told. Called often, on the consumer's own loop."""
+        for word in words:
+            if word.outcome is Outcome.AWAY and word.step.queue not in self._probe_at:
+                self._open(consumer, word.step.queue)
         for queue, probe_at in list(self._probe_at.items()):
             if time.monotonic() >= probe_at:
                 self._probe(consumer, queue)

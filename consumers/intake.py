@@ -18,10 +18,11 @@ import amqp.basic_message
 import amqp.method_framing
 from celery import bootsteps
 from celery.worker.consumer import Consumer
+from celery.worker.state import active_requests
 from vine import promise as vine_promise
 
-from consumers.circuit import LOOK_SECONDS
 from consumers.reading import attributes_of, read
+from consumers.tally import LOOK_SECONDS
 from consumers.timers import TIDY_SECONDS, drop_cancelled
 from consumers.topology import bind_again
 from orders.workflow import BY_QUEUE
@@ -78,7 +79,7 @@ class BindQueues(bootsteps.StartStopStep):
 
 
 class Chores(bootsteps.StartStopStep):
-    """What the main process does now and then on its own loop: its circuit looks, timers of ended tasks are dropped."""
+    """What the main process does now and then on its own loop: it looks, timers of ended tasks are dropped."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -90,7 +91,7 @@ class Chores(bootsteps.StartStopStep):
         """Called by Celery at each connect, when the queues are consumed from."""
         timer = parent.timer
         self._timers = [
-            timer.call_repeatedly(LOOK_SECONDS, parent.app.circuit.look, (parent,)),
+            timer.call_repeatedly(LOOK_SECONDS, look, (parent,)),
             timer.call_repeatedly(TIDY_SECONDS, drop_cancelled, (timer,)),
         ]
 
@@ -155,6 +156,12 @@ class EventConsumer(Consumer):
         tag = message.delivery_info["consumer_tag"]
         queues = {known: str(queue) for queue, known in self.task_consumer._active_tags.items()}
         return queues.get(tag) or self._paused[tag]
+
+
+def look(consumer: Any) -> None:  # noqa: ANN401 - Celery's consumer
+    """Count what the children told, then let the circuit act on it. On the loop that also changes what is active."""
+    words = consumer.app.tally.look(tuple(active_requests))
+    consumer.app.circuit.look(consumer, words)
 
 
 def adapt(message: Message, queue: str) -> None:

@@ -9,7 +9,8 @@ from itertools import product
 from prometheus_client import Counter, Gauge
 
 from orders.judgement import Effect
-from orders.workflow import BY_NAME, BY_QUEUE, UNROUTED_QUEUE
+from orders.model import Status
+from orders.workflow import BY_NAME, BY_QUEUE, PROMISED_SECONDS, UNROUTED_QUEUE
 from outbox.tables import LETTER_REASONS
 
 QUEUES = (*BY_QUEUE, UNROUTED_QUEUE, "other")
@@ -44,8 +45,28 @@ for _effect in Effect:
 ORDERS_WATCHED = Gauge(
     "waybill_orders_watch_last_success_timestamp_seconds", "When overdue orders were last counted, Unix time."
 )
+ORDERS = Gauge("waybill_orders", "Orders by status.", ["status"])
+for _status in Status:
+    ORDERS.labels(_status.value)
+ORDERS_OLDEST = Gauge(
+    "waybill_orders_oldest_age_seconds", "Age of the oldest unfinished order of a status; 0 for none.", ["status"]
+)
+ORDERS_DUE = Counter(
+    "waybill_orders_due_total",
+    f"Orders that have come of age, by whether they were finished within their first {PROMISED_SECONDS:.0f} s.",
+    ["outcome"],
+)
+for _outcome in ("in_time", "late"):
+    ORDERS_DUE.labels(_outcome)
+SCHEDULED = Gauge(
+    "waybill_scheduled_messages",
+    "Messages that wait in Postgres for their time: retries, deliveries handed back, replays.",
+    ["queue"],
+)
+for _queue in QUEUES:
+    SCHEDULED.labels(_queue)
 
 
-def queue_label(queue: str) -> str:
-    """The label of a queue."""
-    return queue if queue in QUEUES else "other"
+def queue_label(queue: str | None) -> str:
+    """The label of a queue; None is no queue of its own, but the exchange."""
+    return queue if queue is not None and queue in QUEUES else "other"

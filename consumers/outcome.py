@@ -13,3 +13,7 @@ class Outcome(Enum):
     RETRIED = "retried"
     AWAY = "away"
     DEAD = "dead"
+
+
+# The step was tried; the others found that there is nothing to try.
+TRIES = frozenset({Outcome.DONE, Outcome.RETRIED, Outcome.AWAY, Outcome.DEAD})

@@ -1,6 +1,6 @@
 """What Prometheus knows, asked over its HTTP API: values, targets, alert rules. Read only."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,14 @@ class Sample:
 
     labels: Mapping[str, str]
     value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series' values over a time."""
+
+    labels: Mapping[str, str]
+    values: Sequence[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +65,16 @@ class PrometheusApi:
         async with httpx.AsyncClient(base_url=url, timeout=ANSWER_SECONDS, trust_env=False) as http:
             yield cls(http)
 
-    async def query(self, expression: str, at: float | None = None) -> list[Sample]:
-        """The series of an expression with their values, at a moment (Unix time) or now; a scalar has no labels."""
-        moment = {} if at is None else {"time": str(at)}
-        data = await self._data("/api/v1/query", {"query": expression, **moment})
-        if data["resultType"] in {"scalar", "string"}:
-            return [Sample({}, float(data["result"][1]))]
+    async def query(self, expression: str) -> list[Sample]:
+        """The series of an expression with their values now."""
+        data = await self._data("/api/v1/query", {"query": expression})
         return [Sample(one["metric"], float(one["value"][1])) for one in data["result"]]
+
+    async def query_range(self, expression: str, begin: float, end: float, step: float) -> list[Series]:
+        """The series of an expression from `begin` to `end` (Unix time), a value every `step` seconds."""
+        span = {"start": f"{begin:.3f}", "end": f"{end:.3f}", "step": f"{step:g}"}
+        data = await self._data("/api/v1/query_range", {"query": expression, **span})
+        return [Series(one["metric"], [float(value) for _, value in one["values"]]) for one in data["result"]]
 
     async def targets(self) -> list[Target]:
         """Everybody whom it asks."""

@@ -17,6 +17,9 @@ UNROUTED_EXCHANGE = "orders.unrouted"
 UNROUTED_QUEUE = "unrouted"
 DEAD_LETTER_EXCHANGE = "orders.dead-letters"
 
+# An order is finished within it when all is well: the promise that the metrics judge orders by.
+PROMISED_SECONDS = 60.0
+
 
 class ErrorKind(StrEnum):
     """What an error means for the next try. Adapters say it of their own errors, `consumers.errors` of all others."""

@@ -47,6 +47,9 @@ START = """
 SELECT greatest(least((SELECT due_at FROM outbox.scheduled ORDER BY due_at, id LIMIT 1), statement_timestamp()),
                 '2000-01-01Z')"""
 
+# Reads all that waits: the retries of an outage, or a replay of thousands that is spread over an hour.
+_WAITING = text("SELECT destination, count(*) AS messages FROM outbox.scheduled GROUP BY destination")
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
@@ -86,6 +89,11 @@ async def schedule(tx: AsyncConnection, event: Event, destination: str | None, d
             "data": event.data,
         },
     )
+
+
+async def waiting(tx: AsyncConnection) -> list[tuple[str | None, int]]:
+    """How many messages wait for each queue; None is the event exchange."""
+    return [(row.destination, row.messages) for row in await tx.execute(_WAITING)]
 
 
 async def move_due(

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import threading
 import time
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -20,6 +19,7 @@ from relay import metrics
 from relay.connections import DATABASE_ERRORS, connected
 from runtime.logging import get_logger
 from runtime.settings import Settings
+from runtime.since import NOTHING, Since
 
 LOOK_SECONDS = 2.0
 LOOK_LIMIT_SECONDS = 15.0
@@ -31,18 +31,6 @@ NAMED_AGAIN_SECONDS = 60.0
 log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Since:
-    """An age that goes on growing: how old something was, and when that was seen."""
-
-    age_seconds: float | None
-    seen_at: float
-
-    def now(self) -> float:
-        """The age in seconds, 0 for nothing."""
-        return 0.0 if self.age_seconds is None else self.age_seconds + time.monotonic() - self.seen_at
-
-
 class Monitor:
     """The thread as a context: it looks inside, and is gone after it."""
 
@@ -50,7 +38,7 @@ class Monitor:
         self._settings = settings
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._work, name="monitor", daemon=True)
-        self._oldest_event = self._oldest_transaction = Since(None, 0.0)
+        self._oldest_event = self._oldest_transaction = NOTHING
         self._named: dict[int, float] = {}
         metrics.OLDEST_UNPUBLISHED.set_function(self._oldest_event_seconds)
         metrics.OLDEST_TRANSACTION.set_function(self._oldest_transaction_seconds)

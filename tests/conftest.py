@@ -1,5 +1,6 @@
 """The fixtures that every test may ask for; the work is in `tests.servers` and `ops.servers`."""
 
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,14 @@ def amqp_url(servers: ServerUrls) -> Iterator[str]:
         yield servers.amqp_url
     finally:
         broker.clean(servers.amqp_url)
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Prometheus's own checker of rules; the package `prometheus` has it."""
+    found = shutil.which("promtool")
+    assert found, "promtool is not installed; `sudo ops/bootstrap.sh` installs the package that has it"
+    return found
 
 
 NO_FAULTS = {

@@ -1,0 +1,82 @@
+"""How many orders stand where, how old they are, and whether they were finished in time: for gauges and counters.
+
+Unfinished orders are read by an index that holds no others, so that their figures cost what the backlog is. Finished
+ones are all the rest of the table, for which Postgres keeps no count: that one is for whoever asks seldom.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orders.model import FINAL, Status
+from orders.workflow import PROMISED_SECONDS
+
+UNFINISHED = tuple(status for status in Status if status not in FINAL)
+# Whoever finishes an order takes the time first and commits then. Nobody is judged before a commit has come that far.
+SETTLED_SECONDS = 2.0
+OF_AGE = timedelta(seconds=PROMISED_SECONDS + SETTLED_SECONDS)
+
+# The words of the partial index `orders_unfinished`, or Postgres would not use it.
+_UNFINISHED = text("""
+SELECT status, count(*) AS orders, extract(epoch FROM clock_timestamp() - min(placed_at))::float8 AS oldest_seconds
+FROM orders WHERE status NOT IN ('completed', 'rejected') GROUP BY status
+""")
+
+# Reads the whole table.
+_FINISHED = text("SELECT status, count(*) AS orders FROM orders WHERE status IN ('completed', 'rejected') GROUP BY 1")
+
+_CLOCK = text("SELECT clock_timestamp()")
+
+# A range of the index `orders_newest`. statement_timestamp() is one moment for the bound and for what is told of it.
+_DUE = text("""
+SELECT count(*) AS orders,
+  count(*) FILTER (WHERE completed_at - placed_at <= CAST(:promised AS interval)) AS in_time,
+  statement_timestamp() - CAST(:age AS interval) AS until
+FROM orders
+WHERE placed_at > :since AND placed_at <= statement_timestamp() - CAST(:age AS interval)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The unfinished orders of one status; `oldest_seconds` ago the oldest was placed, None without any."""
+
+    orders: int
+    oldest_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The orders placed after the last judgement and up to `until`: finished within the promised time, and not."""
+
+    in_time: int
+    late: int
+    until: datetime
+
+
+async def unfinished(tx: AsyncConnection) -> dict[Status, Standing]:
+    """Every unfinished status, also those that no order has."""
+    rows = {row.status: Standing(row.orders, row.oldest_seconds) for row in await tx.execute(_UNFINISHED)}
+    return {status: rows.get(status.value, Standing(0, None)) for status in UNFINISHED}
+
+
+async def finished(tx: AsyncConnection) -> Mapping[Status, int]:
+    """How many orders each final status has."""
+    rows = {row.status: row.orders for row in await tx.execute(_FINISHED)}
+    return {status: rows.get(status.value, 0) for status in FINAL}
+
+
+async def clock(tx: AsyncConnection) -> datetime:
+    """Postgres's time, which orders are placed and finished by."""
+    moment: datetime = (await tx.execute(_CLOCK)).scalar_one()
+    return moment
+
+
+async def due(tx: AsyncConnection, since: datetime) -> Due:
+    """Judge the orders placed after `since` that are old enough by now. In time is to the microsecond."""
+    values = {"since": since, "promised": timedelta(seconds=PROMISED_SECONDS), "age": OF_AGE}
+    row = (await tx.execute(_DUE, values)).one()
+    return Due(row.in_time, row.orders - row.in_time, row.until)

@@ -1,0 +1,141 @@
+"""A rule file in a hurry says what the shipped one says: its times are divided, and nothing else is touched."""
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ops.observe.rules import RulesError, alerts_of, expectations, run_unit_tests, scaled
+
+SHIPPED = (Path(__file__).parents[4] / "deploy" / "prometheus" / "alerts.yml").read_text()
+FACTOR = 30
+
+RULES = """\
+groups:
+  - name: a group [5m]
+    interval: 30s
+    rules:
+      - record: job:a:rate5m
+        expr: rate(a{b="[5m]", c='offset 5m', d=`[5m]`}[5m] offset 10m)
+      - alert: Late
+        # [5m] for: 5m
+        expr: |-
+          max_over_time(job:a:rate5m[1h:1m])  # not [5m]
+          > sum_over_time(a[ 1h30m : ] offset -2m) / 300 or a[1d:]
+        for: 5m
+        keep_firing_for: "10m"
+        annotations: { summary: "over 5m, [5m] offset 5m", description: 'for: 5m' }
+      - { alert: Quoted, expr: 'increase(a{b="x"}[1w]) > 0', for: 0s }
+"""
+IN_A_HURRY = """\
+groups:
+  - name: a group [5m]
+    interval: 1s
+    rules:
+      - record: job:a:rate5m
+        expr: rate(a{b="[5m]", c='offset 5m', d=`[5m]`}[10s] offset 20s)
+      - alert: Late
+        # [5m] for: 5m
+        expr: |-
+          max_over_time(job:a:rate5m[2m:2s])  # not [5m]
+          > sum_over_time(a[ 3m : ] offset -4s) / 300 or a[48m:]
+        for: 10s
+        keep_firing_for: "20s"
+        annotations: { summary: "over 5m, [5m] offset 5m", description: 'for: 5m' }
+      - { alert: Quoted, expr: 'increase(a{b="x"}[5h36m]) > 0', for: 0s }
+"""
+
+
+def test_each_time_is_divided_and_nothing_that_only_looks_like_one() -> None:
+    assert scaled(RULES, FACTOR) == IN_A_HURRY
+
+
+def test_the_shipped_file_comes_back_when_it_is_multiplied_again() -> None:
+    hurried = scaled(SHIPPED, FACTOR)
+    assert hurried != SHIPPED
+    assert scaled(hurried, Fraction(1, FACTOR)) == SHIPPED
+    assert alerts_of(hurried) == alerts_of(SHIPPED)
+
+
+def test_every_wait_and_every_window_of_the_shipped_file_is_divided() -> None:
+    """Found by another way than the code's: every duration in the loaded rules."""
+
+    def seconds(text: str) -> list[int]:
+        units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+        rules = [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+        found = [re.findall(r"[\[ ](?:\d+[dhms])+\b", f"{rule['expr']} {rule.get('for', '')}") for rule in rules]
+        return [
+            sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([dhms])", one))
+            for times in found
+            for one in times
+        ]
+
+    slow, quick = seconds(SHIPPED), seconds(scaled(SHIPPED, FACTOR))
+    assert len(slow) > 80
+    assert [one * FACTOR for one in quick] == slow
+
+
+@pytest.mark.parametrize(("factor", "said"), [(7, "whole milliseconds"), (31, "at least one second"), (0, "above 0")])
+def test_a_factor_that_would_leave_no_exact_time_or_none_to_see_is_refused(factor: int, said: str) -> None:
+    with pytest.raises(RulesError, match=said):
+        scaled(RULES, factor)
+
+
+def test_an_expression_with_escapes_of_yaml_is_refused_with_its_line() -> None:
+    with pytest.raises(RulesError, match="line 2"):
+        scaled('groups: [{rules: [\n  {record: a, expr: "rate(a{b=\\"c\\"}[5m])"}]}]', FACTOR)
+
+
+@pytest.mark.parametrize("text", ["a: [", "", "- a"])
+def test_what_is_no_rule_file_is_refused(text: str) -> None:
+    with pytest.raises(RulesError):
+        alerts_of(text)
+
+
+def test_alerts_are_listed_in_the_files_order() -> None:
+    assert alerts_of(RULES) == ["Late", "Quoted"]
+
+
+TESTS = """\
+rule_files: [../rules.yml]
+evaluation_interval: 1m
+tests:
+  - input_series: [{{series: a, values: 1x5}}]
+    interval: 1m
+    alert_rule_test:
+      - {{alertname: Fires, eval_time: 1m, exp_alerts: [{{exp_labels: {{severity: {severity}}}}}]}}
+      - {{alertname: Silent, eval_time: 1m, exp_alerts: []}}
+"""
+TESTED = """\
+groups:
+  - name: tested
+    rules:
+      - {alert: Fires, expr: a > 0, labels: {severity: page}}
+      - {alert: Silent, expr: a > 1, labels: {severity: page}}
+"""
+
+
+def test_an_alert_is_tested_when_promtool_has_seen_it_fire(tmp_path: Path, promtool: str) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "rules.yml").write_text(TESTED)
+    (tmp_path / "tests" / "a.yml").write_text(TESTS.format(severity="page"))
+    assert list(expectations(TESTS.format(severity="page"))) == [("Fires", True), ("Silent", False)]
+    assert run_unit_tests(promtool, tmp_path / "tests") == {"Fires"}
+
+
+def test_when_a_test_fails_nothing_is_tested(tmp_path: Path, promtool: str) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "rules.yml").write_text(TESTED)
+    (tmp_path / "tests" / "a.yml").write_text(TESTS.format(severity="ticket"))
+    with pytest.raises(RulesError, match=r'(?s)fail:.*severity="page"'):
+        run_unit_tests(promtool, tmp_path / "tests")
+
+
+def test_no_tests_and_no_promtool_are_said_so(tmp_path: Path) -> None:
+    with pytest.raises(RulesError, match="holds no unit tests"):
+        run_unit_tests("promtool", tmp_path)
+    (tmp_path / "a.yml").write_text(TESTS.format(severity="page"))
+    with pytest.raises(RulesError, match="cannot test"):
+        run_unit_tests(str(tmp_path / "promtool"), tmp_path)
