@@ -15,6 +15,7 @@ TOLD = 'severity!="none"'  # without the watchdog, which always fires
 # None, as long as the watchdog shows that the rules are evaluated at all.
 FIRING = f'count(ALERTS{{alertstate="firing", {TOLD}}}) or 0 * count(ALERTS{{alertname="WaybillWatchdog"}})'
 FIRING_FOR = f'(time() - ALERTS_FOR_STATE{{{TOLD}}}) and ignoring (alertstate) ALERTS{{alertstate="firing"}}'
+COUNTED = "time() - max by (instance) (waybill_orders_watch_last_success_timestamp_seconds)"
 
 PROMISES = Row(
     "Promises",
@@ -201,7 +202,6 @@ PROGRAMS = Row(
             "Whether each program answers Prometheus.",
             (Query("min by (job, instance) (up)", "{{job}} {{instance}}"),),
             kind="states",
-            width=12,
             states=(State("no answer", "red"), State("answers", "green")),
         ),
         Panel(
@@ -209,7 +209,13 @@ PROGRAMS = Row(
             "Every order that there is, by status.",
             (Query(highest("waybill_orders", "status"), "{{status}}"),),
             kind="number",
-            width=12,
+        ),
+        Panel(
+            "Orders counted",
+            "Time since each collector has counted the orders that are shown here.",
+            (Query(COUNTED, "{{instance}}"),),
+            unit="s",
+            above=(30, 120),
         ),
     ),
 )
