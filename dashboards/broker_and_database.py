@@ -34,7 +34,7 @@ QUEUES = Row(
         ),
         Panel(
             "Received and delivered",
-            "Messages a second from publishers, to consumers, and those that are delivered again.",
+            "Messages a second from publishers, the workers' heartbeats included, to consumers, and to them again.",
             (
                 Query(rate("rabbitmq_global_messages_received_total"), "received"),
                 Query(rate("rabbitmq_global_messages_delivered_total", where=QUORUM), "delivered"),
@@ -43,13 +43,11 @@ QUEUES = Row(
             ),
             unit="ops",
         ),
+        # What is dropped is no figure of ours: the workers' heartbeats go to nobody, and an event never does.
         Panel(
-            "Without a queue",
-            "Messages a second for which the broker found no queue: returned to the relay, or dropped.",
-            (
-                Query(rate("rabbitmq_global_messages_unroutable_returned_total"), "returned"),
-                Query(rate("rabbitmq_global_messages_unroutable_dropped_total"), "dropped"),
-            ),
+            "Returned",
+            "Messages a second for one queue that is not there; the relay has them back and waits for the queue.",
+            (Query(rate("rabbitmq_global_messages_unroutable_returned_total"), "returned"),),
             unit="ops",
         ),
     ),
@@ -176,7 +174,7 @@ POSTGRES = Row(
 
 BROKER_AND_DATABASE = Dashboard(
     uid="waybill-broker-and-database",
-    title="Waybill: Broker and database",
+    title="Broker and database",
     says="What RabbitMQ and Postgres carry, and how far from their limits they are.",
     rows=(QUEUES, BROKER, POSTGRES),
 )

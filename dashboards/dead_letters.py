@@ -144,7 +144,7 @@ TOLD = Row(
 
 DEAD_LETTERS = Dashboard(
     uid="waybill-dead-letters",
-    title="Waybill: Dead letters",
+    title="Dead letters",
     says="What was given up, why, and whether it was collected and told.",
     rows=(NOW, COMING, WAY, TOLD),
 )

@@ -4,6 +4,7 @@ from dashboards.board import Dashboard, Panel, Query, Row, State
 from dashboards.queries import QUANTILES, STEP_QUEUES, grown, highest, quantile, quantiles, rate, share
 
 PLACED = 'route="/orders", method="POST"'
+PROBES_ASIDE = 'route!~"/metrics|/healthz|/readyz"'
 ASKED = grown("waybill_http_request_seconds_count", where=f'{PLACED}, status=~"202|499|5.."')
 ACCEPTED = grown("waybill_http_request_seconds_bucket", where=f'{PLACED}, status="202", le="0.2"')
 COMPLETED = grown("waybill_orders_due_total", where='outcome="in_time"')
@@ -82,8 +83,13 @@ HTTP = Row(
     (
         Panel(
             "Requests",
-            "Requests answered a second, by route and status; 499: the client left first.",
-            (Query(rate("waybill_http_requests_total", "route, method, status"), "{{method}} {{route}} {{status}}"),),
+            "Requests answered a second, probes and scrapes aside; status 499: the client left first.",
+            (
+                Query(
+                    rate("waybill_http_requests_total", "route, method, status", PROBES_ASIDE),
+                    "{{method}} {{route}} {{status}}",
+                ),
+            ),
             unit="reqps",
         ),
         Panel(
@@ -222,7 +228,7 @@ PROGRAMS = Row(
 
 FLOW = Dashboard(
     uid="waybill-flow",
-    title="Waybill: Flow",
+    title="Flow",
     says="From the HTTP request to each effect: promises, rates, latencies, and what waits where.",
     rows=(PROMISES, HTTP, EFFECTS, WAITING, PROGRAMS),
 )

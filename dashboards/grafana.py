@@ -102,6 +102,8 @@ def _firing_alerts() -> _FiringAlerts:
 
 def _panel(panel: Panel) -> AnyPanel:
     drawn = _DRAWN[panel.kind](panel)
+    if panel.unit == "short" and panel.kind in {"number", "table"}:
+        drawn.decimals(0)  # counts: `increase` estimates what lies between scrapes, and says 1.003 for one
     drawn.title(panel.title).description(_description(panel)).datasource(CHOSEN_DATASOURCE).unit(panel.unit)
     for letter, query in zip(ascii_uppercase, panel.queries, strict=False):
         target = prometheus.Dataquery().ref_id(letter).expr(query.expr).legend_format(query.legend)

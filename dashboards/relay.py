@@ -172,7 +172,7 @@ HEALTH = Row(
 
 RELAY = Dashboard(
     uid="waybill-relay",
-    title="Waybill: Relay",
+    title="Relay",
     says="Who leads, how soon events reach the broker, what waits, and what stops it.",
     rows=(NOW, PUBLISHING, BACKLOG, HEALTH),
 )

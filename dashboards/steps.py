@@ -136,7 +136,7 @@ CIRCUIT = Row(
 
 STEPS = Dashboard(
     uid="waybill-steps",
-    title="Waybill: Steps",
+    title="Steps",
     says="How each step fares: outcomes, duration, retries, how full its workers are, whether the outside is there.",
     rows=(OUTCOMES, DURATION, RETRIES, SATURATION, CIRCUIT),
     choices=(Choice("step", "Step", "waybill_deliveries_total"),),

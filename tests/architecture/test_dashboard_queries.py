@@ -34,7 +34,6 @@ OF_OTHERS = {
     "rabbitmq_global_messages_delivered_total",
     "rabbitmq_global_messages_received_total",
     "rabbitmq_global_messages_redelivered_total",
-    "rabbitmq_global_messages_unroutable_dropped_total",
     "rabbitmq_global_messages_unroutable_returned_total",
     "rabbitmq_process_resident_memory_bytes",
     "rabbitmq_queue_consumers",
