@@ -13,7 +13,7 @@ without_queue = echo "Say which queue: make $@ QUEUE=sap, or QUEUE=all for all o
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo prove test check bench-relay soak observe up down status doctor dead-letters replay-dead-letters \
-        discard-dead-letters lock clean
+        discard-dead-letters dashboards lock clean
 
 help: ## List every target with what it does.
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ replay-dead-letters: setup ## Send dead letters again: QUEUE=sap (or all) [SINCE
 discard-dead-letters: setup ## Put dead letters away for good: QUEUE=sap (or all) WHY="what need not happen" [SINCE=2h].
 	@$(if $(QUEUE),$(if $(WHY),$(WAYBILL) dead-letters discard $(of_queue) $(call option,since,$(SINCE)) \
 	  $(call option,why,$(WHY)) $(ARGS),echo 'Say why: make $@ QUEUE=sap WHY="what need not happen"' >&2; exit 2),$(without_queue))
+
+dashboards: setup ## Write deploy/grafana/dashboards anew from the tables in dashboards/.
+	@.venv/bin/python -m dashboards
 
 lock: setup ## Resolve requirements/*.in anew into pinned, hashed requirements/*.txt.
 	@cd requirements && for file in bootstrap runtime dev; do \
