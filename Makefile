@@ -43,7 +43,7 @@ bench-relay: setup ## Measure the relay on real servers, some minutes; QUICK=1 a
 soak: setup ## Send 10 orders a second for ten minutes (MINUTES=n) and see whether backlog or memory grows.
 	@$(WAYBILL) soak --minutes $(MINUTES)
 
-observe: setup ## See in 3 minutes that metrics, alerts and dashboards tell the truth about 200 orders with faults.
+observe: setup ## Hold metrics, alerts and dashboards to the truth about 200 orders with faults, 2 minutes.
 	@$(WAYBILL) observe
 
 up: setup ## Start the whole system in the background and print its URLs.

@@ -196,7 +196,7 @@ def soak(
 
 @app.command()
 def observe() -> None:
-    """Send orders and faults through a fresh system: do Prometheus, its alerts and the dashboards tell the truth?"""
+    """Send orders and faults through a fresh system, and hold metrics, alerts and dashboards to the truth."""
     from ops.observe.run import run_observe
 
     raise typer.Exit(_guarded(run_observe) or 0)

@@ -20,13 +20,13 @@ CONFIG, RULES, ALERTMANAGERS = "prometheus.yml", "alerts.yml", "targets/alertman
 RETENTION = ("--storage.tsdb.retention.time=7d", "--storage.tsdb.retention.size=1GB")
 
 
-def binary() -> str:
-    """The program's path. Raises StackError when it is not installed."""
-    found = shutil.which("prometheus")
+def binary(name: str = "prometheus") -> str:
+    """The path of one of the package's programs. Raises StackError when it is not installed."""
+    found = shutil.which(name)
     if found is None:
         raise StackError(
-            "Prometheus is not installed; run `sudo ops/bootstrap.sh`, which installs the package and does not start "
-            "its service, or put the programs prometheus and promtool into your PATH"
+            f"{name} is not installed; run `sudo ops/bootstrap.sh`, which installs the package and does not start its "
+            "service, or put the programs prometheus and promtool into your PATH"
         )
     return found
 

@@ -97,8 +97,8 @@ class PrometheusApi:
             response = await self._http.get(path, params=parameters)
             answer = response.json()
         except (httpx.HTTPError, ValueError) as error:
-            said = str(error) or type(error).__name__
-            raise PrometheusError(f"Prometheus at {self._http.base_url}{path[1:]} does not answer: {said}") from error
+            said, where = str(error) or type(error).__name__, str(self._http.base_url).rstrip("/")
+            raise PrometheusError(f"Prometheus at {where}{path} does not answer: {said}") from error
         if answer.get("status") != "success":
             raise PrometheusError(f"Prometheus refuses {dict(parameters)}: {answer.get('error')}")
         return answer["data"]

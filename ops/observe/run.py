@@ -8,7 +8,7 @@ one JSON object; exit code 0 means that all of this holds.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -34,7 +34,7 @@ from ops.observe.rules import alerts_of, run_unit_tests
 from ops.observe.sight import fired_since, firing_at_rest, panels_seen, rules_evaluated, targets_up
 from ops.observe.totals import TOTALS, Compared, counts_of
 from ops.observe.truth import truth, unsettled, youngest_order_seconds
-from ops.prometheus import RULES, SHIPPED
+from ops.prometheus import RULES, SHIPPED, binary
 from ops.prometheus_api import PrometheusApi
 from ops.submission import submit
 from ops.variant import Variant
@@ -64,7 +64,7 @@ def run_observe(folder: Path = FOLDER) -> int:
         console.width = PLAIN_WIDTH
     demo = generate(ORDERS, SEED)
     console.print("Putting the alert rules to their unit tests", soft_wrap=True)
-    tested = run_unit_tests(SHIPPED)
+    tested = run_unit_tests(binary("promtool"), SHIPPED / "tests")
     console.print("Starting PostgreSQL, RabbitMQ, the sandboxes, the API, the relay, the workers and Prometheus")
     with LocalStack.fresh(folder, load.ENVIRONMENT, load.SAP_OPTIONS, Variant(watched=hastened)) as stack:
         observed = asyncio.run(_Run(stack, demo, console).all(tested))
@@ -83,7 +83,7 @@ class _Run:
         self._stack, self._demo, self._console = stack, demo, console
         self._begun = time.time()
 
-    async def all(self, tested: Sequence[str]) -> Observed:
+    async def all(self, tested: Collection[str]) -> Observed:
         """Orders and faults, the outage, and the questions."""
         settings = Settings(database_url=self._stack.database_url, amqp_url=self._stack.amqp_url)
         engine = make_engine(settings, "waybill observe")

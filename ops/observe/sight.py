@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ops.observe.panels import Panel
+from ops.observe.rules import WATCHDOG
 from ops.prometheus_api import AlertRule, PrometheusApi, PrometheusError, Target
 
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 20.0
 STEP_SECONDS = 5.0
 FIRING = 'ALERTS{alertstate="firing"}'
-WATCHDOG = "WaybillWatchdog"  # it says that alerts are evaluated, and always fires
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,16 @@ async def rules_evaluated(prometheus: PrometheusApi) -> list[AlertRule]:
 
 
 async def firing_at_rest(prometheus: PrometheusApi) -> list[str]:
-    """What fires though nothing has happened yet: the false alarms. What a start has set off may end first."""
+    """What fires though nothing has happened yet: the false alarms.
+
+    What is about to fire is waited for, and so is the end of what the start has set off, for as long as that may take.
+    """
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
-        firing = {one.labels["alertname"] for one in await prometheus.query(FIRING)} - {WATCHDOG}
-        if not firing or time.monotonic() > until:
-            return sorted(firing)
+        alerts = {one.labels["alertname"]: one.labels["alertstate"] for one in await prometheus.query("ALERTS")}
+        alerts.pop(WATCHDOG, None)
+        if not alerts or time.monotonic() > until:
+            return sorted(name for name, state in alerts.items() if state == "firing")
         await asyncio.sleep(LOOK_SECONDS)
 
 

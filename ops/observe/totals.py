@@ -29,6 +29,7 @@ TOTALS = (
     Total("events confirmed", 'sum(waybill_relay_settled_total{outcome="confirmed"})'),
     Total("scheduled messages that came due", "sum(waybill_relay_scheduled_moved_total)"),
     Total("deliveries done by step", 'sum by (step) (waybill_deliveries_total{outcome="done"})', "step"),
+    Total("effects timed by step", "sum by (step) (waybill_commit_to_effect_seconds_count)", "step"),
     Total("deliveries given up by step", 'sum by (step) (waybill_deliveries_total{outcome="dead"})', "step"),
     Total("given up by step, as letters", "sum by (step) (waybill_steps_given_up_total)", "step"),
     Total("dead letters stored by queue", "sum by (queue) (waybill_dead_letters_stored_total)", "queue"),

@@ -54,6 +54,7 @@ async def truth(connection: asyncpg.Connection, stack: LocalStack, refused: Coun
     """Every count by the name of its total. `refused` are POSTs by the reason that the client was given."""
     orders = await _counted(connection, _ORDERS)
     events = await _counted(connection, _EVENTS)
+    done = _by_step(await _counted(connection, _DONE))
     dead = _by_step(await _counted(connection, _DEAD))
     return {
         "orders accepted": orders,
@@ -64,7 +65,8 @@ async def truth(connection: asyncpg.Connection, stack: LocalStack, refused: Coun
         "events published": events,
         "events confirmed": events,
         "scheduled messages that came due": await _counted(connection, _WERE_SCHEDULED),
-        "deliveries done by step": _by_step(await _counted(connection, _DONE)),
+        "deliveries done by step": done,
+        "effects timed by step": done,
         "deliveries given up by step": dead,
         "given up by step, as letters": dead,
         "dead letters stored by queue": await _counted(connection, _STORED),
