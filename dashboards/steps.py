@@ -70,7 +70,7 @@ RETRIES = Row(
         Panel(
             "Given up",
             "Deliveries given up within the time shown, counted when their letter is stored.",
-            (Query(grown("waybill_steps_given_up_total", "step", CHOSEN), "{{step}}"),),
+            (Query(grown("waybill_steps_given_up_total", "step", CHOSEN), "deliveries"),),
             kind="table",
         ),
     ),

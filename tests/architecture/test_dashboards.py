@@ -1,6 +1,7 @@
 """deploy/grafana: the files are what the code makes, can be drawn, and find their data by themselves."""
 
 import json
+import re
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,16 @@ def test_lines_of_one_panel_can_be_told_apart() -> None:
         legends = [target["legendFormat"] for target in panel["targets"]]
         assert all(legends), panel["title"]
         assert len(set(legends)) == len(legends), panel["title"]
+        assert panel["options"]["legend"]["showLegend"], panel["title"]
+
+
+def test_a_table_names_its_value() -> None:
+    tables = [panel for panel in PANELS if panel["type"] == "table"]
+
+    assert tables
+    for panel in tables:
+        (target,) = panel["targets"]
+        assert re.fullmatch(r"\w+", target["legendFormat"]), panel["title"]
 
 
 @pytest.mark.parametrize("name", PAGES)
