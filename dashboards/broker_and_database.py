@@ -72,7 +72,7 @@ BROKER = Row(
             "What each node uses, and where it blocks publishers.",
             (
                 Query("max by (instance) (rabbitmq_process_resident_memory_bytes)", "{{instance}}"),
-                Query("min (rabbitmq_resident_memory_limit_bytes)", "limit"),
+                Query("min(rabbitmq_resident_memory_limit_bytes)", "limit"),
             ),
             unit="bytes",
         ),
@@ -81,7 +81,7 @@ BROKER = Row(
             "What each node has left, and under which it blocks publishers.",
             (
                 Query("min by (instance) (rabbitmq_disk_space_available_bytes)", "{{instance}}"),
-                Query("max (rabbitmq_disk_space_available_limit_bytes)", "limit"),
+                Query("max(rabbitmq_disk_space_available_limit_bytes)", "limit"),
             ),
             unit="bytes",
         ),
@@ -102,7 +102,7 @@ POSTGRES = Row(
         Panel(
             "Connections in use",
             "Of those that the server allows; people are told from 80 % on.",
-            (Query(f"sum ({CONNECTIONS}) / {highest('waybill_postgres_connections_max')}"),),
+            (Query(f"sum({CONNECTIONS}) / {highest('waybill_postgres_connections_max')}"),),
             unit="percentunit",
             kind="number",
             width=6,

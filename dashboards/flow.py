@@ -120,14 +120,14 @@ EFFECTS = Row(
                 "From an order's acceptance to a step that is done, by the event that the step reacted to.",
                 (
                     Query(
-                        quantile("waybill_commit_to_effect_seconds", share_, "step, event", EFFECT),
+                        quantile("waybill_commit_to_effect_seconds", level, "step, event", EFFECT),
                         "{{step}} ({{event}})",
                     ),
                 ),
                 unit="s",
                 above=(60,),
             )
-            for name, share_ in QUANTILES.items()
+            for name, level in QUANTILES.items()
         ),
         Panel(
             "Effects",

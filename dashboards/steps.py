@@ -40,10 +40,10 @@ DURATION = Row(
         Panel(
             f"One try, {name}",
             "From the beginning of a try in a worker's child to its end, however it ended.",
-            (Query(quantile("waybill_step_seconds", part, "step", CHOSEN), "{{step}}"),),
+            (Query(quantile("waybill_step_seconds", level, "step", CHOSEN), "{{step}}"),),
             unit="s",
         )
-        for name, part in QUANTILES.items()
+        for name, level in QUANTILES.items()
     ),
 )
 
