@@ -1,10 +1,25 @@
-"""What the API counts. Labels are bounded: a route's template, never a path; paths of no route share one label."""
+"""What the API counts. Labels are bounded: a route's template, never a path; paths of no route share one label.
+
+What the objectives and alerts are about exists from the start, at zero: a rate over a series that appears with its
+first event misses that event.
+"""
 
 from prometheus_client import GC_COLLECTOR, CollectorRegistry, Counter, Histogram, ProcessCollector
 from starlette.types import Scope
 
 NO_ROUTE = "none"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# What becomes of an order that is sent: accepted; the client left; our fault; the database or the outbox takes none.
+_PLACED = ("202", "499", "500", "503")
+# The kinds of problem by which `POST /orders` refuses an order.
+_REASONS = (
+    "body-too-large",
+    "encoded-body",
+    "invalid-json",
+    "not-json",
+    "reference-taken",
+    "unacceptable-fields",
+)
 # Around the promise that an order is accepted within 200 ms.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 10, 30)
 
@@ -34,6 +49,11 @@ class Metrics:
         self.refused = Counter(
             "waybill_orders_refused", "Orders not accepted, by kind of problem", ("reason",), registry=self.registry
         )
+        for status in _PLACED:
+            self._requests.labels("/orders", "POST", status)
+            self._seconds.labels("/orders", "POST", status)
+        for reason in _REASONS:
+            self.refused.labels(reason)
 
     def answered(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one request."""

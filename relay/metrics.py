@@ -43,6 +43,19 @@ OLDEST_UNPUBLISHED = Gauge(
 OLDEST_TRANSACTION = Gauge(
     "waybill_outbox_oldest_transaction_age_seconds", "Age of the oldest open transaction that has written; 0 for none."
 )
+CONNECTION_STATES = ("active", "idle", "idle_in_transaction", "other")
+CONNECTIONS = Gauge("waybill_postgres_connections", "Client connections of the whole server, by state.", ["state"])
+for _state in CONNECTION_STATES:
+    CONNECTIONS.labels(_state)
+CONNECTIONS_MAX = Gauge("waybill_postgres_connections_max", "Connections that the server allows: max_connections.")
+OLDEST_SNAPSHOT = Gauge(
+    "waybill_postgres_oldest_snapshot_age_seconds",
+    "Age of the oldest open transaction, also one that only reads: vacuum removes no row that died since; 0 for none.",
+)
+LIVE_TUPLES = Gauge("waybill_postgres_live_tuples", "Estimate of a table's live rows, partitions included.", ["table"])
+DEAD_TUPLES = Gauge(
+    "waybill_postgres_dead_tuples", "Estimate of a table's rows that wait for vacuum, partitions included.", ["table"]
+)
 MONITOR_SUCCESS = Gauge(
     "waybill_relay_monitor_last_success_timestamp_seconds", "When the relay's monitor last read its figures, Unix time."
 )

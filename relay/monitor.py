@@ -1,4 +1,4 @@
-"""A thread that asks Postgres how far behind the outbox is, with a loop and a connection of its own.
+"""A thread that asks Postgres how far behind the outbox is and how it is itself, on a loop and connection of its own.
 
 So its figures stay true when the relay's loop hangs, when there is no broker, and in a standby. Ages go on growing
 between two looks and while Postgres is away: they are computed when they are asked for.
@@ -17,6 +17,7 @@ from outbox.backlog import OpenTransaction, backlog, oldest_transaction
 from outbox.retention import segments_left
 from relay import metrics
 from relay.connections import DATABASE_ERRORS, connected
+from relay.postgres_figures import PostgresFigures
 from runtime.logging import get_logger
 from runtime.settings import Settings
 from runtime.since import NOTHING, Since
@@ -40,6 +41,7 @@ class Monitor:
         self._thread = threading.Thread(target=self._work, name="monitor", daemon=True)
         self._oldest_event = self._oldest_transaction = NOTHING
         self._named: dict[int, float] = {}
+        self._postgres = PostgresFigures()
         metrics.OLDEST_UNPUBLISHED.set_function(self._oldest_event_seconds)
         metrics.OLDEST_TRANSACTION.set_function(self._oldest_transaction_seconds)
 
@@ -66,6 +68,7 @@ class Monitor:
             seen_at = time.monotonic()
             transaction = await oldest_transaction(connection)
             left = await segments_left(connection)
+            await self._postgres.read(connection)
         metrics.BACKLOG.set(behind.events)
         metrics.SEGMENTS_LEFT.set(left)
         self._oldest_event = Since(behind.oldest_seconds, seen_at)
