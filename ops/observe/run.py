@@ -8,7 +8,7 @@ one JSON object; exit code 0 means that all of this holds.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import asyncpg
@@ -63,11 +63,10 @@ def run_observe(folder: Path = FOLDER) -> int:
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     demo = generate(ORDERS, SEED)
-    console.print("Putting the alert rules to their unit tests", soft_wrap=True)
-    tested = run_unit_tests(binary("promtool"), SHIPPED / "tests")
+    promtool = binary("promtool")
     console.print("Starting PostgreSQL, RabbitMQ, the sandboxes, the API, the relay, the workers and Prometheus")
     with LocalStack.fresh(folder, load.ENVIRONMENT, load.SAP_OPTIONS, Variant(watched=hastened)) as stack:
-        observed = asyncio.run(_Run(stack, demo, console).all(tested))
+        observed = asyncio.run(_Run(stack, demo, console).all(promtool))
     print_report(console, observed)
     well = not failures(observed)
     if not well:
@@ -83,7 +82,7 @@ class _Run:
         self._stack, self._demo, self._console = stack, demo, console
         self._begun = time.time()
 
-    async def all(self, tested: Collection[str]) -> Observed:
+    async def all(self, promtool: str) -> Observed:
         """Orders and faults, the outage, and the questions."""
         settings = Settings(database_url=self._stack.database_url, amqp_url=self._stack.amqp_url)
         engine = make_engine(settings, "waybill observe")
@@ -94,7 +93,10 @@ class _Run:
                 false_alarms = await firing_at_rest(prometheus)
                 self._begun = time.time()
                 refused, told = await self._torment(engine, prometheus)
+                # Now, because it takes some seconds of a core, and the orders have only to grow older.
+                testing = asyncio.create_task(asyncio.to_thread(run_unit_tests, promtool, SHIPPED / "tests"))
                 left, compared = await self._compare(prometheus, refused)
+                tested = await testing
                 self._tell("what the dashboards show")
                 return Observed(
                     targets=targets,
@@ -151,7 +153,7 @@ class _Run:
 
     async def _settled(self, connection: asyncpg.Connection) -> int:
         """Deliveries that have not come to their end when none is left, or when it has taken too long."""
-        self._tell("waiting until every delivery has ended and every order is a minute old")
+        self._tell("the rules' unit tests, until every delivery has ended and every order is a minute old")
         until = time.monotonic() + SETTLED_SECONDS
         while True:
             left = await unsettled(connection)

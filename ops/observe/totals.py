@@ -24,7 +24,7 @@ TOTALS = (
     Total("orders answered with 202", 'sum(waybill_http_requests_total{route="/orders",method="POST",status="202"})'),
     Total("orders refused by reason", "sum by (reason) (waybill_orders_refused_total)", "reason"),
     Total("orders by status", "max by (status) (waybill_orders)", "status"),
-    Total("orders that are 60 s old", "sum(waybill_orders_due_total)"),
+    Total("orders that are 60 s old", "sum(max by (outcome) (waybill_orders_due_total))"),
     Total("events published", "sum(waybill_relay_published_total)"),
     Total("events confirmed", 'sum(waybill_relay_settled_total{outcome="confirmed"})'),
     Total("scheduled messages that came due", "sum(waybill_relay_scheduled_moved_total)"),
