@@ -7,6 +7,7 @@ PLACED = 'route="/orders", method="POST"'
 PROBES_ASIDE = 'route!~"/metrics|/healthz|/readyz"'
 ASKED = grown("waybill_http_request_seconds_count", where=f'{PLACED}, status=~"202|499|5.."')
 ACCEPTED = grown("waybill_http_request_seconds_bucket", where=f'{PLACED}, status="202", le="0.2"')
+# Each collector judges every order: of several the counts are so many times too high, their quotient is not.
 COMPLETED = grown("waybill_orders_due_total", where='outcome="in_time"')
 DUE = grown("waybill_orders_due_total")
 

@@ -35,7 +35,7 @@ def total(gauge: str, by: str = "", where: str = "") -> str:
 
 
 def quantile(histogram: str, level: float, by: str = "", where: str = "") -> str:
-    """The value that so large a part (`level`) of the observations does not exceed; NaN, a gap, while there are none."""
+    """The value that a part of `level` of the observations does not exceed; NaN, a gap, while there are none."""
     labels = f"{by}, le" if by else "le"
     return f"histogram_quantile({level}, {rate(f'{histogram}_bucket', labels, where)})"
 
