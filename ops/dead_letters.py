@@ -208,7 +208,7 @@ def _told(error: Exception, report: Report) -> Exception:
     if sqlstate(error) in UNDEFINED:
         return OpsError("the database lacks a table or column of this version: run `waybill migrate`")
     if is_unavailable(error):
-        return OpsError(f"PostgreSQL does not answer: {error}{done}")
+        return OpsError(f"PostgreSQL does not answer: {error}{done or '; `make up` starts what was stopped here'}")
     if may_pass(error) or isinstance(error, NoSegmentError):
         return OpsError(f"it could not be done now: {str(error).splitlines()[0]}{done or '; nothing was changed'}")
     return error

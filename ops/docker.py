@@ -40,13 +40,15 @@ def servers(folder: Path) -> Iterator[tuple[str, str]]:
         stop(folder, erase=True)
 
 
-def start(folder: Path) -> tuple[str, str]:
+def start(folder: Path, metrics_port: int | None = None) -> tuple[str, str]:
     """Start the two servers of the instance `folder` and wait until both are healthy.
 
-    Returns (database URL, AMQP URL). Raises ServerError with what Docker said.
+    RabbitMQ's figures are published on `metrics_port`, if it matters which. Returns (database URL, AMQP URL). Raises
+    ServerError with what Docker said.
     """
     secret = _kept(folder / "docker-password")
-    ports = {"POSTGRES_PORT": str(free_port()), "RABBITMQ_PORT": str(free_port())}
+    wanted = {"POSTGRES_PORT": None, "RABBITMQ_PORT": None, "RABBITMQ_METRICS_PORT": metrics_port}
+    ports = {name: str(port or free_port()) for name, port in wanted.items()}
     passwords = {"POSTGRES_PASSWORD": secret, "RABBITMQ_PASSWORD": secret}
     _compose(folder, ["up", "--detach", "--wait", "postgres", "rabbitmq"], {**ports, **passwords})
     return (

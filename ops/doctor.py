@@ -6,8 +6,6 @@ A check that cannot reach its server says so as a finding; the doctor never fail
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib.metadata import version
 
 import asyncpg
@@ -15,7 +13,8 @@ import httpx
 from alembic.script import ScriptDirectory
 
 from migrations.upgrade import alembic_config
-from ops import broker
+from ops import broker, doctor_watch
+from ops.doctor_finding import Finding, Verdict
 from ops.errors import ServerError
 from orders.workflow import BY_QUEUE, STEPS, Pool, required_queues
 from runtime.settings import Settings
@@ -30,28 +29,10 @@ OUTSIDE: dict[Pool, str] = {"sap": "SAP", "email": "the mail server"}
 TIMEOUT_SECONDS = 5
 
 
-class Verdict(StrEnum):
-    """BAD makes the doctor's exit code 1."""
-
-    GOOD = "good"
-    WARNING = "warning"
-    BAD = "bad"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report; `remedy` is empty when there is nothing to do."""
-
-    verdict: Verdict
-    subject: str
-    found: str
-    remedy: str = ""
-
-
-async def examine(settings: Settings) -> list[Finding]:
+async def examine(settings: Settings, prometheus_url: str | None = None) -> list[Finding]:
     """Every finding, good ones too. Reads only, and never raises for what it finds."""
     checks: list[Callable[[Settings], Awaitable[list[Finding]]]] = [_postgres, _rabbitmq, _sap, _smtp, _api]
-    found = await asyncio.gather(*(check(settings) for check in checks))
+    found = await asyncio.gather(*(check(settings) for check in checks), doctor_watch.prometheus(prometheus_url))
     return [finding for findings in found for finding in findings] + [_times(settings), _libraries()]
 
 
@@ -65,6 +46,7 @@ async def _postgres(settings: Settings) -> list[Finding]:
             *await _postgres_server(connection),
             await _migrations(connection, settings),
             *await _outbox(connection),
+            *await doctor_watch.open_letters(connection),
         ]
     finally:
         await connection.close()

@@ -1,36 +1,34 @@
 """The whole system on this machine: servers, sandboxes, API, relay and workers, as one instance folder.
 
 Order of a start: PostgreSQL, RabbitMQ and the sandboxes at once; migrations while RabbitMQ boots; then the topology,
-then everything else. `up` leaves it running and `down` stops it; `fresh` gives a caller a system with no history and
-takes it away again. Where DATABASE_URL and AMQP_URL are given, or a Docker engine answers, those servers are used and
-the table holds the rest.
+then everything else, with Prometheus last. `up` leaves it running and `down` stops it; `fresh` gives a caller a system
+with no history and takes it away again. Where DATABASE_URL and AMQP_URL are given, or a Docker engine answers, those
+servers are used and the table holds the rest.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from ops import docker
 from ops.addresses import PREFERRED_PORTS, Addresses
-from ops.broker import all_consumed
-from ops.commands import ROOT, answers, run_command, waybill
+from ops.commands import ROOT, answers, run_command
 from ops.errors import StackError
 from ops.given import demo_database, refuse_loaded_broker
 from ops.instance import Instance
 from ops.ports import free_port
 from ops.program import Program, wait_ready
-from ops.servers import given_amqp_url, given_database_url, native_postgres, native_rabbitmq
+from ops.servers import given_amqp_url, given_database_url, stack_servers
 from ops.signals import ending_on_sigterm, signals_held_back
+from ops.stack_programs import StackPrograms
 from ops.supervision import ProgramState, Supervisor
 from ops.variant import USUAL, Variant
-from orders.workflow import POOLS, Pool, steps_of
+from orders.workflow import POOLS
 
 LOCAL = ROOT / ".local"
 STOP_SECONDS = 60.0
-READY_SECONDS = 60.0
-NO_MORE: Mapping[str, str] = {}
 
 
 class LocalStack:
@@ -151,6 +149,11 @@ class LocalStack:
         return self.addresses.urls["smtp"]
 
     @property
+    def prometheus_url(self) -> str:
+        """Prometheus, without a path."""
+        return self.addresses.urls["prometheus"]
+
+    @property
     def inbox_dir(self) -> Path:
         """Where each message lies as `.eml`."""
         return self.instance.folder / "inbox"
@@ -196,23 +199,23 @@ class LocalStack:
     ) -> None:
         self.instance.folder.mkdir(parents=True, exist_ok=True)
         self.documents_dir.mkdir(exist_ok=True)
-        servers = []
-        if not (self._variant.own_servers or (database_url and amqp_url)) and docker.engine_answers():
-            urls = docker.start(self.instance.folder)
-            database_url, amqp_url = database_url or urls[0], amqp_url or urls[1]
-        if amqp_url is None:
-            amqp_url, program = native_rabbitmq(self.instance)
-            servers.append(program)
-        if database_url is None:
-            database_url, program = native_postgres(self.instance)
-            servers.append(program)
-        self._addresses = Addresses(database_url, amqp_url, ports)
+        had = stack_servers(
+            self.instance,
+            database_url,
+            amqp_url,
+            ports["rabbitmq-metrics"],
+            docker_allowed=not self._variant.own_servers,
+        )
+        self._addresses = Addresses(had.database_url, had.amqp_url, ports, had.rabbitmq_metrics)
         self._record.touch(mode=0o600)
         self._record.write_text(json.dumps(asdict(self._addresses), indent=2))
         environment = {**self.environment(), **extra_env}
-        apps = [*self._sandboxes(sandbox_options), *self._processes()]
-        self.supervisor.launch({"servers": servers, "apps": apps} if servers else {"apps": apps}, environment, ROOT)
-        self._start_in_order(servers, apps, environment)
+        table = StackPrograms(self.instance, self._addresses, self._variant)
+        sandboxes = table.sandboxes(self.ledger, self.inbox_dir, sandbox_options)
+        apps = [*sandboxes, *table.processes(), table.prometheus()]
+        groups = {"servers": had.programs, "apps": apps} if had.programs else {"apps": apps}
+        self.supervisor.launch(groups, environment, ROOT)
+        self._start_in_order(had.programs, apps, environment)
 
     def _usual_ports(self) -> dict[str, int]:
         """The ports of the last start where they are free, so that a person's bookmarks stay good."""
@@ -229,7 +232,8 @@ class LocalStack:
             run_command(("migrate",), environment)
         self.supervisor.start("apps:api")
         run_command(("topology", "apply"), environment)
-        self.supervisor.start("apps:relay", *(f"apps:worker-{pool}" for pool in POOLS), "apps:collector")
+        workers = (f"apps:worker-{pool}" for pool in POOLS)
+        self.supervisor.start("apps:relay", *workers, "apps:collector", "apps:prometheus")
         for program in apps:
             self._await("apps", program)
 
@@ -238,53 +242,6 @@ class LocalStack:
         name = f"{group}:{program.name}"
         first = self.supervisor.pid_alive(name)
         wait_ready(program, lambda: first != 0 and self.supervisor.pid_alive(name) == first)
-
-    def _sandboxes(self, sandbox_options: Sequence[str]) -> list[Program]:
-        ports = self.addresses.ports
-        sap = ("sandbox", "sap", "--port", str(ports["sap"]), "--ledger", str(self.ledger), *sandbox_options)
-        mail = ("--port", str(ports["smtp"]), "--http-port", str(ports["mail"]), "--inbox", str(self.inbox_dir))
-        return [
-            self._program("sap", sap, ready=lambda: answers(f"{self.sap_url}/healthz")),
-            self._program("smtp", ("sandbox", "smtp", *mail), ready=lambda: answers(f"{self.mail_url}/healthz")),
-        ]
-
-    def _processes(self) -> list[Program]:
-        api = self._program("api", ("api",), ready=lambda: answers(f"{self.api_url}/readyz"))
-        relay = self._program("relay", ("relay",), ready=lambda: answers(f"{self.addresses.urls['relay']}/readyz"))
-        collector = self._program(
-            "collector", ("collector",), ready=lambda: answers(f"{self.addresses.urls['collector']}/metrics")
-        )
-        return [api, relay, *(self._worker(pool) for pool in POOLS), collector]
-
-    def _worker(self, pool: Pool) -> Program:
-        """A worker is there when each of its queues has a consumer."""
-        queues = [step.queue for step in steps_of(pool)]
-        return self._program(
-            f"worker-{pool}",
-            ("worker", pool),
-            environment={"WORKER_HTTP_PORT": str(self.addresses.ports[f"worker-{pool}"])},
-            ready=lambda: all_consumed(self.amqp_url, queues),
-            stop_seconds=30,  # a warm stop lets each task end
-        )
-
-    def _program(
-        self,
-        name: str,
-        words: Sequence[str],
-        *,
-        environment: Mapping[str, str] = NO_MORE,
-        ready: Callable[[], bool] = lambda: True,
-        stop_seconds: float = 15,
-    ) -> Program:
-        return Program(
-            name=name,
-            command=self._variant.commands.get(name) or waybill(*words),
-            log=self.instance.logs / f"{name}.log",
-            environment=environment,
-            ready=ready,
-            ready_seconds=READY_SECONDS,
-            stop_seconds=stop_seconds,
-        )
 
     def _sweep(self) -> None:
         """Stop what a killed run left, in order if its supervisord still listens."""

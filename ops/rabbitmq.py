@@ -1,9 +1,9 @@
 """A private RabbitMQ node from the system's package: prepared below a folder, run as a `Program`.
 
-It never touches the system's service: node name, cookie, home, database, logs, plugins, AMQP port, distribution port
-and epmd are the folder's own, and all listen on 127.0.0.1 only. The scripts below /usr/lib are started themselves,
-because those in PATH change to the user rabbitmq. Erlang starts epmd in the background and nobody ends it: whoever
-stops the node must also end the instance's epmd (`Instance.stop_processes`).
+It never touches the system's service: node name, cookie, home, database, logs, plugins, AMQP port, metrics port,
+distribution port and epmd are the folder's own, and all listen on 127.0.0.1 only. The scripts below /usr/lib are
+started themselves, because those in PATH change to the user rabbitmq. Erlang starts epmd in the background and nobody
+ends it: whoever stops the node must also end the instance's epmd (`Instance.stop_processes`).
 """
 
 import re
@@ -17,7 +17,9 @@ from ops.ports import free_port
 from ops.program import Program
 
 SCRIPTS = ("/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin", "/opt/rabbitmq/sbin", "/opt/homebrew/opt/rabbitmq/sbin")
-SHARED_CONFIG = Path(__file__).parent.parent / "deploy" / "rabbitmq" / "rabbitmq.conf"
+SHARED = Path(__file__).parent.parent / "deploy" / "rabbitmq"
+SHARED_CONFIG = SHARED / "rabbitmq.conf"
+SHARED_PLUGINS = SHARED / "enabled_plugins"
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 METHOD_FRAME = b"\x01"
 
@@ -38,10 +40,11 @@ def scripts() -> Path | None:
     return max(found, key=lambda folder: [int(part) for part in re.findall(r"\d+", str(folder))], default=None)
 
 
-def prepare(folder: Path, log: Path, port: int) -> RabbitMQ:
+def prepare(folder: Path, log: Path, port: int, metrics_port: int | None = None) -> RabbitMQ:
     """Write the node's configuration below `folder` and describe the node on AMQP port `port`.
 
-    Raises ServerError when RabbitMQ is not installed.
+    With `metrics_port` its own Prometheus plugin serves `/metrics` there, each queue's figures by its name; a node that
+    nobody watches goes without. Raises ServerError when RabbitMQ is not installed.
     """
     sbin = scripts()
     if sbin is None:
@@ -53,8 +56,8 @@ def prepare(folder: Path, log: Path, port: int) -> RabbitMQ:
     (folder / "home").mkdir(exist_ok=True)
     password = _kept(folder / "password", secrets.token_hex(16))
     node = _kept(folder / "nodename", f"waybill-{secrets.token_hex(4)}@localhost")
-    (folder / "enabled_plugins").write_text("[].\n")
-    _write_config(folder / "rabbitmq.conf", port, password)
+    (folder / "enabled_plugins").write_text(SHARED_PLUGINS.read_text() if metrics_port else "[].\n")
+    _write_config(folder / "rabbitmq.conf", port, metrics_port, password)
     return RabbitMQ(
         url=f"amqp://waybill:{password}@127.0.0.1:{port}/",
         program=Program(
@@ -87,11 +90,13 @@ def _kept(path: Path, value: str) -> str:
     return path.read_text()
 
 
-def _write_config(path: Path, port: int, password: str) -> None:
+def _write_config(path: Path, port: int, metrics_port: int | None, password: str) -> None:
     own = (
         f"\nlisteners.tcp.local = 127.0.0.1:{port}\ndefault_user = waybill\ndefault_pass = {password}\n"
         "loopback_users.guest = true\n"
     )
+    if metrics_port:
+        own += f"prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {metrics_port}\n"
     path.touch(mode=0o600)
     path.write_text(SHARED_CONFIG.read_text() + own)
 

@@ -27,6 +27,19 @@ class ServerUrls:
     amqp_url: str
 
 
+@dataclass(frozen=True)
+class StackServers:
+    """The two servers of a stack: where they answer, and the programs to start where they are its own.
+
+    `rabbitmq_metrics` (`host:port`) is where the broker's Prometheus plugin answers, empty where nobody has said.
+    """
+
+    database_url: str
+    amqp_url: str
+    rabbitmq_metrics: str
+    programs: list[Program]
+
+
 def given_database_url() -> str | None:
     """DATABASE_URL of the caller's environment, None when unset or empty. Raises ServerError if it is no such URL."""
     return _given("DATABASE_URL", ("postgresql", "postgres"))
@@ -37,7 +50,13 @@ def given_amqp_url() -> str | None:
     return _given("AMQP_URL", ("amqp", "amqps"))
 
 
-def _given(name: str, schemes: tuple[str, ...]) -> str | None:
+def given_rabbitmq_metrics() -> str:
+    """`host:port` of RABBITMQ_METRICS_URL, empty when unset. Raises ServerError if it is no such URL."""
+    url = _given("RABBITMQ_METRICS_URL", ("http",), "http://host:15692")
+    return urlsplit(url).netloc if url else ""
+
+
+def _given(name: str, schemes: tuple[str, ...], form: str = "") -> str | None:
     """A variable's URL; what is wrong with it is said without its password."""
     url = os.environ.get(name) or None
     if url is None:
@@ -49,7 +68,8 @@ def _given(name: str, schemes: tuple[str, ...]) -> str | None:
         usable = False
     if not usable:
         shown = re.sub(r"//[^/@]*@", "//***@", url)
-        raise ServerError(f"{name}: {shown!r} is no address of the form {schemes[0]}://user:password@host:port/name")
+        form = form or f"{schemes[0]}://user:password@host:port/name"
+        raise ServerError(f"{name}: {shown!r} is no address of the form {form}")
     return url
 
 
@@ -97,13 +117,35 @@ def native_servers(instance: Instance, *, database: bool = True, broker: bool = 
         instance.stop_processes()  # epmd, which Erlang put into the background
 
 
+def stack_servers(
+    instance: Instance, database_url: str | None, amqp_url: str | None, metrics_port: int, *, docker_allowed: bool
+) -> StackServers:
+    """The two servers of a stack, given ones first; those of a Docker engine answer already. Raises ServerError.
+
+    Of a given broker is not known where its figures are, unless RABBITMQ_METRICS_URL says so.
+    """
+    metrics = given_rabbitmq_metrics() if amqp_url else f"127.0.0.1:{metrics_port}"
+    programs = []
+    if docker_allowed and not (database_url and amqp_url) and docker.engine_answers():
+        urls = docker.start(instance.folder, metrics_port)
+        database_url, amqp_url = database_url or urls[0], amqp_url or urls[1]
+    if amqp_url is None:
+        amqp_url, program = native_rabbitmq(instance, metrics_port)
+        programs.append(program)
+    if database_url is None:
+        database_url, program = native_postgres(instance)
+        programs.append(program)
+    return StackServers(database_url, amqp_url, metrics, programs)
+
+
 def native_postgres(instance: Instance) -> tuple[str, Program]:
     """The URL and the program of the instance's own PostgreSQL."""
     server = postgres.prepare(instance.folder / "postgres", instance.logs / "postgres.log", free_port())
     return server.url, server.program
 
 
-def native_rabbitmq(instance: Instance) -> tuple[str, Program]:
-    """The URL and the program of the instance's own RabbitMQ."""
-    server = rabbitmq.prepare(instance.folder / "rabbitmq", instance.logs / "rabbitmq.log", free_port())
+def native_rabbitmq(instance: Instance, metrics_port: int | None = None) -> tuple[str, Program]:
+    """The URL and the program of the instance's own RabbitMQ; with a `metrics_port` it has a page for Prometheus."""
+    log = instance.logs / "rabbitmq.log"
+    server = rabbitmq.prepare(instance.folder / "rabbitmq", log, free_port(), metrics_port)
     return server.url, server.program

@@ -20,7 +20,7 @@ console = Console(highlight=False)
 def show_up() -> None:
     """Start the background system and print where it answers. Raises OpsError."""
     stack = LocalStack.read(UP)
-    with console.status("Starting PostgreSQL, RabbitMQ, the sandboxes, the API, the relay and the workers"):
+    with console.status("Starting PostgreSQL, RabbitMQ, the sandboxes, the API, the relay, the workers and Prometheus"):
         started = stack.up()
         asyncio.run(fill_empty_shelves(stack.database_url))
     console.print("Waybill runs." if started else "Waybill runs already.")
@@ -29,6 +29,7 @@ def show_up() -> None:
         "OpenAPI": f"{stack.api_url}/openapi.json",
         "SAP sandbox": f"{stack.sap_url}/sandbox",
         "Mail inbox": stack.mail_url,
+        "Prometheus": stack.addresses.urls.get("prometheus", ""),  # not in the record of an older start
         "Logs": str(stack.instance.logs),
     }
     for name, page in pages.items():
@@ -82,10 +83,11 @@ def show_status() -> int:
 
 def show_doctor() -> int:
     """Print what the doctor found; 0 when nothing is bad. Raises OpsError when there is nothing to look at."""
-    from ops.doctor import Verdict, examine
-    from ops.target import settings_in_question
+    from ops.doctor import examine
+    from ops.doctor_finding import Verdict
+    from ops.target import prometheus_in_question, settings_in_question
 
-    findings = asyncio.run(examine(settings_in_question()))
+    findings = asyncio.run(examine(settings_in_question(), prometheus_in_question()))
     colours = {Verdict.GOOD: "green", Verdict.WARNING: "yellow", Verdict.BAD: "red"}
     table = Table("", "What", "Found", "What to do")
     for finding in findings:

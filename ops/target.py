@@ -12,11 +12,22 @@ def settings_in_question() -> Settings:
 
     Raises OpsError when there are neither, or when they are unusable.
     """
-    stack = LocalStack.read(LOCAL / "up")
-    if not os.environ.get("DATABASE_URL") and stack.started_once:
+    stack = _own()
+    if stack is not None:
         known = {name.lower(): value for name, value in stack.environment().items()}
         return Settings(**known)  # type: ignore[arg-type]  # pydantic reads numbers and paths from text
     try:
         return load_settings()
     except SettingsError as error:
         raise OpsError(f"{error}; set them, or start a system here with `make up`") from error
+
+
+def prometheus_in_question() -> str | None:
+    """Where the Prometheus of that system answers; None where nobody has said, which is so of a given one."""
+    stack = _own()
+    return stack.addresses.urls.get("prometheus") if stack is not None else None
+
+
+def _own() -> LocalStack | None:
+    stack = LocalStack.read(LOCAL / "up")
+    return stack if not os.environ.get("DATABASE_URL") and stack.started_once else None

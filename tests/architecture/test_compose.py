@@ -103,7 +103,78 @@ def test_every_foreign_image_is_pinned_to_a_patch_release() -> None:
     images += re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
 
     assert images
-    assert all(re.search(r":\d+\.\d+(\.\d+)?(-|$)", image) for image in images), images
+    assert all(re.search(r":v?\d+\.\d+(\.\d+)?(-|$)", image) for image in images), images
+
+
+def test_whatever_is_mounted_from_here_is_here_and_cannot_be_written_to() -> None:
+    mounts = [
+        (name, *volume.split(":"))
+        for name, service in SERVICES.items()
+        for volume in service.get("volumes", [])
+        if volume.startswith(".")
+    ]
+
+    assert {name for name, *_ in mounts} == {"rabbitmq", "prometheus", "grafana"}
+    for name, source, _, mode in mounts:
+        assert (ROOT / source).exists(), f"{name} mounts {source}"
+        assert mode == "ro", f"{name} could write to {source}"
+
+
+def test_every_named_volume_is_declared_and_used() -> None:
+    named = {
+        volume.partition(":")[0]
+        for service in SERVICES.values()
+        for volume in service.get("volumes", [])
+        if not volume.startswith(".")
+    }
+
+    assert named == set(COMPOSE["volumes"])
+
+
+def listening() -> dict[str, set[int]]:
+    """The ports on which a service has its page for Prometheus, by service: of ours as their settings say."""
+    ports = {"rabbitmq": {15692}, "localhost": {9090}}  # their images' own; localhost is Prometheus itself
+    for name, service in OURS.items():
+        kind = service["command"][0]
+        setting = "API_PORT" if kind == "api" else f"{kind.upper()}_HTTP_PORT"
+        if setting in service["environment"]:
+            ports[name] = {int(service["environment"][setting])}
+    return ports
+
+
+def targets(job: str) -> list[tuple[str, int]]:
+    """(service, port) of each target that the container's Prometheus has for a job."""
+    listed = yaml.safe_load((ROOT / "deploy" / "prometheus" / "targets" / f"{job}.yml").read_text())
+    addresses = [address.rsplit(":", 1) for group in listed for address in group["targets"]]
+    return [(host, int(port)) for host, port in addresses]
+
+
+@pytest.mark.parametrize("job", ["api", "relay", "worker", "collector", "rabbitmq", "prometheus"])
+def test_each_target_is_a_service_at_the_port_where_it_listens(job: str) -> None:
+    assert targets(job)
+    for host, port in targets(job):
+        assert port in listening()[host], f"{host} does not listen on {port}"
+
+
+def test_every_service_that_counts_something_is_asked() -> None:
+    jobs = ("api", "relay", "worker", "collector", "rabbitmq", "prometheus")
+    asked = {host for job in jobs for host, _ in targets(job)}
+
+    assert asked == set(listening())
+
+
+def test_whom_prometheus_asks_listens_beyond_its_own_container() -> None:
+    for name in set(listening()) & set(OURS):
+        environment = OURS[name]["environment"]
+        kind = OURS[name]["command"][0]
+        assert environment["API_HOST" if kind == "api" else f"{kind.upper()}_HTTP_HOST"] == "0.0.0.0", name
+
+
+def test_grafana_lets_everybody_look_and_nobody_change() -> None:
+    environment = SERVICES["grafana"]["environment"]
+
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert environment["GF_SECURITY_ADMIN_PASSWORD"].startswith("${GRAFANA_PASSWORD:-")
 
 
 def test_the_image_holds_each_package_and_installs_by_hash() -> None:

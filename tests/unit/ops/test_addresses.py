@@ -22,6 +22,19 @@ def test_each_worker_has_a_page_of_its_own() -> None:
     assert [urls[f"worker-{pool}"] for pool in POOLS] == [f"http://127.0.0.1:{port}" for port in range(8083, 8087)]
 
 
+def test_prometheus_asks_every_program_that_counts() -> None:
+    addresses = Addresses("", "", PREFERRED_PORTS, "127.0.0.1:15692")
+
+    assert {job: len(targets) for job, targets in addresses.targets.items()} == {
+        "api": 1, "relay": 1, "collector": 1, "prometheus": 1, "worker": len(POOLS), "rabbitmq": 1,
+    }  # fmt: skip
+    assert addresses.targets["worker"][0] == "127.0.0.1:8083"
+
+
+def test_a_broker_of_which_nobody_said_where_its_figures_are_is_no_target() -> None:
+    assert Addresses("", "", PREFERRED_PORTS).targets["rabbitmq"] == []
+
+
 def test_a_record_that_knows_no_worker_is_read(tmp_path: Path) -> None:
     stack = recorded(tmp_path, OLD)
 

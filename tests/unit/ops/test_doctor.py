@@ -3,7 +3,8 @@
 import pytest
 
 from ops.broker import QueueState
-from ops.doctor import BACKLOG, Verdict, collector, durability, queue_findings, rabbitmq_version
+from ops.doctor import BACKLOG, collector, durability, queue_findings, rabbitmq_version
+from ops.doctor_finding import Verdict
 
 
 @pytest.mark.parametrize(

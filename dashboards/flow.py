@@ -1,0 +1,235 @@
+"""*Flow*: whether promises are kept, and what orders wait for. The page to open first."""
+
+from dashboards.board import Dashboard, Panel, Query, Row, State
+from dashboards.queries import QUANTILES, STEP_QUEUES, grown, highest, quantile, quantiles, rate, share
+
+PLACED = 'route="/orders", method="POST"'
+PROBES_ASIDE = 'route!~"/metrics|/healthz|/readyz"'
+ASKED = grown("waybill_http_request_seconds_count", where=f'{PLACED}, status=~"202|499|5.."')
+ACCEPTED = grown("waybill_http_request_seconds_bucket", where=f'{PLACED}, status="202", le="0.2"')
+# Each collector judges every order: of several the counts are so many times too high, their quotient is not.
+COMPLETED = grown("waybill_orders_due_total", where='outcome="in_time"')
+DUE = grown("waybill_orders_due_total")
+
+# Audit reacts to every event: its time says when each event came to be, not how long an effect took.
+EFFECT, AUDITED = 'step!="record_audit"', 'step="record_audit"'
+TOLD = 'severity!="none"'  # without the watchdog, which always fires
+# None, as long as the watchdog shows that the rules are evaluated at all.
+FIRING = f'count(ALERTS{{alertstate="firing", {TOLD}}}) or 0 * count(ALERTS{{alertname="WaybillWatchdog"}})'
+FIRING_FOR = f'(time() - ALERTS_FOR_STATE{{{TOLD}}}) and ignoring (alertstate) ALERTS{{alertstate="firing"}}'
+COUNTED = "time() - max by (instance) (waybill_orders_watch_last_success_timestamp_seconds)"
+
+PROMISES = Row(
+    "Promises",
+    (
+        Panel(
+            "Accepted within 200 ms",
+            "Orders answered with 202 within 200 ms, of all but those that were the client's own mistake.",
+            (Query(share(ACCEPTED, ASKED, of_nothing=1)),),
+            unit="percentunit",
+            kind="number",
+            width=6,
+            below=(0.999,),
+        ),
+        Panel(
+            "Completed within 60 s",
+            "Orders completed or rejected within 60 s, of those that have reached that age.",
+            (Query(share(COMPLETED, DUE, of_nothing=1)),),
+            unit="percentunit",
+            kind="number",
+            width=6,
+            below=(0.99,),
+        ),
+        Panel(
+            "Orders past a deadline",
+            "Unfinished orders that wait longer than its deadline for an effect, that of the worst effect.",
+            (Query(highest("waybill_orders_overdue")),),
+            kind="number",
+            width=6,
+            above=(1,),
+        ),
+        Panel(
+            "Alerts that fire",
+            "How many alerts fire; no data means that Prometheus evaluates no rules.",
+            (Query(FIRING),),
+            kind="number",
+            width=6,
+            above=(1,),
+        ),
+        Panel(
+            "Error budget burnt",
+            "How many times faster than a month allows each promise's budget is spent; people are told from 14.4 on.",
+            (
+                Query("max by (slo) (slo:waybill_budget_burn:rate5m)", "{{slo}}, 5 min"),
+                Query("max by (slo) (slo:waybill_budget_burn:rate1h)", "{{slo}}, 1 h"),
+                Query("max by (slo) (slo:waybill_budget_burn:rate6h)", "{{slo}}, 6 h"),
+            ),
+            width=12,
+            above=(1, 14.4),
+        ),
+        Panel(
+            "What fires",
+            "The alerts that fire and for how long; docs/runbook.md has a section for each.",
+            (Query(FIRING_FOR, "for"),),
+            unit="s",
+            kind="table",
+            width=12,
+            empty_when_well="no alert fires.",
+        ),
+    ),
+)
+
+HTTP = Row(
+    "HTTP",
+    (
+        Panel(
+            "Requests",
+            "Requests answered a second, probes and scrapes aside; status 499: the client left first.",
+            (
+                Query(
+                    rate("waybill_http_requests_total", "route, method, status", PROBES_ASIDE),
+                    "{{method}} {{route}} {{status}}",
+                ),
+            ),
+            unit="reqps",
+        ),
+        Panel(
+            "Placing an order",
+            "How long POST /orders takes, from the request's head to the last byte of the answer.",
+            quantiles("waybill_http_request_seconds", PLACED),
+            unit="s",
+            above=(0.2,),
+        ),
+        Panel(
+            "Orders accepted and refused",
+            "Orders stored with their event, and those refused by the kind of problem.",
+            (
+                Query(rate("waybill_orders_accepted_total"), "accepted"),
+                Query(rate("waybill_orders_refused_total", "reason"), "refused: {{reason}}"),
+            ),
+            unit="ops",
+        ),
+    ),
+)
+
+EFFECTS = Row(
+    "From acceptance to each effect",
+    (
+        *(
+            Panel(
+                f"Until the effect is there, {name}",
+                "From an order's acceptance to a step that is done, by the event that the step reacted to.",
+                (
+                    Query(
+                        quantile("waybill_commit_to_effect_seconds", level, "step, event", EFFECT),
+                        "{{step}} ({{event}})",
+                    ),
+                ),
+                unit="s",
+                above=(60,),
+            )
+            for name, level in QUANTILES.items()
+        ),
+        Panel(
+            "Effects",
+            "Steps done a second.",
+            (Query(rate("waybill_deliveries_total", "step", 'outcome="done"'), "{{step}}"),),
+            unit="ops",
+        ),
+        Panel(
+            "Until each event is audited, p95",
+            "From an order's acceptance to the audit of each of its events: how far on its way it is when.",
+            (Query(quantile("waybill_commit_to_effect_seconds", 0.95, "event", AUDITED), "{{event}}"),),
+            unit="s",
+        ),
+        Panel(
+            "Events published",
+            "Messages a second that the broker has confirmed to the relay.",
+            (Query(rate("waybill_relay_settled_total", where='outcome="confirmed"'), "confirmed"),),
+            unit="ops",
+        ),
+    ),
+)
+
+WAITING = Row(
+    "What waits",
+    (
+        Panel(
+            "Outbox",
+            "Events recorded and not yet passed by the relay's cursor, an estimate.",
+            (Query(highest("waybill_outbox_backlog_events"), "backlog"),),
+            width=6,
+        ),
+        Panel(
+            "Oldest unpublished event",
+            "Its age: it grows whatever keeps events from being published.",
+            (Query(highest("waybill_outbox_oldest_unpublished_age_seconds"), "age"),),
+            unit="s",
+            width=6,
+            above=(60,),
+        ),
+        Panel(
+            "Queues",
+            "Messages in each step's queue, those that a worker is at included.",
+            (Query(highest("rabbitmq_queue_messages", "queue", STEP_QUEUES), "{{queue}}"),),
+            width=6,
+        ),
+        Panel(
+            "Waiting for their time",
+            "Messages that wait in Postgres: retries, deliveries that were handed back, replays.",
+            (Query(highest("waybill_scheduled_messages", "queue"), "{{queue}}"),),
+            width=6,
+        ),
+        Panel(
+            "Unfinished orders",
+            "Orders on their way, by how far they have come.",
+            (Query(highest("waybill_orders", "status", 'status!~"completed|rejected"'), "{{status}}"),),
+            kind="stack",
+        ),
+        Panel(
+            "Oldest unfinished order",
+            "The age of the oldest order of each status: what comes after the status keeps it waiting.",
+            (Query(highest("waybill_orders_oldest_age_seconds", "status"), "{{status}}"),),
+            unit="s",
+        ),
+        Panel(
+            "Orders past a deadline, by effect",
+            "Unfinished orders that wait for an effect longer than its deadline.",
+            (Query(highest("waybill_orders_overdue", "effect"), "{{effect}}"),),
+            above=(1,),
+        ),
+    ),
+)
+
+PROGRAMS = Row(
+    "Programs",
+    (
+        Panel(
+            "Who answers",
+            "Whether each program answers Prometheus.",
+            (Query("min by (job, instance) (up)", "{{job}} {{instance}}"),),
+            kind="states",
+            states=(State("no answer", "red"), State("answers", "green")),
+        ),
+        Panel(
+            "Orders in all",
+            "Every order that there is, by status.",
+            (Query(highest("waybill_orders", "status"), "{{status}}"),),
+            kind="number",
+        ),
+        Panel(
+            "Orders counted",
+            "Time since each collector has counted the orders that are shown here.",
+            (Query(COUNTED, "{{instance}}"),),
+            unit="s",
+            above=(30, 120),
+        ),
+    ),
+)
+
+FLOW = Dashboard(
+    uid="waybill-flow",
+    title="Flow",
+    says="From the HTTP request to each effect: promises, rates, latencies, and what waits where.",
+    rows=(PROMISES, HTTP, EFFECTS, WAITING, PROGRAMS),
+)

@@ -1,0 +1,61 @@
+"""How figures are asked for, the same on every dashboard. Pure.
+
+Counters are summed over instances. Figures that are read from the database are the same in every instance, so the
+largest is taken. Latency is told in quantiles of the whole, never as a mean.
+"""
+
+from dashboards.board import Query
+from orders.workflow import BY_QUEUE
+
+QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+# Matchers for the broker's figures by queue.
+STEP_QUEUES = f'queue=~"{"|".join(BY_QUEUE)}"'
+DEAD_LETTER_QUEUES = f'queue=~"({"|".join(BY_QUEUE)})[.]dlq|unrouted"'
+
+
+def rate(counter: str, by: str = "", where: str = "") -> str:
+    """Events a second."""
+    return f"{_aggregate('sum', by)}(rate({counter}{_matching(where)}[$__rate_interval]))"
+
+
+def grown(counter: str, by: str = "", where: str = "") -> str:
+    """Events within the time that the dashboard shows."""
+    return f"{_aggregate('sum', by)}(increase({counter}{_matching(where)}[$__range]))"
+
+
+def highest(gauge: str, by: str = "", where: str = "") -> str:
+    """A figure that every instance reads from the same database."""
+    return f"{_aggregate('max', by)}({gauge}{_matching(where)})"
+
+
+def total(gauge: str, by: str = "", where: str = "") -> str:
+    """A figure of which every instance has its own part."""
+    return f"{_aggregate('sum', by)}({gauge}{_matching(where)})"
+
+
+def quantile(histogram: str, level: float, by: str = "", where: str = "") -> str:
+    """The value that a part of `level` of the observations does not exceed; NaN, a gap, while there are none."""
+    labels = f"{by}, le" if by else "le"
+    return f"histogram_quantile({level}, {rate(f'{histogram}_bucket', labels, where)})"
+
+
+def quantiles(histogram: str, where: str = "") -> tuple[Query, ...]:
+    """The three quantiles of a histogram as lines."""
+    return tuple(Query(quantile(histogram, level, where=where), name) for name, level in QUANTILES.items())
+
+
+def share(part: str, whole: str, of_nothing: int) -> str:
+    """Part of a whole, both as the functions above make them; `of_nothing` while the whole is 0.
+
+    Nothing at all while nobody tells the whole: what is not known must not look well.
+    """
+    return f"{part} / ({whole} > 0) or {of_nothing} + 0 * {whole}"
+
+
+def _aggregate(how: str, by: str) -> str:
+    return f"{how} by ({by}) " if by else how
+
+
+def _matching(where: str) -> str:
+    return f"{{{where}}}" if where else ""

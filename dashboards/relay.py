@@ -1,0 +1,178 @@
+"""*Relay*: whether there is one leader, and how soon every recorded event reaches the broker."""
+
+from dashboards.board import Dashboard, Panel, Query, Row, State
+from dashboards.queries import highest, quantiles, rate, total
+
+NO, YES = State("no", "green"), State("yes", "red")
+READ = "time() - max by (instance) (waybill_relay_monitor_last_success_timestamp_seconds)"
+
+NOW = Row(
+    "Now",
+    (
+        Panel(
+            "Leaders",
+            "Relays that say they lead: one, but for the seconds of a hand-over.",
+            (Query(total("waybill_relay_leader")),),
+            kind="number",
+            width=6,
+            below=(1,),
+        ),
+        Panel(
+            "Epoch",
+            "The number of the latest reign; it rises with each change of leader.",
+            (Query(highest("waybill_relay_epoch")),),
+            kind="number",
+            width=6,
+        ),
+        Panel(
+            "Segments ahead",
+            "Whole segments of the events table that stand ready; without any, orders are refused.",
+            (Query(highest("waybill_outbox_segments_left")),),
+            kind="number",
+            width=6,
+            below=(8, 16),
+        ),
+        Panel(
+            "Missing queues",
+            "Queues that must exist and do not; nothing is published meanwhile.",
+            (Query(highest("waybill_relay_missing_destinations")),),
+            kind="number",
+            width=6,
+            above=(1,),
+        ),
+        Panel(
+            "Who leads",
+            "Which relay leads, and which stand by.",
+            (Query(highest("waybill_relay_leader", "instance"), "{{instance}}"),),
+            kind="states",
+            width=12,
+            states=(State("stands by", "blue"), State("leads", "green")),
+        ),
+        Panel(
+            "What stops it",
+            "Whether a missing queue holds publishing, or an alarm of the broker blocks it.",
+            (
+                Query(highest("waybill_relay_publishing_held"), "held"),
+                Query(highest("waybill_relay_broker_blocked"), "blocked"),
+            ),
+            kind="states",
+            width=12,
+            states=(NO, YES),
+        ),
+    ),
+)
+
+PUBLISHING = Row(
+    "Publishing",
+    (
+        Panel(
+            "Published and confirmed",
+            "Messages a second handed to the broker, repeats included, and those that it has confirmed.",
+            (
+                Query(rate("waybill_relay_published_total"), "published"),
+                Query(rate("waybill_relay_settled_total", where='outcome="confirmed"'), "confirmed"),
+            ),
+            unit="ops",
+        ),
+        Panel(
+            "From commit to confirm",
+            "From the recording of an event to the broker's confirm.",
+            quantiles("waybill_relay_commit_to_confirm_seconds"),
+            unit="s",
+        ),
+        Panel(
+            "Not taken",
+            "Messages a second that the broker nacked or returned, or that cannot be published as they are.",
+            (Query(rate("waybill_relay_settled_total", "outcome", 'outcome!="confirmed"'), "{{outcome}}"),),
+            unit="ops",
+        ),
+        Panel(
+            "Pages",
+            "Pages a second that were confirmed whole; each moves the cursor.",
+            (Query(rate("waybill_relay_page_events_count"), "pages"),),
+            unit="ops",
+        ),
+        Panel(
+            "Events of a page",
+            "How many events a confirmed page holds: one when the relay is idle, many when it catches up.",
+            quantiles("waybill_relay_page_events"),
+        ),
+        Panel(
+            "Under way",
+            "Messages that the broker has not answered yet, and events read that the cursor has not passed.",
+            (
+                Query(total("waybill_relay_in_flight_messages"), "unanswered"),
+                Query(total("waybill_relay_open_events"), "read and not passed"),
+            ),
+        ),
+    ),
+)
+
+BACKLOG = Row(
+    "Backlog",
+    (
+        Panel(
+            "Unpublished events",
+            "Events recorded and not yet passed by the cursor, an estimate.",
+            (Query(highest("waybill_outbox_backlog_events"), "backlog"),),
+        ),
+        Panel(
+            "Oldest unpublished event",
+            "Its age: it grows whatever keeps events from being published.",
+            (Query(highest("waybill_outbox_oldest_unpublished_age_seconds"), "age"),),
+            unit="s",
+            above=(60,),
+        ),
+        Panel(
+            "Oldest writing transaction",
+            "The age of the oldest open transaction that has written: its own events wait for its end.",
+            (Query(highest("waybill_outbox_oldest_transaction_age_seconds"), "age"),),
+            unit="s",
+            above=(120,),
+        ),
+        Panel(
+            "Due messages moved",
+            "Messages a second whose time had come, turned into events by the leader.",
+            (Query(rate("waybill_relay_scheduled_moved_total"), "moved"),),
+            unit="ops",
+        ),
+        Panel(
+            "Waiting for their time",
+            "Messages that wait in Postgres, by queue: retries, deliveries that were handed back, replays.",
+            (Query(highest("waybill_scheduled_messages", "queue"), "{{queue}}"),),
+        ),
+        Panel(
+            "Segments ahead over time",
+            "Whole segments of the events table that stand ready.",
+            (Query(highest("waybill_outbox_segments_left"), "segments"),),
+        ),
+    ),
+)
+
+HEALTH = Row(
+    "Health",
+    (
+        Panel(
+            "Sessions ended",
+            "Sessions a second that ended otherwise than by being told to, by what was lost.",
+            (Query(rate("waybill_relay_sessions_ended_total", "reason"), "{{reason}}"),),
+            unit="ops",
+            width=12,
+        ),
+        Panel(
+            "Figures read",
+            "Time since each relay's monitor has read the figures of the database that are shown here.",
+            (Query(READ, "{{instance}}"),),
+            unit="s",
+            width=12,
+            above=(30, 120),
+        ),
+    ),
+)
+
+RELAY = Dashboard(
+    uid="waybill-relay",
+    title="Relay",
+    says="Who leads, how soon events reach the broker, what waits, and what stops it.",
+    rows=(NOW, PUBLISHING, BACKLOG, HEALTH),
+)

@@ -1,0 +1,105 @@
+"""What an observation found, what of it is wrong, and its last line. Pure."""
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from ops.observe.outage import ALERT, Outage
+from ops.observe.sight import PanelSeen
+from ops.observe.totals import Compared
+from ops.prometheus_api import AlertRule, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One run. `shipped` are the alerts of the shipped file, `tested` those that have a unit test.
+
+    `false_alarms` fired before anything had happened, `fired` after that. `unsettled` are deliveries that had not come
+    to their end when the totals were compared.
+    """
+
+    targets: Sequence[Target]
+    shipped: Collection[str]
+    tested: Collection[str]
+    rules: Sequence[AlertRule]
+    panels: Sequence[PanelSeen]
+    outage: Outage
+    false_alarms: Sequence[str]
+    fired: Sequence[str]
+    compared: Sequence[Compared]
+    unsettled: int
+
+    @property
+    def totals_match(self) -> bool:
+        """Whether Prometheus and the places where things are say the same, of a system that is done."""
+        return self.unsettled == 0 and all(one.equal for one in self.compared)
+
+    def line(self) -> str:
+        """The last line, as JSON."""
+        figures = {
+            "panels": len(self.panels),
+            "panels_with_data": sum(seen.series > 0 for seen in self.panels),
+            "alerts": len({rule.name for rule in self.rules}),
+            "alerts_tested": len(set(self.shipped) & set(self.tested)),
+            "alert_fired_and_resolved": self.outage.told,
+            "totals_match": self.totals_match,
+        }
+        return json.dumps(figures, separators=(",", ":"))
+
+
+def failures(observed: Observed) -> list[str]:
+    """What is not as it has to be, a sentence each; none when all is well."""
+    return [
+        *_unseen(observed.targets),
+        *_rules(observed),
+        *_panels(observed.panels),
+        *_outage(observed.outage),
+        *_totals(observed),
+    ]
+
+
+def _unseen(targets: Sequence[Target]) -> Iterator[str]:
+    if not targets:
+        yield "Prometheus has no target at all"
+    for target in targets:
+        if target.health != "up":
+            yield f"the target {target.job} {target.instance} is {target.health}: {target.error or 'not asked yet'}"
+
+
+def _rules(observed: Observed) -> Iterator[str]:
+    loaded = {rule.name for rule in observed.rules}
+    for name in sorted(set(observed.shipped) - loaded):
+        yield f"the alert {name} is shipped and not loaded"
+    for name in sorted(set(observed.shipped) - set(observed.tested)):
+        yield f"the alert {name} has no unit test that passes"
+    for name in observed.false_alarms:
+        yield f"the alert {name} fires though nothing has happened"
+    for rule in observed.rules:
+        if rule.health != "ok":
+            yield f"the alert {rule.name} cannot be evaluated: {rule.error or rule.health}"
+
+
+def _panels(panels: Sequence[PanelSeen]) -> Iterator[str]:
+    if not panels:
+        yield "there is no panel at all"
+    for seen in panels:
+        if seen.error:
+            yield f"the panel {seen.panel.dashboard} / {seen.panel.title}: {seen.error}"
+        elif not seen.well:
+            yield f"the panel {seen.panel.dashboard} / {seen.panel.title} shows nothing: {seen.panel.expr}"
+
+
+def _outage(outage: Outage) -> Iterator[str]:
+    if outage.fired_after is None:
+        yield f"{ALERT} did not fire while SAP was away, or did before"
+    elif outage.resolved_after is None:
+        yield f"{ALERT} did not end when SAP was back"
+
+
+def _totals(observed: Observed) -> Iterator[str]:
+    if observed.unsettled:
+        yield f"{observed.unsettled} deliveries have not come to their end, so that no total could be final"
+    for one in observed.compared:
+        for kind in one.differing:
+            said, is_so = one.prometheus.get(kind, 0), one.truth.get(kind, 0)
+            yield f"{one.total.name}{f' ({kind})' if kind else ''}: Prometheus says {said:g}, there are {is_so:g}"

@@ -1,0 +1,83 @@
+"""What Prometheus sees: every target up, every shipped rule loaded and sound, data for every panel."""
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ops.observe.panels import Panel
+from ops.observe.rules import WATCHDOG
+from ops.prometheus_api import AlertRule, PrometheusApi, PrometheusError, Target
+
+LOOK_SECONDS = 0.5
+PATIENCE_SECONDS = 20.0
+STEP_SECONDS = 5.0
+FIRING = 'ALERTS{alertstate="firing"}'
+
+
+@dataclass(frozen=True, slots=True)
+class PanelSeen:
+    """What a panel's query brought: series with at least one number, and what was wrong with the query."""
+
+    panel: Panel
+    series: int
+    error: str = ""
+
+    @property
+    def well(self) -> bool:
+        """Whether it shows something, or is one that has nothing to show when all is well."""
+        return not self.error and (self.series > 0 or self.panel.empty_when_well is not None)
+
+
+async def targets_up(prometheus: PrometheusApi) -> list[Target]:
+    """Every target, as soon as none is down or not asked yet; or as they are when that takes too long."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        targets = await prometheus.targets()
+        if (targets and all(target.health == "up" for target in targets)) or time.monotonic() > until:
+            return targets
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def rules_evaluated(prometheus: PrometheusApi) -> list[AlertRule]:
+    """Every alert rule, as soon as each was evaluated; or as they are when that takes too long."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        rules = await prometheus.alert_rules()
+        if (rules and all(rule.health != "unknown" for rule in rules)) or time.monotonic() > until:
+            return rules
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def firing_at_rest(prometheus: PrometheusApi) -> list[str]:
+    """What fires though nothing has happened yet: the false alarms.
+
+    What is about to fire is waited for, and so is the end of what the start has set off, for as long as that may take.
+    """
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        alerts = {one.labels["alertname"]: one.labels["alertstate"] for one in await prometheus.query("ALERTS")}
+        alerts.pop(WATCHDOG, None)
+        if not alerts or time.monotonic() > until:
+            return sorted(name for name, state in alerts.items() if state == "firing")
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def fired_since(prometheus: PrometheusApi, begun: float) -> list[str]:
+    """The names of the alerts that have fired since a moment (Unix time), without the one that always does."""
+    series = await prometheus.query_range(FIRING, begun, time.time(), 1.0)
+    return sorted({one.labels["alertname"] for one in series} - {WATCHDOG})
+
+
+async def panels_seen(prometheus: PrometheusApi, panels: Sequence[Panel], begun: float) -> list[PanelSeen]:
+    """Each panel's query over the time since a moment (Unix time), as a dashboard would ask."""
+    return [await _seen(prometheus, panel, begun) for panel in panels]
+
+
+async def _seen(prometheus: PrometheusApi, panel: Panel, begun: float) -> PanelSeen:
+    try:
+        series = await prometheus.query_range(panel.expr, begun, time.time(), STEP_SECONDS)
+    except PrometheusError as error:
+        return PanelSeen(panel, 0, str(error))
+    return PanelSeen(panel, sum(any(not math.isnan(value) for value in one.values) for one in series))

@@ -1,0 +1,59 @@
+"""A private Prometheus from the system's package: prepared below a folder, run as a `Program`.
+
+It reads copies of what deploy/prometheus ships, so that this one and the container's run the same jobs and the same
+rules; only the targets are written here, because only here is known where they answer. Data, which is kept for a week
+and up to a gigabyte, lies below the folder as well; it listens on 127.0.0.1 alone. Every flag is one that 2.42
+(Debian 12's) and 3.x know.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ops.commands import answers
+from ops.errors import StackError
+from ops.program import Program
+
+SHIPPED = Path(__file__).parent.parent / "deploy" / "prometheus"
+CONFIG, RULES, ALERTMANAGERS = "prometheus.yml", "alerts.yml", "targets/alertmanagers.yml"
+RETENTION = ("--storage.tsdb.retention.time=7d", "--storage.tsdb.retention.size=1GB")
+
+
+def binary(name: str = "prometheus") -> str:
+    """The path of one of the package's programs. Raises StackError when it is not installed."""
+    found = shutil.which(name)
+    if found is None:
+        raise StackError(
+            f"{name} is not installed; run `sudo ops/bootstrap.sh`, which installs the package and does not start its "
+            "service, or put the programs prometheus and promtool into your PATH"
+        )
+    return found
+
+
+def prepare(
+    folder: Path, log: Path, port: int, targets: Mapping[str, Sequence[str]], adapt: Callable[[str, str], str]
+) -> Program:
+    """Write below `folder` what it reads, and describe the program on `port`.
+
+    `targets` are addresses (`host:port`) by job; `adapt` makes what is read out of a shipped file's name and text.
+    Raises StackError when Prometheus is not installed.
+    """
+    program = binary()
+    (folder / "targets").mkdir(parents=True, exist_ok=True)
+    for name in (CONFIG, RULES, ALERTMANAGERS):
+        (folder / name).write_text(adapt(name, (SHIPPED / name).read_text()))
+    for job, addresses in targets.items():
+        (folder / "targets" / f"{job}.yml").write_text(json.dumps([{"targets": list(addresses)}]))
+    return Program(
+        name="prometheus",
+        command=(
+            program,
+            f"--config.file={folder / CONFIG}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            *RETENTION,
+        ),
+        log=log,
+        ready=lambda: answers(f"http://127.0.0.1:{port}/-/ready"),
+    )

@@ -1,0 +1,104 @@
+"""What Prometheus knows, asked over its HTTP API: values, targets, alert rules. Read only."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from ops.errors import OpsError
+
+ANSWER_SECONDS = 10.0
+
+
+class PrometheusError(OpsError):
+    """Prometheus does not answer, or refuses what it was asked; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One series' value now."""
+
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series' values over a time."""
+
+    labels: Mapping[str, str]
+    values: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Somebody whom it asks. `health` is up, down or unknown (not asked yet)."""
+
+    job: str
+    instance: str
+    health: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRule:
+    """A rule as loaded. `state` is inactive, pending or firing; `health` ok, err or unknown (not evaluated yet)."""
+
+    name: str
+    state: str
+    health: str
+    error: str
+
+
+class PrometheusApi:
+    """One Prometheus."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    @classmethod
+    @asynccontextmanager
+    async def at(cls, url: str) -> AsyncIterator["PrometheusApi"]:
+        """The Prometheus at `url` for the time of the block."""
+        async with httpx.AsyncClient(base_url=url, timeout=ANSWER_SECONDS, trust_env=False) as http:
+            yield cls(http)
+
+    async def query(self, expression: str) -> list[Sample]:
+        """The series of an expression with their values now."""
+        data = await self._data("/api/v1/query", {"query": expression})
+        return [Sample(one["metric"], float(one["value"][1])) for one in data["result"]]
+
+    async def query_range(self, expression: str, begin: float, end: float, step: float) -> list[Series]:
+        """The series of an expression from `begin` to `end` (Unix time), a value every `step` seconds."""
+        span = {"start": f"{begin:.3f}", "end": f"{end:.3f}", "step": f"{step:g}"}
+        data = await self._data("/api/v1/query_range", {"query": expression, **span})
+        return [Series(one["metric"], [float(value) for _, value in one["values"]]) for one in data["result"]]
+
+    async def targets(self) -> list[Target]:
+        """Everybody whom it asks."""
+        found = (await self._data("/api/v1/targets", {"state": "active"}))["activeTargets"]
+        return [
+            Target(one["labels"]["job"], one["labels"]["instance"], one["health"], one["lastError"]) for one in found
+        ]
+
+    async def alert_rules(self) -> list[AlertRule]:
+        """Every alert rule that it has loaded, in their order."""
+        groups = (await self._data("/api/v1/rules", {"type": "alert"}))["groups"]
+        return [
+            AlertRule(rule["name"], rule["state"], rule["health"], rule.get("lastError", ""))
+            for group in groups
+            for rule in group["rules"]
+        ]
+
+    async def _data(self, path: str, parameters: Mapping[str, str]) -> Any:  # noqa: ANN401  # JSON
+        try:
+            response = await self._http.get(path, params=parameters)
+            answer = response.json()
+        except (httpx.HTTPError, ValueError) as error:
+            said, where = str(error) or type(error).__name__, str(self._http.base_url).rstrip("/")
+            raise PrometheusError(f"Prometheus at {where}{path} does not answer: {said}") from error
+        if answer.get("status") != "success":
+            raise PrometheusError(f"Prometheus refuses {dict(parameters)}: {answer.get('error')}")
+        return answer["data"]

@@ -1,0 +1,80 @@
+"""Prometheus in the running system: it sees everybody, knows the rules, and status and doctor know of it."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import pytest
+
+from ops import show
+from ops.doctor import examine
+from ops.doctor_finding import Verdict
+from ops.local_stack import LocalStack
+from ops.prometheus_api import AlertRule, PrometheusApi, Sample, Target
+from orders.workflow import POOLS
+from runtime.settings import Settings
+
+T = TypeVar("T")
+SCRAPED_SECONDS = 60  # its interval is 15 s
+
+
+def ask(stack: LocalStack, question: Callable[[PrometheusApi], Coroutine[Any, Any, T]]) -> T:
+    async def asked() -> T:
+        async with PrometheusApi.at(stack.prometheus_url) as api:
+            return await question(api)
+
+    return asyncio.run(asked())
+
+
+def asked_until(seen: Callable[[T], bool], question: Callable[[], T]) -> T:
+    """The first answer that is what was waited for, or the last of all."""
+    deadline = time.monotonic() + SCRAPED_SECONDS
+    while not seen(answer := question()) and time.monotonic() < deadline:
+        time.sleep(0.2)  # the poll's pace; what is waited for is the answer
+    return answer
+
+
+def test_every_target_is_up(stack: LocalStack) -> None:
+    targets: list[Target] = asked_until(
+        lambda found: bool(found) and all(target.health == "up" for target in found),
+        lambda: ask(stack, PrometheusApi.targets),
+    )
+
+    assert {target.health for target in targets} == {"up"}, targets
+    assert sorted(target.job for target in targets) == sorted(
+        ["api", "relay", "collector", "rabbitmq", "prometheus", *("worker" for _ in POOLS)]
+    )
+
+
+def test_each_queue_of_the_broker_is_told_by_its_name(stack: LocalStack) -> None:
+    async def consumers(api: PrometheusApi) -> list[Sample]:
+        return await api.query('rabbitmq_queue_consumers{job="rabbitmq",queue=~"validation|sap|email"}')
+
+    queues: list[Sample] = asked_until(lambda found: len(found) == 3, lambda: ask(stack, consumers))
+
+    assert {sample.labels["queue"] for sample in queues} == {"validation", "sap", "email"}
+
+
+def test_the_shipped_rules_are_loaded(stack: LocalStack) -> None:
+    rules: list[AlertRule] = asked_until(
+        lambda found: bool(found) and all(rule.health != "unknown" for rule in found),
+        lambda: ask(stack, PrometheusApi.alert_rules),
+    )
+
+    assert rules
+    assert {rule.health for rule in rules} == {"ok"}, rules
+
+
+def test_status_and_doctor_know_of_it(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(show, "UP", stack.instance.folder)
+    monkeypatch.setattr(show.console, "width", 200)
+    assert show.show_status() == 0
+    assert stack.prometheus_url in capsys.readouterr().out
+
+    settings = Settings(database_url=stack.database_url, amqp_url=stack.amqp_url)
+    findings = {one.subject: one for one in asyncio.run(examine(settings, stack.prometheus_url))}
+
+    assert findings["Prometheus"].verdict is Verdict.GOOD

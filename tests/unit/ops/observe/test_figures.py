@@ -1,0 +1,81 @@
+"""What makes an observation fail, and what its last line says."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from ops.observe.figures import Observed, failures
+from ops.observe.outage import Outage
+from ops.observe.panels import Panel
+from ops.observe.sight import PanelSeen
+from ops.observe.totals import Compared, Total
+from ops.prometheus_api import AlertRule, Target
+
+FILLED = Panel("Flow", "Orders accepted", "sum(rate(a[1m]))", None)
+QUIET = Panel("Broker", "Alarms", "sum(b) > 0", "no alarm is on")
+STATUS = Total("orders by status", "max by (status) (waybill_orders)", "status")
+WELL = Observed(
+    targets=[Target("api", "127.0.0.1:8080", "up", "")],
+    shipped=["Away", "Late"],
+    tested={"Away", "Late"},
+    rules=[AlertRule("Away", "inactive", "ok", ""), AlertRule("Late", "firing", "ok", "")],
+    panels=[PanelSeen(FILLED, 2), PanelSeen(QUIET, 0)],
+    outage=Outage(6.0, 3.0),
+    false_alarms=[],
+    fired=["Away"],
+    compared=[Compared(STATUS, {"completed": 187, "pending": 0}, {"completed": 187})],
+    unsettled=0,
+)
+
+
+def test_all_well_is_no_failure_and_the_last_line_says_so() -> None:
+    assert failures(WELL) == []
+    assert json.loads(WELL.line()) == {
+        "panels": 2,
+        "panels_with_data": 1,
+        "alerts": 2,
+        "alerts_tested": 2,
+        "alert_fired_and_resolved": True,
+        "totals_match": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (replace(WELL, targets=[]), "no target at all"),
+        (replace(WELL, targets=[Target("relay", "127.0.0.1:8081", "down", "refused")]), "relay 127.0.0.1:8081 is down"),
+        (replace(WELL, targets=[Target("relay", "127.0.0.1:8081", "unknown", "")]), "not asked yet"),
+        (replace(WELL, rules=WELL.rules[:1]), "Late is shipped and not loaded"),
+        (replace(WELL, tested={"Away"}), "Late has no unit test"),
+        (replace(WELL, rules=[*WELL.rules, AlertRule("Odd", "inactive", "err", "no such label")]), "no such label"),
+        (replace(WELL, false_alarms=["Late"]), "Late fires though nothing has happened"),
+        (replace(WELL, panels=[]), "no panel at all"),
+        (replace(WELL, panels=[PanelSeen(FILLED, 0)]), "Flow / Orders accepted shows nothing"),
+        (replace(WELL, panels=[PanelSeen(QUIET, 0, "parse error")]), "Broker / Alarms: parse error"),
+        (replace(WELL, outage=Outage(None, None)), "did not fire"),
+        (replace(WELL, outage=Outage(6.0, None)), "did not end"),
+        (replace(WELL, unsettled=3), "3 deliveries have not come to their end"),
+        (
+            replace(WELL, compared=[Compared(STATUS, {"completed": 186}, {"completed": 187})]),
+            "orders by status (completed): Prometheus says 186, there are 187",
+        ),
+        (
+            replace(WELL, compared=[Compared(STATUS, {"completed": 186, "synced": 1}, {"completed": 186})]),
+            "orders by status (synced): Prometheus says 1, there are 0",
+        ),
+        (replace(WELL, compared=[Compared(Total("events", "e"), {}, {"": 7})]), "events: Prometheus says 0"),
+    ],
+)
+def test_whatever_is_wrong_is_said_in_words(wrong: Observed, said: str) -> None:
+    (failure,) = failures(wrong)
+
+    assert said in failure
+
+
+def test_an_alert_that_did_not_do_both_and_totals_that_differ_show_in_the_last_line() -> None:
+    figures = json.loads(replace(WELL, outage=Outage(6.0, None), unsettled=1).line())
+
+    assert not figures["alert_fired_and_resolved"]
+    assert not figures["totals_match"]

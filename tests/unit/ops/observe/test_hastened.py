@@ -1,0 +1,44 @@
+"""The shipped files in a hurry."""
+
+import re
+
+import pytest
+import yaml
+
+from ops.observe.hastened import FACTOR, hastened
+from ops.observe.rules import alerts_of
+from ops.prometheus import ALERTMANAGERS, CONFIG, RULES, SHIPPED
+
+TIMES = re.compile(r"\d+(ms|[smhdw])+")
+
+
+def shipped(name: str) -> str:
+    return (SHIPPED / name).read_text()
+
+
+def test_every_second_is_looked_at_and_nothing_else_of_the_config_is_changed() -> None:
+    before, after = yaml.safe_load(shipped(CONFIG)), yaml.safe_load(hastened(CONFIG, shipped(CONFIG)))
+
+    assert after.pop("global") == {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    assert before.pop("global") == {"scrape_interval": "15s", "evaluation_interval": "15s"}
+    assert after == before
+
+
+def test_the_rules_keep_their_expressions_but_for_the_times() -> None:
+    before, after = (yaml.safe_load(text)["groups"] for text in (shipped(RULES), hastened(RULES, shipped(RULES))))
+
+    assert FACTOR > 1
+    for old_group, new_group in zip(before, after, strict=True):
+        for old, new in zip(old_group["rules"], new_group["rules"], strict=True):
+            assert TIMES.sub("", new["expr"]) == TIMES.sub("", old["expr"])
+            assert old.get("for") != new.get("for") or old.get("for") is None
+    assert alerts_of(hastened(RULES, shipped(RULES))) == alerts_of(shipped(RULES))
+
+
+def test_whom_to_tell_is_the_same_in_a_hurry() -> None:
+    assert hastened(ALERTMANAGERS, shipped(ALERTMANAGERS)) == shipped(ALERTMANAGERS)
+
+
+def test_a_config_whose_intervals_are_not_found_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 global intervals"):
+        hastened(CONFIG, "scrape_configs: []\n")

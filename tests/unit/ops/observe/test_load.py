@@ -1,0 +1,22 @@
+"""What is sent besides orders."""
+
+import json
+
+from ops.demo_orders import generate
+from ops.observe.load import bad_bodies, unreachable_customer
+
+DEMO = generate(12)
+
+
+def test_no_bad_body_is_an_order_that_nobody_has_seen() -> None:
+    taken = [one.order for one in DEMO.orders[:2]]
+    broken, nothing, empty, *again = bad_bodies(taken)
+
+    assert broken == b"{"
+    assert json.loads(nothing)["lines"][0]["quantity"] == 0
+    assert json.loads(empty)["lines"] == []
+    assert [json.loads(body)["reference"] for body in again] == [order.reference for order in taken]
+
+
+def test_the_mailbox_that_does_not_exist_is_that_of_an_order_that_completes() -> None:
+    assert unreachable_customer(DEMO) in {order.customer.email for order in DEMO.completing}

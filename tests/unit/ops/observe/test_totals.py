@@ -1,0 +1,16 @@
+"""The totals, and how an answer is read."""
+
+from ops.observe.totals import TOTALS, Total, counts_of
+from ops.prometheus_api import Sample
+
+
+def test_no_total_is_there_twice() -> None:
+    assert len({total.name for total in TOTALS}) == len(TOTALS)
+
+
+def test_what_prometheus_answers_is_told_apart_by_the_label_or_not_at_all() -> None:
+    by_step = Total("done", "sum by (step) (d)", "step")
+
+    assert counts_of(by_step, [Sample({"step": "a"}, 2), Sample({"step": "b"}, 0)]) == {"a": 2, "b": 0}
+    assert counts_of(Total("all", "sum(d)"), [Sample({}, 5)]) == {"": 5}
+    assert counts_of(by_step, []) == {}

@@ -1,0 +1,34 @@
+"""Whether somebody would be told: what the doctor makes of Prometheus's targets."""
+
+import asyncio
+
+from ops import doctor_watch
+from ops.doctor_finding import Verdict
+from ops.ports import free_port
+from ops.prometheus_api import Target
+
+API = Target("api", "127.0.0.1:8080", "up", "")
+RELAY = Target("relay", "127.0.0.1:8081", "down", "connection refused")
+NEW = Target("worker", "127.0.0.1:8083", "unknown", "")
+
+
+def test_everybody_seen_is_good() -> None:
+    finding = doctor_watch.targets_seen("http://127.0.0.1:9090", [API, NEW])
+
+    assert finding.verdict is Verdict.GOOD
+    assert "2 targets" in finding.found
+
+
+def test_one_that_is_not_reached_is_named_with_the_reason() -> None:
+    finding = doctor_watch.targets_seen("http://127.0.0.1:9090", [API, RELAY])
+
+    assert finding.verdict is Verdict.WARNING
+    assert "relay 127.0.0.1:8081: connection refused" in finding.found
+    assert finding.remedy
+
+
+def test_a_prometheus_that_does_not_answer_is_a_warning_and_one_that_nobody_knows_is_nothing() -> None:
+    (silent,) = asyncio.run(doctor_watch.prometheus(f"http://127.0.0.1:{free_port()}"))
+
+    assert silent.verdict is Verdict.WARNING
+    assert asyncio.run(doctor_watch.prometheus(None)) == []

@@ -1,0 +1,74 @@
+"""What a private Prometheus is given to read, and how it is started."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ops import prometheus
+from ops.errors import ServerError, StackError
+from ops.program import Program
+from ops.servers import given_rabbitmq_metrics
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A program of that name in PATH."""
+    program = tmp_path / "bin" / "prometheus"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+
+
+def prepared(folder: Path) -> Program:
+    targets = {"worker": ["127.0.0.1:8083", "127.0.0.1:8084"], "rabbitmq": []}
+    return prometheus.prepare(folder, folder / "log", 9090, targets, lambda name, text: f"# {name}\n{text}")
+
+
+@pytest.mark.usefixtures("installed")
+def test_it_listens_on_loopback_and_forgets_in_time(tmp_path: Path) -> None:
+    words = prepared(tmp_path).command
+
+    assert words[0] == str(tmp_path / "bin" / "prometheus")
+    assert "--web.listen-address=127.0.0.1:9090" in words
+    assert f"--storage.tsdb.path={tmp_path / 'data'}" in words
+    assert {word.partition("=")[0] for word in words} >= {
+        "--storage.tsdb.retention.time",
+        "--storage.tsdb.retention.size",
+    }
+
+
+@pytest.mark.usefixtures("installed")
+def test_it_reads_what_is_shipped_as_the_caller_adapts_it(tmp_path: Path) -> None:
+    prepared(tmp_path)
+
+    for name in ("prometheus.yml", "alerts.yml", "targets/alertmanagers.yml"):
+        assert (tmp_path / name).read_text() == f"# {name}\n{(prometheus.SHIPPED / name).read_text()}"
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_targets_are_those_of_this_instance(tmp_path: Path) -> None:
+    prepared(tmp_path)
+
+    workers = json.loads((tmp_path / "targets" / "worker.yml").read_text())
+    assert workers == [{"targets": ["127.0.0.1:8083", "127.0.0.1:8084"]}]
+    assert json.loads((tmp_path / "targets" / "rabbitmq.yml").read_text()) == [{"targets": []}]
+
+
+def test_where_it_is_not_installed_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(StackError, match=r"sudo ops/bootstrap\.sh"):
+        prepared(tmp_path)
+
+
+def test_a_given_broker_says_where_its_figures_are_or_nobody_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RABBITMQ_METRICS_URL", raising=False)
+    assert given_rabbitmq_metrics() == ""
+
+    monkeypatch.setenv("RABBITMQ_METRICS_URL", "http://broker:15692")
+    assert given_rabbitmq_metrics() == "broker:15692"
+
+    monkeypatch.setenv("RABBITMQ_METRICS_URL", "broker:15692")
+    with pytest.raises(ServerError, match="RABBITMQ_METRICS_URL"):
+        given_rabbitmq_metrics()

@@ -1,0 +1,52 @@
+"""What is made of Prometheus's answers, and of none."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from ops.prometheus_api import PrometheusApi, PrometheusError
+
+T = TypeVar("T")
+
+
+def asked(
+    answer: Callable[[httpx.Request], httpx.Response], question: Callable[[PrometheusApi], Coroutine[Any, Any, T]]
+) -> T:
+    async def ask() -> T:
+        async with httpx.AsyncClient(base_url="http://prometheus", transport=httpx.MockTransport(answer)) as http:
+            return await question(PrometheusApi(http))
+
+    return asyncio.run(ask())
+
+
+def test_a_query_that_is_refused_is_told_with_the_reason() -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(400, json={"status": "error", "error": "parse error: unclosed left brace"})
+
+    with pytest.raises(PrometheusError, match=r"up\{.*unclosed left brace"):
+        asked(answer, lambda api: api.query("up{"))
+
+
+def test_no_answer_and_an_answer_of_somebody_else_are_told_with_the_address() -> None:
+    def silence(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    for answer in (silence, lambda _: httpx.Response(200, text="<html>")):
+        with pytest.raises(PrometheusError, match="http://prometheus/api/v1/targets does not answer"):
+            asked(answer, PrometheusApi.targets)
+
+
+def test_a_range_has_the_values_of_each_series() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert dict(request.url.params) == {"query": "up", "start": "10.000", "end": "20.000", "step": "5"}
+        series = {"metric": {"job": "api"}, "values": [[10, "1"], [15, "NaN"]]}
+        return httpx.Response(200, json={"status": "success", "data": {"resultType": "matrix", "result": [series]}})
+
+    (series,) = asked(answer, lambda api: api.query_range("up", 10, 20, 5))
+
+    assert series.labels == {"job": "api"}
+    assert series.values[0] == 1
+    assert series.values[1] != series.values[1]
