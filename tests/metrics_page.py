@@ -1,17 +1,32 @@
 """What a process tells Prometheus."""
 
 import urllib.request
+from collections.abc import Iterator
 
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+
+def samples(port: int) -> Iterator[tuple[str, Sample]]:
+    """Every sample that 127.0.0.1:`port` tells, with its metric's type."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        page = answer.read().decode()
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            yield str(family.type), sample
 
 
 def metric(port: int, name: str, **labels: str) -> float:
     """A sample's value on 127.0.0.1:`port`, summed over the labels not given; 0 while there is none."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        page = answer.read().decode()
     return sum(
-        sample.value
-        for family in text_string_to_metric_families(page)
-        for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
+        sample.value for _, sample in samples(port) if sample.name == name and labels.items() <= sample.labels.items()
     )
+
+
+def totals(port: int) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Whatever must never go down while the process lives: counters, and what histograms have counted."""
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for kind, sample in samples(port)
+        if kind in {"counter", "histogram"} and not sample.name.endswith("_created")
+    }

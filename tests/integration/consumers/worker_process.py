@@ -19,6 +19,9 @@ from tests.integration.consumers.broker_queues import WAIT_SECONDS, Queues
 from tests.servers import ROOT
 
 _STOP_SECONDS = 30.0
+# Of /proc/net/tcp: columns, and states.
+_LOCAL, _REMOTE = 1, 2
+_ESTABLISHED, _LISTENING = "01", "0A"
 
 
 @dataclass
@@ -62,12 +65,13 @@ class Worker:
 
     def child_connected_to(self, port: int) -> int | None:
         """The child with an open TCP connection to a port of this machine, if there is one."""
-        inodes = _inodes_connected_to(port)
-        for pid in self.children():
-            links = {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()}
-            if links & inodes:
-                return pid
-        return None
+        inodes = _sockets(_REMOTE, port, _ESTABLISHED)
+        return next((pid for pid in self.children() if _open_files(pid) & inodes), None)
+
+    def listeners_to(self, port: int) -> set[int]:
+        """The main process and its children, as far as each has the socket that listens to a port of this machine."""
+        inodes = _sockets(_LOCAL, port, _LISTENING)
+        return {pid for pid in (self.process.pid, *self.children()) if _open_files(pid) & inodes}
 
 
 @contextmanager
@@ -118,6 +122,11 @@ def _parsed(line: str) -> dict[str, Any]:
     return parsed if isinstance(parsed, dict) else {"event": line}
 
 
-def _inodes_connected_to(port: int) -> set[str]:
+def _sockets(column: int, port: int, state: str) -> set[str]:
+    """Links of the TCP sockets with this port on one of their sides, as they stand in /proc/PID/fd."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return {f"socket:[{row[9]}]" for row in rows if row[2].endswith(f":{port:04X}") and row[3] == "01"}
+    return {f"socket:[{row[9]}]" for row in rows if row[column].endswith(f":{port:04X}") and row[3] == state}
+
+
+def _open_files(pid: int) -> set[str]:
+    return {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()}
