@@ -34,7 +34,7 @@ QUEUES = Row(
         ),
         Panel(
             "Received and delivered",
-            "Messages a second from publishers, to consumers, and those that are delivered again.",
+            "Messages a second from publishers, the workers' heartbeats included, to consumers, and to them again.",
             (
                 Query(rate("rabbitmq_global_messages_received_total"), "received"),
                 Query(rate("rabbitmq_global_messages_delivered_total", where=QUORUM), "delivered"),
@@ -43,13 +43,11 @@ QUEUES = Row(
             ),
             unit="ops",
         ),
+        # What is dropped is no figure of ours: the workers' heartbeats go to nobody, and an event never does.
         Panel(
-            "Without a queue",
-            "Messages a second for which the broker found no queue: returned to the relay, or dropped.",
-            (
-                Query(rate("rabbitmq_global_messages_unroutable_returned_total"), "returned"),
-                Query(rate("rabbitmq_global_messages_unroutable_dropped_total"), "dropped"),
-            ),
+            "Returned",
+            "Messages a second for one queue that is not there; the relay has them back and waits for the queue.",
+            (Query(rate("rabbitmq_global_messages_unroutable_returned_total"), "returned"),),
             unit="ops",
         ),
     ),
@@ -74,7 +72,7 @@ BROKER = Row(
             "What each node uses, and where it blocks publishers.",
             (
                 Query("max by (instance) (rabbitmq_process_resident_memory_bytes)", "{{instance}}"),
-                Query("min (rabbitmq_resident_memory_limit_bytes)", "limit"),
+                Query("min(rabbitmq_resident_memory_limit_bytes)", "limit"),
             ),
             unit="bytes",
         ),
@@ -83,7 +81,7 @@ BROKER = Row(
             "What each node has left, and under which it blocks publishers.",
             (
                 Query("min by (instance) (rabbitmq_disk_space_available_bytes)", "{{instance}}"),
-                Query("max (rabbitmq_disk_space_available_limit_bytes)", "limit"),
+                Query("max(rabbitmq_disk_space_available_limit_bytes)", "limit"),
             ),
             unit="bytes",
         ),
@@ -104,7 +102,7 @@ POSTGRES = Row(
         Panel(
             "Connections in use",
             "Of those that the server allows; people are told from 80 % on.",
-            (Query(f"sum ({CONNECTIONS}) / {highest('waybill_postgres_connections_max')}"),),
+            (Query(f"sum({CONNECTIONS}) / {highest('waybill_postgres_connections_max')}"),),
             unit="percentunit",
             kind="number",
             width=6,
@@ -176,7 +174,7 @@ POSTGRES = Row(
 
 BROKER_AND_DATABASE = Dashboard(
     uid="waybill-broker-and-database",
-    title="Waybill: Broker and database",
+    title="Broker and database",
     says="What RabbitMQ and Postgres carry, and how far from their limits they are.",
     rows=(QUEUES, BROKER, POSTGRES),
 )

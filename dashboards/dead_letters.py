@@ -13,7 +13,7 @@ NOW = Row(
         Panel(
             "Open",
             "Dead letters that wait for somebody: `waybill dead-letters list` shows them.",
-            (Query(f"sum ({OPEN})"),),
+            (Query(f"sum({OPEN})"),),
             kind="number",
             width=6,
             above=(1,),
@@ -29,7 +29,7 @@ NOW = Row(
         Panel(
             "Still in the broker",
             "Messages in the dead-letter queues, which the collector has not taken yet.",
-            (Query(f"sum ({IN_THE_BROKER})"),),
+            (Query(f"sum({IN_THE_BROKER})"),),
             kind="number",
             width=6,
             above=(1,),
@@ -144,7 +144,7 @@ TOLD = Row(
 
 DEAD_LETTERS = Dashboard(
     uid="waybill-dead-letters",
-    title="Waybill: Dead letters",
+    title="Dead letters",
     says="What was given up, why, and whether it was collected and told.",
     rows=(NOW, COMING, WAY, TOLD),
 )

@@ -4,8 +4,10 @@ from dashboards.board import Dashboard, Panel, Query, Row, State
 from dashboards.queries import QUANTILES, STEP_QUEUES, grown, highest, quantile, quantiles, rate, share
 
 PLACED = 'route="/orders", method="POST"'
+PROBES_ASIDE = 'route!~"/metrics|/healthz|/readyz"'
 ASKED = grown("waybill_http_request_seconds_count", where=f'{PLACED}, status=~"202|499|5.."')
 ACCEPTED = grown("waybill_http_request_seconds_bucket", where=f'{PLACED}, status="202", le="0.2"')
+# Each collector judges every order: of several the counts are so many times too high, their quotient is not.
 COMPLETED = grown("waybill_orders_due_total", where='outcome="in_time"')
 DUE = grown("waybill_orders_due_total")
 
@@ -15,6 +17,7 @@ TOLD = 'severity!="none"'  # without the watchdog, which always fires
 # None, as long as the watchdog shows that the rules are evaluated at all.
 FIRING = f'count(ALERTS{{alertstate="firing", {TOLD}}}) or 0 * count(ALERTS{{alertname="WaybillWatchdog"}})'
 FIRING_FOR = f'(time() - ALERTS_FOR_STATE{{{TOLD}}}) and ignoring (alertstate) ALERTS{{alertstate="firing"}}'
+COUNTED = "time() - max by (instance) (waybill_orders_watch_last_success_timestamp_seconds)"
 
 PROMISES = Row(
     "Promises",
@@ -81,8 +84,13 @@ HTTP = Row(
     (
         Panel(
             "Requests",
-            "Requests answered a second, by route and status; 499: the client left first.",
-            (Query(rate("waybill_http_requests_total", "route, method, status"), "{{method}} {{route}} {{status}}"),),
+            "Requests answered a second, probes and scrapes aside; status 499: the client left first.",
+            (
+                Query(
+                    rate("waybill_http_requests_total", "route, method, status", PROBES_ASIDE),
+                    "{{method}} {{route}} {{status}}",
+                ),
+            ),
             unit="reqps",
         ),
         Panel(
@@ -113,14 +121,14 @@ EFFECTS = Row(
                 "From an order's acceptance to a step that is done, by the event that the step reacted to.",
                 (
                     Query(
-                        quantile("waybill_commit_to_effect_seconds", share_, "step, event", EFFECT),
+                        quantile("waybill_commit_to_effect_seconds", level, "step, event", EFFECT),
                         "{{step}} ({{event}})",
                     ),
                 ),
                 unit="s",
                 above=(60,),
             )
-            for name, share_ in QUANTILES.items()
+            for name, level in QUANTILES.items()
         ),
         Panel(
             "Effects",
@@ -201,7 +209,6 @@ PROGRAMS = Row(
             "Whether each program answers Prometheus.",
             (Query("min by (job, instance) (up)", "{{job}} {{instance}}"),),
             kind="states",
-            width=12,
             states=(State("no answer", "red"), State("answers", "green")),
         ),
         Panel(
@@ -209,14 +216,20 @@ PROGRAMS = Row(
             "Every order that there is, by status.",
             (Query(highest("waybill_orders", "status"), "{{status}}"),),
             kind="number",
-            width=12,
+        ),
+        Panel(
+            "Orders counted",
+            "Time since each collector has counted the orders that are shown here.",
+            (Query(COUNTED, "{{instance}}"),),
+            unit="s",
+            above=(30, 120),
         ),
     ),
 )
 
 FLOW = Dashboard(
     uid="waybill-flow",
-    title="Waybill: Flow",
+    title="Flow",
     says="From the HTTP request to each effect: promises, rates, latencies, and what waits where.",
     rows=(PROMISES, HTTP, EFFECTS, WAITING, PROGRAMS),
 )

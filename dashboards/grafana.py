@@ -102,6 +102,8 @@ def _firing_alerts() -> _FiringAlerts:
 
 def _panel(panel: Panel) -> AnyPanel:
     drawn = _DRAWN[panel.kind](panel)
+    if panel.unit == "short" and panel.kind in {"number", "table"}:
+        drawn.decimals(0)  # counts: `increase` estimates what lies between scrapes, and says 1.003 for one
     drawn.title(panel.title).description(_description(panel)).datasource(CHOSEN_DATASOURCE).unit(panel.unit)
     for letter, query in zip(ascii_uppercase, panel.queries, strict=False):
         target = prometheus.Dataquery().ref_id(letter).expr(query.expr).legend_format(query.legend)
@@ -127,7 +129,7 @@ def _lines(panel: Panel) -> timeseries.Panel:
         .line_width(1)
         .fill_opacity(8)
         .show_points(commons.VisibilityMode.NEVER)
-        .legend(common.VizLegendOptions().placement(commons.LegendPlacement.BOTTOM).calcs(["lastNotNull"]))
+        .legend(_legend().calcs(["lastNotNull"]))
         .tooltip(common.VizTooltipOptions().mode(commons.TooltipDisplayMode.MULTI).sort(commons.SortOrder.DESCENDING))
     )
     if panel.above or panel.below:
@@ -166,8 +168,13 @@ def _states(panel: Panel) -> statetimeline.Panel:
         .mappings([_words(panel.states)])
         .show_value(commons.VisibilityMode.NEVER)
         .merge_values(merge_values=True)
-        .legend(common.VizLegendOptions().placement(commons.LegendPlacement.BOTTOM))
+        .legend(_legend())
     )
+
+
+def _legend() -> common.VizLegendOptions:
+    """Below; the SDK's own default hides it."""
+    return common.VizLegendOptions().placement(commons.LegendPlacement.BOTTOM).show_legend(show_legend=True)
 
 
 def _words(states: Iterable[State]) -> models.ValueMap:

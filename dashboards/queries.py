@@ -16,33 +16,33 @@ DEAD_LETTER_QUEUES = f'queue=~"({"|".join(BY_QUEUE)})[.]dlq|unrouted"'
 
 def rate(counter: str, by: str = "", where: str = "") -> str:
     """Events a second."""
-    return f"{_aggregate('sum', by)} (rate({counter}{_matching(where)}[$__rate_interval]))"
+    return f"{_aggregate('sum', by)}(rate({counter}{_matching(where)}[$__rate_interval]))"
 
 
 def grown(counter: str, by: str = "", where: str = "") -> str:
     """Events within the time that the dashboard shows."""
-    return f"{_aggregate('sum', by)} (increase({counter}{_matching(where)}[$__range]))"
+    return f"{_aggregate('sum', by)}(increase({counter}{_matching(where)}[$__range]))"
 
 
 def highest(gauge: str, by: str = "", where: str = "") -> str:
     """A figure that every instance reads from the same database."""
-    return f"{_aggregate('max', by)} ({gauge}{_matching(where)})"
+    return f"{_aggregate('max', by)}({gauge}{_matching(where)})"
 
 
 def total(gauge: str, by: str = "", where: str = "") -> str:
     """A figure of which every instance has its own part."""
-    return f"{_aggregate('sum', by)} ({gauge}{_matching(where)})"
+    return f"{_aggregate('sum', by)}({gauge}{_matching(where)})"
 
 
-def quantile(histogram: str, share: float, by: str = "", where: str = "") -> str:
-    """The value that a share of the observations does not exceed; NaN, a gap, while there are none."""
+def quantile(histogram: str, level: float, by: str = "", where: str = "") -> str:
+    """The value that a part of `level` of the observations does not exceed; NaN, a gap, while there are none."""
     labels = f"{by}, le" if by else "le"
-    return f"histogram_quantile({share}, {rate(f'{histogram}_bucket', labels, where)})"
+    return f"histogram_quantile({level}, {rate(f'{histogram}_bucket', labels, where)})"
 
 
 def quantiles(histogram: str, where: str = "") -> tuple[Query, ...]:
     """The three quantiles of a histogram as lines."""
-    return tuple(Query(quantile(histogram, share, where=where), name) for name, share in QUANTILES.items())
+    return tuple(Query(quantile(histogram, level, where=where), name) for name, level in QUANTILES.items())
 
 
 def share(part: str, whole: str, of_nothing: int) -> str:
@@ -54,7 +54,7 @@ def share(part: str, whole: str, of_nothing: int) -> str:
 
 
 def _aggregate(how: str, by: str) -> str:
-    return f"{how} by ({by})" if by else how
+    return f"{how} by ({by}) " if by else how
 
 
 def _matching(where: str) -> str:

@@ -142,7 +142,7 @@ BACKLOG = Row(
             (Query(highest("waybill_scheduled_messages", "queue"), "{{queue}}"),),
         ),
         Panel(
-            "Segments ahead",
+            "Segments ahead over time",
             "Whole segments of the events table that stand ready.",
             (Query(highest("waybill_outbox_segments_left"), "segments"),),
         ),
@@ -172,7 +172,7 @@ HEALTH = Row(
 
 RELAY = Dashboard(
     uid="waybill-relay",
-    title="Waybill: Relay",
+    title="Relay",
     says="Who leads, how soon events reach the broker, what waits, and what stops it.",
     rows=(NOW, PUBLISHING, BACKLOG, HEALTH),
 )

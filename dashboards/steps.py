@@ -40,10 +40,10 @@ DURATION = Row(
         Panel(
             f"One try, {name}",
             "From the beginning of a try in a worker's child to its end, however it ended.",
-            (Query(quantile("waybill_step_seconds", part, "step", CHOSEN), "{{step}}"),),
+            (Query(quantile("waybill_step_seconds", level, "step", CHOSEN), "{{step}}"),),
             unit="s",
         )
-        for name, part in QUANTILES.items()
+        for name, level in QUANTILES.items()
     ),
 )
 
@@ -70,7 +70,7 @@ RETRIES = Row(
         Panel(
             "Given up",
             "Deliveries given up within the time shown, counted when their letter is stored.",
-            (Query(grown("waybill_steps_given_up_total", "step", CHOSEN), "{{step}}"),),
+            (Query(grown("waybill_steps_given_up_total", "step", CHOSEN), "deliveries"),),
             kind="table",
         ),
     ),
@@ -136,7 +136,7 @@ CIRCUIT = Row(
 
 STEPS = Dashboard(
     uid="waybill-steps",
-    title="Waybill: Steps",
+    title="Steps",
     says="How each step fares: outcomes, duration, retries, how full its workers are, whether the outside is there.",
     rows=(OUTCOMES, DURATION, RETRIES, SATURATION, CIRCUIT),
     choices=(Choice("step", "Step", "waybill_deliveries_total"),),
