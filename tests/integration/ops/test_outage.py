@@ -16,7 +16,7 @@ FIRING: list[object] = [{"metric": {"alertname": outages.ALERT}, "value": [0, "1
 
 
 def tormented(sap: Sap, answers: list[list[object]]) -> tuple[Outage, list[bool]]:
-    """An outage watched by a Prometheus that gives these answers, the last for ever; and SAP's state while orders go."""
+    """An outage watched by a Prometheus that gives these answers, the last for ever; SAP's state while orders go."""
     left: Iterator[list[object]] = iter(answers)
     away: list[bool] = []
 
