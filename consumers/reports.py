@@ -65,7 +65,8 @@ class Reports:
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
         self._lost = 0
-        with contextlib.suppress(OSError):  # an administrator may allow less: then it stays as it is
+        # An administrator may allow less, and only Linux knows of it: then it stays as it is.
+        with contextlib.suppress(OSError, AttributeError):
             fcntl.fcntl(self._write, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def tell(self, word: Word) -> None:

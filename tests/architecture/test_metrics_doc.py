@@ -12,12 +12,16 @@ from prometheus_client.registry import Collector
 from api.metrics import Metrics
 from consumers import metrics as collector_metrics
 from consumers import worker_metrics
+from consumers.outcome import Outcome as DeliveryOutcome
 from outbox.expiry import Outcome
 from relay import metrics as relay_metrics
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"
 LOG_EVENT = re.compile(r"^\| `(\w+)` \| (?:debug|info|warning|error) \|", re.MULTILINE)
+# The plugin's own name is no figure.
+OF_RABBITMQ = re.compile(r"\brabbitmq_(?!prometheus\b)\w+")
+QUERIES = [*(ROOT / "deploy").glob("prometheus/alerts.yml"), *(ROOT / "deploy").glob("grafana/dashboards/*.json")]
 ROW = re.compile(r"^\| `(?P<name>\w+)` \| (?P<type>\w+) \| (?P<labels>[^|]+) \| (?P<what>[^|]+) \|$", re.MULTILINE)
 
 
@@ -31,21 +35,41 @@ def described(collectors: Iterable[Collector | object]) -> set[tuple[str, str, t
     return found
 
 
-def documented() -> set[tuple[str, str, tuple[str, ...], str]]:
-    rows = ROW.finditer(PAGE.read_text())
+def documented(section: str) -> set[tuple[str, str, tuple[str, ...], str]]:
     return {
         (str(row["name"]), str(row["type"]), tuple(re.findall(r"`(\w+)`", row["labels"])), str(row["what"]))
-        for row in rows
+        for row in ROW.finditer(section)
     }
 
 
-def test_the_page_lists_every_metric_of_the_code_with_its_labels_and_nothing_else() -> None:
+def sections() -> dict[str, str]:
+    """The page's text by the headings of its second level."""
+    _, *parts = re.split(r"^## (.+)$", PAGE.read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def test_the_page_lists_every_metric_of_the_code_where_it_is_exported_with_its_labels_and_nothing_else() -> None:
     registry: CollectorRegistry = Metrics().registry
-    in_code = described(registry._collector_to_names)
-    for module in (relay_metrics, collector_metrics, worker_metrics):
-        in_code |= described(vars(module).values())
-    assert len(in_code) > 10
-    assert documented() == in_code
+    in_code = {
+        "API": described(registry._collector_to_names),
+        "Workers": described(vars(worker_metrics).values()),
+        "Relay and outbox": described(vars(relay_metrics).values()),
+        "Collector": described(vars(collector_metrics).values()),
+    }
+    assert all(len(metrics) > 3 for metrics in in_code.values())
+    listed = {heading: documented(section) for heading, section in sections().items()}
+    assert {heading: metrics for heading, metrics in listed.items() if metrics} == in_code
+
+
+def test_the_page_says_what_each_outcome_of_a_delivery_means() -> None:
+    explained = re.findall(r"^\| (\w+) \| [^|]+ \|$", sections()["Workers"], re.MULTILINE)
+    assert explained == ["outcome", *(outcome.value for outcome in DeliveryOutcome)]
+
+
+def test_the_page_lists_whatever_alerts_and_dashboards_read_of_rabbitmq() -> None:
+    read = {name for file in QUERIES for name in OF_RABBITMQ.findall(file.read_text())}
+    listed = set(re.findall(r"^\| `(rabbitmq_\w+)` \|", sections()["RabbitMQ"], re.MULTILINE))
+    assert read - listed == set()
 
 
 def logged(files: Iterable[Path]) -> set[str]:
