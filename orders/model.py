@@ -178,6 +178,15 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Audited:
+    """An event of an order as the audit log keeps it, when the outbox has long forgotten it."""
+
+    event_id: UUID
+    type: str
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RejectReason:
     """Why the business said no. `message` is a sentence that the customer reads in the e-mail."""
 
