@@ -56,6 +56,11 @@ SELECT number FROM placed
 
 _ID_BY_REFERENCE = text("SELECT id FROM orders WHERE reference = :reference")
 
+# A client's reference may look like another order's number: then the number is meant.
+_ID_BY_NAME = text("""
+SELECT id FROM orders WHERE number = upper(:name) OR reference = :name ORDER BY number = upper(:name) DESC LIMIT 1
+""")
+
 _COLUMNS = """
 o.id, o.number, o.reference, o.status, o.customer_name, o.customer_email, o.street, o.city, o.region, o.postal_code,
 o.country, o.currency, o.reject_reasons, o.sap_document, o.placed_at, o.completed_at,
@@ -164,6 +169,11 @@ async def place(
 async def id_by_reference(tx: AsyncConnection, reference: str) -> UUID | None:
     """The order that has a client's reference."""
     return (await tx.execute(_ID_BY_REFERENCE, {"reference": reference})).scalar_one_or_none()
+
+
+async def id_by_name(tx: AsyncConnection, name: str) -> UUID | None:
+    """The order that has this number or, if none has, this reference of its client's."""
+    return (await tx.execute(_ID_BY_NAME, {"name": name})).scalar_one_or_none()
 
 
 async def get(tx: AsyncConnection, order_id: UUID) -> Order | None:
