@@ -118,7 +118,7 @@ def _leased(step: Step, way: Way, now: datetime) -> str:
         return ""
     if until > now:
         return f", its lease ends {clock(until, now)}"
-    return f", its lease is over since {clock(until, now)}: its worker is gone, and the next delivery takes it"
+    return f", its lease ran out {clock(until, now)}: its worker is gone, the next delivery takes it"
 
 
 def _next_try(step: Step, event_type: str, way: Way, known: StepProgress, now: datetime) -> str:
