@@ -187,7 +187,7 @@ def test_a_dry_run_says_what_would_be_sent_what_is_done_and_which_orders_are_tou
     assert [one["letter"] for one in plan["refused"]] == [letters[2]]
     told = keyboard.run("replay", "--all", "--dry-run").stdout
     assert number in told
-    assert "2 letters of 1 orders would be sent; 1 of their effects are done already" in " ".join(told.split())
+    assert "2 letters of 1 order would be sent; 1 effect done already will be acknowledged" in " ".join(told.split())
     assert len(keyboard.json("list")) == 3
     assert not keyboard.sql("SELECT FROM outbox.events WHERE destination IS NOT NULL")
 
