@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from orders.model import Order, Status, StepProgress, StepState
+from orders.timeline import Outcome, Timeline, What
 from outbox.letter_search import OpenLetter
 
 
@@ -125,6 +126,68 @@ class OrderPage(_View):
 
     orders: list[OrderSummary]
     next: str | None
+
+
+class EntryView(_View):
+    """One thing that happened to the order; what does not apply is null.
+
+    Times are the database's, but for `accepted` (the API's clock) and `published` and `confirmed` (the relay's).
+    """
+
+    at: datetime
+    what: Annotated[What, Field(description="an `attempt` is at a step; `done` is a step whose attempts are not known")]
+    gap_ms: Annotated[float | None, Field(description="since the entry before")]
+    event: Annotated[str | None, Field(description="the event's type; of an attempt, what the step reacted to")]
+    queue: Annotated[str | None, Field(description="the one queue that a message is for, or where a letter died")]
+    step: str | None
+    attempt: Annotated[int | None, Field(description="the number of the try, from 1")]
+    outcome: Annotated[
+        Outcome | None,
+        Field(description="of an attempt; `away`: the other side was, which is no try; `lost`: its worker died"),
+    ]
+    ended_at: datetime | None
+    duration_ms: float | None
+    worker: Annotated[str | None, Field(examples=["worker-sap@host/4711"])]
+    error: str | None
+    letter: Annotated[int | None, Field(description="the dead letter's number")]
+    actor: str | None
+    why: Annotated[str | None, Field(description="why it was given up, rejected, replayed, discarded or restored")]
+    due_at: Annotated[datetime | None, Field(description="when a replay is sent; null: at once")]
+
+
+class StandView(_View):
+    """A step that is next for the order, and where it stands."""
+
+    step: str
+    queue: str
+    event: Annotated[str, Field(description="what the step reacts to")]
+    stands: Annotated[str, Field(examples=["waiting in sap, attempt 3, next try 12:04:10, last error …"])]
+
+
+class TimelineView(_View):
+    """The order's story, oldest first. `remarks` say what is not known any more."""
+
+    order_id: UUID
+    number: str
+    status: Status
+    entries: list[EntryView]
+    waits_for: list[StandView]
+    remarks: list[str]
+
+
+def timeline_view(order: Order, told: Timeline) -> TimelineView:
+    """The story of one order."""
+    return TimelineView.model_construct(
+        order_id=order.id,
+        number=order.number,
+        status=order.status,
+        entries=[EntryView.model_validate(entry) for entry in told.entries],
+        waits_for=[
+            StandView(step=one.step.name, queue=one.step.queue, event=one.event_type, stands=one.text)
+            for one in told.waits_for
+        ],
+        remarks=list(told.remarks),
+    )
 
 
 def order_view(order: Order, steps: list[StepProgress], letters: list[OpenLetter]) -> OrderView:

@@ -20,15 +20,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.claimed_first import ClaimedFirst
 from consumers.errors import KilledWorkerError, failure_of, kind_of
+from consumers.history import History
 from consumers.lease import lease_renewed
 from consumers.outcome import Outcome
 from consumers.reactions import LocalStep, OutsideStep, RecordingStep, StepError
 from consumers.transactions import Transactions
 from consumers.verdict import Judge, Verdict
 from consumers.workplace import Workplace
-from orders import repository
 from orders.events import EventDataError, parse_order_id
-from orders.model import StepProgress, StepState
 from orders.workflow import ErrorKind, Step
 from outbox import inbox
 from outbox.envelope import Event
@@ -56,6 +55,7 @@ class StepRunner:
         self._step = step
         self._reaction = reaction
         self._place = place
+        self._history = History(step.name, place.worker)
         self._transactions = Transactions(place.engine)
         self._judge = Judge(step, place.settings)
 
@@ -94,6 +94,8 @@ class StepRunner:
     # Local effects: one transaction.
 
     async def _apply(self, reaction: LocalStep | RecordingStep, order_id: UUID, event: Event) -> Outcome:
+        since = asyncio.get_running_loop().time()
+
         async def work(tx: AsyncConnection) -> Claim | Refused:
             if isinstance(reaction, RecordingStep):
                 return await self._record(reaction, tx, order_id, event)
@@ -101,7 +103,7 @@ class StepRunner:
             if isinstance(claimed, Claim):
                 async with self._time_limit():
                     await reaction.apply(self._place, tx, order_id, event)
-                await self._show(tx, order_id, event, StepState.DONE, claimed.tries)
+                await self._history.done(tx, order_id, claimed, since)
             return claimed
 
         # A first recording is one statement, which needs no BEGIN and COMMIT around it.
@@ -111,7 +113,7 @@ class StepRunner:
         except ForgottenError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a step raises ends its try
-            return await self._failed(Claim(self._step.queue, event), order_id, error)
+            return await self._failed(Claim(self._step.queue, event), order_id, error, since=since)
         if isinstance(claimed, Claim):
             return Outcome.DONE
         if claimed.why is Refusal.BUSY and isinstance(
@@ -143,7 +145,7 @@ class StepRunner:
         except ForgottenError:
             raise
         except Exception as error:  # noqa: BLE001 - as below, but the claim did not come about
-            return await self._failed(Claim(self._step.queue, event), order_id, error)
+            return await self._failed(Claim(self._step.queue, event), order_id, error, since=asked_at)
         if isinstance(claimed, Refused):
             return await self._refused(claimed, event)
         journal: Mapping[str, Any] | None = claimed.journal
@@ -170,7 +172,7 @@ class StepRunner:
         claimed = await inbox.claim(tx, self._step.queue, event, self._lease_seconds)
         if isinstance(claimed, Refused):
             return claimed, None
-        await self._show(tx, order_id, event, StepState.RUNNING, claimed.tries)
+        await self._history.begins(tx, order_id, claimed)
         # With a journal the effect is there already, and only writing it down is left.
         return claimed, await reaction.prepare(self._place, tx, order_id) if claimed.journal is None else None
 
@@ -179,7 +181,7 @@ class StepRunner:
     ) -> None:
         await inbox.finish(tx, claim, journal)
         await reaction.conclude(self._place, tx, order_id, journal)
-        await self._show(tx, order_id, claim.event, StepState.DONE, claim.tries)
+        await self._history.done(tx, order_id, claim)
 
     async def _away(self, reaction: OutsideStep, error: Exception) -> bool:
         if kind_of(error) not in MAY_MEAN_AWAY:
@@ -221,12 +223,15 @@ class StepRunner:
         journal: Mapping[str, Any] | None = None,
         *,
         away: bool = False,
+        since: float | None = None,
     ) -> Outcome:
         failure = failure_of(error)
+        told = f"{failure.error_class}: {failure.message}"
 
         async def write(tx: AsyncConnection) -> Verdict:
             verdict = self._judge.verdict(await inbox.tries(tx, claim), claim.event.attempt, error, away=away)
-            await self._write_failure(tx, claim, order_id, failure, verdict, journal)
+            await self._write_failure(tx, claim, failure, verdict, journal)
+            await self._history.failed(tx, order_id, claim, verdict, told, since)
             return verdict
 
         verdict = await self._transactions.run(write, patient=True)
@@ -235,7 +240,7 @@ class StepRunner:
             "order_id": str(order_id),
             "event_id": str(claim.event.id),
             "attempt": verdict.tries,
-            "error": f"{failure.error_class}: {failure.message}",
+            "error": told,
         }
         due_at = verdict.due_at and verdict.due_at.isoformat()
         if verdict.reason is not None:
@@ -250,15 +255,12 @@ class StepRunner:
         self,
         tx: AsyncConnection,
         claim: Claim,
-        order_id: UUID,
         failure: Failure,
         verdict: Verdict,
         journal: Mapping[str, Any] | None,
     ) -> None:
-        error = f"{failure.error_class}: {failure.message}"
         if verdict.reason is not None:
             await inbox.give_up(tx, claim, failure, verdict.reason, verdict.due_at, journal)
-            await self._show(tx, order_id, claim.event, StepState.DEAD, verdict.tries, error)
             return
         assert verdict.due_at is not None, "a try that is not the last has a next one"
         if verdict.outcome is Outcome.AWAY:
@@ -267,7 +269,6 @@ class StepRunner:
             await inbox.retry_later(tx, claim, failure, verdict.due_at, journal)
         following = replace(claim.event, attempt=claim.event.attempt + 1)
         await schedule(tx, following, self._step.queue, verdict.due_at)
-        await self._show(tx, order_id, claim.event, StepState.RETRYING, verdict.tries, error, verdict.due_at)
 
     async def _refused(self, refused: Refused, event: Event) -> Outcome:
         if refused.why is Refusal.BUSY:
@@ -277,16 +278,3 @@ class StepRunner:
             until = max(refused.until or soonest, soonest)
             await self._transactions.run(lambda tx: schedule(tx, event, self._step.queue, until))
         return Outcome(refused.why.value)
-
-    async def _show(
-        self,
-        tx: AsyncConnection,
-        order_id: UUID,
-        event: Event,
-        state: StepState,
-        tries: int,
-        error: str | None = None,
-        next_try_at: datetime | None = None,
-    ) -> None:
-        progress = StepProgress(self._step.name, state, tries, error, next_try_at)
-        await repository.set_step(tx, order_id, event.type, progress)

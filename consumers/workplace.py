@@ -1,5 +1,7 @@
 """What a worker process has at hand: settings, database, the outside world. Built after the fork, closed at its end."""
 
+import os
+import socket
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -13,13 +15,14 @@ from runtime.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """Handed to every step. Nothing in it connects before it is used."""
+    """Handed to every step. Nothing in it connects before it is used. `worker` is who works here: program@host/pid."""
 
     settings: Settings
     engine: AsyncEngine
     sap: SapClient
     mailer: Mailer
     documents: DocumentStore
+    worker: str
 
     async def close(self) -> None:
         """Give back every connection."""
@@ -36,4 +39,5 @@ def open_workplace(settings: Settings, name: str) -> Workplace:
         sap=SapClient(settings),
         mailer=Mailer(settings),
         documents=FileDocumentStore(settings.documents_dir),
+        worker=f"{name.removeprefix('waybill-')}@{socket.gethostname()}/{os.getpid()}",
     )

@@ -1,6 +1,7 @@
 """Prints an audit: for a person as tables, for a program as one JSON object."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ops.orders_audit import Report
+from orders.judgement import Missing
 
 SHOWN = 100  # rows of one kind; --json has them all
 
@@ -22,18 +24,18 @@ def as_json(report: Report) -> str:
 def print_report(console: Console, report: Report) -> None:
     """What is wrong first, then what is on its way, then the sums."""
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(report.statuses.items())) or "none"
+    placed = "1 order" if report.orders == 1 else f"{report.orders} orders"
     console.print(
-        f"{report.orders} orders placed from {report.since:%Y-%m-%d %H:%M:%S} to {report.until:%Y-%m-%d %H:%M:%S} UTC: "
-        f"{statuses}",
+        f"{placed} placed from {report.since:%Y-%m-%d %H:%M:%S} to {report.until:%Y-%m-%d %H:%M:%S} UTC: {statuses}",
         soft_wrap=True,
     )
     for place, reason in report.not_seen.items():
         console.print(f"[yellow]{place} was not seen, our own tables are believed:[/] {escape(reason)}", soft_wrap=True)
     on_its_way = [one for one in report.missing if not one.overdue]
-    _rows(console, "Overdue", [(one.order, one.effect, one.stands) for one in report.overdue])
+    _rows(console, "Overdue", _each_once(report.overdue))
     _rows(console, "Done twice", [(one.order, one.effect, one.what) for one in report.doubled])
     _rows(console, "Without an order that owes it", [("", one.effect, one.what) for one in report.orphans])
-    _rows(console, "On its way", [(one.order, one.effect, one.stands) for one in on_its_way])
+    _rows(console, "On its way", _each_once(on_its_way))
     for sales in report.sales_wrong:
         console.print(
             f"[red]sales of {sales.day}, {escape(sales.sku)}, {escape(sales.country)}:[/] {sales.units} units and "
@@ -56,6 +58,18 @@ def print_report(console: Console, report: Report) -> None:
     if report.clean and on_its_way:
         verdict = "[green]Nothing is overdue and nothing was done twice.[/]"
     console.print(verdict)
+
+
+def _each_once(missing: Sequence[Missing]) -> list[tuple[str, str, str]]:
+    """What is missing, with an order's error told once: what waits for the same step only names it."""
+    told: set[tuple[str, str]] = set()
+    rows = []
+    for one in missing:
+        waits, _, stands = one.stands.partition(": ") if one.stands.startswith("waits for ") else ("", "", one.stands)
+        known = (one.order, stands) in told
+        told.add((one.order, stands))
+        rows.append((one.order, one.effect.value, waits if waits and known else one.stands))
+    return rows
 
 
 def _rows(console: Console, title: str, rows: list[tuple[str, str, str]]) -> None:

@@ -235,11 +235,13 @@ def doctor() -> None:
 
 
 @orders_app.command("show")
-def orders_show(order_id: Annotated[str, typer.Argument(help="the id that POST /orders returned")]) -> None:
-    """One order: what it is, and how far each step has come."""
+def orders_show(
+    order: Annotated[str, typer.Argument(help="its id, its number (WB-…) or its client's reference")],
+) -> None:
+    """One order: what it is, how far each step has come, its story, and what it waits for."""
     from ops.order_view import show_order
 
-    _guarded(show_order, order_id)
+    _guarded(show_order, order)
 
 
 orders_app.command("audit")(orders_audit)

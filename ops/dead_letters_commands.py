@@ -61,9 +61,7 @@ def replay_letters(
             view.print_plan(plan)
         return
     report = work.replayed(settings_in_question(), selection, _act(by, why), per_second)
-    _print(
-        report, "replayed", "are sent again" if rate is None else f"are sent again, {rate} a second", as_json=as_json
-    )
+    _print(report, "replayed", "sent again" if rate is None else f"sent again, {rate} a second", as_json=as_json)
 
 
 def discard_letters(chosen: Filter, *, everything: bool, by: str | None, why: str, as_json: bool) -> None:
@@ -72,14 +70,14 @@ def discard_letters(chosen: Filter, *, everything: bool, by: str | None, why: st
         raise OptionError("--why is empty: say why what these letters stand for need not happen")
     selection = _changing(chosen, "open", everything=everything)
     report = work.discarded(settings_in_question(), selection, _act(by, why))
-    _print(report, "discarded", "are discarded", as_json=as_json)
+    _print(report, "discarded", "discarded", as_json=as_json)
 
 
 def restore_letters(chosen: Filter, *, everything: bool, by: str | None, why: str, as_json: bool) -> None:
     """Open discarded letters again."""
     selection = _changing(chosen, "discarded", everything=everything)
     report = work.restored(settings_in_question(), selection, _act(by, why))
-    _print(report, "restored", "are open again", as_json=as_json)
+    _print(report, "restored", "open again", as_json=as_json)
 
 
 def _print(report: work.Report, key: str, done: str, *, as_json: bool) -> None:

@@ -156,15 +156,16 @@ def print_plan(report: Report) -> None:
         console.print(f"… and {len(report.sendings) - SHOWN} more.")
     done = sum(sending.effect_done for sending in report.sendings)
     console.print(
-        f"{report.letters} letters of {len(report.orders)} orders would be sent; {done} of their effects are done "
-        "already and will be acknowledged as duplicates. Nothing was changed."
+        f"{_count(report.letters, 'letter')} of {_count(len(report.orders), 'order')} would be sent; "
+        f"{_count(done, 'effect')} done already will be acknowledged as duplicates. Nothing was changed."
     )
     print_refused(report)
 
 
 def print_done(report: Report, done: str) -> None:
     """How many letters were dealt with, and which were not."""
-    console.print(f"{report.letters} letters {done}.")
+    one = report.letters == 1
+    console.print(f"{_count(report.letters, 'letter')} {'is' if one else 'are'} {done}.")
     print_refused(report)
 
 
@@ -186,6 +187,10 @@ def _planned(sending: Sending, orders: dict[str, str]) -> tuple[str, ...]:
         _moment(sending.due_at) if sending.due_at else "at once",
         "done already" if sending.effect_done else "",
     )
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _told(text: str) -> str:

@@ -1,16 +1,22 @@
-"""`waybill orders show ID`: one order and how far each of its steps has come."""
+"""`waybill orders show ORDER`: one order, how far each of its steps has come, its story, and what it waits for."""
 
 import asyncio
+from dataclasses import dataclass
 from uuid import UUID
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ops.errors import OpsError
+from ops.order_story import print_story
 from ops.target import settings_in_question
 from orders import repository, service
 from orders.model import Order, StepProgress
+from orders.standing import Stand
+from orders.story import one_moment, story
+from orders.timeline import Timeline
 from outbox.letter_search import OpenLetter, open_letters_of
 from runtime.database import is_unavailable, make_engine
 from runtime.settings import Settings
@@ -18,43 +24,68 @@ from runtime.settings import Settings
 STEP_COLOURS = {"done": "green", "pending": "dim", "retrying": "yellow", "dead": "red"}
 
 
-def show_order(order_id: str) -> None:
-    """Print the order. Raises OpsError when the id is none, nothing has it, or the database is away."""
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """All that is printed of an order."""
+
+    order: Order
+    steps: list[StepProgress]
+    letters: list[OpenLetter]
+    story: Timeline
+
+
+def show_order(name: str) -> None:
+    """Print the order of an id, a number or a client's reference.
+
+    Raises OpsError when there is none, or the database is away.
+    """
     try:
-        wanted = UUID(order_id)
-    except ValueError as error:
-        raise OpsError(f"{order_id!r} is not an order id; it is the UUID that POST /orders returned") from error
-    try:
-        found = asyncio.run(_load(settings_in_question(), wanted))
+        shown = asyncio.run(_load(settings_in_question(), name))
     except Exception as error:
         if is_unavailable(error):
             raise OpsError(f"PostgreSQL does not answer: {error}") from error
         raise
-    if found is None:
-        raise OpsError(f"there is no order {wanted}")
-    order, steps, letters = found
+    if shown is None:
+        raise OpsError(f"there is no order {name!r}; say its id, its number (WB-00000001) or its client's reference")
     console = Console(highlight=False)
-    _print_order(console, order)
-    for letter in letters:
+    _print_order(console, shown.order)
+    for letter in shown.letters:
         _print_attention(console, letter)
-    _print_steps(console, steps)
+    for stand in shown.story.waits_for:
+        _print_stand(console, stand)
+    _print_lines(console, shown.order)
+    _print_steps(console, shown.steps)
+    print_story(console, shown.story)
 
 
-async def _load(settings: Settings, order_id: UUID) -> tuple[Order, list[StepProgress], list[OpenLetter]] | None:
+async def _load(settings: Settings, name: str) -> Shown | None:
     engine = make_engine(settings, "waybill orders show")
     try:
-        async with engine.begin() as tx:
-            order = await repository.get(tx, order_id)
+        async with one_moment(engine).begin() as tx:
+            order = await _named(tx, name)
             if order is None:
                 return None
-            return order, await service.progress(tx, order), await open_letters_of(tx, str(order.id))
+            steps = await service.progress(tx, order)
+            return Shown(order, steps, await open_letters_of(tx, str(order.id)), await story(tx, order))
     finally:
         await engine.dispose()
+
+
+async def _named(tx: AsyncConnection, name: str) -> Order | None:
+    try:
+        order = await repository.get(tx, UUID(name))
+    except ValueError:
+        order = None
+    if order is not None:
+        return order
+    order_id = await repository.id_by_name(tx, name)
+    return None if order_id is None else await repository.get(tx, order_id)
 
 
 def _print_order(console: Console, order: Order) -> None:
     console.print(f"[bold]Order {escape(order.number)}[/]  {order.status.value}", soft_wrap=True)
     facts = {
+        "id": str(order.id),
         "reference": order.reference,
         "customer": f"{order.customer.name} <{order.customer.email}>",
         "net total": f"{order.net_total} {order.currency}",
@@ -67,10 +98,6 @@ def _print_order(console: Console, order: Order) -> None:
             console.print(f"  {name:<13} {escape(value)}", soft_wrap=True)
     for reason in order.reject_reasons:
         console.print(f"  [red]rejected[/]      {escape(reason.message)}", soft_wrap=True)
-    table = Table("SKU", "Quantity", "Unit price", "Discount", "Net")
-    for line in order.lines:
-        table.add_row(escape(line.sku), str(line.quantity), str(line.unit_price), f"{line.discount:.0%}", str(line.net))
-    console.print(table)
 
 
 def _print_attention(console: Console, letter: OpenLetter) -> None:
@@ -82,12 +109,21 @@ def _print_attention(console: Console, letter: OpenLetter) -> None:
     )
 
 
+def _print_stand(console: Console, stand: Stand) -> None:
+    console.print(f"  waits for     {escape(stand.step.name)}: {escape(stand.text)}", soft_wrap=True)
+
+
+def _print_lines(console: Console, order: Order) -> None:
+    table = Table("SKU", "Quantity", "Unit price", "Discount", "Net")
+    for line in order.lines:
+        table.add_row(escape(line.sku), str(line.quantity), str(line.unit_price), f"{line.discount:.0%}", str(line.net))
+    console.print(table)
+
+
 def _print_steps(console: Console, steps: list[StepProgress]) -> None:
-    table = Table("Step", "State", "Attempt", "Next try", "Finished", "Error")
+    table = Table("Step", "State", "Attempt", "Finished")
     for step in steps:
         colour = STEP_COLOURS.get(step.state.value, "white")
-        finished = step.finished_at.time().isoformat("milliseconds") if step.finished_at else ""
-        due = step.next_try_at.isoformat(sep=" ", timespec="seconds") if step.next_try_at else ""
-        error = escape(step.error or "")
-        table.add_row(step.step, f"[{colour}]{step.state.value}[/]", str(step.attempt or ""), due, finished, error)
+        finished = step.finished_at.isoformat(sep=" ", timespec="milliseconds")[:23] if step.finished_at else ""
+        table.add_row(step.step, f"[{colour}]{step.state.value}[/]", str(step.attempt or ""), finished)
     console.print(table)

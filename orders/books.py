@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.model import Invoice, invoice_number
+from orders.model import Audited, Invoice, invoice_number
 from outbox.envelope import Event
 
 _INVOICE = text("SELECT series, sequence, order_id, issued_at, document FROM invoices WHERE order_id = :order_id")
@@ -44,6 +44,8 @@ INSERT INTO audit_log (event_id, order_id, type, occurred_at, data)
 VALUES (:event_id, :order_id, :type, :occurred_at, CAST(:data AS jsonb))
 ON CONFLICT (event_id) DO NOTHING
 """)
+
+_AUDITED = text("SELECT event_id, type, occurred_at FROM audit_log WHERE order_id = :order_id ORDER BY occurred_at")
 
 
 async def invoice_of(tx: AsyncConnection, order_id: UUID) -> Invoice | None:
@@ -84,3 +86,8 @@ async def write_audit(tx: AsyncConnection, order_id: UUID, event: Event) -> bool
         "data": event.data.decode(),
     }
     return (await tx.execute(_AUDIT, values)).rowcount == 1
+
+
+async def audited(tx: AsyncConnection, order_id: UUID) -> list[Audited]:
+    """The events of an order that were kept for good."""
+    return [Audited(*row) for row in await tx.execute(_AUDITED, {"order_id": order_id})]

@@ -135,6 +135,57 @@ class StepProgress:
     finished_at: datetime | None = None
 
 
+class AttemptEnd(StrEnum):
+    """How an attempt at a step ended. It has no end while it runs, and never gets one if its worker dies."""
+
+    DONE = "done"
+    RETRIED = "retried"
+    AWAY = "away"  # nobody was there to try it with: counts as no try
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """An attempt as its worker writes it down. `attempt` is the delivery's generation.
+
+    `begun` counts the claims of that generation, 0 for what was not claimed. It has run for `seconds`.
+    """
+
+    attempt: int
+    begun: int
+    worker: str
+    seconds: float
+    end: AttemptEnd | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt at a step as it is kept. `tries` is the number that people are shown, from 1.
+
+    Times are Postgres's. Several claims of one generation are attempts of their own, told apart by `begun`.
+    """
+
+    step: str
+    event_type: str
+    attempt: int
+    begun: int
+    tries: int
+    worker: str
+    begun_at: datetime
+    ended_at: datetime | None = None
+    end: AttemptEnd | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """An event of an order as the audit log keeps it, when the outbox has long forgotten it."""
+
+    event_id: UUID
+    type: str
+    occurred_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class RejectReason:
     """Why the business said no. `message` is a sentence that the customer reads in the e-mail."""

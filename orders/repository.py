@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orders.model import (
     TRANSITIONS,
     Address,
+    Attempt,
+    AttemptEnd,
     Customer,
     Line,
     NewOrder,
@@ -22,6 +24,7 @@ from orders.model import (
     Status,
     StepProgress,
     StepState,
+    Trial,
     invoice_number,
 )
 from outbox.record import insert_from, told_without_segment
@@ -53,6 +56,11 @@ SELECT number FROM placed
 
 _ID_BY_REFERENCE = text("SELECT id FROM orders WHERE reference = :reference")
 
+# A client's reference may look like another order's number: then the number is meant.
+_ID_BY_NAME = text("""
+SELECT id FROM orders WHERE number = upper(:name) OR reference = :name ORDER BY number = upper(:name) DESC LIMIT 1
+""")
+
 _COLUMNS = """
 o.id, o.number, o.reference, o.status, o.customer_name, o.customer_email, o.street, o.city, o.region, o.postal_code,
 o.country, o.currency, o.reject_reasons, o.sap_document, o.placed_at, o.completed_at,
@@ -75,15 +83,31 @@ _STEPS = text("""
 SELECT step, event_type, state, attempt, error, next_try_at, finished_at FROM order_steps WHERE order_id = :id
 """)
 
+# Where the step is and the attempt that brought it there, in one statement: a delivery costs no more for its history.
 # An event may name an order that does not exist: then there is no page to show the step on.
 _SET_STEP = text("""
-INSERT INTO order_steps AS s (order_id, step, event_type, state, attempt, error, next_try_at, finished_at)
+WITH known AS (SELECT id FROM orders WHERE id = :order_id),
+tried AS (
+  INSERT INTO order_attempts (order_id, step, event_type, attempt, begun, tries, worker, begun_at, ended_at, outcome,
+                              error)
+  SELECT id, :step, :event_type, :generation, :begun, :attempt, :worker,
+         clock_timestamp() - make_interval(secs => :seconds),
+         CASE WHEN CAST(:outcome AS text) IS NOT NULL THEN clock_timestamp() END, :outcome, :error
+  FROM known
+  ON CONFLICT (order_id, step, event_type, attempt, begun) DO UPDATE
+  SET tries = excluded.tries, ended_at = excluded.ended_at, outcome = excluded.outcome, error = excluded.error)
+INSERT INTO order_steps (order_id, step, event_type, state, attempt, error, next_try_at, finished_at)
 SELECT id, :step, :event_type, :state, :attempt, :error, CAST(:next_try_at AS timestamptz),
        CASE WHEN :state = 'done' THEN clock_timestamp() END
-FROM orders WHERE id = :order_id
+FROM known
 ON CONFLICT (order_id, step, event_type) DO UPDATE
 SET state = excluded.state, attempt = excluded.attempt, error = excluded.error, next_try_at = excluded.next_try_at,
     finished_at = excluded.finished_at
+""")
+
+_ATTEMPTS = text("""
+SELECT step, event_type, attempt, begun, tries, worker, begun_at, ended_at, outcome AS "end", error
+FROM order_attempts WHERE order_id = :id ORDER BY begun_at, attempt, begun
 """)
 
 _ADVANCE = text("""
@@ -147,6 +171,11 @@ async def id_by_reference(tx: AsyncConnection, reference: str) -> UUID | None:
     return (await tx.execute(_ID_BY_REFERENCE, {"reference": reference})).scalar_one_or_none()
 
 
+async def id_by_name(tx: AsyncConnection, name: str) -> UUID | None:
+    """The order that has this number or, if none has, this reference of its client's."""
+    return (await tx.execute(_ID_BY_NAME, {"name": name})).scalar_one_or_none()
+
+
 async def get(tx: AsyncConnection, order_id: UUID) -> Order | None:
     """One order with its lines."""
     row = (await tx.execute(_GET, {"id": order_id})).one_or_none()
@@ -184,8 +213,14 @@ async def steps(tx: AsyncConnection, order_id: UUID) -> list[tuple[str, StepProg
     ]
 
 
-async def set_step(tx: AsyncConnection, order_id: UUID, event_type: str, progress: StepProgress) -> None:
-    """Write down how far a step of an order is."""
+async def attempts(tx: AsyncConnection, order_id: UUID) -> list[Attempt]:
+    """Every attempt at a step of an order, oldest first."""
+    rows = (await tx.execute(_ATTEMPTS, {"id": order_id})).mappings()
+    return [Attempt(**{**row, "end": AttemptEnd(row["end"]) if row["end"] else None}) for row in rows]
+
+
+async def set_step(tx: AsyncConnection, order_id: UUID, event_type: str, progress: StepProgress, trial: Trial) -> None:
+    """Write down how far a step of an order is, and the attempt that got it there."""
     values = {
         "order_id": order_id,
         "step": progress.step,
@@ -194,6 +229,11 @@ async def set_step(tx: AsyncConnection, order_id: UUID, event_type: str, progres
         "attempt": progress.attempt,
         "error": progress.error,
         "next_try_at": progress.next_try_at,
+        "generation": trial.attempt,
+        "begun": trial.begun,
+        "worker": trial.worker,
+        "seconds": trial.seconds,
+        "outcome": trial.end,
     }
     await tx.execute(_SET_STEP, values)
 

@@ -8,11 +8,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from orders.model import StepProgress, StepState
-from orders.workflow import BY_QUEUE, STEPS, Step
+from orders.model import Status, StepProgress, StepState
+from orders.workflow import BY_NAME, BY_QUEUE, STEPS, Step
 
 REJECTED = "order.rejected"
 LONGEST_ERROR = 200  # characters of an error that are shown
+_LAST = BY_NAME["finalize_order"]
+_TELLING = BY_NAME["send_confirmation_email"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,14 @@ class Way:
     """How far an order is. Steps and letters by queue and event type; `due` by queue.
 
     `unread` are its events that the relay has not passed, each with the queue that it is addressed to, None for all.
+    `leases` say by queue until when a worker has a step's event for itself, where somebody asked for them.
     """
 
     steps: Mapping[tuple[str, str], StepProgress] = field(default_factory=dict)
     letters: Sequence[Letter] = ()
     due: Mapping[str, datetime] = field(default_factory=dict)
     unread: AbstractSet[tuple[str, str | None]] = frozenset()
+    leases: Mapping[str, datetime] = field(default_factory=dict)
 
 
 def where_it_stands(step: Step, event_type: str, way: Way, now: datetime) -> str:
@@ -47,6 +51,29 @@ def where_it_stands(step: Step, event_type: str, way: Way, now: datetime) -> str
         if stands is not None:
             return stands if before is step else f"waits for {before.queue}: {stands}"
     return f"{step.queue} is done"
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """A step that an order waits for, and where it stands."""
+
+    step: Step
+    event_type: str
+    text: str
+
+
+def waits_for(status: Status, way: Way, now: datetime) -> list[Stand]:
+    """The steps that are next for an order: what comes before them is done, and they are not."""
+    if status is Status.COMPLETED:
+        return []
+    last, last_event = (_TELLING, REJECTED) if status is Status.REJECTED else (_LAST, heard(_LAST))
+    stands = []
+    for step, event_type in path_to(last, last_event):
+        text = _at(step, event_type, way, now)
+        before = path_to(step, event_type)[:-1]
+        if text is not None and all(_at(one, kind, way, now) is None for one, kind in before):
+            stands.append(Stand(step, event_type, text))
+    return stands
 
 
 def path_to(step: Step, event_type: str) -> list[tuple[Step, str]]:
@@ -81,9 +108,27 @@ def _at(step: Step, event_type: str, way: Way, now: datetime) -> str | None:
     if known.state is StepState.DEAD:
         return _given_up(step, event_type, way, known, letter, now)
     if known.state is StepState.RUNNING:
-        return f"running in {step.queue}, attempt {known.attempt}"
-    due = "" if known.next_try_at is None else f", next try {clock(known.next_try_at, now)}"
-    return f"waiting in {step.queue}, attempt {known.attempt}{due}{_last(known.error)}"
+        return f"running in {step.queue}, attempt {known.attempt}{_leased(step, way, now)}"
+    return f"waiting in {step.queue}, attempt {known.attempt}{_next_try(step, event_type, way, known, now)}"
+
+
+def _leased(step: Step, way: Way, now: datetime) -> str:
+    until = way.leases.get(step.queue)
+    if until is None:
+        return ""
+    if until > now:
+        return f", its lease ends {clock(until, now)}"
+    return f", its lease ran out {clock(until, now)}: its worker is gone, the next delivery takes it"
+
+
+def _next_try(step: Step, event_type: str, way: Way, known: StepProgress, now: datetime) -> str:
+    """When it is tried again; what is due and has not begun waits for its worker, which may have paused."""
+    due = known.next_try_at
+    if due is None or due > now:
+        when = "" if due is None else f", next try {clock(due, now)}"
+    else:
+        when = f", due since {clock(due, now)}: {_on_its_way(step, event_type, way, now)}"
+    return when + _last(known.error)
 
 
 def _given_up(step: Step, event_type: str, way: Way, known: StepProgress, letter: Letter | None, now: datetime) -> str:
@@ -96,8 +141,9 @@ def _given_up(step: Step, event_type: str, way: Way, known: StepProgress, letter
 
 
 def _on_its_way(step: Step, event_type: str, way: Way, now: datetime) -> str:
-    if step.queue in way.due:
-        return f"its event is due {clock(way.due[step.queue], now)}"
+    due = way.due.get(step.queue)
+    if due is not None:
+        return f"its event is due {clock(due, now)}" if due > now else "its event is due, the relay has not moved it"
     if way.unread & {(event_type, None), (event_type, step.queue)}:
         return "its event waits in the outbox"
     return f"its event is in queue {step.queue}"

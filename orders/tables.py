@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from orders.model import Status, StepState
+from orders.model import AttemptEnd, Status, StepState
 
 metadata = sa.MetaData()
 
@@ -13,7 +13,7 @@ TOTAL = sa.Numeric(18, 2)
 NEXT_NUMBER = "'WB-' || to_char(nextval('order_numbers'), 'FM999999999900000000')"
 
 
-def _listed(values: type[Status] | type[StepState]) -> str:
+def _listed(values: type[Status] | type[StepState] | type[AttemptEnd]) -> str:
     return ", ".join(f"'{value}'" for value in values)
 
 
@@ -79,6 +79,26 @@ order_steps = sa.Table(
     sa.Column("next_try_at", sa.DateTime(timezone=True)),
     sa.Column("finished_at", sa.DateTime(timezone=True)),
     sa.CheckConstraint(f"state IN ({_listed(StepState)})", name="state_known"),
+)
+
+# The history of the steps: a row for each attempt, for good. No foreign key: a row is selected from its order, which is
+# never deleted, and the check would cost every attempt a look and a lock.
+order_attempts = sa.Table(
+    "order_attempts",
+    metadata,
+    sa.Column("order_id", pg.UUID(as_uuid=True), primary_key=True),
+    sa.Column("step", sa.Text, primary_key=True),
+    sa.Column("event_type", sa.Text, primary_key=True),
+    sa.Column("attempt", sa.SmallInteger, primary_key=True, comment="the delivery's generation"),
+    sa.Column("begun", sa.SmallInteger, primary_key=True, comment="which claim of it; 0: it was not claimed"),
+    sa.Column("tries", sa.SmallInteger, nullable=False, comment="the number that people are shown"),
+    sa.Column("worker", sa.Text, nullable=False, comment="program@host/pid"),
+    sa.Column("begun_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("ended_at", sa.DateTime(timezone=True), comment="null while it runs, and for good if its worker died"),
+    sa.Column("outcome", sa.Text),
+    sa.Column("error", sa.Text),
+    sa.CheckConstraint(f"outcome IN ({_listed(AttemptEnd)})", name="outcome_known"),
+    sa.CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="ended_with_outcome"),
 )
 
 products = sa.Table(

@@ -3,6 +3,7 @@
 Nothing here changes a letter or reads its body, but for `whole`.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -218,10 +219,17 @@ async def whole(tx: AsyncConnection, letter_id: int) -> WholeLetter | None:
 
 async def history(tx: AsyncConnection, letter_id: int) -> list[Action]:
     """What was done with a letter, oldest first."""
+    return (await histories(tx, [letter_id])).get(letter_id, [])
+
+
+async def histories(tx: AsyncConnection, letter_ids: Collection[int]) -> dict[int, list[Action]]:
+    """What was done with each of these letters, oldest first."""
     a = letter_actions.c
-    columns = (a.action, a.actor, a.why, a.attempt, a.due_at, a.acted_at)
-    rows = await tx.execute(select(*columns).where(a.letter_id == letter_id).order_by(a.id))
-    return [Action(*row) for row in rows]
+    columns = (a.letter_id, a.action, a.actor, a.why, a.attempt, a.due_at, a.acted_at)
+    by_letter: defaultdict[int, list[Action]] = defaultdict(list)
+    for letter_id, *action in await tx.execute(select(*columns).where(a.letter_id.in_(letter_ids)).order_by(a.id)):
+        by_letter[letter_id].append(Action(*action))
+    return by_letter
 
 
 async def open_letters_of(tx: AsyncConnection, subject: str) -> list[OpenLetter]:

@@ -18,7 +18,8 @@ SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"""
 
 _EMPTY = """
-DELETE FROM invoices; DELETE FROM reservations; DELETE FROM order_steps; DELETE FROM order_lines; DELETE FROM orders;
+DELETE FROM invoices; DELETE FROM reservations; DELETE FROM order_steps; DELETE FROM order_attempts;
+DELETE FROM order_lines; DELETE FROM orders;
 DELETE FROM product_prices; DELETE FROM products;
 DELETE FROM outbox.events; DELETE FROM outbox.pages; DELETE FROM outbox.leases; DELETE FROM outbox.scheduled;
 DELETE FROM outbox.deliveries; DELETE FROM outbox.destinations;

@@ -19,9 +19,10 @@ from api.openapi import ORDER_BODY, problems
 from api.problems import ProblemError, not_found
 from api.schemas import parse_order
 from api.services import Services, services
-from api.views import AcceptedView, OrderPage, OrderView, order_page, order_view
+from api.views import AcceptedView, OrderPage, OrderView, TimelineView, order_page, order_view, timeline_view
 from orders import books, repository, service
 from orders.model import Order, Status
+from orders.story import one_moment, story
 from outbox.letter_search import open_letters_of, with_open_letters
 from runtime.documents import DocumentStoreError
 
@@ -129,6 +130,24 @@ async def get_order(request: Request, order_id: OrderId) -> Response:
 
 
 @router.get(
+    "/orders/{order_id}/timeline",
+    response_model=TimelineView,
+    summary="Follow an order's story",
+    responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+async def get_timeline(request: Request, order_id: OrderId) -> Response:
+    """Everything that happened to an order, with the gaps between, and what it waits for now.
+
+    Accepted; each event committed, published, confirmed; each attempt at a step with its worker, duration and error;
+    what was given up and what somebody did about it.
+    """
+    async with one_moment(services(request).single).begin() as tx:
+        order = await _order(tx, order_id)
+        told = await story(tx, order)
+    return _json(timeline_view(order, told))
+
+
+@router.get(
     "/orders/{order_id}/invoice.pdf",
     response_class=Response,
     summary="Fetch an order's invoice",
@@ -179,5 +198,5 @@ def _next_page(orders: list[Order], limit: int) -> str | None:
     return "/orders?" + urlencode({"limit": limit, "cursor": cursors.encode(last.placed_at, last.id)})
 
 
-def _json(view: OrderView | OrderPage) -> Response:
+def _json(view: OrderView | OrderPage | TimelineView) -> Response:
     return Response(view.model_dump_json(), media_type="application/json")

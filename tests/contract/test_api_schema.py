@@ -18,7 +18,13 @@ from tests.orders_over_http import order_body
 
 EXAMPLES = 12  # of each kind for each operation
 WITHOUT_INPUT = {"GET /healthz", "GET /readyz"}  # nothing that a client could get wrong
-OPERATIONS = {"POST /orders", "GET /orders", "GET /orders/{order_id}", "GET /orders/{order_id}/invoice.pdf"}
+OPERATIONS = {
+    "POST /orders",
+    "GET /orders",
+    "GET /orders/{order_id}",
+    "GET /orders/{order_id}/timeline",
+    "GET /orders/{order_id}/invoice.pdf",
+}
 
 
 def test_every_answer_is_one_that_the_document_describes(database_url: str, tmp_path: Path) -> None:
@@ -42,10 +48,12 @@ def test_the_way_of_an_order_is_answered_as_the_document_says(database_url: str,
         placed = place.call_and_validate()
         known = {"order_id": placed.json()["order_id"]}
         looked_at = schema["/orders/{order_id}"]["GET"].Case(path_parameters=known).call_and_validate()
+        followed = schema["/orders/{order_id}/timeline"]["GET"].Case(path_parameters=known).call_and_validate()
         listed = schema["/orders"]["GET"].Case(query={"limit": 1}).call_and_validate()
         again = place.call_and_validate(excluded_checks=[positive_data_acceptance])
 
-    assert [answer.status_code for answer in (placed, looked_at, listed, again)] == [202, 200, 200, 409]
+    answers = (placed, looked_at, followed, listed, again)
+    assert [answer.status_code for answer in answers] == [202, 200, 200, 200, 409]
 
 
 def check(operation: schemathesis.APIOperation[Any, Any, Any, Any], mode: GenerationMode) -> None:

@@ -24,6 +24,16 @@ def run(script: str, folder: Path) -> str:
     return done.stdout
 
 
+def documents(printed: str) -> list[dict[str, Any]]:
+    """JSON documents that stand one after the other."""
+    found = []
+    while printed.strip():
+        document, end = json.JSONDecoder().raw_decode(printed.lstrip())
+        found.append(document)
+        printed = printed.lstrip()[end:]
+    return found
+
+
 def test_the_curl_session_works_as_written(
     stack: LocalStack, finished: Callable[[str], dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -36,9 +46,13 @@ def test_the_curl_session_works_as_written(
     assert accepted.startswith("HTTP/1.1 202 Accepted")
     location = re.search(r"^location: (\S+)", accepted, re.MULTILINE)
     assert location is not None
-    shown = json.loads(run(f"{here}\n{look}", tmp_path))
+    shown, story = documents(run(f"{here}\n{look}", tmp_path))
 
     assert shown["invoice_number"]
+    assert story["order_id"] == shown["order_id"]
+    happened = {entry["what"] for entry in story["entries"]}
+    assert happened >= {"accepted", "committed", "published", "confirmed", "attempt"}
+    assert any((entry["worker"] or "").startswith("worker-sap@") for entry in story["entries"])
     assert finished(location[1])["order_id"] == shown["order_id"]
     assert (tmp_path / "invoice.pdf").read_bytes().startswith(b"%PDF-")
     assert run(post, tmp_path).startswith("HTTP/1.1 409 Conflict")

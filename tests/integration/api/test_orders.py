@@ -16,7 +16,7 @@ import pytest
 from api import observed
 from api.body import MAX_BODY_BYTES
 from orders import books, repository
-from orders.model import RejectReason, Status, StepProgress, StepState
+from orders.model import AttemptEnd, RejectReason, Status, StepProgress, StepState, Trial
 from tests.integration.api.wire import watched
 from tests.orders_over_http import Api, order_body, running_api
 
@@ -252,8 +252,10 @@ def test_an_order_shows_what_has_become_of_it(run: Run) -> None:
         later = datetime(2030, 1, 1, tzinfo=UTC)
         failing = StepProgress("sync_order_to_sap", StepState.RETRYING, 2, "SAP says no", later)
         async with api.app.state.services.single.connect() as tx:
-            await repository.set_step(tx, order_id, "order.placed", StepProgress("validate_order", StepState.DONE, 1))
-            await repository.set_step(tx, order_id, "inventory.reserved", failing)
+            done = StepProgress("validate_order", StepState.DONE, 1)
+            await repository.set_step(tx, order_id, "order.placed", done, Trial(1, 0, "w@h/1", 0, AttemptEnd.DONE))
+            trial = Trial(2, 1, "w@h/1", 0, AttemptEnd.RETRIED)
+            await repository.set_step(tx, order_id, "inventory.reserved", failing, trial)
             await repository.advance(tx, order_id, Status.PENDING, Status.VALIDATED)
 
         view = (await api.client.get(f"/orders/{order_id}")).json()

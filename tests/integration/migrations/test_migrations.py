@@ -8,8 +8,9 @@ import pytest
 from alembic import command
 
 from migrations.upgrade import alembic_config, upgrade
-from orders.model import Status, StepState
+from orders.model import AttemptEnd, Status, StepState
 from orders.tables import metadata as orders_metadata
+from outbox.retention import SEGMENT_EVENTS, SEGMENTS_AHEAD, make_partitions
 from outbox.tables import LETTER_ACTIONS, LETTER_REASONS
 from outbox.tables import metadata as outbox_metadata
 from tests.postgres import connected, run
@@ -97,6 +98,7 @@ def words(url: str, constraint: str) -> set[str]:
 def test_the_checks_list_exactly_the_words_of_the_model(database_url: str) -> None:
     assert words(database_url, "status_known@orders") == {status.value for status in Status}
     assert words(database_url, "state_known@order_steps") == {state.value for state in StepState}
+    assert words(database_url, "outcome_known@order_attempts") == {end.value for end in AttemptEnd}
     assert words(database_url, "state_known@outbox.deliveries") == {"running", "retrying", "done", "dead"}
     assert words(database_url, "state_known@outbox.dead_letters") == {"open", "replayed", "discarded"}
     assert words(database_url, "reason_known@outbox.dead_letters") == set(LETTER_REASONS)
@@ -112,6 +114,10 @@ BAD_ROWS = {
     "never_below_zero": "INSERT INTO products (sku, name, available) VALUES ('A', 'a', -1)",
     "sequence_positive": "INSERT INTO invoices (series, sequence, order_id) VALUES ('2026', 0, gen_random_uuid())",
     "quantity_positive": "INSERT INTO reservations (order_id, sku, quantity) VALUES (gen_random_uuid(), 'A', 0)",
+    "outcome_known": "INSERT INTO order_attempts (order_id, step, event_type, attempt, begun, tries, worker, begun_at, "
+    "ended_at, outcome) VALUES (gen_random_uuid(), 's', 'e', 1, 1, 1, 'w', now(), now(), 'lost')",
+    "ended_with_outcome": "INSERT INTO order_attempts (order_id, step, event_type, attempt, begun, tries, worker, "
+    "begun_at, ended_at) VALUES (gen_random_uuid(), 's', 'e', 1, 1, 1, 'w', now(), now())",
     "ids_in_order": "INSERT INTO outbox.pages (epoch, old_snapshot, new_snapshot, first_id, last_id, events, sent_at) "
     "VALUES (1, '1:1:', '2:2:', 5, 4, 1, now())",
     "time_readable": "INSERT INTO outbox.events (event_id, type, subject, source, time, data) "
@@ -147,5 +153,45 @@ def test_a_migration_gives_up_on_a_lock_instead_of_queueing_writers_behind_it(em
                 await asyncio.to_thread(upgrade, empty_database_url)
             await connection.execute("ROLLBACK")
         await asyncio.to_thread(upgrade, empty_database_url)
+
+    run(scenario)
+
+
+INDEXED = """
+SELECT count(*) FILTER (WHERE part.inhrelid IS NOT NULL AND indisvalid), count(DISTINCT segment.inhrelid)
+FROM pg_inherits AS segment LEFT JOIN pg_index ON indrelid = segment.inhrelid
+LEFT JOIN pg_inherits AS part ON part.inhrelid = indexrelid AND part.inhparent = 'outbox.events_subject'::regclass
+WHERE segment.inhparent = 'outbox.events'::regclass"""
+WHOLE = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'outbox.events_subject'::regclass"
+EVENT = (
+    "INSERT INTO outbox.events (event_id, type, subject, source, time, data) "
+    "VALUES (gen_random_uuid(), 'order.placed', 's', 'urn:test', now(), '') RETURNING id"
+)
+
+
+def test_segments_that_are_there_are_indexed_while_a_writer_is_at_work_and_new_ones_have_it_too(
+    empty_database_url: str,
+) -> None:
+    async def scenario() -> None:
+        await asyncio.to_thread(command.upgrade, alembic_config(empty_database_url), "0002")
+        async with connected(empty_database_url, 2) as (connection, writer):
+            await make_partitions(connection)
+            await writer.execute(EVENT)
+            # As an upgrade leaves it that was cut short: one segment without, one with an index that is of no use.
+            await connection.execute("CREATE INDEX events_subject ON ONLY outbox.events (subject)")
+            await connection.execute("CREATE INDEX events_000001_subject_idx ON outbox.events_000001 (subject)")
+            upgrading = asyncio.create_task(asyncio.to_thread(upgrade, empty_database_url))
+            while not upgrading.done():
+                await writer.execute(EVENT)
+            await upgrading
+            assert await connection.fetchval(WHOLE) is True
+            segments = SEGMENTS_AHEAD + 1
+            assert tuple(await connection.fetchrow(INDEXED) or ()) == (segments, segments)
+
+            await connection.execute("SELECT setval('outbox.event_ids', $1::bigint)", 3 * SEGMENT_EVENTS)
+            made = await make_partitions(connection)
+            assert made == 3
+            assert tuple(await connection.fetchrow(INDEXED) or ()) == (segments + made, segments + made)
+            assert await connection.fetchval(WHOLE) is True
 
     run(scenario)

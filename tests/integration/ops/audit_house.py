@@ -78,12 +78,16 @@ class House:
 
     async def go(self, order: Order, *, until: str = "order.completed") -> None:
         """Run an order's steps up to this event, which nobody hears any more."""
-        for kind, queues in WAY.items():
+        for kind in WAY:
             if kind == until:
                 break
-            event = await self.shop.event(order, kind)
-            for queue in queues:
-                await self.shop.deliver(BY_QUEUE[queue].name, event)
+            await self.hear(order, kind)
+
+    async def hear(self, order: Order, kind: str) -> None:
+        """Run the steps that react to an event of this type."""
+        event = await self.shop.event(order, kind)
+        for queue in WAY[kind]:
+            await self.shop.deliver(BY_QUEUE[queue].name, event)
 
     async def record_audit(self, order: Order) -> None:
         """What was recorded for an order goes into the audit log."""

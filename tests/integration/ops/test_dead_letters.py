@@ -187,7 +187,7 @@ def test_a_dry_run_says_what_would_be_sent_what_is_done_and_which_orders_are_tou
     assert [one["letter"] for one in plan["refused"]] == [letters[2]]
     told = keyboard.run("replay", "--all", "--dry-run").stdout
     assert number in told
-    assert "2 letters of 1 orders would be sent; 1 of their effects are done already" in " ".join(told.split())
+    assert "2 letters of 1 order would be sent; 1 effect done already will be acknowledged" in " ".join(told.split())
     assert len(keyboard.json("list")) == 3
     assert not keyboard.sql("SELECT FROM outbox.events WHERE destination IS NOT NULL")
 
@@ -287,12 +287,15 @@ def test_an_order_is_shown_with_what_was_given_up_about_it_and_with_its_next_try
     order_id, _ = placed(keyboard)
     (letter,) = keyboard.keep(letter_for(new_event(str(order_id)), error="400: [no] such material"))
     keyboard.sql(
-        "INSERT INTO order_steps (order_id, step, event_type, state, attempt, error, next_try_at) "
-        "VALUES (:id, 'sync_order_to_sap', 'inventory.reserved', 'retrying', 3, 'no answer', '2030-01-01T12:04:00Z')",
+        "INSERT INTO order_steps (order_id, step, event_type, state, attempt, error, next_try_at) VALUES "
+        "(:id, 'validate_order', 'order.placed', 'done', 1, NULL, NULL), "
+        "(:id, 'reserve_inventory', 'order.validated', 'done', 1, NULL, NULL), "
+        "(:id, 'sync_order_to_sap', 'inventory.reserved', 'retrying', 3, 'no answer', '2030-01-01T12:04:00Z')",
         id=order_id,
     )
     result = CliRunner().invoke(app, ["orders", "show", str(order_id)])
     assert result.exit_code == 0, result.output
     assert f"needs attention letter {letter} in sap, rejected: 400: [no] such material" in result.stdout
     assert f"`waybill dead-letters show {letter}`" in result.stdout
-    assert "2030-01-01 12:04:00" in result.stdout
+    stands = "waiting in sap, attempt 3, next try 2030-01-01 12:04:00, last error no answer"
+    assert f"waits for     sync_order_to_sap: {stands}" in result.stdout

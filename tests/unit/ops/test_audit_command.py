@@ -37,6 +37,8 @@ CLEAN = Report(
 LATE = Missing("WB-1", Effect.SAP, "waiting in sap, attempt 3 [bold]", overdue=True)
 SALES = SalesDifference(date(2026, 3, 1), "SKU-1", "Chile", "EUR", 2, Decimal(20), 4, Decimal(40))
 
+BEHIND = [("WB-1", Effect.EMAIL), ("WB-1", Effect.INVOICE), ("WB-2", Effect.EMAIL), ("WB-2", Effect.ANALYTICS)]
+
 
 def page(report: Report) -> str:
     output = io.StringIO()
@@ -86,6 +88,14 @@ def test_what_is_on_its_way_or_was_sent_again_is_shown_and_clean() -> None:
     assert "On its way: 1" in shown
     assert "waiting in sap, attempt 3 [bold]" in shown
     assert "Nothing is overdue and nothing was done twice." in shown
+
+
+def test_an_error_is_told_once_for_an_order_and_not_for_each_effect_that_waits_for_it() -> None:
+    stands = "waiting in sap, attempt 3, last error SapUnavailable: 503"
+    behind = [Missing(one, effect, f"waits for sap: {stands}", overdue=True) for one, effect in BEHIND]
+    shown = page(replace(CLEAN, missing=[Missing("WB-1", Effect.SAP, stands, overdue=True), *behind]))
+    assert shown.count("SapUnavailable: 503") == 2  # for each of the two orders
+    assert shown.count("waits for sap") == len(BEHIND)
 
 
 def test_a_long_list_is_cut_and_says_so() -> None:

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orders.model import StepProgress, StepState
-from orders.standing import REJECTED, Letter, Way, path_to, where_it_stands
+from orders.model import Status, StepProgress, StepState
+from orders.standing import REJECTED, Letter, Way, path_to, waits_for, where_it_stands
 from orders.workflow import BY_QUEUE
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -67,6 +67,48 @@ def test_a_retry_says_its_attempt_its_time_and_its_last_error() -> None:
 def test_a_time_on_another_day_says_its_day() -> None:
     waiting = in_sap(StepState.RETRYING, 3, None, NOW + timedelta(days=1))
     assert stands("sap", "validation", "inventory", steps=waiting).endswith("next try 2026-03-02 12:00:00")
+
+
+def test_a_try_that_is_due_says_where_its_event_is_and_no_next_try_in_the_past() -> None:
+    past = NOW - timedelta(minutes=5)
+    waiting = in_sap(StepState.RETRYING, 3, "SapUnavailable: no answer", past)
+    said = "waiting in sap, attempt 3, due since 11:55:00: {}, last error SapUnavailable: no answer"
+    for way, where in (
+        ({"due": {"sap": past}}, "its event is due, the relay has not moved it"),
+        ({"unread": {("inventory.reserved", "sap")}}, "its event waits in the outbox"),
+        ({}, "its event is in queue sap"),
+    ):
+        assert stands("sap", "validation", "inventory", steps=waiting, **way) == said.format(where)
+
+
+def test_what_runs_says_when_its_lease_ends_or_that_its_worker_is_gone() -> None:
+    running = in_sap(StepState.RUNNING, 2)
+    held = stands("sap", "validation", "inventory", steps=running, leases={"sap": SOON})
+    assert held == "running in sap, attempt 2, its lease ends 12:04:10"
+    over = stands("sap", "validation", "inventory", steps=running, leases={"sap": NOW - timedelta(minutes=5)})
+    assert over == (
+        "running in sap, attempt 2, its lease ran out 11:55:00: its worker is gone, the next delivery takes it"
+    )
+
+
+def test_an_order_waits_for_every_step_whose_turn_it_is() -> None:
+    done = {(one, HEARD[one]): at(one, StepState.DONE) for one in ("validation", "inventory", "sap", "invoice")}
+    dead = {("email", HEARD["email"]): at("email", StepState.DEAD, 6)}
+    way = Way(done | dead, letters=[letter("open", "email", "order.synced")])
+    waiting = waits_for(Status.SYNCED, way, NOW)
+    assert [(one.step.queue, one.event_type) for one in waiting] == [
+        ("email", "order.synced"),
+        ("analytics", "order.synced"),
+    ]
+    assert waiting[0].text.startswith("given up: dead letter 17 in email")
+
+
+def test_an_order_that_is_at_its_end_waits_for_nothing_and_a_rejected_one_for_its_letter() -> None:
+    assert waits_for(Status.COMPLETED, Way(), NOW) == []
+    (stand,) = waits_for(Status.REJECTED, Way(), NOW)
+    assert (stand.step.queue, stand.text) == ("email", "not begun: its event is in queue email")
+    told = Way({("email", REJECTED): at("email", StepState.DONE)})
+    assert waits_for(Status.REJECTED, told, NOW) == []
 
 
 def test_a_long_error_is_cut() -> None:

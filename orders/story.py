@@ -1,0 +1,43 @@
+"""Reads what is known of one order, for its story: a dozen index look-ups, whatever the size of the tables.
+
+All of it belongs into one transaction that sees one moment (REPEATABLE READ): what ends between two of the statements
+would read as something that never did.
+"""
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from orders import repository
+from orders.books import audited
+from orders.model import Order
+from orders.timeline import Facts, Timeline, timeline
+from orders.workflow import BY_QUEUE
+from outbox import letter_search, whereabouts
+from outbox.letter_search import Selection
+
+_NOW = text("SELECT clock_timestamp()")
+
+
+def one_moment(engine: AsyncEngine) -> AsyncEngine:
+    """The same pool, each transaction seeing the moment of its first statement."""
+    return engine.execution_options(isolation_level="REPEATABLE READ")
+
+
+async def story(tx: AsyncConnection, order: Order) -> Timeline:
+    """What has become of an order, and what it waits for."""
+    subject = str(order.id)
+    messages = await whereabouts.messages(tx, subject)
+    letters = await letter_search.find(tx, Selection(subject=subject, state=None))
+    facts = Facts(
+        order=order,
+        now=(await tx.execute(_NOW)).scalar_one(),
+        messages=messages,
+        audited=await audited(tx, order.id),
+        attempts=await repository.attempts(tx, order.id),
+        steps=await repository.steps(tx, order.id),
+        letters=letters,
+        actions=await letter_search.histories(tx, [letter.id for letter in letters]),
+        waiting=await whereabouts.waiting(tx, subject),
+        leases=await whereabouts.leases(tx, BY_QUEUE, {message.event_id for message in messages}),
+    )
+    return timeline(facts)

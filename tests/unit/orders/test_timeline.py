@@ -1,0 +1,243 @@
+"""An order's story is told in order of time, with its gaps, causes before what they caused, and what is not known."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from orders.model import Attempt, AttemptEnd, Audited, Order, RejectReason, Status, StepProgress, StepState
+from orders.timeline import Entry, Facts, Outcome, Timeline, What, timeline
+from outbox.envelope import lowest_id
+from outbox.letter_search import Action, Letter
+from outbox.whereabouts import Message, Waiting
+from tests.samples import sample_order
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+SAP, HEARD = "sync_order_to_sap", "inventory.reserved"
+WORKER = "worker-sap@host/7"
+
+
+def at(milliseconds: float) -> datetime:
+    return NOON + timedelta(milliseconds=milliseconds)
+
+
+def an_order(status: Status = Status.PENDING, completed_at: datetime | None = None, *reasons: RejectReason) -> Order:
+    new = sample_order()
+    made_at = UUID(int=lowest_id(NOON).int | (7 << 76) | (2 << 62) | 1)
+    return Order(
+        new.reference,
+        new.customer,
+        new.currency,
+        new.lines,
+        id=made_at,
+        number="WB-00000001",
+        status=status,
+        placed_at=at(4),
+        completed_at=completed_at,
+        reject_reasons=reasons,
+    )
+
+
+def told(**facts: Any) -> Timeline:
+    return timeline(Facts(**{"order": an_order(), "now": at(60_000), **facts}))
+
+
+def message(recorded: float, sent: float | None = None, confirmed: float | None = None, **more: Any) -> Message:
+    facts: dict[str, Any] = {"type": "order.placed", "destination": None, "attempt": 1, "published": sent is not None}
+    times = [None if one is None else at(one) for one in (sent, confirmed)]
+    return Message(uuid4(), **{**facts, **more}, recorded_at=at(recorded), sent_at=times[0], confirmed_at=times[1])
+
+
+def attempt(number: int, began: float, ended: float | None, end: AttemptEnd | None = None, **more: Any) -> Attempt:
+    facts: dict[str, Any] = {"attempt": number, "begun": 1, "tries": number, "worker": WORKER, "error": None, **more}
+    ended_at = None if ended is None else at(ended)
+    return Attempt(SAP, HEARD, begun_at=at(began), ended_at=ended_at, end=end, **facts)
+
+
+def running(state: StepState = StepState.RUNNING, number: int = 1) -> list[tuple[str, StepProgress]]:
+    before = [("validate_order", "order.placed"), ("reserve_inventory", "order.validated")]
+    done = [(kind, StepProgress(step, StepState.DONE, 1)) for step, kind in before]
+    return [*done, (HEARD, StepProgress(SAP, state, number, next_try_at=at(1000)))]
+
+
+def letter(number: int = 17, state: str = "open", seen: float = 500, queue: str = "sap", kind: str = HEARD) -> Letter:
+    seen_at = at(seen)
+    return Letter(
+        id=number,
+        state=state,
+        queue=queue,
+        consumer=queue,
+        event_id=uuid4(),
+        type=kind,
+        subject="s",
+        attempt=1,
+        reason="rejected",
+        error_class="SapRefused",
+        error="400: no",
+        fingerprint=None,
+        replay_count=0,
+        died_at=None,
+        first_seen_at=seen_at,
+        last_seen_at=seen_at,
+    )
+
+
+def brief(story: Timeline) -> list[tuple[What, str | None, float | None]]:
+    return [(entry.what, entry.event or entry.step, entry.gap_ms) for entry in story.entries]
+
+
+def of(story: Timeline, what: What) -> list[Entry]:
+    return [entry for entry in story.entries if entry.what is what]
+
+
+def test_a_new_order_is_accepted_and_committed_and_waits_in_the_outbox() -> None:
+    story = told(messages=[message(4.5)])
+    assert brief(story) == [(What.ACCEPTED, None, None), (What.COMMITTED, "order.placed", 4.5)]
+    (stand,) = story.waits_for
+    assert (stand.step.queue, stand.text) == ("validation", "not begun: its event waits in the outbox")
+    assert story.remarks == ()
+
+
+def test_events_and_attempts_are_told_in_order_of_time_with_the_gaps_between() -> None:
+    story = told(
+        messages=[message(20, 31.5, 40, type="order.validated"), message(5, 12, 15)],
+        attempts=[
+            Attempt("validate_order", "order.placed", 1, 0, 1, "w@h/1", at(14), at(20.25), AttemptEnd.DONE),
+        ],
+    )
+    assert brief(story) == [
+        (What.ACCEPTED, None, None),
+        (What.COMMITTED, "order.placed", 5),
+        (What.PUBLISHED, "order.placed", 7),
+        (What.ATTEMPT, "order.placed", 2),
+        (What.CONFIRMED, "order.placed", 1),
+        (What.COMMITTED, "order.validated", 5),
+        (What.PUBLISHED, "order.validated", 11.5),
+        (What.CONFIRMED, "order.validated", 8.5),
+    ]
+    (tried,) = of(story, What.ATTEMPT)
+    assert (tried.step, tried.worker, tried.attempt) == ("validate_order", "w@h/1", 1)
+    assert (tried.outcome, tried.duration_ms, tried.ended_at) == (Outcome.DONE, 6.25, at(20.25))
+
+
+def test_where_clocks_differ_no_event_is_published_before_it_is_committed() -> None:
+    story = told(order=an_order(), messages=[message(5, 3, 4)])
+    assert [entry.at for entry in story.entries] == [at(0), at(5), at(5), at(5)]
+    assert [entry.what for entry in story.entries] == [What.ACCEPTED, What.COMMITTED, What.PUBLISHED, What.CONFIRMED]
+
+
+def test_every_try_is_told_with_its_error_and_how_it_ended() -> None:
+    story = told(
+        steps=running(StepState.DONE),
+        attempts=[
+            attempt(1, 100, 220, AttemptEnd.RETRIED, error="SapUnavailable: 503"),
+            attempt(2, 900, 910, AttemptEnd.AWAY, error="SapUnavailable: no answer"),
+            attempt(3, 2000, 2100, AttemptEnd.DONE, tries=2),
+        ],
+    )
+    tries = of(story, What.ATTEMPT)
+    assert [(one.attempt, one.outcome, one.duration_ms, one.error) for one in tries] == [
+        (1, Outcome.RETRIED, 120, "SapUnavailable: 503"),
+        (2, Outcome.AWAY, 10, "SapUnavailable: no answer"),
+        (2, Outcome.DONE, 100, None),
+    ]
+
+
+def test_an_attempt_without_an_end_runs_if_it_is_the_last_and_its_lease_is_not_over() -> None:
+    lost, last = attempt(1, 100, None), attempt(1, 5000, None, begun=2)
+    for leases, outcome in (({"sap": at(61_000)}, Outcome.RUNNING), ({"sap": at(59_000)}, Outcome.LOST)):
+        story = told(steps=running(), attempts=[lost, last], leases=leases)
+        assert [one.outcome for one in of(story, What.ATTEMPT)] == [Outcome.LOST, outcome]
+        assert all(one.duration_ms is None for one in of(story, What.ATTEMPT))
+
+
+def test_an_attempt_whose_step_has_ended_otherwise_was_lost() -> None:
+    story = told(steps=running(StepState.DEAD), attempts=[attempt(1, 100, None)])
+    assert [one.outcome for one in of(story, What.ATTEMPT)] == [Outcome.LOST]
+
+
+def test_what_runs_says_until_when_its_lease_is() -> None:
+    (stand,) = told(steps=running(), leases={"sap": at(65_000)}).waits_for
+    assert stand.text == "running in sap, attempt 1, its lease ends 12:01:05"
+
+
+def test_letters_are_told_with_what_was_done_with_them() -> None:
+    actions = [
+        Action("discard", "anna", "hopeless", None, None, at(700)),
+        Action("restore", "ben", "not so", None, None, at(800)),
+        Action("replay", "ben", "mended", 2, at(9000), at(900)),
+    ]
+    story = told(letters=[letter()], actions={17: actions})
+    given_up, *done = story.entries[1:]
+    assert (given_up.what, given_up.letter, given_up.queue) == (What.DEAD_LETTER, 17, "sap")
+    assert (given_up.why, given_up.error) == ("rejected", "400: no")
+    assert [(one.what, one.letter, one.actor, one.why, one.attempt, one.due_at) for one in done] == [
+        (What.DISCARDED, 17, "anna", "hopeless", None, None),
+        (What.RESTORED, 17, "ben", "not so", None, None),
+        (What.REPLAYED, 17, "ben", "mended", 2, at(9000)),
+    ]
+
+
+def test_a_discarded_letter_is_what_its_order_waits_for() -> None:
+    (stand,) = told(steps=running(StepState.DEAD), letters=[letter(state="discarded")]).waits_for
+    assert stand.text == "given up: dead letter 17 in sap was discarded, last error 400: no"
+
+
+def test_a_message_for_one_queue_says_which_and_its_try() -> None:
+    waiting = Waiting(uuid4(), HEARD, "sap", 3, at(70_000))
+    story = told(
+        messages=[message(900, 905, 910, type=HEARD, destination="sap", attempt=2)],
+        steps=running(StepState.DEAD),
+        letters=[letter(state="replayed")],
+        waiting=[waiting],
+    )
+    assert [(one.queue, one.attempt) for one in story.entries if one.event == HEARD and one.letter is None] == [
+        ("sap", 2)
+    ] * 3
+    (stand,) = story.waits_for
+    assert stand.text == "dead letter 17 in sap is replayed: its event is due 12:01:10"
+
+
+def test_an_order_ends_completed_or_rejected_with_its_reasons() -> None:
+    story = told(order=an_order(Status.COMPLETED, at(700)))
+    assert (story.entries[-1].what, story.entries[-1].at, story.waits_for) == (What.COMPLETED, at(700), ())
+    reason = RejectReason("unknown-sku", "We do not sell SKU-1.", "SKU-1")
+    story = told(order=an_order(Status.REJECTED, at(700), reason))
+    assert (story.entries[-1].what, story.entries[-1].why) == (What.REJECTED, "We do not sell SKU-1.")
+    assert [stand.step.queue for stand in story.waits_for] == ["email"]
+
+
+def test_what_the_outbox_has_forgotten_is_told_from_the_audit_log_and_said() -> None:
+    known = message(5000, 5010, 5020, type="order.validated")
+    audited = [Audited(uuid4(), "order.placed", at(4)), Audited(known.event_id, known.type, at(4999))]
+    story = told(messages=[known], audited=audited)
+    assert [(one.event, one.at) for one in of(story, What.COMMITTED)] == [
+        ("order.placed", at(4)),
+        ("order.validated", at(5000)),
+    ]
+    assert [one.event for one in of(story, What.PUBLISHED)] == ["order.validated"]
+    assert story.remarks == (
+        "an event is past retention, told from the audit log: when published and confirmed is not known any more",
+    )
+
+
+def test_a_publish_whose_page_is_forgotten_is_said_and_nothing_waits_for_it() -> None:
+    story = told(messages=[message(5, published=True), message(6, published=True)])
+    assert of(story, What.PUBLISHED) == []
+    assert story.waits_for[0].text == "not begun: its event is in queue validation"
+    assert story.remarks == ("2 events were published at a time that the cursor's log does not remember any more",)
+
+
+def test_steps_that_were_done_before_attempts_were_kept_are_done_all_the_same() -> None:
+    done = StepProgress("validate_order", StepState.DONE, 2, finished_at=at(50))
+    story = told(steps=[("order.placed", done)])
+    (entry,) = of(story, What.DONE)
+    assert (entry.step, entry.attempt, entry.at) == ("validate_order", 2, at(50))
+    assert story.remarks == ("attempts of its earlier steps were not kept yet when they were made",)
+
+
+def test_a_step_that_nobody_knows_any_more_is_told_and_waited_for_by_nobody() -> None:
+    gone = Attempt("fax_order", HEARD, 1, 1, 1, WORKER, at(10), None)
+    progress = StepProgress("fax_order", StepState.RUNNING, 1)
+    story = told(attempts=[gone], steps=[(HEARD, progress)])
+    assert [one.step for one in of(story, What.ATTEMPT)] == ["fax_order"]
+    assert [stand.step.queue for stand in story.waits_for] == ["validation"]
