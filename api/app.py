@@ -17,7 +17,9 @@ from api.observed import Observed
 from api.problems import ProblemError, on_http_exception, on_parameters, on_problem
 from api.routes import health, orders
 from api.services import Services
+from api.traced import Traced
 from outbox.hint import Hint
+from runtime import tracing
 from runtime.database import autocommit, make_engine
 from runtime.documents import FileDocumentStore
 from runtime.settings import Settings
@@ -53,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.add_middleware(Observed, metrics=metrics)
+    app.add_middleware(Traced)  # the last one added is the outermost
     app.add_exception_handler(ProblemError, on_problem)
     app.add_exception_handler(RequestValidationError, on_parameters)
     app.add_exception_handler(HTTPException, on_http_exception)
@@ -67,21 +70,25 @@ def run(settings: Settings) -> None:
     # uvicorn stops in good order and then raises the signal again, for whoever handled it before: that is this.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
-    uvicorn.run(
-        create_app(settings),
-        host=settings.api_host,
-        port=settings.api_port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=STOP_SECONDS,
-    )
+    tracing.set_up(settings, "api")
+    try:
+        uvicorn.run(
+            create_app(settings),
+            host=settings.api_host,
+            port=settings.api_port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+    finally:
+        tracing.shut_down()
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

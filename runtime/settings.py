@@ -107,6 +107,15 @@ class Settings(BaseSettings):
     seller_tax_id: str = Field(default="DE123456789", description="the seller on the invoice")
     seller_email: str = Field(default="orders@waybill.example", description="the seller on the invoice")
 
+    tracing_otlp_url: str | None = Field(
+        default=None,
+        pattern=r"^(https?://.+)?$",
+        description="base address of what takes traces as OTLP over HTTP; none: no tracing",
+    )
+    tracing_sample_ratio: float = Field(
+        default=1.0, ge=0, le=1, description="share of the traces begun here that are recorded"
+    )
+
     log_format: Literal["json", "console"] = Field(default="json", description="`json` or `console`")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="the lowest level shown"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal, DecimalException
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 from uuid import UUID
 
 import httpx
@@ -28,7 +28,9 @@ from tenacity import (
 
 from consumers.adapters.sap_errors import SapError, SapRefused, SapUnavailable, SapUnreached, error_of
 from orders.workflow import ErrorKind
+from runtime import tracing
 from runtime.settings import Settings
+from runtime.tracing import Kind, SpanAround
 
 __all__ = [
     "SalesDocument",
@@ -188,20 +190,24 @@ class SapClient:
     ) -> httpx.Response:
         limit = self._settings.sap_timeout_seconds
         posted = method == "POST"
-        try:
-            # httpx limits each read and write; SAP_TIMEOUT_SECONDS is for the call as a whole.
-            async with asyncio.timeout(limit):
-                return await self._http.request(
-                    method, url, headers={"Accept": "application/json", **headers}, json=body, auth=self._auth
-                )
-        except _NOTHING_SENT as error:
-            raise SapUnreached(f"{asked}: no connection to {self._settings.sap_url}: {error!r}") from error
-        except (TimeoutError, httpx.TimeoutException) as error:
-            message = f"{asked}: no answer from SAP within {limit:g} s"
-            raise SapUnavailable(message, kind=ErrorKind.TIMEOUT, uncertain=posted) from error
-        except httpx.TransportError as error:
-            message = f"{asked}: connection to SAP lost: {error!r}"
-            raise SapUnavailable(message, kind=ErrorKind.CONNECTION, uncertain=posted) from error
+        with _call(method, asked, url) as span:
+            sent = {"Accept": "application/json", **_traced(), **headers}
+            try:
+                # httpx limits each read and write; SAP_TIMEOUT_SECONDS is for the call as a whole.
+                async with asyncio.timeout(limit):
+                    response = await self._http.request(method, url, headers=sent, json=body, auth=self._auth)
+            except _NOTHING_SENT as error:
+                raise SapUnreached(f"{asked}: no connection to {self._settings.sap_url}: {error!r}") from error
+            except (TimeoutError, httpx.TimeoutException) as error:
+                message = f"{asked}: no answer from SAP within {limit:g} s"
+                raise SapUnavailable(message, kind=ErrorKind.TIMEOUT, uncertain=posted) from error
+            except httpx.TransportError as error:
+                message = f"{asked}: connection to SAP lost: {error!r}"
+                raise SapUnavailable(message, kind=ErrorKind.CONNECTION, uncertain=posted) from error
+            span.note({"http.response.status_code": response.status_code})
+            if not response.is_success:
+                span.failed(f"answered {response.status_code}")
+            return response
 
     async def _briefly_again(
         self, once: Callable[[], Awaitable[httpx.Response]], again: Callable[[BaseException], bool]
@@ -214,6 +220,26 @@ class SapClient:
             reraise=True,
         )
         return await retrying(once)
+
+
+def _call(method: str, asked: str, url: str) -> SpanAround:
+    """A span around one call, by OpenTelemetry's conventions for HTTP; without the query and without who we are."""
+    if not tracing.is_on():
+        return tracing.NO_SPAN
+    parts = urlsplit(url)
+    known: tracing.Attributes = {
+        "http.request.method": method,
+        "server.address": parts.hostname or "",
+        "server.port": parts.port or (443 if parts.scheme == "https" else 80),
+        "url.path": parts.path,
+        "waybill.asked": asked,
+    }
+    return tracing.span(f"{method} {parts.path.removeprefix(_SERVICE)}", Kind.CLIENT, known)
+
+
+def _traced() -> dict[str, str]:
+    traceparent = tracing.traceparent()
+    return {} if traceparent is None else {"traceparent": traceparent}
 
 
 @functools.cache
