@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal, DecimalException
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import httpx
@@ -26,11 +26,10 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
+from consumers.adapters.http_call import carried_on, http_call
 from consumers.adapters.sap_errors import SapError, SapRefused, SapUnavailable, SapUnreached, error_of
 from orders.workflow import ErrorKind
-from runtime import tracing
 from runtime.settings import Settings
-from runtime.tracing import Kind, SpanAround
 
 __all__ = [
     "SalesDocument",
@@ -190,8 +189,8 @@ class SapClient:
     ) -> httpx.Response:
         limit = self._settings.sap_timeout_seconds
         posted = method == "POST"
-        with _call(method, asked, url) as span:
-            sent = {"Accept": "application/json", **_traced(), **headers}
+        with http_call(method, url, _SERVICE, asked) as span:
+            sent = {"Accept": "application/json", **carried_on(), **headers}
             try:
                 # httpx limits each read and write; SAP_TIMEOUT_SECONDS is for the call as a whole.
                 async with asyncio.timeout(limit):
@@ -220,26 +219,6 @@ class SapClient:
             reraise=True,
         )
         return await retrying(once)
-
-
-def _call(method: str, asked: str, url: str) -> SpanAround:
-    """A span around one call, by OpenTelemetry's conventions for HTTP; without the query and without who we are."""
-    if not tracing.is_on():
-        return tracing.NO_SPAN
-    parts = urlsplit(url)
-    known: tracing.Attributes = {
-        "http.request.method": method,
-        "server.address": parts.hostname or "",
-        "server.port": parts.port or (443 if parts.scheme == "https" else 80),
-        "url.path": parts.path,
-        "waybill.asked": asked,
-    }
-    return tracing.span(f"{method} {parts.path.removeprefix(_SERVICE)}", Kind.CLIENT, known)
-
-
-def _traced() -> dict[str, str]:
-    traceparent = tracing.traceparent()
-    return {} if traceparent is None else {"traceparent": traceparent}
 
 
 @functools.cache
