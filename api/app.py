@@ -9,6 +9,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 
 from api import openapi
@@ -27,6 +28,8 @@ from runtime.settings import Settings
 _VERSION = "0.1.0"
 # On SIGTERM requests in flight are answered; the longest statement may take 30 s, the rest is margin.
 STOP_SECONDS = 40
+# FastAPI's own would export what clients sent. Requests are traced by api.traced.
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 KEEP_ALIVE_SECONDS = 75  # longer than the idle time of usual proxies, so that it is they who close
 
 
@@ -53,6 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
         description="Takes orders and makes sure that everything an order sets off really happens, once.",
         lifespan=lifespan,
         redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
     )
     app.add_middleware(Observed, metrics=metrics)
     app.add_middleware(Traced)  # the last one added is the outermost
