@@ -105,6 +105,7 @@ def run_worker(pool: Pool, settings: Settings) -> None:
     _bind_queues(settings, pool)
     app.worker_main(
         [
+            "--quiet",  # its banner is no log line
             "worker",
             "--pool=prefork",
             f"--hostname=waybill-{pool}@%h",

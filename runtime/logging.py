@@ -106,6 +106,7 @@ def _for_libraries(settings: Settings, shared: list[Processor], renderer: Proces
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    logging.captureWarnings(capture=True)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
