@@ -27,7 +27,7 @@ from runtime.database import storable
 from runtime.logging import get_logger
 from runtime.redaction import redacted
 from runtime.settings import Settings
-from runtime.traceparent import is_sampled, made, span_id_of, trace_id_of
+from runtime.traceparent import flags_of, made, span_id_of, trace_id_of
 from runtime.tracing import FLUSH_SECONDS, Attributes, Kind
 
 WARNING_SECONDS = 60.0
@@ -170,5 +170,5 @@ def _context(traceparent: str) -> SpanContext:
         int(trace_id_of(traceparent), 16),
         int(span_id_of(traceparent), 16),
         is_remote=True,
-        trace_flags=TraceFlags(TraceFlags.SAMPLED if is_sampled(traceparent) else TraceFlags.DEFAULT),
+        trace_flags=TraceFlags(flags_of(traceparent)),
     )

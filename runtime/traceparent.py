@@ -1,6 +1,6 @@
 """W3C Trace Context's `traceparent`: which trace something belongs to, and after which span of it. Pure.
 
-Source: W3C Trace Context, level 1, section 3.2. What is malformed counts as absent, as the specification has it.
+Source: W3C Trace Context, section 3.2. What is malformed counts as absent, as the specification has it.
 """
 
 import re
@@ -38,9 +38,14 @@ def span_id_of(traceparent: str) -> str:
     return traceparent[36:52]
 
 
+def flags_of(traceparent: str) -> int:
+    """A valid one's flags."""
+    return int(traceparent[53:55], 16)
+
+
 def is_sampled(traceparent: str) -> bool:
     """Whether whoever began a valid one's trace records it."""
-    return bool(int(traceparent[53:55], 16) & _SAMPLED)
+    return bool(flags_of(traceparent) & _SAMPLED)
 
 
 def tracestate_of(traceparent: str) -> str:

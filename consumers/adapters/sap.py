@@ -205,6 +205,7 @@ class SapClient:
                 raise SapUnavailable(message, kind=ErrorKind.CONNECTION, uncertain=posted) from error
             span.note({"http.response.status_code": response.status_code})
             if not response.is_success:
+                span.note({"error.type": str(response.status_code)})
                 span.failed(f"answered {response.status_code}")
             return response
 
