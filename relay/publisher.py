@@ -179,12 +179,13 @@ class Publisher:
     def _encode(self, row: Row) -> bytes:
         assert self._channel is not None, "open() comes first"
         address = (self._exchange, row.type) if row.destination is None else ("", row.destination)
-        properties = (str(row.event_id), row.type)
-        return message(self._channel.channel_number, address, properties, self._headers(row), row.data, self._frame_max)
+        event_id = str(row.event_id)
+        headers = self._headers(row, event_id)
+        return message(self._channel.channel_number, address, (event_id, row.type), headers, row.data, self._frame_max)
 
-    def _headers(self, row: Row) -> dict[str, str | int]:
+    def _headers(self, row: Row, event_id: str) -> dict[str, str | int]:
         return headers_of(
-            str(row.event_id), row.type, row.subject, row.source, row.time, row.dataschema, row.traceparent, row.attempt
+            event_id, row.type, row.subject, row.source, row.time, row.dataschema, row.traceparent, row.attempt
         )
 
     def _write(self, frames: Sequence[bytes]) -> None:

@@ -53,14 +53,14 @@ class TracedPublisher(Publisher):
             span.end()
         self._spans.clear()
 
-    def _headers(self, row: Row) -> dict[str, str | int]:
+    def _headers(self, row: Row, event_id: str) -> dict[str, str | int]:
         parent = valid(row.traceparent)
         if parent is not None and not is_sampled(parent):
-            return super()._headers(row)
+            return super()._headers(row, event_id)
         destination = f"{self._exchange}:{row.type}" if row.destination is None else row.destination
         span = tracing.begin(f"publish {destination}", Kind.PRODUCER, _known(row, destination), parent)
         self._spans[row.id] = span
-        headers = super()._headers(row._replace(traceparent=span.traceparent))
+        headers = super()._headers(row._replace(traceparent=span.traceparent), event_id)
         if parent is not None and row.attempt > 1:
             headers[TRACESTATE] = tracestate_of(parent)
         return headers

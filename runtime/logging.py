@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger, Processor
 
 from runtime.redaction import redacted
 from runtime.settings import Settings
-from runtime.work import current
+from runtime.work import FIELDS, current
 
 # Below these levels they say what we say ourselves, or two lines for each task that the inbox has a row for. Of each
 # message that a task rejects, which is how a step gives up, Celery would warn, and the step has said why.
@@ -23,7 +23,9 @@ LEVELS = {
     **dict.fromkeys(("pika", "httpx", "httpcore", "amqp", "aiosmtplib", "celery.worker.strategy"), logging.WARNING),
     "celery.app.trace": logging.ERROR,
 }
-_OURS = frozenset({"level", "logger", "process", "timestamp"})
+# What no stranger's text comes into, in a line of a library and in one of ours, whose event is a name that we chose.
+_THEIRS = frozenset({"level", "logger", "process", "timestamp", "_record", "_from_structlog", *FIELDS})
+_OURS = _THEIRS | {"event"}
 
 Line = MutableMapping[str, Any]
 
@@ -82,8 +84,9 @@ def get_logger(name: str) -> FilteringBoundLogger:
 
 def redact(_logger: object, _method: str, line: Line) -> Line:
     """Hide in every text of a line what must not be shown."""
+    ours = _THEIRS if "_record" in line else _OURS
     for name, value in line.items():
-        if name not in _OURS and value is not None:
+        if name not in ours and value is not None:
             line[name] = _hidden(value)
     return line
 

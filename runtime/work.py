@@ -14,6 +14,8 @@ from uuid import UUID
 
 from runtime.traceparent import trace_id_of
 
+FIELDS = ("order_id", "event_id", "task_id", "step", "attempt", "trace_id")
+
 
 class Work:
     """One request or delivery. `traceparent` is what it is traced under; `private` are texts that no line may show."""

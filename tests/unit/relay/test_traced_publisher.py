@@ -35,8 +35,8 @@ def published(play: Play, *rows: Row) -> list[dict[str, str | int]]:
     headers: list[dict[str, str | int]] = []
 
     class Watched(TracedPublisher):
-        def _headers(self, row: Row) -> dict[str, str | int]:
-            headers.append(super()._headers(row))
+        def _headers(self, row: Row, event_id: str) -> dict[str, str | int]:
+            headers.append(super()._headers(row, event_id))
             return headers[-1]
 
     async def main() -> None:
