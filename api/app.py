@@ -9,6 +9,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 
 from api import openapi
@@ -17,7 +18,9 @@ from api.observed import Observed
 from api.problems import ProblemError, on_http_exception, on_parameters, on_problem
 from api.routes import health, orders
 from api.services import Services
+from api.traced import Traced
 from outbox.hint import Hint
+from runtime import tracing
 from runtime.database import autocommit, make_engine
 from runtime.documents import FileDocumentStore
 from runtime.settings import Settings
@@ -25,6 +28,8 @@ from runtime.settings import Settings
 _VERSION = "0.1.0"
 # On SIGTERM requests in flight are answered; the longest statement may take 30 s, the rest is margin.
 STOP_SECONDS = 40
+# FastAPI's own would export what clients sent. Requests are traced by api.traced.
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 KEEP_ALIVE_SECONDS = 75  # longer than the idle time of usual proxies, so that it is they who close
 
 
@@ -51,8 +56,10 @@ def create_app(settings: Settings) -> FastAPI:
         description="Takes orders and makes sure that everything an order sets off really happens, once.",
         lifespan=lifespan,
         redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
     )
     app.add_middleware(Observed, metrics=metrics)
+    app.add_middleware(Traced)  # the last one added is the outermost
     app.add_exception_handler(ProblemError, on_problem)
     app.add_exception_handler(RequestValidationError, on_parameters)
     app.add_exception_handler(HTTPException, on_http_exception)
@@ -67,21 +74,25 @@ def run(settings: Settings) -> None:
     # uvicorn stops in good order and then raises the signal again, for whoever handled it before: that is this.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
-    uvicorn.run(
-        create_app(settings),
-        host=settings.api_host,
-        port=settings.api_port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=STOP_SECONDS,
-    )
+    tracing.set_up(settings, "api")
+    try:
+        uvicorn.run(
+            create_app(settings),
+            host=settings.api_host,
+            port=settings.api_port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+    finally:
+        tracing.shut_down()
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

@@ -14,7 +14,7 @@ from runtime.logging import get_logger
 
 CLIENT_LEFT = 499  # no status of HTTP's own; the word that proxies use
 
-_log = get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Observed:
@@ -41,7 +41,7 @@ class Observed:
         try:
             await self._app(scope, receive, watch)
         except ClientDisconnect:
-            _log.info("client_left", method=scope["method"], path=scope["path"])
+            log.info("client_left", method=scope["method"], path=scope["path"])
         except Exception as error:
             if status != CLIENT_LEFT:
                 raise  # the answer has begun: only a broken connection can still say that it is not whole
@@ -52,13 +52,13 @@ class Observed:
 
 def _problem_of(error: Exception, scope: Scope) -> ProblemError:
     if may_pass(error):
-        _log.warning("database_away", path=scope["path"], error=f"{type(error).__name__}: {error}"[:500])
+        log.warning("database_away", path=scope["path"], error=f"{type(error).__name__}: {error}"[:500])
         # A commit whose answer was lost has happened; the reference makes a second POST safe.
         return unavailable("the database cannot be reached; send the same request again, nothing is done twice")
     if isinstance(error, NoSegmentError):
-        _log.error("outbox_full", path=scope["path"], error=str(error))
+        log.error("outbox_full", path=scope["path"], error=str(error))
         return outbox_full("orders cannot be recorded at the moment; send the same request again, nothing was stored")
-    _log.error("request_failed", method=scope["method"], path=scope["path"], exc_info=error)
+    log.error("request_failed", method=scope["method"], path=scope["path"], exc_info=error)
     return ProblemError(
         HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "something failed on our side; it is in our log with its cause"
     )

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import anyio
@@ -19,6 +20,7 @@ from celery.signals import setup_logging, worker_process_init, worker_process_sh
 from kombu import Connection
 
 from consumers.circuit import Circuit
+from consumers.delivery import deliver
 from consumers.event_loop import EventLoop
 from consumers.outcome import Outcome
 from consumers.reactions import OutsideStep
@@ -31,6 +33,7 @@ from consumers.worker_page import WorkerPage
 from consumers.workplace import Workplace, open_workplace
 from orders.workflow import Pool, Step, steps_of
 from outbox.envelope import decode
+from runtime import tracing
 from runtime.logging import configure_logging, get_logger
 from runtime.settings import Settings
 
@@ -107,6 +110,7 @@ def run_worker(pool: Pool, settings: Settings) -> None:
     _bind_queues(settings, pool)
     app.worker_main(
         [
+            "--quiet",  # its banner is no log line
             "worker",
             "--pool=prefork",
             f"--hostname=waybill-{pool}@%h",
@@ -138,12 +142,14 @@ class _Office:
         assert self._loop is not None, "worker_process_init opens the loop"
         begun = time.perf_counter()
         event = decode(attributes, body.encode())
-        outcome = self._loop.run(self._runners[step.name].deliver(event, redelivered=redelivered))
+        runner = self._runners[step.name]
+        outcome = self._loop.run(deliver(runner, step, event, attributes, redelivered=redelivered))
         self._reports.tell(Word.of(task, step, event, outcome, time.perf_counter() - begun))
         return outcome
 
     def _open(self, **_: object) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which stops its children
+        tracing.set_up(self._settings, f"worker-{self._pool}")
         self._loop = EventLoop()
         place = self._loop.run(_open_on_loop(self._settings, self._pool))
         self._place = place
@@ -153,12 +159,15 @@ class _Office:
         if self._loop is not None and self._place is not None:
             self._loop.run(self._place.close())
             self._loop.close()
+        tracing.shut_down()
 
 
 def _import_before_forking(settings: Settings, pool: Pool) -> None:
     """Have imported what is imported at first use, so that children share it: a second of CPU for each otherwise."""
     open_workplace(settings, f"waybill-worker-{pool}")  # the database dialect, the HTTP client; nothing connects
     anyio.run(anyio.sleep, 0)  # the HTTP client's event loop backend
+    if settings.tracing_otlp_url:
+        import_module("runtime.otlp")
 
 
 async def _open_on_loop(settings: Settings, pool: Pool) -> Workplace:
@@ -173,7 +182,7 @@ def _add_task(app: Celery, step: Step, office: _Office) -> None:
         return str(outcome.value)
 
     run.__doc__ = f"{step.name} listens to {', '.join(step.listens_to)}."
-    app.task(name=step.name, bind=True)(run)
+    app.task(name=step.name, bind=True, Request="consumers.requests:EventRequest")(run)
 
 
 def _probes(settings: Settings, pool: Pool) -> dict[str, Callable[[], bool]]:

@@ -12,6 +12,7 @@ from orders.workflow import ErrorKind
 from outbox.inbox import Failure
 from runtime.database import may_pass, sqlstate, storable
 from runtime.documents import DocumentStoreError
+from runtime.redaction import redacted
 
 OURS = ("consumers", "orders", "outbox", "runtime")
 # SQLSTATE classes of what Postgres will never take: data exceptions and broken constraints.
@@ -42,10 +43,10 @@ def wait_seconds(error: BaseException) -> float:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """An error as the inbox keeps it. A StepError that wraps an adapter's is told as the adapter's."""
+    """An error as it is kept, for people to read. A StepError that wraps an adapter's is told as the adapter's."""
     root = error.__cause__ if isinstance(error, StepError) and error.__cause__ is not None else error
     trace = "".join(traceback.format_exception(error))
-    return Failure(type(root).__name__, storable(str(error)), storable(trace), fingerprint(root))
+    return Failure(type(root).__name__, storable(redacted(str(error))), storable(redacted(trace)), fingerprint(root))
 
 
 def fingerprint(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from consumers.verdict import Verdict
 from orders import repository
 from orders.model import AttemptEnd, StepProgress, StepState, Trial
 from outbox.inbox import Claim
+from runtime.work import tried
 
 
 class History:
@@ -57,6 +58,7 @@ class History:
         end: AttemptEnd | None = None,
         since: float | None = None,
     ) -> None:
+        tried(progress.attempt)
         begun = 0 if claim.token is None else claim.begun
         seconds = 0.0 if since is None else asyncio.get_running_loop().time() - since
         trial = Trial(claim.event.attempt, begun, self._worker, seconds, end)

@@ -28,6 +28,8 @@ from consumers.topology import bind_again
 from orders.workflow import BY_QUEUE
 from outbox.envelope import Event
 from runtime.logging import get_logger
+from runtime.redaction import unquoted
+from runtime.work import Work, at
 
 TASK_IDS = uuid.UUID("7f1d4ad2-4a40-4b5e-9d0e-0a4b8a6f2c55")  # namespace of our task ids; any constant would do
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
@@ -135,10 +137,12 @@ class EventConsumer(Consumer):
         self._paused = {}
 
         def on_message(message: Message) -> None:
+            queue = None
             try:
-                adapt(message, self._queue_of(message))
+                queue = self._queue_of(message)
+                adapt(message, queue)
             except Exception as error:  # noqa: BLE001 - whatever a stranger's message does, the worker lives on
-                self._refuse(message, error)
+                self._refuse(message, error, queue)
             else:
                 handle_task(message)
 
@@ -146,11 +150,14 @@ class EventConsumer(Consumer):
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
         """A body that kombu cannot even take apart is rejected; the stock worker would acknowledge and lose it."""
-        self._refuse(message, exc)
+        self._refuse(message, exc, None)
 
-    def _refuse(self, message: Message, error: Exception) -> None:
-        log.error("message_refused", error=f"{type(error).__name__}: {error}", routing_key=_routing_key(message))
-        message.reject_log_error(log, self.connection_errors)
+    def _refuse(self, message: Message, error: Exception, queue: str | None) -> None:
+        """What a stranger wrote is not told: the dead letter has it."""
+        told = f"{type(error).__name__}: {unquoted(str(error))}"
+        with at(Work(BY_QUEUE[queue].name if queue else "unknown")):
+            log.error("message_refused", error=told, queue=queue)
+            message.reject_log_error(log, self.connection_errors)
 
     def _queue_of(self, message: Message) -> str:
         tag = message.delivery_info["consumer_tag"]
@@ -205,7 +212,3 @@ def _task_headers(name: str, event: Event, identifier: str) -> dict[str, object]
         "origin": "waybill-relay",
         "ignore_result": True,
     }
-
-
-def _routing_key(message: Message) -> object:
-    return (message.delivery_info or {}).get("routing_key")

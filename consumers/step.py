@@ -33,7 +33,9 @@ from outbox import inbox
 from outbox.envelope import Event
 from outbox.inbox import Claim, Failure, ForgottenError, LeaseLostError, Refusal, Refused
 from outbox.schedule import schedule
+from runtime import tracing
 from runtime.logging import get_logger
+from runtime.redaction import unquoted
 
 Reaction = LocalStep | OutsideStep | RecordingStep
 
@@ -75,9 +77,9 @@ class StepRunner:
             log.warning("lease_lost", reason=str(lost))
             return await self._ended_otherwise(event)
         except (EventDataError, ForgottenError) as error:
-            log.error(  # noqa: TRY400 - its trace says nothing more
-                "event_refused", step=self._step.name, error=f"{type(error).__name__}: {error}", event_id=str(event.id)
-            )
+            tracing.failed(error)
+            told = f"{type(error).__name__}: {unquoted(str(error))}"
+            log.error("event_refused", step=self._step.name, error=told, event_id=str(event.id))  # noqa: TRY400
             return Outcome.DEAD
 
     async def _ended_otherwise(self, event: Event) -> Outcome:
@@ -227,6 +229,7 @@ class StepRunner:
     ) -> Outcome:
         failure = failure_of(error)
         told = f"{failure.error_class}: {failure.message}"
+        tracing.failed(error)
 
         async def write(tx: AsyncConnection) -> Verdict:
             verdict = self._judge.verdict(await inbox.tries(tx, claim), claim.event.attempt, error, away=away)
@@ -267,7 +270,9 @@ class StepRunner:
             await inbox.hand_back(tx, claim, failure, verdict.due_at)
         else:
             await inbox.retry_later(tx, claim, failure, verdict.due_at, journal)
-        following = replace(claim.event, attempt=claim.event.attempt + 1)
+        # The next try is part of this trace and comes after this one.
+        traceparent = tracing.traceparent() or claim.event.traceparent
+        following = replace(claim.event, attempt=claim.event.attempt + 1, traceparent=traceparent)
         await schedule(tx, following, self._step.queue, verdict.due_at)
 
     async def _refused(self, refused: Refused, event: Event) -> Outcome:

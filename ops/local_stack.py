@@ -187,6 +187,7 @@ class LocalStack:
             "SMTP_PORT": str(ports["smtp"]),
             "DOCUMENTS_DIR": str(self.documents_dir),
             "PYTHONUNBUFFERED": "1",
+            "LOG_FORMAT": "json",  # these logs are files
         }
 
     def _start(

@@ -32,6 +32,7 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
+    "log_error_verbosity": "terse",  # no DETAIL, which quotes whole rows: a customer's name and address among them
     "shared_buffers": "256MB",
     "dynamic_shared_memory_type": "mmap",  # in the data folder: a small /dev/shm (containers) cannot run out
 }

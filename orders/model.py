@@ -93,6 +93,11 @@ class Customer:
     email: str
     address: Address
 
+    @property
+    def private(self) -> tuple[str, ...]:
+        """What no log line may show: who it is, and where."""
+        return self.name, self.email, self.address.street
+
 
 @dataclass(frozen=True, slots=True)
 class NewOrder:

@@ -12,6 +12,7 @@ from orders.model import NewOrder, Order, StepProgress, StepState
 from orders.workflow import BY_NAME, JOINED, STEPS
 from outbox.envelope import Event, new_event_id
 from outbox.record import parameters, record
+from runtime.tracing import traceparent
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Placed:
 
     order_id: UUID
     number: str
+    event_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,10 @@ async def place(tx: AsyncConnection, order: NewOrder, source: str) -> Placed | R
     """
     order_id = new_event_id()
     placed = OrderPlaced(order_id, "", order.reference, order.currency, order.net_total)
-    number = await repository.place(tx, order_id, order, parameters(envelope(placed, source)), len(JOINED))
+    event = envelope(placed, source)
+    number = await repository.place(tx, order_id, order, parameters(event), len(JOINED))
     if number is not None:
-        return Placed(order_id, number)
+        return Placed(order_id, number, event.id)
     # The other order's transaction may have committed after our statement's snapshot: only a new statement sees it.
     taken_by = await repository.id_by_reference(tx, order.reference)
     assert taken_by is not None, "orders are never deleted, so what made the reference taken is there"
@@ -70,7 +73,7 @@ def _listened_to(step: str, *, rejected: bool) -> tuple[str, ...]:
 
 
 def envelope(event: OrderEvent, source: str) -> Event:
-    """The CloudEvent of an order's event; its subject is the order's id."""
+    """The CloudEvent of an order's event; its subject is the order's id. It belongs to the trace that it is made in."""
     return Event(
         id=new_event_id(),
         type=event.type,
@@ -79,6 +82,7 @@ def envelope(event: OrderEvent, source: str) -> Event:
         time=datetime.now(UTC),
         data=event.data(),
         dataschema=event.schema_name(),
+        traceparent=traceparent(),
     )
 
 

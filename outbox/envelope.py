@@ -14,6 +14,7 @@ from uuid import UUID
 import uuid_utils
 
 PREFIX = "cloudEvents:"
+TRACESTATE = PREFIX + "tracestate"  # of CloudEvents' distributed tracing extension, like traceparent; never recorded
 SPEC_VERSION = "1.0"
 MAX_DATA_BYTES = 1_048_576  # far above an order of 1,000 lines, far below the broker's 128 MiB
 MAX_TRY = 32_767  # smallint in the inbox

@@ -22,6 +22,7 @@ from relay.probes import Probes
 from relay.publisher import PublisherLostError
 from relay.session import InRecoveryError, Session
 from relay.vitals import Standing, Vitals
+from runtime import tracing
 from runtime.logging import configure_logging, get_logger
 from runtime.settings import Settings, load_settings
 
@@ -112,8 +113,12 @@ def main() -> None:
     """Run the relay until SIGTERM."""
     settings = load_settings()
     configure_logging(settings, "relay")
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_main(settings))
+    tracing.set_up(settings, "relay")
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_main(settings))
+    finally:
+        tracing.shut_down()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ from outbox.reader import Reader, Row
 from relay import metrics
 from relay.flight import Bounds, Flight
 from relay.publisher import Outcome, Publisher, PublisherLostError
+from relay.traced_publisher import TracedPublisher
+from runtime import tracing
 from runtime.logging import get_logger
 from runtime.settings import Settings
 
@@ -44,7 +46,8 @@ class Carrier:
         self._reader = reader
         self._cursor = cursor
         self._epoch = epoch
-        self._publisher = Publisher(settings.event_exchange, self._settled, self._refused)
+        publisher = TracedPublisher if tracing.is_on() else Publisher
+        self._publisher = publisher(settings.event_exchange, self._settled, self._refused)
         self._work = asyncio.Event()  # something for the cursor's loop
         self._looked_at = 0.0
         bounds = Bounds(

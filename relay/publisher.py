@@ -180,10 +180,13 @@ class Publisher:
         assert self._channel is not None, "open() comes first"
         address = (self._exchange, row.type) if row.destination is None else ("", row.destination)
         event_id = str(row.event_id)
-        headers = headers_of(
+        headers = self._headers(row, event_id)
+        return message(self._channel.channel_number, address, (event_id, row.type), headers, row.data, self._frame_max)
+
+    def _headers(self, row: Row, event_id: str) -> dict[str, str | int]:
+        return headers_of(
             event_id, row.type, row.subject, row.source, row.time, row.dataschema, row.traceparent, row.attempt
         )
-        return message(self._channel.channel_number, address, (event_id, row.type), headers, row.data, self._frame_max)
 
     def _write(self, frames: Sequence[bytes]) -> None:
         """Hand frames to the connection in writes of some size: a send for each message costs more than the message."""

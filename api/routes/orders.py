@@ -25,6 +25,8 @@ from orders.model import Order, Status
 from orders.story import one_moment, story
 from outbox.letter_search import open_letters_of, with_open_letters
 from runtime.documents import DocumentStoreError
+from runtime.logging import get_logger
+from runtime.work import about, conceal
 
 router = APIRouter(tags=["orders"])
 
@@ -33,6 +35,8 @@ OrderId = Annotated[
     Path(description="the `order_id` of the accepted order", json_schema_extra={"format": "uuid"}),
 ]
 _PAGE_SIZE = 50
+
+log = get_logger(__name__)
 
 
 @router.post(
@@ -67,6 +71,7 @@ async def place_order(request: Request) -> Response:
         edge.metrics.refused.labels(problem.slug).inc()
         raise
     edge.metrics.accepted.inc()
+    log.info("order_accepted")
     return Response(
         f'{{"order_id":"{order_id}","status":"{Status.PENDING}"}}',
         HTTPStatus.ACCEPTED,
@@ -77,10 +82,12 @@ async def place_order(request: Request) -> Response:
 
 async def _place(request: Request, edge: Services) -> UUID:
     order = parse_order(await read_json(request))
+    conceal(*order.customer.private)
     async with edge.single.connect() as tx:
         outcome = await service.place(tx, order, edge.settings.event_source)
     if isinstance(outcome, service.Placed):
         edge.hint.give()  # committed: the statement was the transaction
+        about(outcome.order_id, outcome.event_id)
         return outcome.order_id
     raise ProblemError(
         HTTPStatus.CONFLICT,
@@ -182,6 +189,8 @@ async def _order(tx: AsyncConnection, order_id: str) -> Order:
         order = None
     if order is None:
         raise not_found(f"there is no order {order_id[:100]!r}")
+    about(order.id)
+    conceal(*order.customer.private)
     return order
 
 

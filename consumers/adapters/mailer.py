@@ -18,7 +18,9 @@ import aiosmtplib
 from aiosmtplib import SMTP
 
 from orders.workflow import ErrorKind
+from runtime import tracing
 from runtime.settings import Settings
+from runtime.tracing import Attributes, Kind, SpanAround
 
 # A server may hang up on an idle client after 5 minutes (RFC 5321, 4.5.3.2.7), and routers forget a silent connection
 # without a word, sooner; a fresh connection costs a few round trips.
@@ -57,20 +59,21 @@ class Mailer:
         Raises MailUnavailable or MailRefused; MailUnavailable may hide that the server took the message and its answer
         was lost.
         """
-        async with self._one_at_a_time:
-            connection = await self._ready_connection()
-            try:
-                refused, _ = await connection.send_message(message)
-            except BaseException as error:
-                # Also when cancelled: what the server still answers would be read as the next command's reply.
-                self._drop()
-                if isinstance(error, (aiosmtplib.SMTPException, OSError, ValueError)):
-                    raise _as_mail_error(error, message) from None
-                raise
-            self._used_at = time.monotonic()
-        if refused:
-            replies = "; ".join(f"{reply.code} {reply.message}" for reply in refused.values())
-            raise MailRefused(_text(message, f"the server took it, but not for the recipient: {replies}"))
+        with self._span(message):
+            async with self._one_at_a_time:
+                connection = await self._ready_connection()
+                try:
+                    refused, _ = await connection.send_message(message)
+                except BaseException as error:
+                    # Also when cancelled: what the server still answers would be read as the next command's reply.
+                    self._drop()
+                    if isinstance(error, (aiosmtplib.SMTPException, OSError, ValueError)):
+                        raise _as_mail_error(error, message) from None
+                    raise
+                self._used_at = time.monotonic()
+            if refused:
+                replies = "; ".join(f"{reply.code} {reply.message}" for reply in refused.values())
+                raise MailRefused(_text(message, f"the server took it, but not for the recipient: {replies}"))
 
     async def answers(self) -> bool:
         """Whether the mail server gives us a session, log-in included: one that is opened and closed again."""
@@ -93,6 +96,16 @@ class Mailer:
                     await connection.quit()
                 except (aiosmtplib.SMTPException, OSError):
                     connection.close()
+
+    def _span(self, message: EmailMessage) -> SpanAround:
+        """A span around one hand-over, which names the message and not whom it is for."""
+        known: Attributes = {
+            "network.protocol.name": "smtp",
+            "server.address": self._settings.smtp_host,
+            "server.port": self._settings.smtp_port,
+            "waybill.message_id": str(message["Message-ID"]),
+        }
+        return tracing.span("SMTP send", Kind.CLIENT, known)
 
     async def _ready_connection(self) -> SMTP:
         """The kept connection if it still answers, else a fresh one."""

@@ -26,6 +26,7 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
+from consumers.adapters.http_call import carried_on, http_call
 from consumers.adapters.sap_errors import SapError, SapRefused, SapUnavailable, SapUnreached, error_of
 from orders.workflow import ErrorKind
 from runtime.settings import Settings
@@ -188,20 +189,25 @@ class SapClient:
     ) -> httpx.Response:
         limit = self._settings.sap_timeout_seconds
         posted = method == "POST"
-        try:
-            # httpx limits each read and write; SAP_TIMEOUT_SECONDS is for the call as a whole.
-            async with asyncio.timeout(limit):
-                return await self._http.request(
-                    method, url, headers={"Accept": "application/json", **headers}, json=body, auth=self._auth
-                )
-        except _NOTHING_SENT as error:
-            raise SapUnreached(f"{asked}: no connection to {self._settings.sap_url}: {error!r}") from error
-        except (TimeoutError, httpx.TimeoutException) as error:
-            message = f"{asked}: no answer from SAP within {limit:g} s"
-            raise SapUnavailable(message, kind=ErrorKind.TIMEOUT, uncertain=posted) from error
-        except httpx.TransportError as error:
-            message = f"{asked}: connection to SAP lost: {error!r}"
-            raise SapUnavailable(message, kind=ErrorKind.CONNECTION, uncertain=posted) from error
+        with http_call(method, url, _SERVICE, asked) as span:
+            sent = {"Accept": "application/json", **carried_on(), **headers}
+            try:
+                # httpx limits each read and write; SAP_TIMEOUT_SECONDS is for the call as a whole.
+                async with asyncio.timeout(limit):
+                    response = await self._http.request(method, url, headers=sent, json=body, auth=self._auth)
+            except _NOTHING_SENT as error:
+                raise SapUnreached(f"{asked}: no connection to {self._settings.sap_url}: {error!r}") from error
+            except (TimeoutError, httpx.TimeoutException) as error:
+                message = f"{asked}: no answer from SAP within {limit:g} s"
+                raise SapUnavailable(message, kind=ErrorKind.TIMEOUT, uncertain=posted) from error
+            except httpx.TransportError as error:
+                message = f"{asked}: connection to SAP lost: {error!r}"
+                raise SapUnavailable(message, kind=ErrorKind.CONNECTION, uncertain=posted) from error
+            span.note({"http.response.status_code": response.status_code})
+            if not response.is_success:
+                span.note({"error.type": str(response.status_code)})
+                span.failed(f"answered {response.status_code}")
+            return response
 
     async def _briefly_again(
         self, once: Callable[[], Awaitable[httpx.Response]], again: Callable[[BaseException], bool]

@@ -15,6 +15,7 @@ from consumers.workplace import Workplace
 from orders import books
 from orders.model import Invoice, Order
 from outbox.inbox import Claim
+from runtime import tracing
 
 
 class GenerateInvoicePdf(OutsideStep):
@@ -28,9 +29,11 @@ class GenerateInvoicePdf(OutsideStep):
     async def perform(self, place: Workplace, prepared: tuple[Order, Invoice], claim: Claim) -> dict[str, Any]:  # noqa: ARG002
         """The journal: the document's key and the invoice's number."""
         order, invoice = prepared
-        pdf = await asyncio.to_thread(typeset_invoice, order, invoice, place.settings)
+        with tracing.span("typeset invoice"):
+            pdf = await asyncio.to_thread(typeset_invoice, order, invoice, place.settings)
         key = f"invoices/{invoice.number}.pdf"
-        await place.documents.put(key, pdf)
+        with tracing.span("store document", attributes={"waybill.document": key, "waybill.bytes": len(pdf)}):
+            await place.documents.put(key, pdf)
         return {"document": key, "invoice_number": invoice.number}
 
     async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:

@@ -91,9 +91,9 @@ def logged(files: Iterable[Path]) -> set[str]:
     }
 
 
-def test_the_page_lists_everything_that_relay_workers_and_collector_say_and_nothing_else() -> None:
+def test_the_page_lists_everything_that_the_processes_say_and_nothing_else() -> None:
     said = {outcome.value for outcome in Outcome}
-    for room in ("relay", "consumers"):
-        said |= logged((ROOT / room).glob("*.py"))
+    for room in ("api", "relay", "consumers", "outbox", "runtime"):
+        said |= logged((ROOT / room).rglob("*.py"))
     assert len(said) > 10
     assert set(LOG_EVENT.findall(PAGE.read_text())) == said

@@ -376,7 +376,7 @@ def test_a_list_of_no_orders_is_one_empty_page(run: Run) -> None:
 
 def test_a_fault_of_ours_says_nothing_of_our_insides(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     log = Mock()
-    monkeypatch.setattr(observed, "_log", log)
+    monkeypatch.setattr(observed, "log", log)
 
     async def scenario(api: Api) -> None:
         order_id = await placed(api)

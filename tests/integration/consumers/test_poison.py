@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from consumers.intake import task_id
 from orders.model import Order
 from orders.workflow import BY_NAME
 from outbox.envelope import Event
@@ -51,6 +52,12 @@ def test_a_poison_message_dies_after_three_claims_and_its_neighbours_live(
         _, body = queues.take(f"{queue}.dlq")
         assert body == poison.data
         assert queues.depth(queue) == 0
+        lost = [line for line in started.lines() if "WorkerLostError" in str(line.get("event"))]
 
+    # What the main process says of a child that died with a task, says which delivery that was.
+    assert lost
+    for line in lost:
+        assert (line["step"], line["order_id"], line["event_id"]) == (step, str(poisonous.id), str(poison.id))
+        assert line["task_id"] == task_id(queue, poison)
     row = in_workshop(life, lambda shop: shop.inbox_row(queue, poison))
     assert (row["state"], row["reason"], row["attempt"]) == ("dead", "killed_worker", 1)

@@ -1,0 +1,102 @@
+"""The layer outside all others: log lines within a request say which one, and with tracing on it is a span.
+
+A client's `traceparent` is honoured, and carried into the outbox also where tracing is off; a malformed one is ignored.
+What probes and scrapers ask makes no spans.
+"""
+
+from http import HTTPStatus
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from runtime import tracing
+from runtime.redaction import redacted
+from runtime.traceparent import valid
+from runtime.tracing import Kind, Span
+from runtime.work import Work, at
+
+_HEADER = b"traceparent"
+# What OpenTelemetry knows; any other is `_OTHER`, so that a stranger cannot make names.
+_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+_UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class Request(Work):
+    """A request as its log lines tell of it; its step is the name of the route."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, scope: Scope, traceparent: str | None) -> None:
+        super().__init__("request", traceparent=traceparent)
+        self._scope = scope
+
+    @property
+    def step(self) -> str:
+        """Known once the router has found it."""
+        return getattr(self._scope.get("route"), "name", self._step)
+
+
+class Traced:
+    """ASGI middleware. With tracing off and no context to carry it costs a microsecond or two."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        incoming = _incoming(scope)
+        with at(Request(scope, incoming)) as request:
+            if tracing.is_on() and scope["path"] not in _UNTRACED:
+                await self._in_span(request, scope, receive, send)
+            else:
+                with tracing.carried(incoming):
+                    await self._app(scope, receive, send)
+
+    async def _in_span(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        path = redacted(scope["path"][:200])
+        known = {"http.request.method": method, "url.path": path, "url.scheme": scope["scheme"]}
+        with tracing.span(_name(method, None), Kind.SERVER, known, parent=request.traceparent) as span:
+            request.traceparent = span.traceparent
+            status = 0
+
+            async def watch(message: Message) -> None:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                await send(message)
+
+            try:
+                await self._app(scope, receive, watch)
+            finally:
+                _tell(span, request, scope, method, status)
+
+
+def _incoming(scope: Scope) -> str | None:
+    """The request's one valid traceparent."""
+    found = [value for name, value in scope["headers"] if name == _HEADER]
+    return valid(found[0].decode("latin-1")) if len(found) == 1 else None
+
+
+def _tell(span: Span, request: Request, scope: Scope, method: str, status: int) -> None:
+    """What is known only when the request has been answered."""
+    route = getattr(scope.get("route"), "path", None)
+    if route is not None:
+        span.rename(_name(method, route))
+        span.note({"http.route": route})
+    if request.order_id is not None:
+        span.note({"waybill.order_id": request.order_id})
+    if status:
+        span.note({"http.response.status_code": status})
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        span.note({"error.type": str(status)})
+        span.failed(f"answered {status}")
+    elif not status:
+        span.failed("not answered: the client left first")
+
+
+def _name(method: str, route: str | None) -> str:
+    verb = "HTTP" if method == "_OTHER" else method
+    return verb if route is None else f"{verb} {route}"

@@ -1,0 +1,59 @@
+"""W3C Trace Context's `traceparent`: which trace something belongs to, and after which span of it. Pure.
+
+Source: W3C Trace Context, section 3.2. What is malformed counts as absent, as the specification has it.
+"""
+
+import re
+
+# Version 00 ends after its flags; a later version may go on, and is read as far as it is known. Version ff and ids of
+# nothing but zeros are invalid.
+_VALID = re.compile(
+    r"(?:00-(?P<rest>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})"
+    r"|(?!00|ff)[0-9a-f]{2}-(?P<later>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-[ -~]*)?)\Z"
+)
+LONGEST = 255  # an envelope's attribute
+# Our member of a `tracestate` (section 3.3), which carries what one system alone understands.
+_FOLLOWS = re.compile(r"waybill=((?!0{16})[0-9a-f]{16})\Z")
+_SAMPLED = 1
+
+
+def valid(text: str | None) -> str | None:
+    """The traceparent in version 00 that a text is; None for anything else."""
+    found = _VALID.match(text) if text is not None and len(text) <= LONGEST else None
+    return None if found is None else f"00-{found['rest'] or found['later']}"
+
+
+def made(trace_id: int, span_id: int, flags: int) -> str:
+    """The traceparent of a span."""
+    return f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}"
+
+
+def trace_id_of(traceparent: str) -> str:
+    """The 32 hex digits of a valid one's trace."""
+    return traceparent[3:35]
+
+
+def span_id_of(traceparent: str) -> str:
+    """The 16 hex digits of a valid one's span."""
+    return traceparent[36:52]
+
+
+def flags_of(traceparent: str) -> int:
+    """A valid one's flags."""
+    return int(traceparent[53:55], 16)
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Whether whoever began a valid one's trace records it."""
+    return bool(flags_of(traceparent) & _SAMPLED)
+
+
+def tracestate_of(traceparent: str) -> str:
+    """A valid one's span as a `tracestate` names it to others of its trace."""
+    return f"waybill={traceparent[36:52]}"
+
+
+def named_by(tracestate: object, traceparent: str) -> str | None:
+    """The span of a valid one's trace that a `tracestate` of ours names; None for anything else."""
+    found = _FOLLOWS.match(tracestate) if isinstance(tracestate, str) else None
+    return None if found is None else f"{traceparent[:36]}{found[1]}{traceparent[52:]}"

@@ -1,0 +1,183 @@
+"""Traces as the rooms see them: spans, and the W3C context that a message or a call carries on.
+
+Off, which is the default, nothing of OpenTelemetry is imported and a span is one object that does nothing, for all. A
+context that came from outside, a client's or another system's, is carried along all the same: into the outbox, through
+the broker, to SAP. On, `runtime.otlp` makes the spans. A span that is not sent, for whatever reason, is lost: no order
+ever waits for one or fails with one.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
+from enum import Enum
+from typing import Protocol, Self
+
+from runtime.settings import Settings
+
+Attributes = Mapping[str, str | int | float | bool]
+NO_ATTRIBUTES: Attributes = {}
+
+# How long the end of a process may wait for its last spans to be sent.
+FLUSH_SECONDS = 3.0
+
+
+class Kind(Enum):
+    """A span's part in the conversation, as OpenTelemetry names it."""
+
+    INTERNAL = "internal"
+    SERVER = "server"
+    CLIENT = "client"
+    PRODUCER = "producer"
+    CONSUMER = "consumer"
+
+
+class Span(Protocol):
+    """Something that takes time. `traceparent` is what others continue the trace with, None if there is no trace."""
+
+    @property
+    def traceparent(self) -> str | None:
+        """See the class."""
+
+    def note(self, attributes: Attributes) -> None:
+        """Say more of it."""
+
+    def rename(self, name: str) -> None:
+        """Call it otherwise, now that more is known."""
+
+    def failed(self, reason: Exception | str) -> None:
+        """Mark it as failed. An exception is recorded with its trace, without what no log line may show either."""
+
+    def end(self) -> None:
+        """It is over. A span that was opened by `with` ends by itself."""
+
+
+class Tracer(Protocol):
+    """Makes spans."""
+
+    def begin(self, name: str, kind: Kind, attributes: Attributes, parent: str | None, links: Sequence[str]) -> Span:
+        """A span that its maker ends; nothing becomes its child by itself."""
+
+    def span(
+        self, name: str, kind: Kind, attributes: Attributes, parent: str | None, links: Sequence[str]
+    ) -> "SpanAround":
+        """A span around a body, whose spans are its children."""
+
+    def current(self) -> Span | None:
+        """The span around here."""
+
+    def close(self) -> None:
+        """Send what is left, within FLUSH_SECONDS."""
+
+
+SpanAround = AbstractContextManager[Span]
+
+
+class _Nothing:
+    """The span of a process that makes none."""
+
+    traceparent: str | None = None
+
+    def note(self, attributes: Attributes) -> None:
+        """Nothing."""
+
+    def rename(self, name: str) -> None:
+        """Nothing."""
+
+    def failed(self, reason: Exception | str) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing."""
+
+
+class _Carried(_Nothing):
+    """Likewise, around a body that belongs to somebody else's trace."""
+
+    def __init__(self, traceparent: str) -> None:
+        self.traceparent = traceparent
+
+    def __enter__(self) -> Self:
+        self._before: Token[str | None] = _carried.set(self.traceparent)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _carried.reset(self._before)
+
+
+NO_SPAN = _Nothing()
+_carried: ContextVar[str | None] = ContextVar("waybill_traceparent", default=None)
+_tracer: Tracer | None = None
+
+
+def set_up(settings: Settings, process: str) -> None:
+    """Begin to trace if the settings say so. In the process that will make the spans: what sends them is a thread."""
+    if settings.tracing_otlp_url:
+        from runtime.otlp import otlp_tracer  # noqa: PLC0415 - a process that does not trace never imports it
+
+        start(otlp_tracer(settings, process))
+
+
+def start(tracer: Tracer) -> None:
+    """Make spans with this tracer from now on."""
+    global _tracer  # noqa: PLW0603 - like logging, there is one for a process
+    _tracer = tracer
+
+
+def shut_down() -> None:
+    """Send what is left and make no more spans."""
+    global _tracer
+    tracer, _tracer = _tracer, None
+    if tracer is not None:
+        tracer.close()
+
+
+def is_on() -> bool:
+    """Whether spans are made."""
+    return _tracer is not None
+
+
+def traceparent() -> str | None:
+    """What a message or call from here carries on; None where there is no trace."""
+    if _tracer is None:
+        return _carried.get()
+    span = _tracer.current()
+    return None if span is None else span.traceparent
+
+
+def carried(traceparent: str | None) -> SpanAround:
+    """Around a body of a process that makes no spans: it belongs to the trace of this valid traceparent, if any."""
+    return NO_SPAN if traceparent is None else _Carried(traceparent)
+
+
+def span(
+    name: str,
+    kind: Kind = Kind.INTERNAL,
+    attributes: Attributes = NO_ATTRIBUTES,
+    parent: str | None = None,
+    links: Sequence[str] = (),
+) -> SpanAround:
+    """A span around a body. `parent`, a valid traceparent, is for what came over the wire; else it is the span around.
+
+    `links`, traceparents too, are other spans that had to do with it.
+    """
+    if _tracer is not None:
+        return _tracer.span(name, kind, attributes, parent, links)
+    return carried(parent)
+
+
+def begin(name: str, kind: Kind, attributes: Attributes, parent: str | None = None, links: Sequence[str] = ()) -> Span:
+    """A span for what does not begin and end in one place; its maker ends it."""
+    return NO_SPAN if _tracer is None else _tracer.begin(name, kind, attributes, parent, links)
+
+
+def failed(error: Exception) -> None:
+    """What the span around here is about has failed, although no exception leaves its body."""
+    around = None if _tracer is None else _tracer.current()
+    if around is not None:
+        around.failed(error)

@@ -1,0 +1,181 @@
+"""The logs of a running system, after a load with failures: whose line each is, and nothing that is private in any."""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from ops import broker
+from ops.commands import run_command
+from ops.demo_orders import generate
+from ops.local_stack import LocalStack
+from ops.prove.faults_message import copy
+from ops.submission import Accepted, submit
+from orders.model import Customer, NewOrder
+from orders.workflow import STEPS
+from outbox.envelope import Event, new_event_id
+from tests.e2e.test_order_travels import query
+
+Finished = Callable[[str], dict[str, Any]]
+ORDERS = 12
+PATIENCE_SECONDS = 60
+FIELDS = {"order_id", "event_id", "task_id", "step", "attempt", "trace_id"}
+OURS = ("api", "relay", "collector", "worker-local", "worker-sap", "worker-email", "worker-invoice")
+TOO_LONG_FOR_SAP = 41  # characters of a material
+
+UNDECODABLE = "SELECT count(*) FROM outbox.dead_letters WHERE reason = 'undecodable'"
+A_ROW_THAT_POSTGRES_REFUSES = """
+INSERT INTO orders (id, reference, customer_name, customer_email, street, city, country, currency, net_total, remaining,
+                    status)
+SELECT $1, 'refused', $2, $3, $4, city, country, currency, net_total, remaining, 'nonsense' FROM orders LIMIT 1"""
+
+
+@pytest.fixture(scope="module")
+def customers(stack: LocalStack) -> list[Customer]:
+    """Whose orders went through the system, in good order and in bad."""
+    demo = [replace(one.order, reference=f"LOG-{uuid4().hex[:10]}") for one in generate(ORDERS).orders]
+    refused_by_mail = demo[0].customer
+    refused_by_sap = asyncio.run(_order_that_sap_refuses(stack, demo[1]))
+    orders = [*demo, refused_by_sap]
+    _faults(stack, refused_by_mail.email, error_rate=0.3, lost_rate=0.1)
+    try:
+        accepted = asyncio.run(submit(stack.api_url, orders, lambda _: None))
+        _have_garbage_refused(stack, refused_by_sap.customer)
+        _have_a_row_refused(stack, refused_by_sap.customer)
+        _wait_until_ended(stack, accepted)
+    finally:
+        _faults(stack, None, error_rate=0, lost_rate=0)
+        run_command(("dead-letters", "discard", "--all", "--why", "they were made for a test"), stack.environment())
+    return [order.customer for order in orders]
+
+
+async def _order_that_sap_refuses(stack: LocalStack, pattern: NewOrder) -> NewOrder:
+    """SAP's answer quotes a material that is too long, and this one has the customer's name in it."""
+    name = f"Rosalind-Quackenbush-Featherstone-{uuid4().hex[:8]}"
+    sku = f"{name}-{'X' * TOO_LONG_FOR_SAP}"
+    line = replace(pattern.lines[0], sku=sku)
+    database = await asyncpg.connect(stack.database_url)
+    try:
+        await database.execute("INSERT INTO products (sku, name, sellable, available) VALUES ($1, $1, true, 9999)", sku)
+        await database.execute(
+            "INSERT INTO product_prices (sku, currency, unit_price) VALUES ($1, $2, $3)",
+            *(sku, pattern.currency, line.unit_price),
+        )
+    finally:
+        await database.close()
+    customer = replace(pattern.customer, name=name, email=f"{uuid4().hex}@customers.example")
+    return replace(pattern, reference=f"LOG-{uuid4().hex[:10]}", customer=customer, lines=(line,))
+
+
+def _faults(stack: LocalStack, refused: str | None, **rates: float) -> None:
+    httpx.put(f"{stack.sap_url}/sandbox/faults", json=rates).raise_for_status()
+    refusals = [] if refused is None else [{"pattern": refused, "code": 550}]
+    httpx.put(f"{stack.mail_url}/refusals", json=refusals).raise_for_status()
+
+
+def _have_garbage_refused(stack: LocalStack, customer: Customer) -> None:
+    """What strangers write into messages is not for the log either."""
+    sound = Event(new_event_id(), "order.placed", str(uuid4()), "urn:test", _now(stack), b"{}")
+    pieces = [
+        replace(sound, data=json.dumps({"name": customer.name, "email": customer.email}).encode()),
+        replace(sound, id=new_event_id(), type=f"Of {customer.name}"),
+        replace(sound, id=new_event_id(), dataschema=customer.address.street),
+    ]
+    before = query(stack, UNDECODABLE)[0][0]
+    with broker.connection(stack.amqp_url) as link:
+        channel = link.channel()
+        for step in STEPS:
+            for piece in pieces:
+                channel.basic_publish_confirm(copy(piece), "", step.queue)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while query(stack, UNDECODABLE)[0][0] < before + len(STEPS) * len(pieces):
+        assert time.monotonic() < deadline, "not all of it is dead letters"
+        time.sleep(0.1)  # the poll's pace; what is waited for are the letters
+
+
+def _now(stack: LocalStack) -> Any:
+    return query(stack, "SELECT now()")[0][0]
+
+
+def _have_a_row_refused(stack: LocalStack, customer: Customer) -> None:
+    """Postgres names the constraint, and would quote the row."""
+    with pytest.raises(asyncpg.CheckViolationError):
+        query(
+            stack,
+            A_ROW_THAT_POSTGRES_REFUSES,
+            *(new_event_id(), customer.name, customer.email, customer.address.street),
+        )
+
+
+def _wait_until_ended(stack: LocalStack, accepted: list[Accepted]) -> None:
+    """Each order is completed, rejected, or needs somebody's attention; each piece of garbage is a letter."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    locations = {one.location for one in accepted}
+    while locations:
+        for location in tuple(locations):
+            page = httpx.get(stack.api_url + location).json()
+            if page["status"] in {"completed", "rejected"} or page["attention_needed"]:
+                locations.discard(location)
+        assert time.monotonic() < deadline, f"{len(locations)} orders have not ended"
+        time.sleep(0.2)  # the poll's pace; what is waited for is on the pages
+
+
+def _files(stack: LocalStack) -> list[Path]:
+    return [path for path in stack.instance.folder.rglob("*.log*") if path.is_file()]
+
+
+def _lines(stack: LocalStack, programs: tuple[str, ...] = OURS) -> Iterator[dict[str, Any]]:
+    for program in programs:
+        for line in (stack.instance.logs / f"{program}.log").read_text().splitlines():
+            yield json.loads(line)
+
+
+def test_no_customer_is_named_in_any_log(stack: LocalStack, customers: list[Customer]) -> None:
+    private = {text for customer in customers for text in customer.private}
+    private |= {customer.email.partition("@")[0] for customer in customers}
+    for path in _files(stack):
+        # As it stands there, and without JSON's own spelling of letters beyond ASCII.
+        text = path.read_text(errors="replace")
+        text += re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text)
+        assert [word for word in private if word in text] == [], path.name
+
+
+def test_no_password_or_key_is_in_any_log(stack: LocalStack, customers: list[Customer]) -> None:
+    keys = {urlsplit(url).password for url in (stack.database_url, stack.amqp_url)}
+    keys |= {json.loads((stack.instance.folder / "supervisord.json").read_text())["password"]}
+    keys |= {path.read_text() for path in stack.instance.folder.rglob(".erlang.cookie")}
+    assert len(keys) >= 3
+    for path in _files(stack):
+        text = path.read_text(errors="replace")
+        assert [key for key in keys if key and key in text] == [], path.name
+
+
+def test_each_line_of_a_request_or_step_says_which(stack: LocalStack, customers: list[Customer]) -> None:
+    about_work = [line for line in _lines(stack) if FIELDS & line.keys()]
+    said = {line["event"] for line in about_work}
+    assert {"order_accepted", "step_ended", "step_failed", "step_gave_up", "message_refused", "event_refused"} <= said
+    assert [line for line in about_work if not line.keys() >= FIELDS] == []
+    for line in about_work:
+        if line["event"] in {"step_ended", "step_failed", "step_gave_up"}:
+            assert line["task_id"]
+            assert line["event_id"]
+            assert line["attempt"] >= 1
+        if line["event"] in {"order_accepted", "step_failed"}:
+            assert line["trace_id"] == UUID(line["order_id"]).hex
+
+
+def test_what_a_step_does_is_told_once_and_celery_adds_nothing(stack: LocalStack, customers: list[Customer]) -> None:
+    ended = [line for line in _lines(stack) if line["event"] == "step_ended"]
+    assert {line["outcome"] for line in ended} >= {"done", "retried", "dead"}
+    assert all(line["duration_ms"] >= 0 for line in ended)
+    assert [line for line in _lines(stack) if "Task " in line["event"]] == []

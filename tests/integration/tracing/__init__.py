@@ -1,0 +1,1 @@
+"""Traces of real runs: one order through everything, and what leaves a process as OTLP."""

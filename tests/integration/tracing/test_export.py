@@ -1,0 +1,123 @@
+"""Spans leave API, relay and workers as OTLP over HTTP; where nobody takes them, nothing waits and nothing ends."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ops.ports import free_port
+from runtime.settings import Settings
+from runtime.tracing import FLUSH_SECONDS
+from tests.api_process import api_process
+from tests.integration.consumers.broker_queues import Queues
+from tests.integration.consumers.worker_process import wait_until_it_consumes, worker
+from tests.orders_over_http import order_body
+from tests.otlp_receiver import otlp_receiver
+from tests.relay_process import relay
+from tests.servers import ROOT
+from tests.traces import TRACE_ID, TRACEPARENT
+
+# A process's imports and the first moments of its life, with {more} of its own.
+_LIFE = """
+import sys
+from runtime import tracing
+from runtime.logging import configure_logging
+from runtime.settings import load_settings
+
+settings = load_settings()
+configure_logging(settings, "test")
+tracing.set_up(settings, "test")
+{more}
+with tracing.span("anything") as span:
+    assert span.traceparent is None
+tracing.shut_down()
+print(*(name for name in sys.modules if name.split(".")[0] == "opentelemetry"))
+"""
+_API = "from api.app import create_app; create_app(settings)"
+_OTHERS = """
+from consumers import app, collector_process
+from relay.__main__ import Relay
+for pool in ("local", "sap", "email", "invoice"):
+    app.make_celery(settings, pool)
+    app._import_before_forking(settings, pool)
+"""
+
+
+def test_api_relay_and_worker_export_the_spans_of_one_trace(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with otlp_receiver() as receiver:
+        monkeypatch.setenv("TRACING_OTLP_URL", receiver.url)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000")  # so that what comes was sent at the end
+        with (
+            api_process(settings.database_url, tmp_path) as api,
+            relay(settings.database_url, settings.amqp_url, tmp_path) as carrying,
+            worker("local", settings, tmp_path) as working,
+            Queues.of(settings.amqp_url) as queues,
+        ):
+            wait_until_it_consumes(working, queues, "local")
+            answer = httpx.post(f"{api.url}/orders", json=order_body(), headers={"traceparent": TRACEPARENT})
+            assert answer.status_code == 202
+            working.wait_until(lambda: working.count("step_ended") >= 2, "the ends of validation and audit")
+            assert working.stop() == 0
+            assert carrying.stop() == 0
+            assert api.stop() == 0
+        request, publish, process = receiver.wait_for(
+            ("waybill-api", "POST /orders"),
+            ("waybill-relay", "publish orders.events:order.placed"),
+            ("waybill-worker-local", "process validation"),
+        )
+    assert {request.trace_id, publish.trace_id, process.trace_id} == {TRACE_ID}
+    assert (publish.parent_id, process.parent_id) == (request.span_id, publish.span_id)
+
+
+def test_where_nobody_takes_spans_orders_are_accepted_and_the_process_ends_in_time(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACING_OTLP_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
+    with api_process(database_url, tmp_path) as api:
+
+        def logged(event: str) -> int:
+            return sum(json.loads(line)["event"] == event for line in api.log.read_text().splitlines())
+
+        for number in range(20):
+            answer = httpx.post(f"{api.url}/orders", json=order_body(reference=f"r{number}"))
+            assert answer.status_code == 202
+        deadline = time.monotonic() + 20
+        while not logged("spans_lost"):
+            assert time.monotonic() < deadline, "nobody was told"
+            time.sleep(0.02)
+        stopped_at = time.monotonic()
+        assert api.stop() == 0
+        assert time.monotonic() - stopped_at < FLUSH_SECONDS + 5
+        assert logged("spans_lost") == 1
+        assert [line for line in api.log.read_text().splitlines() if "opentelemetry" in line] == []
+
+
+def imported(more: str, **variables: str) -> list[str]:
+    """What of OpenTelemetry a process has imported."""
+    addresses = {"DATABASE_URL": "postgresql://u:p@127.0.0.1:1/d", "AMQP_URL": "amqp://u:p@127.0.0.1:1/"}
+    life = subprocess.run(
+        [sys.executable, "-c", _LIFE.format(more=more)],
+        cwd=ROOT,
+        env=addresses | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert life.returncode == 0, life.stderr
+    return life.stdout.split()
+
+
+def test_without_tracing_relay_workers_and_collector_import_nothing_of_opentelemetry() -> None:
+    assert imported(_OTHERS) == []
+
+
+def test_without_tracing_the_api_imports_only_the_interfaces_that_fastapi_does() -> None:
+    assert [name for name in imported(_API) if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))] == []

@@ -1,0 +1,116 @@
+"""A log line as a process writes it: whose it is, and what it does not show.
+
+Logging belongs to a whole process, so each of these is one.
+"""
+
+import json
+import subprocess
+import sys
+from textwrap import dedent
+from typing import Any
+
+from tests.servers import ROOT
+from tests.traces import TRACE_ID, TRACEPARENT
+
+ORDER_ID = "0190163d-8694-739b-aea5-966c26f8ad91"
+FIELDS = {"order_id", "event_id", "task_id", "step", "attempt", "trace_id"}
+PRELUDE = f"""
+import logging, warnings
+from uuid import UUID
+from runtime.logging import configure_logging, get_logger
+from runtime.settings import Settings
+from runtime.work import Work, about, at, conceal, tried
+
+ORDER_ID, TRACEPARENT = {ORDER_ID!r}, {TRACEPARENT!r}
+ours, theirs = get_logger("ours"), logging.getLogger("library")
+settings = Settings(database_url="postgresql://h/d", amqp_url="amqp://h/", log_format={{log_format!r}})
+configure_logging(settings, "test")
+"""
+
+
+def said(code: str, log_format: str = "json") -> str:
+    """What a process writes to standard error."""
+    script = PRELUDE.format(log_format=log_format) + dedent(code)
+    return subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stderr
+
+
+def lines(code: str) -> list[dict[str, Any]]:
+    """The same, line by line."""
+    return [json.loads(line) for line in said(code).splitlines()]
+
+
+def test_each_line_within_a_delivery_bears_all_six_fields_a_librarys_too() -> None:
+    our, their = lines("""
+        with at(Work("a_step", order_id=ORDER_ID, event_id="e", task_id="t", attempt=1, traceparent=TRACEPARENT)):
+            tried(3)
+            ours.info("step_ended", outcome="done")
+            theirs.warning("retrying in %s s", 3)
+    """)
+    borne = {"order_id": ORDER_ID, "event_id": "e", "task_id": "t", "step": "a_step", "attempt": 3}
+    for line in (our, their):
+        assert {name: line[name] for name in FIELDS} == borne | {"trace_id": TRACE_ID}
+    assert (our["event"], our["outcome"], our["process"]) == ("step_ended", "done", "test")
+    assert (their["event"], their["level"], their["logger"]) == ("retrying in 3 s", "warning", "library")
+
+
+def test_without_a_trace_the_trace_id_is_the_orders() -> None:
+    (line,) = lines("""
+        with at(Work("place_order")):
+            about(UUID(ORDER_ID))
+            ours.info("order_accepted")
+    """)
+    assert line["trace_id"] == ORDER_ID.replace("-", "")
+
+
+def test_without_an_order_either_the_lines_of_one_request_have_one_of_their_own() -> None:
+    first, second, third = (
+        line["trace_id"]
+        for line in lines("""
+        for number in (2, 1):
+            with at(Work("request")):
+                for _ in range(number):
+                    ours.info("client_left")
+    """)
+    )
+    assert first == second != third
+    assert len(first) == 32
+
+
+def test_outside_of_any_work_a_line_bears_none_of_the_fields() -> None:
+    (line,) = lines("ours.info('leading')")
+    assert not FIELDS & line.keys()
+
+
+def test_what_is_private_is_hidden_in_values_lists_and_traces() -> None:
+    found = lines("""
+        with at(Work("x")):
+            conceal("Jane Doe")
+            try:
+                raise RuntimeError("Jane Doe is away")
+            except RuntimeError as error:
+                ours.error("request_failed", reasons=["Jane Doe"], cause=error, exc_info=error)
+                theirs.exception("of Jane Doe")
+    """)
+    assert len(found) == 2
+    for line in found:
+        assert "Jane" not in json.dumps(line)
+        assert "RuntimeError" in line["exception"]
+
+
+def test_a_line_below_the_level_is_not_written() -> None:
+    assert not lines("""
+        ours.debug("pages_confirmed")
+        theirs.debug("chatter")
+        logging.getLogger("celery.app.trace").warning("Task x rejected")
+    """)
+
+
+def test_a_warning_of_python_is_a_line_like_any_other() -> None:
+    (line,) = lines("warnings.warn('old')")
+    assert "UserWarning: old" in line["event"]
+
+
+def test_the_console_shows_the_same_for_people() -> None:
+    shown = said("ours.info('leading', epoch=3)", "console")
+    assert "leading" in shown
+    assert "epoch=3" in shown
