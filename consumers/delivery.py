@@ -66,8 +66,8 @@ def _span(step: Step, event: Event, work: Work, attributes: Mapping[str, object]
         "messaging.message.id": str(event.id),
         "messaging.message.body.size": len(event.data),
         "waybill.step": step.name,
-        "waybill.order_id": str(work.order_id),
-        "waybill.task_id": str(work.task_id),
+        "waybill.order_id": work.order_id or "",
+        "waybill.task_id": work.task_id or "",
     }
     links = () if parent is None or event.attempt == 1 else (named_by(attributes.get(TRACESTATE), parent) or parent,)
     return tracing.span(f"process {step.queue}", Kind.CONSUMER, known, parent, links)

@@ -33,6 +33,7 @@ FIELDS = {"order_id", "event_id", "task_id", "step", "attempt", "trace_id"}
 OURS = ("api", "relay", "collector", "worker-local", "worker-sap", "worker-email", "worker-invoice")
 TOO_LONG_FOR_SAP = 41  # characters of a material
 
+FAILED_AT_SAP = "SELECT 1 FROM outbox.deliveries WHERE consumer = 'sap' AND error_class = 'SapUnavailable'"
 UNDECODABLE = "SELECT count(*) FROM outbox.dead_letters WHERE reason = 'undecodable'"
 A_ROW_THAT_POSTGRES_REFUSES = """
 INSERT INTO orders (id, reference, customer_name, customer_email, street, city, country, currency, net_total, remaining,
@@ -47,14 +48,16 @@ def customers(stack: LocalStack) -> list[Customer]:
     refused_by_mail = demo[0].customer
     refused_by_sap = asyncio.run(_order_that_sap_refuses(stack, demo[1]))
     orders = [*demo, refused_by_sap]
-    _faults(stack, refused_by_mail.email, error_rate=0.3, lost_rate=0.1)
+    _faults(stack, refused_by_mail.email, error_rate=1)
     try:
         accepted = asyncio.run(submit(stack.api_url, orders, lambda _: None))
+        _wait_until(lambda: bool(query(stack, FAILED_AT_SAP)), "a failed try")
+        _faults(stack, refused_by_mail.email, error_rate=0)
         _have_garbage_refused(stack, refused_by_sap.customer)
         _have_a_row_refused(stack, refused_by_sap.customer)
-        _wait_until_ended(stack, accepted)
+        _wait_until(lambda: _have_ended(stack, accepted), "the end of each order")
     finally:
-        _faults(stack, None, error_rate=0, lost_rate=0)
+        _faults(stack, None, error_rate=0)
         run_command(("dead-letters", "discard", "--all", "--why", "they were made for a test"), stack.environment())
     return [order.customer for order in orders]
 
@@ -97,10 +100,8 @@ def _have_garbage_refused(stack: LocalStack, customer: Customer) -> None:
         for step in STEPS:
             for piece in pieces:
                 channel.basic_publish_confirm(copy(piece), "", step.queue)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while query(stack, UNDECODABLE)[0][0] < before + len(STEPS) * len(pieces):
-        assert time.monotonic() < deadline, "not all of it is dead letters"
-        time.sleep(0.1)  # the poll's pace; what is waited for are the letters
+    all_of_it = before + len(STEPS) * len(pieces)
+    _wait_until(lambda: query(stack, UNDECODABLE)[0][0] >= all_of_it, "a letter of each piece")
 
 
 def _now(stack: LocalStack) -> Any:
@@ -117,17 +118,17 @@ def _have_a_row_refused(stack: LocalStack, customer: Customer) -> None:
         )
 
 
-def _wait_until_ended(stack: LocalStack, accepted: list[Accepted]) -> None:
-    """Each order is completed, rejected, or needs somebody's attention; each piece of garbage is a letter."""
+def _wait_until(so: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    locations = {one.location for one in accepted}
-    while locations:
-        for location in tuple(locations):
-            page = httpx.get(stack.api_url + location).json()
-            if page["status"] in {"completed", "rejected"} or page["attention_needed"]:
-                locations.discard(location)
-        assert time.monotonic() < deadline, f"{len(locations)} orders have not ended"
-        time.sleep(0.2)  # the poll's pace; what is waited for is on the pages
+    while not so():
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_SECONDS} s"
+        time.sleep(0.1)  # the poll's pace
+
+
+def _have_ended(stack: LocalStack, accepted: list[Accepted]) -> bool:
+    """Each order is completed, rejected, or needs somebody's attention."""
+    pages = (httpx.get(stack.api_url + one.location).json() for one in accepted)
+    return all(page["status"] in {"completed", "rejected"} or page["attention_needed"] for page in pages)
 
 
 def _files(stack: LocalStack) -> list[Path]:

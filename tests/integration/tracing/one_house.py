@@ -8,7 +8,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +24,7 @@ from consumers.step import StepRunner
 from consumers.steps import REACTIONS
 from consumers.workplace import Workplace, open_workplace
 from ops.broker import connection
-from orders.workflow import STEPS
+from orders.workflow import STEPS, Step
 from outbox.envelope import decode
 from relay.__main__ import Relay
 from runtime.settings import Settings
@@ -44,6 +44,7 @@ class House:
     place: Workplace
     channel: amqp.Channel
     runners: Mapping[str, StepRunner]
+    ended: list[tuple[str, Outcome]] = field(default_factory=list)  # deliveries by queue, in order
 
     @property
     def desk(self) -> Desk:
@@ -59,10 +60,10 @@ class House:
                 await tx.execute(text(_PRICE), price)
 
     async def work_until(self, reached: Callable[[], Any]) -> None:
-        """Run deliveries as they come until something is so."""
+        """Run deliveries as they come, one after another, until something is so; asked between two of them."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not await reached():
-                if not await self._deliver_some():
+                if not await self._deliver_one():
                     await asyncio.sleep(0.02)  # the poll's pace; what is waited for is `reached`
 
     async def status(self, order_id: str) -> str:
@@ -70,25 +71,27 @@ class House:
         (row,) = await self.desk.sql("SELECT status FROM orders WHERE id = CAST(:id AS uuid)", id=order_id)
         return str(row["status"])
 
-    async def _deliver_some(self) -> bool:
-        """One delivery from each queue that holds one."""
-        some = False
+    async def _deliver_one(self) -> bool:
+        """The oldest message of the first queue that holds one; whether there was any."""
         for step in STEPS:
             message = self.channel.basic_get(step.queue)
-            if message is None:
-                continue
-            some = True
-            tag = message.delivery_info["delivery_tag"]
-            task = SimpleNamespace(headers=message.headers, body=message.body, delivery_info=message.delivery_info)
-            adapt(task, step.queue)
-            (attributes, body, redelivered), _, _ = json.loads(task.body)
-            event = decode(attributes, body.encode())
-            runner = self.runners[step.name]
-            if await deliver(runner, step, event, attributes, redelivered=redelivered) is Outcome.DEAD:
-                self.channel.basic_reject(tag, requeue=False)
-            else:
-                self.channel.basic_ack(tag)
-        return some
+            if message is not None:
+                await self._deliver(step, message)
+                return True
+        return False
+
+    async def _deliver(self, step: Step, message: amqp.Message) -> None:
+        task = SimpleNamespace(headers=message.headers, body=message.body, delivery_info=message.delivery_info)
+        adapt(task, step.queue)
+        (attributes, body, redelivered), _, _ = json.loads(task.body)
+        event = decode(attributes, body.encode())
+        outcome = await deliver(self.runners[step.name], step, event, attributes, redelivered=redelivered)
+        self.ended.append((step.queue, outcome))
+        tag = message.delivery_info["delivery_tag"]
+        if outcome is Outcome.DEAD:
+            self.channel.basic_reject(tag, requeue=False)
+        else:
+            self.channel.basic_ack(tag)
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from uuid import uuid4
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
+from consumers.outcome import Outcome
 from orders.workflow import BY_NAME
 from runtime.settings import Settings
 from tests.integration.tracing.one_house import House, house
@@ -76,8 +77,8 @@ async def _placed_failed_and_replayed(settings: Settings, sap: Sap, inbox: Smtp)
             "/orders", json=body | {"customer": customer}, headers={"traceparent": TRACEPARENT}
         )
         order_id = answer.json()["order_id"]
-        await home.work_until(lambda: _is_scheduled(home, "sap"))
-        sap.faults(error_rate=0)
+        await home.work_until(lambda: _has_ended(home, "sap", Outcome.RETRIED))
+        sap.faults(error_rate=0)  # before any other delivery
         await home.work_until(home.desk.letters)
         inbox.refuse()
         assert (await home.desk.replay()).sendings
@@ -85,8 +86,8 @@ async def _placed_failed_and_replayed(settings: Settings, sap: Sap, inbox: Smtp)
     return customer["name"], customer["email"], customer["address"]["street"]
 
 
-async def _is_scheduled(home: House, queue: str) -> bool:
-    return bool(await home.desk.sql("SELECT 1 FROM outbox.scheduled WHERE destination = :queue", queue=queue))
+async def _has_ended(home: House, queue: str, outcome: Outcome) -> bool:
+    return (queue, outcome) in home.ended
 
 
 async def _is_audited_to_its_end(home: House, order_id: str) -> bool:
