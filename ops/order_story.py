@@ -71,7 +71,8 @@ def sentence(entry: Entry) -> str:
 def _deed(entry: Entry) -> str:
     again = "" if entry.attempt is None else f" as try {entry.attempt}"
     due = "" if entry.due_at is None else f", due {entry.due_at:%Y-%m-%d %H:%M:%S}"
-    return f"dead letter {entry.letter} {entry.what}{again} by {entry.actor}: {_line(entry.why)}{due}"
+    why = f": {_line(entry.why)}" if entry.why else ""
+    return f"dead letter {entry.letter} {entry.what}{again} by {entry.actor}{why}{due}"
 
 
 def _message(entry: Entry) -> str:

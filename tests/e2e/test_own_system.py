@@ -16,7 +16,6 @@ from ops import servers, show, target
 from ops.cli import app
 from ops.errors import StackError
 from ops.local_stack import LocalStack
-from orders.workflow import required_queues
 from runtime.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +66,7 @@ def test_migrate_and_topology_work_on_it_and_say_so(up: LocalStack) -> None:
     assert f"the system of `make up` ({up.instance.folder})" in waybill("migrate").stdout
     applied = waybill("topology", "apply").stdout
     assert "the system of `make up`" in applied
-    assert f"{len(required_queues())} queues" in applied or "queues stand" in applied
+    assert "queues stand: " in applied
 
 
 def test_where_nothing_was_ever_started_each_says_what_to_do(
