@@ -106,7 +106,9 @@ def show_doctor() -> int:
 
     findings = asyncio.run(examine(settings_in_question(), prometheus_in_question(), local=is_local()))
     colours = {Verdict.GOOD: "green", Verdict.WARNING: "yellow", Verdict.BAD: "red"}
-    table = Table("", "What", "Found", "What to do")
+    table = Table("", "What")
+    for words in ("Found", "What to do"):
+        table.add_column(words, overflow="fold")  # a path or an address, whole
     for finding in findings:
         mark = f"[{colours[finding.verdict]}]{finding.verdict}[/]"
         table.add_row(mark, escape(finding.subject), escape(finding.found), escape(finding.remedy))
