@@ -41,7 +41,8 @@ async def _waiting(connection: asyncpg.Connection) -> Finding:
     behind = await backlog(connection)
     if behind.oldest_seconds is None:
         return Finding(Verdict.GOOD, "outbox", "no event waits to be published")
-    found = f"{behind.events} events wait to be published, the oldest for {behind.oldest_seconds:.0f} s"
+    waiting = "1 event waits" if behind.events == 1 else f"{behind.events} events wait"
+    found = f"{waiting} to be published, the oldest for {behind.oldest_seconds:.0f} s"
     if behind.oldest_seconds < SLOW_SECONDS:
         return Finding(Verdict.GOOD, "outbox", found)
     verdict = Verdict.WARNING if behind.oldest_seconds <= ALERT_SECONDS else Verdict.BAD

@@ -2,10 +2,13 @@
 
 import os
 import shlex
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from ops.errors import NoSystemError
 from ops.local_stack import LOCAL, LocalStack
+from ops.postgres import binaries
 from runtime.settings import Settings, SettingsError, load_settings
 
 UP = LOCAL / "up"
@@ -52,6 +55,8 @@ def shell_lines() -> Iterator[str]:
     stack = LocalStack.read(UP)
     if not stack.started_once:
         raise NoSystemError(f"nothing was ever started in {UP}; `make up` starts a system here, then ask again")
+    own, servers = shlex.quote(str(Path(sys.executable).parent)), shlex.quote(str(binaries()))
+    yield f'export PATH={own}:"$PATH":{servers}'  # waybill itself; and psql, where the machine has none
     urls = stack.addresses.urls
     pages = {name: urls[program] for name, program in PAGES.items() if program in urls}
     for name, value in {**stack.environment(), **pages}.items():

@@ -12,10 +12,11 @@ import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
-from ops import servers, show, target
+from ops import postgres, servers, show, target
 from ops.cli import app
 from ops.errors import StackError
 from ops.local_stack import LocalStack
+from orders.workflow import required_queues
 from runtime.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -40,14 +41,17 @@ def waybill(*words: str, code: int = 0) -> Result:
 
 def test_the_environment_that_it_prints_lets_a_shell_run_every_command(up: LocalStack) -> None:
     script = f"""{waybill("env").stdout}
-{sys.executable} -m ops.cli topology apply && curl -sf "$API/readyz" && curl -sf "$RELAY/readyz" && echo "$DATABASE_URL"
+{sys.executable} -m ops.cli topology apply
+curl -sf "$API/readyz" "$RELAY/readyz"
+psql "$DATABASE_URL" -Atc "SELECT count(*) || ' queues' FROM outbox.destinations"
 """
     bare = {name: value for name, value in os.environ.items() if not name.endswith("_URL")}
     done = subprocess.run(["bash", "-ec", script], cwd=ROOT, env=bare, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
     assert "the system that the environment names" in done.stdout
-    assert done.stdout.splitlines()[-1].endswith(up.database_url)
+    assert done.stdout.endswith(f"{len(required_queues())} queues\n")
+    assert str(postgres.binaries()) in waybill("env").stdout
 
 
 def test_a_value_is_quoted_for_the_shell(up: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
