@@ -85,6 +85,22 @@ def test_an_outside_step_opens_its_attempt_with_the_claim_and_closes_it_with_the
     in_workshop(settings, scenario)
 
 
+def test_an_attempt_at_an_event_that_is_past_retention_still_runs(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, placed = await _placed(shop)
+        assert await shop.deliver("record_audit", placed) is Outcome.DONE
+        reaction = Acting()
+        holder = asyncio.create_task(shop.runner(OUTSIDE, reaction).deliver(placed))
+        await reaction.begun.wait()
+        await shop.sql("DELETE FROM outbox.events WHERE event_id = :id", id=placed.id)
+        (tried,) = [one for one in (await _told(shop, order)).entries if one.what is What.ATTEMPT]
+        assert tried.outcome is Ending.RUNNING
+        reaction.may_end.set()
+        assert await holder is Outcome.DONE
+
+    in_workshop(settings, scenario)
+
+
 class Refusing(Acting):
     """Fails each time; the other side is there or not, as it is told."""
 
