@@ -7,9 +7,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import Metrics
-from api.problems import ProblemError, outbox_full, render, unavailable
+from api.problems import ProblemError, outbox_full, render, schema_missing, unavailable
 from outbox.record import NoSegmentError
-from runtime.database import may_pass
+from runtime.database import lacks_schema, may_pass
 from runtime.logging import get_logger
 
 CLIENT_LEFT = 499  # no status of HTTP's own; the word that proxies use
@@ -55,6 +55,9 @@ def _problem_of(error: Exception, scope: Scope) -> ProblemError:
         log.warning("database_away", path=scope["path"], error=f"{type(error).__name__}: {error}"[:500])
         # A commit whose answer was lost has happened; the reference makes a second POST safe.
         return unavailable("the database cannot be reached; send the same request again, nothing is done twice")
+    if lacks_schema(error):
+        log.error("schema_missing", path=scope["path"], error=str(error)[:500])
+        return schema_missing()
     if isinstance(error, NoSegmentError):
         log.error("outbox_full", path=scope["path"], error=str(error))
         return outbox_full("orders cannot be recorded at the moment; send the same request again, nothing was stored")

@@ -16,6 +16,7 @@ from rich.markup import escape as _escape
 from rich.table import Table
 
 from ops.dead_letters import Report
+from orders.standing import one_line
 from outbox.letter_search import Group, Letter, WholeLetter
 from outbox.replay_plan import Refused, Sending
 
@@ -219,7 +220,7 @@ def _moment(moment: datetime) -> str:
 
 
 def _short(text: str | None, longest: int = ERROR_CHARACTERS) -> str:
-    text = " ".join((text or "").split())
+    text = one_line(text)
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 

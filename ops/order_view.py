@@ -13,7 +13,7 @@ from ops.order_story import print_story
 from ops.target import settings_in_question
 from orders import repository, service
 from orders.model import Order, StepProgress
-from orders.standing import Stand
+from orders.standing import Stand, one_line
 from orders.story import one_moment, story
 from orders.timeline import Timeline
 from outbox.letter_search import OpenLetter, open_letters_of
@@ -90,7 +90,7 @@ def _print_order(console: Console, order: Order) -> None:
 
 
 def _print_attention(console: Console, letter: OpenLetter) -> None:
-    error = escape(" ".join((letter.error or "").split()))
+    error = escape(one_line(letter.error))
     console.print(
         f"  [red]needs attention[/] letter {letter.letter} in {escape(letter.queue)}, {letter.reason}: {error}\n"
         f"                  `waybill dead-letters show {letter.letter}`",

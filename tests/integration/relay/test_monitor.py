@@ -2,13 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import asyncpg
+import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from ops.ports import free_port
+from relay import monitor
 from relay.monitor import Monitor
+from relay.postgres_figures import PostgresFigures
 from runtime.settings import Settings
 from tests.messages import new_event
 from tests.metrics_page import metric
@@ -102,3 +107,27 @@ def test_a_monitor_without_a_database_ends_when_told() -> None:
     with Monitor(Settings(database_url="postgresql://nobody@127.0.0.1:1/none", amqp_url="amqp://127.0.0.1:1/")) as it:
         assert it.alive
     assert not it.alive
+
+
+async def _refused(*_: object) -> None:
+    raise asyncpg.InsufficientPrivilegeError("no")
+
+
+async def _never_answered(*_: object) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("read", [_refused, _never_answered])
+def test_what_cannot_be_read_of_postgres_makes_nobody_blind_for_the_outbox(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch, read: Callable[..., Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(PostgresFigures, "read", read)
+    monkeypatch.setattr(monitor, "POSTGRES_LIMIT_SECONDS", 0.05)
+    settings = Settings(database_url=ends.database_url, amqp_url="amqp://127.0.0.1:1/")
+    ends.record([new_event()])
+    started = time.time()
+    with capture_logs() as said, Monitor(settings):
+        wait_until(lambda: bool(said))
+        assert (REGISTRY.get_sample_value(SUCCESS) or 0) >= started
+        assert REGISTRY.get_sample_value(BACKLOG) == 1
+    assert [line["event"] for line in said] == ["postgres_not_watched"]
