@@ -28,7 +28,7 @@ from runtime.logging import get_logger
 from runtime.redaction import redacted
 from runtime.settings import Settings
 from runtime.traceparent import flags_of, made, span_id_of, trace_id_of
-from runtime.tracing import FLUSH_SECONDS, Attributes, Kind
+from runtime.tracing import ARRIVING, FLUSH_SECONDS, Attributes, Kind
 
 WARNING_SECONDS = 60.0
 _KINDS = {kind: SpanKind[kind.name] for kind in Kind}
@@ -106,7 +106,9 @@ class OpenTelemetry:
     ) -> OpenTelemetrySpan:
         """See runtime.tracing.Tracer."""
         linked = [Link(_context(link)) for link in links]
-        return OpenTelemetrySpan(self._tracer.start_span(name, self._under(parent), _KINDS[kind], attributes, linked))
+        return OpenTelemetrySpan(
+            self._tracer.start_span(name, self._under(parent, kind), _KINDS[kind], attributes, linked)
+        )
 
     @contextmanager
     def span(
@@ -134,11 +136,11 @@ class OpenTelemetry:
         closing.start()
         closing.join(FLUSH_SECONDS)
 
-    def _under(self, parent: str | None) -> Context:
+    def _under(self, parent: str | None, kind: Kind) -> Context:
         """The parent alone: nothing of theirs is taken from the surroundings."""
         if parent is not None:
             return trace.set_span_in_context(NonRecordingSpan(_context(parent)), Context())
-        around = self._current.get()
+        around = None if kind in ARRIVING else self._current.get()
         return Context() if around is None else trace.set_span_in_context(around.theirs, Context())
 
 
