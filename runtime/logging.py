@@ -17,11 +17,14 @@ from runtime.redaction import redacted
 from runtime.settings import Settings
 from runtime.work import FIELDS, current
 
-# Below these levels they say what we say ourselves, or two lines for each task that the inbox has a row for. Of each
-# message that a task rejects, which is how a step gives up, Celery would warn, and the step has said why.
+# Below these levels they say what we say ourselves, or two lines for each task that the inbox has a row for. Of what a
+# task raises, also to reject its message, Celery would tell after the delivery, where nobody knows what is private.
 LEVELS = {
-    **dict.fromkeys(("pika", "httpx", "httpcore", "amqp", "aiosmtplib", "celery.worker.strategy"), logging.WARNING),
-    "celery.app.trace": logging.ERROR,
+    **dict.fromkeys(
+        ("pika", "httpx", "httpcore", "amqp", "aiosmtplib", "celery.worker.strategy", "multiprocessing"),
+        logging.WARNING,
+    ),
+    "celery.app.trace": logging.CRITICAL,
 }
 # What no stranger's text comes into, in a line of a library and in one of ours, whose event is a name that we chose.
 _THEIRS = frozenset({"level", "logger", "process", "timestamp", "_record", "_from_structlog", *FIELDS})
