@@ -103,12 +103,12 @@ def run_worker(pool: Pool, settings: Settings) -> None:
     """Run one pool's worker until SIGTERM; what it has begun is finished, what it only holds goes back."""
     configure_logging(settings, f"worker-{pool}")
     all_through_our_log()
-    app = make_celery(settings, pool)
-    _import_before_forking(settings, pool)
     if settings.worker_http_port:
         page = WorkerPage(settings)
         worker_ready.connect(page.serve, weak=False)
-        worker_process_init.connect(page.leave, weak=False)
+        worker_process_init.connect(page.leave, weak=False)  # the first of its receivers
+    app = make_celery(settings, pool)
+    _import_before_forking(settings, pool)
     _bind_queues(settings, pool)
     app.worker_main(
         [

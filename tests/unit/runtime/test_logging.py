@@ -81,3 +81,47 @@ def test_the_console_shows_the_same_for_people() -> None:
     shown = said("ours.info('leading', epoch=3)", "console")
     assert "leading" in shown
     assert "epoch=3" in shown
+
+
+def test_what_nobody_catches_is_a_line_wherever_it_happens() -> None:
+    thread, unraisable, end = lines(
+        """
+        def fail():
+            raise RuntimeError("of jane@example.com")
+
+        class Falls:
+            def __del__(self):
+                fail()
+
+        thread = threading.Thread(target=fail, name="monitor")
+        thread.start()
+        thread.join()
+        Falls()
+        fail()
+        """,
+        exit_code=1,
+    )
+    assert thread["thread"] == "monitor"
+    assert "__del__" in unraisable["object"]
+    for line in (thread, unraisable, end):
+        assert (line["event"], line["level"]) == ("uncaught", "critical")
+        assert "RuntimeError: of ***" in line["exception"]
+
+
+def test_a_value_without_a_text_costs_nobody_anything() -> None:
+    (line,) = lines("""
+        class Mute:
+            def __str__(self):
+                raise RuntimeError("jane@example.com")
+
+        ours.info("leading", value=Mute())
+    """)
+    assert line["value"] == "<Mute whose text cannot be had: RuntimeError>"
+
+
+def test_what_is_private_is_hidden_in_keys_too_and_any_key_can_be_told() -> None:
+    (line,) = lines(
+        "ours.info('leading', told={'jane@example.com': 1, ('a', 'jane@example.com'): {b'jane@example.com'}})"
+    )
+    assert "jane" not in json.dumps(line)
+    assert len(line["told"]) == 2
