@@ -11,6 +11,7 @@ from api.problems import ProblemError, outbox_full, render, unavailable
 from outbox.record import NoSegmentError
 from runtime.database import may_pass
 from runtime.logging import get_logger
+from runtime.redaction import excerpt
 
 CLIENT_LEFT = 499  # no status of HTTP's own; the word that proxies use
 
@@ -52,7 +53,7 @@ class Observed:
 
 def _problem_of(error: Exception, scope: Scope) -> ProblemError:
     if may_pass(error):
-        log.warning("database_away", path=scope["path"], error=f"{type(error).__name__}: {error}"[:500])
+        log.warning("database_away", path=scope["path"], error=excerpt(f"{type(error).__name__}: {error}", 500))
         # A commit whose answer was lost has happened; the reference makes a second POST safe.
         return unavailable("the database cannot be reached; send the same request again, nothing is done twice")
     if isinstance(error, NoSegmentError):

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from outbox.record import NoSegmentError
 from runtime.database import autocommit, is_unavailable, may_pass
 from runtime.logging import get_logger
+from runtime.redaction import excerpt
 
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
@@ -48,6 +49,6 @@ class Transactions:
                 passes = may_pass(error) if patient else is_unavailable(error)
                 if not (passes or isinstance(error, NoSegmentError)):
                     raise
-                log.warning("database_away", error=str(error)[:500], pause_seconds=pause)
+                log.warning("database_away", error=excerpt(str(error), 500), pause_seconds=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
