@@ -17,7 +17,7 @@ from runtime.work import Work, at
 _HEADER = b"traceparent"
 # What OpenTelemetry knows; any other is `_OTHER`, so that a stranger cannot make names.
 _METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
-LONGEST_PATH = 200
+LONGEST_PATH = 200  # characters of what somebody asked for
 _UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
 
 

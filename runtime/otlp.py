@@ -71,6 +71,8 @@ class OpenTelemetrySpan:
 
     def failed(self, reason: Exception | str) -> None:
         """See runtime.tracing.Span."""
+        if not self.theirs.is_recording():
+            return  # nobody would read what it costs to write
         text = storable(redacted(str(reason)))
         if isinstance(reason, Exception):
             kind = type(reason).__qualname__
@@ -135,6 +137,8 @@ class OpenTelemetry:
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
         closing.join(FLUSH_SECONDS)
+        if closing.is_alive():
+            log.warning("spans_lost", spans=None, do="look at what listens at TRACING_OTLP_URL: it took none in time")
 
     def _under(self, parent: str | None, kind: Kind) -> Context:
         """The parent alone: nothing of theirs is taken from the surroundings."""
