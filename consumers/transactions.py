@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from outbox.record import NoSegmentError
 from runtime.database import autocommit, is_unavailable, lacks_schema, may_pass
 from runtime.logging import get_logger
+from runtime.redaction import excerpt
 
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
@@ -53,9 +54,11 @@ class Transactions:
             except Exception as error:
                 passes = may_pass(error) if patient else is_unavailable(error)
                 if lacks_schema(error):
-                    log.error("schema_missing", error=str(error)[:500], cure="waybill migrate", pause_seconds=pause)  # noqa: TRY400
+                    log.error(
+                        "schema_missing", error=excerpt(str(error), 500), cure="waybill migrate", pause_seconds=pause
+                    )  # noqa: TRY400
                 elif passes or isinstance(error, NoSegmentError):
-                    log.warning("database_away", error=str(error)[:500], pause_seconds=pause)
+                    log.warning("database_away", error=excerpt(str(error), 500), pause_seconds=pause)
                 else:
                     raise
             await asyncio.sleep(pause)

@@ -20,6 +20,7 @@ from relay import metrics
 from relay.connections import DATABASE_ERRORS, connected
 from relay.postgres_figures import PostgresFigures
 from runtime.logging import get_logger
+from runtime.redaction import without_literals
 from runtime.settings import Settings
 from runtime.since import NOTHING, Since
 
@@ -108,7 +109,7 @@ class Monitor:
                 "transaction_holds_back",
                 pid=transaction.pid,
                 age_seconds=round(transaction.age_seconds, 1),
-                query=transaction.query,
+                query=without_literals(transaction.query),
                 application_name=transaction.application_name,
             )
 
