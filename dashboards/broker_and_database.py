@@ -102,7 +102,11 @@ POSTGRES = Row(
         Panel(
             "Connections in use",
             "Of those that the server allows; people are told from 80 % on.",
-            (Query(f"sum({CONNECTIONS}) / {highest('waybill_postgres_connections_max')}"),),
+            (
+                Query(
+                    f"max(sum by (instance) (waybill_postgres_connections)) / {highest('waybill_postgres_connections_max')}"
+                ),
+            ),
             unit="percentunit",
             kind="number",
             width=6,
