@@ -81,6 +81,7 @@ async def count_once(engine: AsyncEngine) -> None:
         found[label] = found.get(label, 0) + letters
     for label in metrics.LABELS:
         metrics.LETTERS_OPEN.labels(*label).set(found.get(label, 0))
+    metrics.ORDERS_WATCHED.labels("letters").set_to_current_time()
 
 
 async def _main(settings: Settings) -> None:

@@ -42,9 +42,14 @@ ORDERS_OVERDUE = Gauge(
 )
 for _effect in Effect:
     ORDERS_OVERDUE.labels(_effect.value)
+WATCHED = ("overdue", "unfinished", "finished", "promise", "scheduled", "letters")
 ORDERS_WATCHED = Gauge(
-    "waybill_orders_watch_last_success_timestamp_seconds", "When overdue orders were last counted, Unix time."
+    "waybill_orders_watch_last_success_timestamp_seconds",
+    "When a figure that is read from Postgres was last read, Unix time.",
+    ["figure"],
 )
+for _figure in WATCHED:
+    ORDERS_WATCHED.labels(_figure)
 ORDERS = Gauge("waybill_orders", "Orders by status.", ["status"])
 # Not the final ones: their first count takes minutes in a large table, and until then 0 would be a lie.
 for _status in UNFINISHED:

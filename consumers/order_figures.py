@@ -33,7 +33,6 @@ class OrderFigures:
         """
         for effect, orders in (await ledger.overdue(tx)).items():
             metrics.ORDERS_OVERDUE.labels(effect.value).set(orders)
-        metrics.ORDERS_WATCHED.set_to_current_time()
 
     async def unfinished(self, tx: AsyncConnection) -> None:
         """How many unfinished orders each status has, and how old the oldest is."""

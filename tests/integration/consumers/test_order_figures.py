@@ -14,8 +14,10 @@ from sqlalchemy.event import listen
 from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
+from consumers.collector_process import count_once
+from consumers.metrics import WATCHED
 from consumers.order_figures import OrderFigures
-from consumers.watch import Look, keep_fresh, run_once, watch_orders
+from consumers.watch import PAUSE_PER_SECOND, Look, keep_fresh, looks, run_once, watch_orders
 from orders import census
 from orders.census import OF_AGE, UNFINISHED
 from orders.model import Status
@@ -50,6 +52,10 @@ def judged() -> tuple[float, float]:
     return value("waybill_orders_due_total", outcome="in_time"), value("waybill_orders_due_total", outcome="late")
 
 
+def last_read(figure: str) -> float:
+    return value("waybill_orders_watch_last_success_timestamp_seconds", figure=figure)
+
+
 def since(before: tuple[float, float]) -> tuple[float, float]:
     now = judged()
     return now[0] - before[0], now[1] - before[1]
@@ -60,7 +66,7 @@ async def looked(url: str, *reads: Callable[[AsyncConnection], Awaitable[None]])
     with capture_logs() as said:
         async with engine_of(url) as engine:
             for read in reads:
-                await run_once(Look("figure", read), engine)
+                await run_once(Look("overdue", read), engine)
     assert said == []
 
 
@@ -246,6 +252,29 @@ def test_a_figure_takes_about_a_hundredth_of_the_time_at_most(shared_database_ur
     run(scenario)
 
 
+def test_what_people_are_told_by_is_read_again_within_a_minute_however_long_it_took() -> None:
+    longest = {look.figure: look.pause_after(30) for look in looks(OrderFigures(time.monotonic()))}
+    assert longest.pop("finished") == 30 * PAUSE_PER_SECOND
+    assert set(longest.values()) == {60}
+
+
+def test_each_figure_says_when_it_was_read_and_one_that_fails_stays_behind(shared_database_url: str) -> None:
+    async def refused(_: AsyncConnection) -> None:
+        raise OSError("refused")
+
+    async def scenario() -> None:
+        async with engine_of(shared_database_url) as engine:
+            everything = looks(OrderFigures(time.monotonic()))
+            assert {look.figure for look in everything} | {"letters"} == set(WATCHED)
+            before = {figure: last_read(figure) for figure in WATCHED}
+            for look in everything:
+                await run_once(replace(look, read=refused) if look.figure == "promise" else look, engine)
+            await count_once(engine)
+            assert {figure for figure in WATCHED if last_read(figure) == before[figure]} == {"promise"}
+
+    run(scenario)
+
+
 def test_a_look_that_fails_holds_up_no_other_and_all_end_when_told(shared_database_url: str) -> None:
     async def scenario() -> None:
         async with connected(shared_database_url) as (connection,), engine_of(shared_database_url) as engine:
@@ -262,8 +291,8 @@ def test_a_look_that_fails_holds_up_no_other_and_all_end_when_told(shared_databa
             await place(connection, "pending", timedelta(seconds=1))
             await until(lambda: orders().get("pending") == 1)
             everything = asyncio.create_task(watch_orders(engine, stopping))
-            before = value("waybill_orders_watch_last_success_timestamp_seconds")
-            await until(lambda: value("waybill_orders_watch_last_success_timestamp_seconds") > before)
+            before = last_read("promise")
+            await until(lambda: last_read("promise") > before)
             assert not watching.done()
             assert not everything.done()
             stopping.set()
