@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from ops import show
+from ops import prometheus, show
 from ops.doctor import examine
 from ops.doctor_finding import Verdict
 from ops.local_stack import LocalStack
@@ -64,6 +64,13 @@ def test_the_shipped_rules_are_loaded(stack: LocalStack) -> None:
 
     assert rules
     assert {rule.health for rule in rules} == {"ok"}, rules
+
+
+def test_a_system_of_a_test_tells_nobody_whoever_is_named_in_what_is_shipped(stack: LocalStack) -> None:
+    told = stack.instance.folder / "prometheus" / prometheus.ALERTMANAGERS
+
+    assert told.read_text() == prometheus.NOBODY
+    assert told.read_text() != (prometheus.SHIPPED / prometheus.ALERTMANAGERS).read_text()
 
 
 def test_status_and_doctor_know_of_it(
