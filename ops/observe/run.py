@@ -90,7 +90,8 @@ class _Run:
             async with PrometheusApi.at(self._stack.prometheus_url) as prometheus:
                 targets = await targets_up(prometheus)
                 shipped = alerts_of((SHIPPED / RULES).read_text())
-                false_alarms = await firing_at_rest(prometheus)
+                await rules_evaluated(prometheus)  # or what fires at rest would only not have been looked at
+                at_rest = await firing_at_rest(prometheus)
                 self._begun = time.time()
                 refused, told = await self._torment(engine, prometheus)
                 # Now, because it takes some seconds of a core, and the orders have only to grow older.
@@ -105,7 +106,7 @@ class _Run:
                     rules=await rules_evaluated(prometheus),
                     panels=await panels_seen(prometheus, read_panels(DASHBOARDS), self._begun),
                     outage=told,
-                    false_alarms=false_alarms,
+                    at_rest=at_rest,
                     fired=await fired_since(prometheus, self._begun),
                     compared=compared,
                     unsettled=left,
