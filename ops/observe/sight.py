@@ -71,13 +71,27 @@ async def fired_since(prometheus: PrometheusApi, begun: float) -> list[str]:
 
 
 async def panels_seen(prometheus: PrometheusApi, panels: Sequence[Panel], begun: float) -> list[PanelSeen]:
-    """Each panel's query over the time since a moment (Unix time), as a dashboard would ask."""
+    """Each panel's query as a dashboard would ask: over the time since a moment (Unix time), or for the values now.
+
+    What is empty when all is well may be so now: then it is asked whether it has shown anything since.
+    """
     return [await _seen(prometheus, panel, begun) for panel in panels]
 
 
 async def _seen(prometheus: PrometheusApi, panel: Panel, begun: float) -> PanelSeen:
     try:
-        series = await prometheus.query_range(panel.expr, begun, time.time(), STEP_SECONDS)
+        series = await _now(prometheus, panel) if panel.instant else 0
+        if not series and (not panel.instant or panel.empty_when_well is not None):
+            series = await _over_time(prometheus, panel, begun)
     except PrometheusError as error:
         return PanelSeen(panel, 0, str(error))
-    return PanelSeen(panel, sum(any(not math.isnan(value) for value in one.values) for one in series))
+    return PanelSeen(panel, series)
+
+
+async def _now(prometheus: PrometheusApi, panel: Panel) -> int:
+    return sum(not math.isnan(one.value) for one in await prometheus.query(panel.expr))
+
+
+async def _over_time(prometheus: PrometheusApi, panel: Panel, begun: float) -> int:
+    series = await prometheus.query_range(panel.expr, begun, time.time(), STEP_SECONDS)
+    return sum(any(not math.isnan(value) for value in one.values) for one in series)

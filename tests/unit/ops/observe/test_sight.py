@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from ops.observe import sight
+from ops.observe.panels import Panel
 from ops.observe.rules import WATCHDOG
 from ops.prometheus_api import PrometheusApi
 
@@ -56,3 +57,25 @@ def test_what_is_about_to_fire_is_waited_for() -> None:
 
     assert at_rest(pending, [(WATCHDOG, "firing"), (LATE, "firing")]) == {WATCHDOG, LATE}
     assert at_rest(pending) == {WATCHDOG}
+
+
+@pytest.mark.parametrize(
+    ("panel", "series"),
+    [
+        (Panel("Flow", "Over a time", "a", None), 1),
+        (Panel("Flow", "Now", "a", None, instant=True), 0),
+        (Panel("Flow", "Now, if ever", "a", "nothing is open.", instant=True), 1),
+    ],
+)
+def test_a_panel_that_shows_one_moment_is_asked_for_that_moment(panel: Panel, series: int) -> None:
+    """Prometheus had a value once, and has none now."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        once = [{"metric": {}, "values": [[0, "1"]]}] if request.url.path.endswith("query_range") else []
+        return httpx.Response(200, json={"status": "success", "data": {"resultType": "matrix", "result": once}})
+
+    async def run() -> list[sight.PanelSeen]:
+        async with httpx.AsyncClient(base_url="http://prometheus", transport=httpx.MockTransport(answer)) as http:
+            return await sight.panels_seen(PrometheusApi(http), [panel], 0.0)
+
+    assert asyncio.run(run()) == [sight.PanelSeen(panel, series)]
