@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ops.observe.expected import MUST_FIRE, silent, unexpected
 from ops.observe.outage import ALERT, Outage
-from ops.observe.rules import WATCHDOG
+from ops.observe.rules import WATCHDOG, Shown
 from ops.observe.sight import PanelSeen
 from ops.observe.totals import Compared
 from ops.prometheus_api import Rule, Target
@@ -14,7 +14,7 @@ from ops.prometheus_api import Rule, Target
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One run. `shipped` are the alerts of the shipped file, `tested` those that have a unit test.
+    """One run. `shipped` are the alerts of the shipped file, `tested` those with a unit test.
 
     `at_rest` fired before anything had happened, `fired` after that, the watchdog aside. `unsettled` are
     deliveries that had not come to their end when the totals were compared.
@@ -22,7 +22,7 @@ class Observed:
 
     targets: Sequence[Target]
     shipped: Collection[str]
-    tested: Collection[str]
+    tested: Shown
     rules: Sequence[Rule]
     panels: Sequence[PanelSeen]
     outage: Outage
@@ -37,6 +37,11 @@ class Observed:
         return {rule.name for rule in self.rules if rule.alerts}
 
     @property
+    def shown_to_fire(self) -> frozenset[str]:
+        """The names of the shipped alerts that a unit test shows to fire."""
+        return self.tested.alerts & set(self.shipped)
+
+    @property
     def totals_match(self) -> bool:
         """Whether Prometheus and the places where things are say the same, of a system that is done."""
         return self.unsettled == 0 and all(one.equal for one in self.compared)
@@ -47,7 +52,7 @@ class Observed:
             "panels": len(self.panels),
             "panels_with_data": sum(seen.series > 0 for seen in self.panels),
             "alerts": len(self.alerts),
-            "alerts_tested": len(set(self.shipped) & set(self.tested)),
+            "alerts_tested": len(self.shown_to_fire),
             "alert_fired_and_resolved": self.outage.told,
             "totals_match": self.totals_match,
         }
@@ -77,7 +82,9 @@ def _unseen(targets: Sequence[Target]) -> Iterator[str]:
 def _rules(observed: Observed) -> Iterator[str]:
     for name in sorted(set(observed.shipped) - observed.alerts):
         yield f"the alert {name} is shipped and not loaded"
-    for name in sorted(set(observed.shipped) - set(observed.tested)):
+    if observed.tested.why:
+        yield observed.tested.why
+    for name in sorted(set() if observed.tested.why else set(observed.shipped) - observed.tested.alerts):
         yield f"the alert {name} has no unit test that passes"
     for rule in observed.rules:
         if rule.health != "ok":

@@ -9,7 +9,7 @@ from ops.observe.expected import MUST_FIRE
 from ops.observe.figures import Observed, failures
 from ops.observe.outage import ALERT, Outage
 from ops.observe.panels import Panel
-from ops.observe.rules import WATCHDOG
+from ops.observe.rules import WATCHDOG, Shown
 from ops.observe.sight import PanelSeen
 from ops.observe.totals import Compared, Total
 from ops.prometheus_api import Rule, Target
@@ -20,7 +20,7 @@ STATUS = Total("orders by status", "max by (status) (waybill_orders)", "status")
 WELL = Observed(
     targets=[Target("api", "127.0.0.1:8080", "up", "")],
     shipped=["Away", "Late"],
-    tested={"Away", "Late"},
+    tested=Shown(frozenset({"Away", "Late"})),
     rules=[Rule("Away", True, "ok", ""), Rule("Late", True, "ok", ""), Rule("job:late:max", False, "ok", "")],
     panels=[PanelSeen(FILLED, 2), PanelSeen(QUIET, 0)],
     outage=Outage(6.0, 3.0),
@@ -50,7 +50,8 @@ def test_all_well_is_no_failure_and_the_last_line_says_so() -> None:
         (replace(WELL, targets=[Target("relay", "127.0.0.1:8081", "down", "refused")]), "relay 127.0.0.1:8081 is down"),
         (replace(WELL, targets=[Target("relay", "127.0.0.1:8081", "unknown", "")]), "not asked yet"),
         (replace(WELL, rules=WELL.rules[::2]), "Late is shipped and not loaded"),
-        (replace(WELL, tested={"Away"}), "Late has no unit test"),
+        (replace(WELL, tested=Shown(frozenset({"Away"}))), "Late has no unit test"),
+        (replace(WELL, tested=Shown(frozenset(), "promtool says FAILED: Late")), "promtool says FAILED: Late"),
         (
             replace(WELL, rules=[*WELL.rules, Rule("Odd", True, "err", "no such label")]),
             "alert Odd cannot be evaluated: no",
@@ -84,6 +85,10 @@ def test_whatever_is_wrong_is_said_in_words(wrong: Observed, said: str) -> None:
     (failure,) = failures(wrong)
 
     assert said in failure
+
+
+def test_unit_tests_that_fail_leave_no_alert_tested_in_the_last_line() -> None:
+    assert json.loads(replace(WELL, tested=Shown(frozenset(), "FAILED")).line())["alerts_tested"] == 0
 
 
 def test_an_alert_that_did_not_do_both_and_totals_that_differ_show_in_the_last_line() -> None:
