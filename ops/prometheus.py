@@ -27,8 +27,8 @@ def binary(name: str = "prometheus") -> str:
     found = shutil.which(name)
     if found is None:
         raise StackError(
-            f"{name} is not installed; run `sudo ops/bootstrap.sh`, which installs the package and does not start its "
-            "service, or put the programs prometheus and promtool into your PATH"
+            f"{name} is not installed; run `sudo ops/bootstrap.sh --servers`, which installs the package and starts "
+            "no service, or put the programs prometheus and promtool into your PATH"
         )
     return found
 

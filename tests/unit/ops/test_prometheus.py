@@ -75,7 +75,7 @@ def test_the_targets_are_those_of_this_instance(tmp_path: Path) -> None:
 def test_where_it_is_not_installed_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(StackError, match=r"sudo ops/bootstrap\.sh"):
+    with pytest.raises(StackError, match=r"sudo ops/bootstrap\.sh --servers"):
         prepared(tmp_path)
 
 
