@@ -49,13 +49,18 @@ fingerprint() {
   pwd # a moved checkout's .venv holds paths that are no more
 }
 
+has_venv() { "$PYTHON" -c 'import ensurepip' 2>/dev/null; }
+
+need_venv() {
+  if has_venv; then return; fi
+  has_apt || fail "Python's venv module is missing, and there is no apt-get; install it by hand"
+  root || fail "Python's venv module is missing; run: sudo ops/bootstrap.sh --servers"
+  say "installing python3-venv"
+  apt_install python3-venv
+}
+
 make_venv() {
-  if "$PYTHON" -c 'import ensurepip' 2>/dev/null; then :; elif root && has_apt; then
-    say "installing python3-venv"
-    apt_install python3-venv
-  else
-    fail "Python's venv module is missing; install it, on Debian: sudo apt-get install python3-venv"
-  fi
+  need_venv
   rm -rf .venv
   quietly "$PYTHON" -m venv .venv
 }
@@ -160,7 +165,10 @@ main() {
       need_servers
       install_python_packages
       ;;
-    --servers) need_servers ;;
+    --servers)
+      need_venv
+      need_servers
+      ;;
     *) fail "$1 is no option; --servers installs the system's packages only" ;;
   esac
 }

@@ -12,6 +12,7 @@ source "$SCRIPT"
 POLICY=$ROOT/policy-rc.d UNITS=$ROOT/systemd RUNLEVEL=$ROOT/rc2.d
 root() { false; }
 has_apt() { true; }
+has_venv() { [ -e "$ROOT/python3-venv" ]; }
 has_prometheus() { [ -e "$ROOT/prometheus" ]; }
 has_rabbitmq() { [ -e "$ROOT/rabbitmq-server" ]; }
 docker_answers() { false; }
@@ -21,7 +22,9 @@ update-rc.d() { echo "update-rc.d $*" >>"$ROOT/said"; }
 apt_install() {
   local package
   for package; do
-    touch "$ROOT/$package" "$UNITS/multi-user.target.wants/$package.service" "$RUNLEVEL/S01$package"
+    touch "$ROOT/$package"
+    if [ "$package" = python3-venv ]; then continue; fi
+    touch "$UNITS/multi-user.target.wants/$package.service" "$RUNLEVEL/S01$package"
     sh "$POLICY" || echo "policy of $package: $?" >>"$ROOT/said"
   done
 }
@@ -98,6 +101,14 @@ def test_where_there_is_no_apt_get_nobody_is_told_to_use_it(machine: Path) -> No
 
     assert done.returncode == 1
     assert "there is no apt-get; install by hand: prometheus rabbitmq-server" in done.stderr
+
+
+def test_the_packages_of_the_system_are_all_that_the_option_installs(machine: Path) -> None:
+    done = run(machine, "root() { true; }; install_python_packages() { touch $ROOT/venv; }; main --servers")
+
+    assert done.returncode == 0, done.stderr
+    assert {"python3-venv", "prometheus", "rabbitmq-server"} <= {path.name for path in machine.iterdir()}
+    assert not (machine / "venv").exists()
 
 
 def test_an_unknown_option_installs_nothing(machine: Path) -> None:
