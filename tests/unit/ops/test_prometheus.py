@@ -89,3 +89,29 @@ def test_a_given_broker_says_where_its_figures_are_or_nobody_does(monkeypatch: p
     monkeypatch.setenv("RABBITMQ_METRICS_URL", "broker:15692")
     with pytest.raises(ServerError, match="RABBITMQ_METRICS_URL"):
         given_rabbitmq_metrics()
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("http://broker", "broker:15692"),
+        ("http://broker:/", "broker:15692"),
+        ("http://broker:1/", "broker:1"),
+        ("http://[::1]", "[::1]:15692"),
+    ],
+)
+def test_the_plugins_own_port_is_the_usual_one(url: str, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RABBITMQ_METRICS_URL", url)
+
+    assert given_rabbitmq_metrics() == target
+
+
+@pytest.mark.parametrize(
+    "rest", ["user:secret@broker:15692", "broker:15692/metrics", "broker/?vhost=secret", "broker/#secret"]
+)
+def test_what_no_target_can_hold_is_refused_and_not_repeated(rest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RABBITMQ_METRICS_URL", f"http://{rest}")
+
+    with pytest.raises(ServerError, match="RABBITMQ_METRICS_URL takes http://host:15692 alone") as refused:
+        given_rabbitmq_metrics()
+    assert "secret" not in str(refused.value)
