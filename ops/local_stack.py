@@ -40,6 +40,7 @@ class LocalStack:
         self.supervisor = Supervisor(self.instance)
         self._addresses = addresses
         self._variant = USUAL
+        self._tells = False
 
     @classmethod
     def read(cls, folder: Path) -> "LocalStack":
@@ -87,6 +88,7 @@ class LocalStack:
             if self.healthy():
                 return False
             self._sweep()
+            self._tells = True  # somebody's system, unlike those of a demo or a test: it may wake people
             try:
                 self._start(given_database_url(), given_amqp_url(), self._usual_ports(), {}, ())
             except BaseException:
@@ -216,7 +218,7 @@ class LocalStack:
         environment = {**self.environment(), **extra_env}
         table = StackPrograms(self.instance, self._addresses, self._variant)
         sandboxes = table.sandboxes(self.ledger, self.inbox_dir, sandbox_options)
-        apps = [*sandboxes, *table.processes(), table.prometheus()]
+        apps = [*sandboxes, *table.processes(), table.prometheus(tells=self._tells)]
         groups = {"servers": had.programs, "apps": apps} if had.programs else {"apps": apps}
         self.supervisor.launch(groups, environment, ROOT)
         self._start_in_order(had.programs, apps, environment)

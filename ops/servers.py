@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ops import docker, postgres, rabbitmq
+from ops.addresses import PREFERRED_PORTS
 from ops.commands import ROOT
 from ops.errors import ServerError
 from ops.instance import Instance
@@ -22,6 +23,9 @@ from ops.ports import free_port
 from ops.program import Child, Program
 
 UP_RECORD = ROOT / ".local" / "up" / "stack.json"
+METRICS_URL = "RABBITMQ_METRICS_URL"
+METRICS_PORT = PREFERRED_PORTS["rabbitmq-metrics"]
+METRICS_FORM = f"http://host:{METRICS_PORT}"
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,20 @@ def given_amqp_url() -> str | None:
 
 
 def given_rabbitmq_metrics() -> str:
-    """`host:port` of RABBITMQ_METRICS_URL, empty when unset. Raises ServerError if it is no such URL."""
-    url = _given("RABBITMQ_METRICS_URL", ("http",), "http://host:15692")
-    return urlsplit(url).netloc if url else ""
+    """`host:port` of RABBITMQ_METRICS_URL, empty when unset. Raises ServerError if it is no such URL.
+
+    A target of Prometheus has no more: what else stood there would not be asked for, and a password would be in a file
+    and on the page of targets.
+    """
+    url = _given(METRICS_URL, ("http",), METRICS_FORM)
+    if url is None:
+        return ""
+    parts = urlsplit(url)
+    if "@" in parts.netloc or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ServerError(
+            f"{METRICS_URL} takes {METRICS_FORM} alone: no user, no password, and /metrics is what is asked"
+        )
+    return parts.netloc if parts.port else f"{parts.netloc.rstrip(':')}:{METRICS_PORT}"
 
 
 def _given(name: str, schemes: tuple[str, ...], form: str = "") -> str | None:
