@@ -54,9 +54,9 @@ class Transactions:
             except Exception as error:
                 passes = may_pass(error) if patient else is_unavailable(error)
                 if lacks_schema(error):
-                    log.error(
+                    log.error(  # noqa: TRY400 - its trace says nothing more
                         "schema_missing", error=excerpt(str(error), 500), cure="waybill migrate", pause_seconds=pause
-                    )  # noqa: TRY400
+                    )
                 elif passes or isinstance(error, NoSegmentError):
                     log.warning("database_away", error=excerpt(str(error), 500), pause_seconds=pause)
                 else:
