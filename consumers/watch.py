@@ -20,6 +20,7 @@ from consumers import metrics
 from consumers.order_figures import OrderFigures
 from runtime.database import autocommit, is_unavailable
 from runtime.logging import get_logger
+from runtime.redaction import excerpt
 
 PAUSE_SECONDS = 5.0
 OVERDUE_SECONDS = 15.0  # deadlines are minutes
@@ -82,7 +83,7 @@ async def run_once(look: Look, engine: AsyncEngine) -> float:
             await look.read(connection)
         metrics.ORDERS_WATCHED.labels(look.figure).set_to_current_time()
     except (OSError, SQLAlchemyError) as error:
-        log.warning("orders_not_watched", figure=look.figure, reason=f"{type(error).__name__}: {error}"[:500])
+        log.warning("orders_not_watched", figure=look.figure, reason=excerpt(f"{type(error).__name__}: {error}", 500))
         if is_unavailable(error):
             return look.pause_seconds
     return look.pause_after(time.monotonic() - begun)

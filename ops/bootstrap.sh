@@ -3,12 +3,17 @@
 # package manager Prometheus (with promtool, which the tests ask) and, where there is no other (no Docker engine, no
 # AMQP_URL), RabbitMQ. PostgreSQL comes in the .venv. A second run finds the stamp of the first and does nothing. pip
 # and uv use the machine's own index configuration.
+#
+#   ops/bootstrap.sh            everything; as another user than root, without the system's packages
+#   ops/bootstrap.sh --servers  the system's packages only, as root
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 PYTHON="${PYTHON:-python3}"
 STAMP=.venv/waybill-stamp
 POLICY=/usr/sbin/policy-rc.d
+UNITS=/etc/systemd/system
+RUNLEVEL=/etc/rc2.d
 
 say() { printf 'waybill: %s\n' "$*"; }
 fail() {
@@ -16,6 +21,7 @@ fail() {
   exit 1
 }
 root() { [ "$(id -u)" -eq 0 ]; }
+has_apt() { command -v apt-get >/dev/null; }
 
 # Runs a command quietly; what it said is shown only when it fails.
 quietly() {
@@ -43,13 +49,18 @@ fingerprint() {
   pwd # a moved checkout's .venv holds paths that are no more
 }
 
+has_venv() { "$PYTHON" -c 'import ensurepip' 2>/dev/null; }
+
+need_venv() {
+  if has_venv; then return; fi
+  has_apt || fail "Python's venv module is missing, and there is no apt-get; install it by hand"
+  root || fail "Python's venv module is missing; run: sudo ops/bootstrap.sh --servers"
+  say "installing python3-venv"
+  apt_install python3-venv
+}
+
 make_venv() {
-  if "$PYTHON" -c 'import ensurepip' 2>/dev/null; then :; elif root; then
-    say "installing python3-venv"
-    apt_install python3-venv
-  else
-    fail "Python's venv module is missing; run: sudo apt-get install python3-venv"
-  fi
+  need_venv
   rm -rf .venv
   quietly "$PYTHON" -m venv .venv
 }
@@ -92,10 +103,30 @@ has_prometheus() {
   command -v prometheus >/dev/null && command -v promtool >/dev/null
 }
 
-# The packages would start servers of the machine's own. A policy that answers 101 forbids all starts; whatever policy
-# stood there before is put back, also when the installation fails.
+# What starts at the next boot, one a line: units that something wants, and scripts of the usual runlevel.
+enabled() {
+  {
+    find "$UNITS" -path '*.wants/*' -printf 'unit %f\n' 2>/dev/null || true
+    find "$RUNLEVEL" -name 'S[0-9][0-9]*' -printf 'script %f\n' 2>/dev/null | sed 's/ S[0-9]*/ /' || true
+  } | sort -u
+}
+
+# Takes back what an installation has enabled: what was enabled before, or installed and left disabled, stays as it is.
+disable_all_but() {
+  local before=$1 kind name
+  while read -r kind name; do
+    case $kind in
+      unit) if command -v systemctl >/dev/null; then systemctl disable "$name" >/dev/null 2>&1; fi ;;
+      script) if command -v update-rc.d >/dev/null; then update-rc.d "$name" disable >/dev/null 2>&1; fi ;;
+    esac || say "$name could not be disabled: it starts at the next boot, and nobody here needs it"
+  done < <(comm -13 <(printf '%s\n' "$before") <(enabled))
+}
+
+# The packages would start servers of the machine's own, now and at each boot. A policy that answers 101 forbids all
+# starts; whatever policy stood there before is put back, also when the installation fails.
 install_without_starting() {
-  local kept=""
+  local kept="" before
+  before=$(enabled)
   if [ -e "$POLICY" ] || [ -L "$POLICY" ]; then
     kept=$(mktemp -u "$POLICY.waybill.XXXXXX")
     mv "$POLICY" "$kept"
@@ -106,6 +137,7 @@ install_without_starting() {
   printf '#!/bin/sh\nexit 101\n' >"$POLICY"
   chmod 755 "$POLICY"
   apt_install "$@"
+  disable_all_but "$before"
 }
 
 need_servers() {
@@ -116,9 +148,10 @@ need_servers() {
     otherwise=" (instead of rabbitmq-server: set AMQP_URL, or start Docker)"
   fi
   if [ ${#missing[@]} -eq 0 ]; then return; fi
-  root || fail "packages are missing; run: sudo apt-get install --no-install-recommends ${missing[*]}$otherwise"
-  command -v apt-get >/dev/null || fail "there is no apt-get; install by hand: ${missing[*]}$otherwise"
-  say "installing ${missing[*]} (no service is started)"
+  has_apt || fail "there is no apt-get; install by hand: ${missing[*]}$otherwise"
+  # sudo forgets AMQP_URL, and would install a RabbitMQ that nobody needs.
+  root || fail "${missing[*]} missing; run: sudo ${AMQP_URL:+--preserve-env=AMQP_URL }ops/bootstrap.sh --servers$otherwise"
+  say "installing ${missing[*]} (no service is started, now or at a boot)"
   (install_without_starting "${missing[@]}")
   has_prometheus || fail "the package prometheus brought no prometheus and promtool into PATH"
   if [[ " ${missing[*]} " == *" rabbitmq-server "* ]] && ! has_rabbitmq; then
@@ -126,5 +159,19 @@ need_servers() {
   fi
 }
 
-need_servers
-install_python_packages
+main() {
+  case "${1:-}" in
+    "")
+      need_servers
+      install_python_packages
+      ;;
+    --servers)
+      need_venv
+      need_servers
+      ;;
+    *) fail "$1 is no option; --servers installs the system's packages only" ;;
+  esac
+}
+
+# A test reads the functions and runs nothing.
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then main "$@"; fi

@@ -29,6 +29,7 @@ from orders.workflow import POOLS
 
 LOCAL = ROOT / ".local"
 STOP_SECONDS = 60.0
+OWN_KEPT = 20  # URLs of earlier starts
 
 
 class LocalStack:
@@ -39,6 +40,7 @@ class LocalStack:
         self.supervisor = Supervisor(self.instance)
         self._addresses = addresses
         self._variant = USUAL
+        self._tells = False
 
     @classmethod
     def read(cls, folder: Path) -> "LocalStack":
@@ -86,6 +88,7 @@ class LocalStack:
             if self.healthy():
                 return False
             self._sweep()
+            self._tells = True  # somebody's system, unlike those of a demo or a test: it may wake people
             try:
                 self._start(given_database_url(), given_amqp_url(), self._usual_ports(), {}, ())
             except BaseException:
@@ -207,13 +210,15 @@ class LocalStack:
             ports["rabbitmq-metrics"],
             docker_allowed=not self._variant.own_servers,
         )
-        self._addresses = Addresses(had.database_url, had.amqp_url, ports, had.rabbitmq_metrics)
+        own = [url for url in (had.database_url, had.amqp_url) if url not in (database_url, amqp_url)]
+        before = self._addresses.own_servers[-OWN_KEPT:] if self._addresses else []
+        self._addresses = Addresses(had.database_url, had.amqp_url, ports, had.rabbitmq_metrics, [*before, *own])
         self._record.touch(mode=0o600)
         self._record.write_text(json.dumps(asdict(self._addresses), indent=2))
         environment = {**self.environment(), **extra_env}
         table = StackPrograms(self.instance, self._addresses, self._variant)
         sandboxes = table.sandboxes(self.ledger, self.inbox_dir, sandbox_options)
-        apps = [*sandboxes, *table.processes(), table.prometheus()]
+        apps = [*sandboxes, *table.processes(), table.prometheus(tells=self._tells)]
         groups = {"servers": had.programs, "apps": apps} if had.programs else {"apps": apps}
         self.supervisor.launch(groups, environment, ROOT)
         self._start_in_order(had.programs, apps, environment)

@@ -1,4 +1,4 @@
-"""What Prometheus knows, asked over its HTTP API: values, targets, alert rules. Read only."""
+"""What Prometheus knows, asked over its HTTP API: values, targets, rules, Alertmanagers. Read only."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -43,11 +43,11 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class AlertRule:
-    """A rule as loaded. `state` is inactive, pending or firing; `health` ok, err or unknown (not evaluated yet)."""
+class Rule:
+    """A rule as loaded: one that `alerts`, or one that records. `health` is ok, err or unknown (not evaluated yet)."""
 
     name: str
-    state: str
+    alerts: bool
     health: str
     error: str
 
@@ -83,11 +83,15 @@ class PrometheusApi:
             Target(one["labels"]["job"], one["labels"]["instance"], one["health"], one["lastError"]) for one in found
         ]
 
-    async def alert_rules(self) -> list[AlertRule]:
-        """Every alert rule that it has loaded, in their order."""
-        groups = (await self._data("/api/v1/rules", {"type": "alert"}))["groups"]
+    async def alertmanagers(self) -> list[str]:
+        """The URL of each Alertmanager that it tells of alerts."""
+        return [one["url"] for one in (await self._data("/api/v1/alertmanagers", {}))["activeAlertmanagers"]]
+
+    async def rules(self) -> list[Rule]:
+        """Every rule that it has loaded, in their order."""
+        groups = (await self._data("/api/v1/rules", {}))["groups"]
         return [
-            AlertRule(rule["name"], rule["state"], rule["health"], rule.get("lastError", ""))
+            Rule(rule["name"], rule["type"] == "alerting", rule["health"], rule.get("lastError", ""))
             for group in groups
             for rule in group["rules"]
         ]

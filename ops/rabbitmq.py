@@ -49,8 +49,8 @@ def prepare(folder: Path, log: Path, port: int, metrics_port: int | None = None)
     sbin = scripts()
     if sbin is None:
         raise ServerError(
-            "RabbitMQ is not installed; run `sudo ops/bootstrap.sh` or `sudo apt-get install rabbitmq-server`, "
-            "or set AMQP_URL to a server of yours"
+            "RabbitMQ is not installed; run `sudo ops/bootstrap.sh --servers`, which installs the package and "
+            "starts no service, or set AMQP_URL to a server of yours"
         )
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     (folder / "home").mkdir(exist_ok=True)

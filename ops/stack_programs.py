@@ -42,14 +42,15 @@ class StackPrograms:
         collector = self._program("collector", ("collector",), ready=lambda: answers(f"{urls['collector']}/metrics"))
         return [api, relay, *(self._worker(pool) for pool in POOLS), collector]
 
-    def prometheus(self) -> Program:
-        """Who watches them all. Raises StackError when it is not installed."""
+    def prometheus(self, *, tells: bool) -> Program:
+        """Who watches them all, and `tells` the shipped Alertmanagers. Raises StackError when it is not installed."""
         return prometheus.prepare(
             self._instance.folder / "prometheus",
             self._instance.logs / "prometheus.log",
             self._addresses.ports["prometheus"],
             self._addresses.targets,
             self._variant.watched,
+            tells=tells,
         )
 
     def _worker(self, pool: Pool) -> Program:

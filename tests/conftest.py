@@ -69,7 +69,7 @@ def amqp_url(servers: ServerUrls) -> Iterator[str]:
 def promtool() -> str:
     """Prometheus's own checker of rules; the package `prometheus` has it."""
     found = shutil.which("promtool")
-    assert found, "promtool is not installed; `sudo ops/bootstrap.sh` installs the package that has it"
+    assert found, "promtool is not installed; `sudo ops/bootstrap.sh --servers` installs the package that has it"
     return found
 
 

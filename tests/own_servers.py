@@ -140,7 +140,9 @@ def _own_instance() -> Iterator[Instance]:
 def own_rabbitmq() -> Iterator[OwnRabbitMQ]:
     """A RabbitMQ node of this package's own."""
     if rabbitmq.scripts() is None:
-        pytest.skip("RabbitMQ's own programs are not installed (sudo ops/bootstrap.sh); containers are not tormented")
+        pytest.skip(
+            "RabbitMQ's own programs are not installed (ops/bootstrap.sh --servers); containers are not tormented"
+        )
     with _own_instance() as instance:
         server = OwnRabbitMQ(*native_rabbitmq(instance), instance.mark)
         try:

@@ -8,6 +8,7 @@
 | `panels`      | the dashboards' queries                                                           |
 | `load`        | the orders, and the POSTs that no API should accept                               |
 | `outage`      | SAP away: its alert fires, and ends with it                                       |
+| `expected`    | which alerts these faults may set off, and which they must                 (pure) |
 | `sight`       | what Prometheus sees: targets, rules, panels                                      |
 | `totals`      | which sum in Prometheus is which count at its place; compared               (pure) |
 | `truth`       | those counts: tables, SAP's ledger, the mailbox, the PDFs                         |

@@ -4,30 +4,42 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from ops.observe.expected import MUST_FIRE, silent, unexpected
 from ops.observe.outage import ALERT, Outage
+from ops.observe.rules import WATCHDOG, Shown
 from ops.observe.sight import PanelSeen
 from ops.observe.totals import Compared
-from ops.prometheus_api import AlertRule, Target
+from ops.prometheus_api import Rule, Target
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One run. `shipped` are the alerts of the shipped file, `tested` those that have a unit test.
+    """One run. `shipped` are the alerts of the shipped file, `tested` those with a unit test.
 
-    `false_alarms` fired before anything had happened, `fired` after that. `unsettled` are deliveries that had not come
-    to their end when the totals were compared.
+    `at_rest` fired before anything had happened, `fired` after that, the watchdog aside. `unsettled` are
+    deliveries that had not come to their end when the totals were compared.
     """
 
     targets: Sequence[Target]
     shipped: Collection[str]
-    tested: Collection[str]
-    rules: Sequence[AlertRule]
+    tested: Shown
+    rules: Sequence[Rule]
     panels: Sequence[PanelSeen]
     outage: Outage
-    false_alarms: Sequence[str]
+    at_rest: Collection[str]
     fired: Sequence[str]
     compared: Sequence[Compared]
     unsettled: int
+
+    @property
+    def alerts(self) -> set[str]:
+        """The names of the alerts that are loaded."""
+        return {rule.name for rule in self.rules if rule.alerts}
+
+    @property
+    def shown_to_fire(self) -> frozenset[str]:
+        """The names of the shipped alerts that a unit test shows to fire."""
+        return self.tested.alerts & set(self.shipped)
 
     @property
     def totals_match(self) -> bool:
@@ -39,8 +51,8 @@ class Observed:
         figures = {
             "panels": len(self.panels),
             "panels_with_data": sum(seen.series > 0 for seen in self.panels),
-            "alerts": len({rule.name for rule in self.rules}),
-            "alerts_tested": len(set(self.shipped) & set(self.tested)),
+            "alerts": len(self.alerts),
+            "alerts_tested": len(self.shown_to_fire),
             "alert_fired_and_resolved": self.outage.told,
             "totals_match": self.totals_match,
         }
@@ -52,6 +64,7 @@ def failures(observed: Observed) -> list[str]:
     return [
         *_unseen(observed.targets),
         *_rules(observed),
+        *_alarms(observed),
         *_panels(observed.panels),
         *_outage(observed.outage),
         *_totals(observed),
@@ -67,16 +80,28 @@ def _unseen(targets: Sequence[Target]) -> Iterator[str]:
 
 
 def _rules(observed: Observed) -> Iterator[str]:
-    loaded = {rule.name for rule in observed.rules}
-    for name in sorted(set(observed.shipped) - loaded):
+    for name in sorted(set(observed.shipped) - observed.alerts):
         yield f"the alert {name} is shipped and not loaded"
-    for name in sorted(set(observed.shipped) - set(observed.tested)):
+    if observed.tested.why:
+        yield observed.tested.why
+    for name in sorted(set() if observed.tested.why else set(observed.shipped) - observed.tested.alerts):
         yield f"the alert {name} has no unit test that passes"
-    for name in observed.false_alarms:
-        yield f"the alert {name} fires though nothing has happened"
     for rule in observed.rules:
         if rule.health != "ok":
-            yield f"the alert {rule.name} cannot be evaluated: {rule.error or rule.health}"
+            kind = "alert" if rule.alerts else "recording rule"
+            yield f"the {kind} {rule.name} cannot be evaluated: {rule.error or rule.health}"
+
+
+def _alarms(observed: Observed) -> Iterator[str]:
+    if WATCHDOG not in observed.at_rest:
+        yield f"{WATCHDOG} does not fire, so that nothing is known of the others while nothing had happened"
+    for name in sorted(set(observed.at_rest) - {WATCHDOG}):
+        yield f"the alert {name} fires though nothing has happened"
+    for name in unexpected(observed.fired):
+        yield f"the alert {name} fired, and no fault of this run is a reason"
+    for name in silent(observed.fired):
+        if name != ALERT:  # of which the outage tells
+            yield f"the alert {name} did not fire, though {MUST_FIRE[name]}"
 
 
 def _panels(panels: Sequence[PanelSeen]) -> Iterator[str]:

@@ -24,12 +24,16 @@ class PanelError(OpsError):
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One query. `empty_when_well` says why it may return nothing while nothing is wrong; None: then it must not."""
+    """One query. `empty_when_well` says why it may return nothing while nothing is wrong; None: then it must not.
+
+    `instant`: Grafana asks for the values of one moment, and not for those over a time.
+    """
 
     dashboard: str
     title: str
     expr: str
     empty_when_well: str | None
+    instant: bool = False
 
 
 def read_panels(folder: Path, *, rate_interval: str = "1m", shown: str = "30m") -> list[Panel]:
@@ -51,7 +55,9 @@ def _panels(dashboard: Mapping[str, Any], time: Mapping[str, str]) -> Iterator[P
         for target in panel.get("targets", ()):
             where = f"{dashboard['title']}, {panel['title']}"
             expr = _filled(target["expr"], variables, where)
-            yield Panel(dashboard["title"], panel["title"], expr, reason if found else None)
+            yield Panel(
+                dashboard["title"], panel["title"], expr, reason if found else None, bool(target.get("instant"))
+            )
 
 
 def _value_of_all(variable: Mapping[str, Any]) -> str:

@@ -27,8 +27,8 @@ def print_report(console: Console, observed: Observed) -> None:
 def _print_alerts(console: Console, observed: Observed) -> None:
     sound = sum(rule.health == "ok" for rule in observed.rules)
     console.print(
-        f"{len(observed.rules)} alert rules are loaded, {sound} of them sound; "
-        f"{len(set(observed.shipped) & set(observed.tested))} have a unit test that passes.",
+        f"{len(observed.rules)} rules are loaded, {len(observed.alerts)} of them alerts, and {sound} sound; "
+        f"{len(observed.shown_to_fire)} have a unit test that passes.",
         soft_wrap=True,
     )
     fired, resolved = observed.outage.fired_after, observed.outage.resolved_after

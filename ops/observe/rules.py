@@ -9,6 +9,7 @@ comments within it are passed over; so what is divided is a time and nothing tha
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,22 @@ def run_unit_tests(promtool: str, folder: Path) -> set[str]:
     if done.returncode != 0:
         raise RulesError(f"promtool's tests in {folder} fail:\n{done.stdout}{done.stderr}")
     return {alert for file in files for alert, fires in expectations(file.read_text()) if fires}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the unit tests have shown: the `alerts` that fire in one, or, when any test fails, none and `why`."""
+
+    alerts: frozenset[str]
+    why: str = ""
+
+
+def shown(promtool: str, folder: Path) -> Shown:
+    """As `run_unit_tests`, with a failure as something found and not as an end."""
+    try:
+        return Shown(frozenset(run_unit_tests(promtool, folder)))
+    except RulesError as error:
+        return Shown(frozenset(), str(error))
 
 
 def expectations(text: str) -> Iterator[tuple[str, bool]]:

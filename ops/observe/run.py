@@ -30,7 +30,7 @@ from ops.observe.hastened import hastened
 from ops.observe.outage import Outage, outage
 from ops.observe.panels import read_panels
 from ops.observe.report import print_report
-from ops.observe.rules import alerts_of, run_unit_tests
+from ops.observe.rules import alerts_of, shown
 from ops.observe.sight import fired_since, firing_at_rest, panels_seen, rules_evaluated, targets_up
 from ops.observe.totals import TOTALS, Compared, counts_of
 from ops.observe.truth import truth, unsettled, youngest_order_seconds
@@ -90,22 +90,23 @@ class _Run:
             async with PrometheusApi.at(self._stack.prometheus_url) as prometheus:
                 targets = await targets_up(prometheus)
                 shipped = alerts_of((SHIPPED / RULES).read_text())
-                false_alarms = await firing_at_rest(prometheus)
+                await rules_evaluated(prometheus)  # or what fires at rest would only not have been looked at
+                at_rest = await firing_at_rest(prometheus)
                 self._begun = time.time()
                 refused, told = await self._torment(engine, prometheus)
                 # Now, because it takes some seconds of a core, and the orders have only to grow older.
-                testing = asyncio.create_task(asyncio.to_thread(run_unit_tests, promtool, SHIPPED / "tests"))
-                left, compared = await self._compare(prometheus, refused)
-                tested = await testing
+                (left, compared), unit_tests = await asyncio.gather(
+                    self._compare(prometheus, refused), asyncio.to_thread(shown, promtool, SHIPPED / "tests")
+                )
                 self._tell("what the dashboards show")
                 return Observed(
                     targets=targets,
                     shipped=shipped,
-                    tested=tested,
+                    tested=unit_tests,
                     rules=await rules_evaluated(prometheus),
                     panels=await panels_seen(prometheus, read_panels(DASHBOARDS), self._begun),
                     outage=told,
-                    false_alarms=false_alarms,
+                    at_rest=at_rest,
                     fired=await fired_since(prometheus, self._begun),
                     compared=compared,
                     unsettled=left,

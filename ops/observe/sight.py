@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ops.observe.panels import Panel
 from ops.observe.rules import WATCHDOG
-from ops.prometheus_api import AlertRule, PrometheusApi, PrometheusError, Target
+from ops.prometheus_api import PrometheusApi, PrometheusError, Rule, Target
 
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 20.0
@@ -40,27 +40,27 @@ async def targets_up(prometheus: PrometheusApi) -> list[Target]:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def rules_evaluated(prometheus: PrometheusApi) -> list[AlertRule]:
-    """Every alert rule, as soon as each was evaluated; or as they are when that takes too long."""
+async def rules_evaluated(prometheus: PrometheusApi) -> list[Rule]:
+    """Every rule, as soon as each was evaluated; or as they are when that takes too long."""
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
-        rules = await prometheus.alert_rules()
+        rules = await prometheus.rules()
         if (rules and all(rule.health != "unknown" for rule in rules)) or time.monotonic() > until:
             return rules
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def firing_at_rest(prometheus: PrometheusApi) -> list[str]:
-    """What fires though nothing has happened yet: the false alarms.
+async def firing_at_rest(prometheus: PrometheusApi) -> set[str]:
+    """What fires though nothing has happened yet: the watchdog, and false alarms.
 
-    What is about to fire is waited for, and so is the end of what the start has set off, for as long as that may take.
+    The watchdog is waited for, since before it no rule has said anything; so is what is about to fire, and the end of
+    what the start has set off, for as long as that may take.
     """
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
-        alerts = {one.labels["alertname"]: one.labels["alertstate"] for one in await prometheus.query("ALERTS")}
-        alerts.pop(WATCHDOG, None)
-        if not alerts or time.monotonic() > until:
-            return sorted(name for name, state in alerts.items() if state == "firing")
+        alerts = await prometheus.query("ALERTS")
+        if {one.labels["alertname"] for one in alerts} == {WATCHDOG} or time.monotonic() > until:
+            return {one.labels["alertname"] for one in alerts if one.labels["alertstate"] == "firing"}
         await asyncio.sleep(LOOK_SECONDS)
 
 
@@ -71,13 +71,27 @@ async def fired_since(prometheus: PrometheusApi, begun: float) -> list[str]:
 
 
 async def panels_seen(prometheus: PrometheusApi, panels: Sequence[Panel], begun: float) -> list[PanelSeen]:
-    """Each panel's query over the time since a moment (Unix time), as a dashboard would ask."""
+    """Each panel's query as a dashboard would ask: over the time since a moment (Unix time), or for the values now.
+
+    What is empty when all is well may be so now: then it is asked whether it has shown anything since.
+    """
     return [await _seen(prometheus, panel, begun) for panel in panels]
 
 
 async def _seen(prometheus: PrometheusApi, panel: Panel, begun: float) -> PanelSeen:
     try:
-        series = await prometheus.query_range(panel.expr, begun, time.time(), STEP_SECONDS)
+        series = await _now(prometheus, panel) if panel.instant else 0
+        if not series and (not panel.instant or panel.empty_when_well is not None):
+            series = await _over_time(prometheus, panel, begun)
     except PrometheusError as error:
         return PanelSeen(panel, 0, str(error))
-    return PanelSeen(panel, sum(any(not math.isnan(value) for value in one.values) for one in series))
+    return PanelSeen(panel, series)
+
+
+async def _now(prometheus: PrometheusApi, panel: Panel) -> int:
+    return sum(not math.isnan(one.value) for one in await prometheus.query(panel.expr))
+
+
+async def _over_time(prometheus: PrometheusApi, panel: Panel, begun: float) -> int:
+    series = await prometheus.query_range(panel.expr, begun, time.time(), STEP_SECONDS)
+    return sum(any(not math.isnan(value) for value in one.values) for one in series)

@@ -10,16 +10,24 @@ import asyncpg
 from ops.effects import SapSandbox, read_mail
 from ops.local_stack import LocalStack
 from ops.observe.totals import Counts
-from orders.workflow import BY_QUEUE
+from orders.model import AttemptEnd
+from orders.workflow import BY_QUEUE, PROMISED_SECONDS
 
 # Columns of each: the kind, and how many.
 _ORDERS = "SELECT '', count(*) FROM orders"
 _BY_STATUS = "SELECT status, count(*) FROM orders GROUP BY status"
-_DUE = "SELECT '', count(*) FROM orders WHERE placed_at < clock_timestamp() - interval '60 seconds'"
 _EVENTS = "SELECT '', count(*) FROM outbox.events"
 _WERE_SCHEDULED = "SELECT '', count(*) FROM outbox.events WHERE destination IS NOT NULL"
 _STORED = "SELECT queue, count(*) FROM outbox.dead_letters GROUP BY queue"
 _OPEN = "SELECT queue, count(*) FROM outbox.dead_letters WHERE state = 'open' GROUP BY queue"
+
+# By outcome, of orders that have come of age. $1 the seconds within which an order should be finished.
+_DUE = """
+SELECT CASE WHEN completed_at - placed_at <= make_interval(secs => $1) THEN 'in_time' ELSE 'late' END, count(*)
+FROM orders WHERE placed_at < clock_timestamp() - make_interval(secs => $1) GROUP BY 1"""
+
+# By step: the tries in the orders' histories that ended so ($1).
+_TRIED = "SELECT step, count(*) FROM order_attempts WHERE outcome = $1 GROUP BY step"
 
 # By queue. The audit log is its own inbox.
 _DONE = """
@@ -50,6 +58,16 @@ async def youngest_order_seconds(connection: asyncpg.Connection) -> float:
     return float(await connection.fetchval("SELECT extract(epoch FROM clock_timestamp() - max(placed_at)) FROM orders"))
 
 
+async def due(connection: asyncpg.Connection) -> dict[str, float]:
+    """The orders that have come of age, by whether they were finished in time."""
+    return await _counted(connection, _DUE, PROMISED_SECONDS)
+
+
+async def tried(connection: asyncpg.Connection, end: AttemptEnd) -> dict[str, float]:
+    """The tries that ended so, by step."""
+    return await _counted(connection, _TRIED, end)
+
+
 async def truth(connection: asyncpg.Connection, stack: LocalStack, refused: Counts) -> dict[str, Counts]:
     """Every count by the name of its total. `refused` are POSTs by the reason that the client was given."""
     orders = await _counted(connection, _ORDERS)
@@ -61,12 +79,14 @@ async def truth(connection: asyncpg.Connection, stack: LocalStack, refused: Coun
         "orders answered with 202": orders,
         "orders refused by reason": refused,
         "orders by status": await _counted(connection, _BY_STATUS),
-        "orders that are 60 s old": await _counted(connection, _DUE),
+        "orders due, by outcome": await due(connection),
         "events published": events,
         "events confirmed": events,
         "scheduled messages that came due": await _counted(connection, _WERE_SCHEDULED),
         "deliveries done by step": done,
         "effects timed by step": done,
+        "deliveries retried by step": await tried(connection, AttemptEnd.RETRIED),
+        "deliveries handed back by step": await tried(connection, AttemptEnd.AWAY),
         "deliveries given up by step": dead,
         "given up by step, as letters": dead,
         "dead letters stored by queue": await _counted(connection, _STORED),
@@ -77,8 +97,8 @@ async def truth(connection: asyncpg.Connection, stack: LocalStack, refused: Coun
     }
 
 
-async def _counted(connection: asyncpg.Connection, statement: str) -> dict[str, float]:
-    return {row[0]: row[1] for row in await connection.fetch(statement)}
+async def _counted(connection: asyncpg.Connection, statement: str, *values: object) -> dict[str, float]:
+    return {row[0]: row[1] for row in await connection.fetch(statement, *values)}
 
 
 def _by_step(by_queue: Mapping[str, float]) -> dict[str, float]:

@@ -1,17 +1,19 @@
 """Prometheus in the running system: it sees everybody, knows the rules, and status and doctor know of it."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+import httpx
 import pytest
 
-from ops import show
+from ops import prometheus, show
 from ops.doctor import examine
 from ops.doctor_finding import Verdict
 from ops.local_stack import LocalStack
-from ops.prometheus_api import AlertRule, PrometheusApi, Sample, Target
+from ops.prometheus_api import PrometheusApi, Rule, Sample, Target
 from orders.workflow import POOLS
 from runtime.settings import Settings
 
@@ -57,13 +59,20 @@ def test_each_queue_of_the_broker_is_told_by_its_name(stack: LocalStack) -> None
 
 
 def test_the_shipped_rules_are_loaded(stack: LocalStack) -> None:
-    rules: list[AlertRule] = asked_until(
+    rules: list[Rule] = asked_until(
         lambda found: bool(found) and all(rule.health != "unknown" for rule in found),
-        lambda: ask(stack, PrometheusApi.alert_rules),
+        lambda: ask(stack, PrometheusApi.rules),
     )
 
-    assert rules
+    assert {rule.alerts for rule in rules} == {True, False}
     assert {rule.health for rule in rules} == {"ok"}, rules
+
+
+def test_a_system_of_a_test_tells_nobody_whoever_is_named_in_what_is_shipped(stack: LocalStack) -> None:
+    told = stack.instance.folder / "prometheus" / prometheus.ALERTMANAGERS
+
+    assert told.read_text() == prometheus.NOBODY
+    assert told.read_text() != (prometheus.SHIPPED / prometheus.ALERTMANAGERS).read_text()
 
 
 def test_status_and_doctor_know_of_it(
@@ -72,7 +81,10 @@ def test_status_and_doctor_know_of_it(
     monkeypatch.setattr(show, "UP", stack.instance.folder)
     monkeypatch.setattr(show.console, "width", 200)
     assert show.show_status() == 0
-    assert stack.prometheus_url in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert stack.prometheus_url in printed
+    (page,) = re.findall(r"What fires now: (\S+)", printed)
+    assert httpx.get(page).status_code == 200
 
     settings = Settings(database_url=stack.database_url, amqp_url=stack.amqp_url)
     findings = {one.subject: one for one in asyncio.run(examine(settings, stack.prometheus_url))}

@@ -1,6 +1,8 @@
 """The collector's figures of orders: where they stand, how old they are, whether the promise was kept, what waits."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -16,6 +18,7 @@ from consumers.collector_process import count_once
 from consumers.metrics import WATCHED
 from consumers.order_figures import OrderFigures
 from consumers.watch import PAUSE_PER_SECOND, Look, keep_fresh, looks, run_once, watch_orders
+from orders import census
 from orders.census import OF_AGE, UNFINISHED
 from orders.model import Status
 from orders.workflow import PROMISED_SECONDS
@@ -40,8 +43,8 @@ def value(name: str, **labels: str) -> float:
 
 def orders() -> dict[str, float]:
     """Orders by status, without those that no order has."""
-    counted = {status.value: value("waybill_orders", status=status.value) for status in Status}
-    return {status: count for status, count in counted.items() if count}
+    found = {status.value: REGISTRY.get_sample_value("waybill_orders", {"status": status.value}) for status in Status}
+    return {status: count for status, count in found.items() if count}
 
 
 def judged() -> tuple[float, float]:
@@ -81,6 +84,12 @@ def test_orders_are_counted_by_status_and_a_status_that_empties_is_zero(shared_d
             assert orders() == {"synced": 1, "completed": 2}
 
     run(scenario)
+
+
+def test_the_finished_have_no_figure_before_they_were_counted() -> None:
+    program = "from consumers import metrics; print([s.labels['status'] for s in metrics.ORDERS.collect()[0].samples])"
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert said.strip() == str([status.value for status in UNFINISHED])
 
 
 def test_the_oldest_order_of_a_status_ages_between_two_looks_and_is_gone_when_it_moves_on(
@@ -124,6 +133,42 @@ def test_an_order_is_judged_once_by_the_microsecond_and_not_before_it_is_of_age(
             )
             await looked(shared_database_url, figures.promise, figures.promise)
             assert since(before) == (2, 3)
+
+    run(scenario)
+
+
+def test_a_long_absence_is_judged_a_stretch_at_a_time_and_at_once(shared_database_url: str) -> None:
+    async def scenario() -> None:
+        figures, before, statements = OrderFigures(time.monotonic() - 3.5 * 3600), judged(), []
+        async with connected(shared_database_url) as (connection,), engine_of(shared_database_url) as engine:
+            for hours in (0, 1, 2, 3):
+                await place(connection, "pending", OF_AGE + timedelta(hours=hours))
+            listen(engine.sync_engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+            await run_once(Look("promise", figures.promise), engine)
+        assert since(before) == (0, 4)
+        assert len([one for one in statements if "in_time" in one]) == 4
+
+    run(scenario)
+
+
+def test_a_clock_that_is_set_back_judges_nobody_again(
+    shared_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = census.due
+
+    async def set_back(tx: AsyncConnection, since: datetime) -> census.Due:
+        return replace(await due(tx, since), until=datetime.now(UTC) - timedelta(minutes=30))
+
+    async def scenario() -> None:
+        figures, before = OrderFigures(time.monotonic() - 600), judged()
+        async with connected(shared_database_url) as (connection,):
+            await place(connection, "pending", OF_AGE)
+            await looked(shared_database_url, figures.promise)
+            with monkeypatch.context() as patched:
+                patched.setattr(census, "due", set_back)
+                await looked(shared_database_url, figures.promise)
+            await looked(shared_database_url, figures.promise)
+            assert since(before) == (0, 1)
 
     run(scenario)
 

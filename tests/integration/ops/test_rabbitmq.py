@@ -20,7 +20,7 @@ from tests.usage import wait_until
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int, Child]]:
     """(AMQP URL, port of its metrics, process) of a node."""
     if rabbitmq.scripts() is None:
-        pytest.skip("RabbitMQ's own programs are not installed (sudo ops/bootstrap.sh)")
+        pytest.skip("RabbitMQ's own programs are not installed (sudo ops/bootstrap.sh --servers)")
     instance, port = Instance(tmp_path_factory.mktemp("watched")), free_port()
     url, program = native_rabbitmq(instance, port)
     child = Child(program, instance.mark)
@@ -61,7 +61,7 @@ def test_nothing_of_it_listens_beyond_loopback(watched: tuple[str, int, Child]) 
 
 def test_a_node_that_nobody_watches_has_no_plugin(tmp_path: Path) -> None:
     if rabbitmq.scripts() is None:
-        pytest.skip("RabbitMQ's own programs are not installed (sudo ops/bootstrap.sh)")
+        pytest.skip("RabbitMQ's own programs are not installed (sudo ops/bootstrap.sh --servers)")
     prepared = rabbitmq.prepare(tmp_path, tmp_path / "log", free_port())
 
     assert (tmp_path / "enabled_plugins").read_text() == "[].\n"

@@ -34,7 +34,7 @@ def prometheus(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "alerts.yml").write_text(scaled(SHIPPED.read_text(), FACTOR))
     (tmp_path / "prometheus.yml").write_text(CONFIG.format(port=port))
     found = shutil.which("prometheus")
-    assert found, "prometheus is not installed; `sudo ops/bootstrap.sh` installs it"
+    assert found, "prometheus is not installed; `sudo ops/bootstrap.sh --servers` installs it"
     url = f"http://127.0.0.1:{port}"
     program = Program(
         name="prometheus",

@@ -1,9 +1,11 @@
 """What a private Prometheus is given to read, and how it is started."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ops import prometheus
 from ops.errors import ServerError, StackError
@@ -20,9 +22,11 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(program.parent))
 
 
-def prepared(folder: Path) -> Program:
+def prepared(folder: Path, *, tells: bool = False) -> Program:
     targets = {"worker": ["127.0.0.1:8083", "127.0.0.1:8084"], "rabbitmq": []}
-    return prometheus.prepare(folder, folder / "log", 9090, targets, lambda name, text: f"# {name}\n{text}")
+    return prometheus.prepare(
+        folder, folder / "log", 9090, targets, lambda name, text: f"# {name}\n{text}", tells=tells
+    )
 
 
 @pytest.mark.usefixtures("installed")
@@ -42,8 +46,21 @@ def test_it_listens_on_loopback_and_forgets_in_time(tmp_path: Path) -> None:
 def test_it_reads_what_is_shipped_as_the_caller_adapts_it(tmp_path: Path) -> None:
     prepared(tmp_path)
 
-    for name in ("prometheus.yml", "alerts.yml", "targets/alertmanagers.yml"):
+    for name in ("prometheus.yml", "alerts.yml"):
         assert (tmp_path / name).read_text() == f"# {name}\n{(prometheus.SHIPPED / name).read_text()}"
+
+
+@pytest.mark.usefixtures("installed")
+def test_only_who_may_tell_hears_of_the_shipped_alertmanagers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped, written = tmp_path / "shipped", tmp_path / "targets" / "alertmanagers.yml"
+    shutil.copytree(prometheus.SHIPPED, shipped)
+    (shipped / "targets" / "alertmanagers.yml").write_text("- targets: [on-call:9093]\n")
+    monkeypatch.setattr(prometheus, "SHIPPED", shipped)
+
+    prepared(tmp_path, tells=True)
+    assert yaml.safe_load(written.read_text()) == [{"targets": ["on-call:9093"]}]
+    prepared(tmp_path)
+    assert yaml.safe_load(written.read_text()) == []
 
 
 @pytest.mark.usefixtures("installed")
@@ -58,7 +75,7 @@ def test_the_targets_are_those_of_this_instance(tmp_path: Path) -> None:
 def test_where_it_is_not_installed_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(StackError, match=r"sudo ops/bootstrap\.sh"):
+    with pytest.raises(StackError, match=r"sudo ops/bootstrap\.sh --servers"):
         prepared(tmp_path)
 
 
@@ -72,3 +89,29 @@ def test_a_given_broker_says_where_its_figures_are_or_nobody_does(monkeypatch: p
     monkeypatch.setenv("RABBITMQ_METRICS_URL", "broker:15692")
     with pytest.raises(ServerError, match="RABBITMQ_METRICS_URL"):
         given_rabbitmq_metrics()
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("http://broker", "broker:15692"),
+        ("http://broker:/", "broker:15692"),
+        ("http://broker:1/", "broker:1"),
+        ("http://[::1]", "[::1]:15692"),
+    ],
+)
+def test_the_plugins_own_port_is_the_usual_one(url: str, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RABBITMQ_METRICS_URL", url)
+
+    assert given_rabbitmq_metrics() == target
+
+
+@pytest.mark.parametrize(
+    "rest", ["user:secret@broker:15692", "broker:15692/metrics", "broker/?vhost=secret", "broker/#secret"]
+)
+def test_what_no_target_can_hold_is_refused_and_not_repeated(rest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RABBITMQ_METRICS_URL", f"http://{rest}")
+
+    with pytest.raises(ServerError, match="RABBITMQ_METRICS_URL takes http://host:15692 alone") as refused:
+        given_rabbitmq_metrics()
+    assert "secret" not in str(refused.value)

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from ops.observe.expected import MUST_FIRE
 from ops.observe.figures import Observed, failures
-from ops.observe.outage import Outage
+from ops.observe.outage import ALERT, Outage
 from ops.observe.panels import Panel
+from ops.observe.rules import WATCHDOG, Shown
 from ops.observe.sight import PanelSeen
 from ops.observe.totals import Compared, Total
-from ops.prometheus_api import AlertRule, Target
+from ops.prometheus_api import Rule, Target
 
 FILLED = Panel("Flow", "Orders accepted", "sum(rate(a[1m]))", None)
 QUIET = Panel("Broker", "Alarms", "sum(b) > 0", "no alarm is on")
@@ -18,12 +20,12 @@ STATUS = Total("orders by status", "max by (status) (waybill_orders)", "status")
 WELL = Observed(
     targets=[Target("api", "127.0.0.1:8080", "up", "")],
     shipped=["Away", "Late"],
-    tested={"Away", "Late"},
-    rules=[AlertRule("Away", "inactive", "ok", ""), AlertRule("Late", "firing", "ok", "")],
+    tested=Shown(frozenset({"Away", "Late"})),
+    rules=[Rule("Away", True, "ok", ""), Rule("Late", True, "ok", ""), Rule("job:late:max", False, "ok", "")],
     panels=[PanelSeen(FILLED, 2), PanelSeen(QUIET, 0)],
     outage=Outage(6.0, 3.0),
-    false_alarms=[],
-    fired=["Away"],
+    at_rest={WATCHDOG},
+    fired=list(MUST_FIRE),
     compared=[Compared(STATUS, {"completed": 187, "pending": 0}, {"completed": 187})],
     unsettled=0,
 )
@@ -47,10 +49,21 @@ def test_all_well_is_no_failure_and_the_last_line_says_so() -> None:
         (replace(WELL, targets=[]), "no target at all"),
         (replace(WELL, targets=[Target("relay", "127.0.0.1:8081", "down", "refused")]), "relay 127.0.0.1:8081 is down"),
         (replace(WELL, targets=[Target("relay", "127.0.0.1:8081", "unknown", "")]), "not asked yet"),
-        (replace(WELL, rules=WELL.rules[:1]), "Late is shipped and not loaded"),
-        (replace(WELL, tested={"Away"}), "Late has no unit test"),
-        (replace(WELL, rules=[*WELL.rules, AlertRule("Odd", "inactive", "err", "no such label")]), "no such label"),
-        (replace(WELL, false_alarms=["Late"]), "Late fires though nothing has happened"),
+        (replace(WELL, rules=WELL.rules[::2]), "Late is shipped and not loaded"),
+        (replace(WELL, tested=Shown(frozenset({"Away"}))), "Late has no unit test"),
+        (replace(WELL, tested=Shown(frozenset(), "promtool says FAILED: Late")), "promtool says FAILED: Late"),
+        (
+            replace(WELL, rules=[*WELL.rules, Rule("Odd", True, "err", "no such label")]),
+            "alert Odd cannot be evaluated: no",
+        ),
+        (
+            replace(WELL, rules=[*WELL.rules, Rule("odd", False, "err", "")]),
+            "recording rule odd cannot be evaluated: err",
+        ),
+        (replace(WELL, at_rest=[]), f"{WATCHDOG} does not fire"),
+        (replace(WELL, fired=[*WELL.fired, "Late"]), "Late fired, and no fault"),
+        (replace(WELL, fired=[ALERT]), "WaybillDeadLettersNew did not fire, though one customer's mailbox"),
+        (replace(WELL, at_rest=[WATCHDOG, "Late"]), "Late fires though nothing has happened"),
         (replace(WELL, panels=[]), "no panel at all"),
         (replace(WELL, panels=[PanelSeen(FILLED, 0)]), "Flow / Orders accepted shows nothing"),
         (replace(WELL, panels=[PanelSeen(QUIET, 0, "parse error")]), "Broker / Alarms: parse error"),
@@ -72,6 +85,10 @@ def test_whatever_is_wrong_is_said_in_words(wrong: Observed, said: str) -> None:
     (failure,) = failures(wrong)
 
     assert said in failure
+
+
+def test_unit_tests_that_fail_leave_no_alert_tested_in_the_last_line() -> None:
+    assert json.loads(replace(WELL, tested=Shown(frozenset(), "FAILED")).line())["alerts_tested"] == 0
 
 
 def test_an_alert_that_did_not_do_both_and_totals_that_differ_show_in_the_last_line() -> None:

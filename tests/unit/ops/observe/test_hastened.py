@@ -7,7 +7,7 @@ import yaml
 
 from ops.observe.hastened import FACTOR, hastened
 from ops.observe.rules import alerts_of
-from ops.prometheus import ALERTMANAGERS, CONFIG, RULES, SHIPPED
+from ops.prometheus import CONFIG, RULES, SHIPPED
 
 TIMES = re.compile(r"\d+(ms|[smhdw])+")
 
@@ -33,10 +33,6 @@ def test_the_rules_keep_their_expressions_but_for_the_times() -> None:
             assert TIMES.sub("", new["expr"]) == TIMES.sub("", old["expr"])
             assert old.get("for") != new.get("for") or old.get("for") is None
     assert alerts_of(hastened(RULES, shipped(RULES))) == alerts_of(shipped(RULES))
-
-
-def test_whom_to_tell_is_the_same_in_a_hurry() -> None:
-    assert hastened(ALERTMANAGERS, shipped(ALERTMANAGERS)) == shipped(ALERTMANAGERS)
 
 
 def test_a_config_whose_intervals_are_not_found_is_refused() -> None:

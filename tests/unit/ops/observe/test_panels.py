@@ -65,6 +65,12 @@ def test_a_panel_says_why_it_is_empty_when_all_is_well(tmp_path: Path) -> None:
     assert found.empty_when_well == "no letter is open."
 
 
+def test_a_query_for_one_moment_is_told_from_one_over_a_time(tmp_path: Path) -> None:
+    number = {**panel("a", "b"), "targets": [{"expr": "a", "instant": True}, {"expr": "b", "instant": False}]}
+
+    assert [one.instant for one in read(tmp_path, dashboard(number, panel("c")))] == [True, False, False]
+
+
 def test_a_folder_without_dashboards_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PanelError, match="make dashboards"):
         read_panels(tmp_path)

@@ -1,0 +1,16 @@
+"""Which alerts may fire while an observation torments the system."""
+
+from ops.observe.expected import MAY_FIRE, MUST_FIRE, silent, unexpected
+from ops.observe.rules import alerts_of
+from ops.prometheus import RULES, SHIPPED
+
+
+def test_only_shipped_alerts_are_expected() -> None:
+    assert set(MAY_FIRE) <= set(alerts_of((SHIPPED / RULES).read_text()))
+
+
+def test_what_may_fire_is_passed_over_and_what_must_is_missed() -> None:
+    assert unexpected(MAY_FIRE) == []
+    assert unexpected(["WaybillRetryStorm", "WaybillNoLeader"]) == ["WaybillNoLeader"]
+    assert silent(MAY_FIRE) == []
+    assert silent([]) == sorted(MUST_FIRE)

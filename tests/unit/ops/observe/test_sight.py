@@ -1,0 +1,81 @@
+"""What is taken for the alarms of a system at rest, by what Prometheus answers."""
+
+import asyncio
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from ops.observe import sight
+from ops.observe.panels import Panel
+from ops.observe.rules import WATCHDOG
+from ops.prometheus_api import PrometheusApi
+
+LATE = "WaybillQueueLong"
+
+
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for what a test says never comes."""
+    monkeypatch.setattr(sight, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(sight, "LOOK_SECONDS", 0.01)
+
+
+def at_rest(*answers: list[tuple[str, str]]) -> set[str]:
+    """What is found where ALERTS has these names and states one time after another, the last for ever."""
+    left: Iterator[list[tuple[str, str]]] = iter(answers)
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        series = [
+            {"metric": {"alertname": name, "alertstate": state}, "value": [0, "1"]}
+            for name, state in next(left, answers[-1])
+        ]
+        return httpx.Response(200, json={"status": "success", "data": {"resultType": "vector", "result": series}})
+
+    async def run() -> set[str]:
+        async with httpx.AsyncClient(base_url="http://prometheus", transport=httpx.MockTransport(answer)) as http:
+            return await sight.firing_at_rest(PrometheusApi(http))
+
+    return asyncio.run(run())
+
+
+def test_before_the_watchdog_fires_nothing_is_known() -> None:
+    assert at_rest([], [(WATCHDOG, "firing"), (LATE, "firing")]) == {WATCHDOG, LATE}
+    assert at_rest([]) == set()
+
+
+def test_one_of_an_alerts_series_that_fires_is_enough() -> None:
+    assert at_rest([(WATCHDOG, "firing"), (LATE, "firing"), (LATE, "pending")]) == {WATCHDOG, LATE}
+
+
+def test_what_the_start_has_set_off_may_end() -> None:
+    assert at_rest([(WATCHDOG, "firing"), (LATE, "firing")], [(WATCHDOG, "firing")]) == {WATCHDOG}
+
+
+def test_what_is_about_to_fire_is_waited_for() -> None:
+    pending = [(WATCHDOG, "firing"), (LATE, "pending")]
+
+    assert at_rest(pending, [(WATCHDOG, "firing"), (LATE, "firing")]) == {WATCHDOG, LATE}
+    assert at_rest(pending) == {WATCHDOG}
+
+
+@pytest.mark.parametrize(
+    ("panel", "series"),
+    [
+        (Panel("Flow", "Over a time", "a", None), 1),
+        (Panel("Flow", "Now", "a", None, instant=True), 0),
+        (Panel("Flow", "Now, if ever", "a", "nothing is open.", instant=True), 1),
+    ],
+)
+def test_a_panel_that_shows_one_moment_is_asked_for_that_moment(panel: Panel, series: int) -> None:
+    """Prometheus had a value once, and has none now."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        once = [{"metric": {}, "values": [[0, "1"]]}] if request.url.path.endswith("query_range") else []
+        return httpx.Response(200, json={"status": "success", "data": {"resultType": "matrix", "result": once}})
+
+    async def run() -> list[sight.PanelSeen]:
+        async with httpx.AsyncClient(base_url="http://prometheus", transport=httpx.MockTransport(answer)) as http:
+            return await sight.panels_seen(PrometheusApi(http), [panel], 0.0)
+
+    assert asyncio.run(run()) == [sight.PanelSeen(panel, series)]
