@@ -88,6 +88,7 @@ class Collector:
             elif waiting and not self._stopping.is_set():
                 batch, fresh = await self._collect(queue)
                 taken, stored = taken + len(batch), stored + len(fresh)
+        metrics.MISSING_QUEUES.set(len(missing))
         metrics.COLLECTOR_SUCCESS.set_to_current_time()
         return Sweep(taken, stored, tuple(missing))
 

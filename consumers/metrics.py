@@ -32,6 +32,9 @@ COLLECTOR_SUCCESS = Gauge(
     "waybill_collector_last_success_timestamp_seconds",
     "When the collector last looked at every queue and stored what it found, Unix time.",
 )
+MISSING_QUEUES = Gauge(
+    "waybill_collector_missing_queues", "Dead-letter queues that the broker does not have, at the last look."
+)
 ALERTS_SENT = Counter(
     "waybill_alerts_sent_total", "Alerts by how they ended: sent, refused by the webhook, unanswered.", ["outcome"]
 )

@@ -4,8 +4,9 @@ import asyncio
 import json
 
 import pytest
+from prometheus_client import REGISTRY
 
-from consumers import dead_letter_queues
+from consumers import dead_letter_queues, topology
 from consumers.collector import Collector, Sweep
 from consumers.dead_letter_queues import BATCH_LETTERS, BROKER_ERRORS, DeadLetterQueues, Taken
 from runtime.database import make_engine
@@ -69,6 +70,10 @@ def test_a_queue_that_is_not_there_is_named_and_the_others_are_emptied(morgue: M
             await collector.close()
 
     assert morgue.at_desk(sweep) == Sweep(1, 1, ("sap.dlq",))
+    assert REGISTRY.get_sample_value("waybill_collector_missing_queues") == 1
+    asyncio.run(topology.apply(morgue.settings))
+    assert morgue.at_desk(sweep) == Sweep(0, 0, ())
+    assert REGISTRY.get_sample_value("waybill_collector_missing_queues") == 0
 
 
 def test_a_queue_that_fails_again_and_again_does_not_keep_the_others_full(
