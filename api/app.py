@@ -88,6 +88,8 @@ def run(settings: Settings) -> None:
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            # Or a pipelined request begins within the one before it, and takes what that one has set for its own.
+            reset_contextvars=True,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
         )

@@ -7,14 +7,21 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import Metrics
-from api.problems import ProblemError, outbox_full, render, unavailable
+from api.problems import ProblemError, outbox_full, render, schema_missing, unavailable
+from api.traced import LONGEST_PATH
 from outbox.record import NoSegmentError
-from runtime.database import may_pass
+from runtime import tracing
+from runtime.database import lacks_schema, may_pass
 from runtime.logging import get_logger
+from runtime.redaction import excerpt
 
 CLIENT_LEFT = 499  # no status of HTTP's own; the word that proxies use
 
 log = get_logger(__name__)
+
+
+class AnswerBrokeError(Exception):
+    """An answer had begun when something failed; the log says what, as answer_broke."""
 
 
 class Observed:
@@ -44,7 +51,11 @@ class Observed:
             log.info("client_left", method=scope["method"], path=scope["path"])
         except Exception as error:
             if status != CLIENT_LEFT:
-                raise  # the answer has begun: only a broken connection can still say that it is not whole
+                tracing.failed(error)
+                log.exception("answer_broke", method=scope["method"], path=excerpt(scope["path"], LONGEST_PATH))
+                # Only a broken connection can still say that the answer is not whole. What the server logs of this is
+                # outside of the request, where nobody knows what is private: so nothing of the cause is in it.
+                raise AnswerBrokeError from None
             await render(_problem_of(error, scope), scope["path"])(scope, receive, watch)
         finally:
             self._metrics.answered(scope, status, perf_counter() - begun)
@@ -52,12 +63,16 @@ class Observed:
 
 def _problem_of(error: Exception, scope: Scope) -> ProblemError:
     if may_pass(error):
-        log.warning("database_away", path=scope["path"], error=f"{type(error).__name__}: {error}"[:500])
+        log.warning("database_away", path=scope["path"], error=excerpt(f"{type(error).__name__}: {error}", 500))
         # A commit whose answer was lost has happened; the reference makes a second POST safe.
         return unavailable("the database cannot be reached; send the same request again, nothing is done twice")
+    if lacks_schema(error):
+        log.error("schema_missing", path=scope["path"], error=excerpt(str(error), 500))
+        return schema_missing()
     if isinstance(error, NoSegmentError):
         log.error("outbox_full", path=scope["path"], error=str(error))
         return outbox_full("orders cannot be recorded at the moment; send the same request again, nothing was stored")
+    tracing.failed(error)
     log.error("request_failed", method=scope["method"], path=scope["path"], exc_info=error)
     return ProblemError(
         HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "something failed on our side; it is in our log with its cause"

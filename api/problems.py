@@ -83,6 +83,11 @@ def unavailable(detail: str) -> ProblemError:
     return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, headers=headers)
 
 
+def schema_missing() -> ProblemError:
+    """The 503 of a database that is older than this program, or empty."""
+    return unavailable("the database lacks the schema; `waybill migrate` makes it")
+
+
 def outbox_full(detail: str) -> ProblemError:
     """The 503 of an outbox whose last segment is used up."""
     headers = {"Retry-After": str(OUTBOX_FULL_RETRY_AFTER_SECONDS)}

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runtime import tracing
-from runtime.redaction import redacted
+from runtime.redaction import excerpt
 from runtime.traceparent import valid
 from runtime.tracing import Kind, Span
 from runtime.work import Work, at
@@ -17,6 +17,7 @@ from runtime.work import Work, at
 _HEADER = b"traceparent"
 # What OpenTelemetry knows; any other is `_OTHER`, so that a stranger cannot make names.
 _METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+LONGEST_PATH = 200  # characters of what somebody asked for
 _UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -56,7 +57,7 @@ class Traced:
 
     async def _in_span(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
-        path = redacted(scope["path"][:200])
+        path = excerpt(scope["path"], LONGEST_PATH)
         known = {"http.request.method": method, "url.path": path, "url.scheme": scope["scheme"]}
         with tracing.span(_name(method, None), Kind.SERVER, known, parent=request.traceparent) as span:
             request.traceparent = span.traceparent

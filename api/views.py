@@ -131,7 +131,8 @@ class OrderPage(_View):
 class EntryView(_View):
     """One thing that happened to the order; what does not apply is null.
 
-    Times are the database's, but for `accepted` (the API's clock) and `published` and `confirmed` (the relay's).
+    Times are the database's, but for `accepted` (the API's clock), `published` and `confirmed` (the relay's), and an
+    event that is past retention, which was `committed` by the clock of whoever recorded it.
     """
 
     at: datetime
@@ -140,7 +141,16 @@ class EntryView(_View):
     event: Annotated[str | None, Field(description="the event's type; of an attempt, what the step reacted to")]
     queue: Annotated[str | None, Field(description="the one queue that a message is for, or where a letter died")]
     step: str | None
-    attempt: Annotated[int | None, Field(description="the number of the try, from 1")]
+    try_: Annotated[
+        int | None,
+        Field(
+            serialization_alias="try",
+            description="the delivery's generation: every retry, outage and replay raises it; null for a first message",
+        ),
+    ]
+    attempt: Annotated[
+        int | None, Field(description="which attempt at the step, from 1; outages do not count, a replay begins anew")
+    ]
     outcome: Annotated[
         Outcome | None,
         Field(description="of an attempt; `away`: the other side was, which is no try; `lost`: its worker died"),
@@ -165,7 +175,11 @@ class StandView(_View):
 
 
 class TimelineView(_View):
-    """The order's story, oldest first. `remarks` say what is not known any more."""
+    """The order's story, oldest first. `remarks` say what is not known any more.
+
+    `waits_for` has the steps that are next, and what the audit gave up, which a completed order has too; it is empty
+    when nothing is left to do.
+    """
 
     order_id: UUID
     number: str

@@ -19,6 +19,7 @@ from celery.exceptions import Reject
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown, worker_ready
 from kombu import Connection
 
+from consumers.celery_lines import all_through_our_log
 from consumers.circuit import Circuit
 from consumers.delivery import deliver
 from consumers.event_loop import EventLoop
@@ -101,12 +102,13 @@ def make_celery(settings: Settings, pool: Pool) -> WorkerApp:
 def run_worker(pool: Pool, settings: Settings) -> None:
     """Run one pool's worker until SIGTERM; what it has begun is finished, what it only holds goes back."""
     configure_logging(settings, f"worker-{pool}")
-    app = make_celery(settings, pool)
-    _import_before_forking(settings, pool)
+    all_through_our_log()
     if settings.worker_http_port:
         page = WorkerPage(settings)
         worker_ready.connect(page.serve, weak=False)
-        worker_process_init.connect(page.leave, weak=False)
+        worker_process_init.connect(page.leave, weak=False)  # the first of its receivers
+    app = make_celery(settings, pool)
+    _import_before_forking(settings, pool)
     _bind_queues(settings, pool)
     app.worker_main(
         [
@@ -156,10 +158,12 @@ class _Office:
         self._runners = {step.name: StepRunner(step, REACTIONS[step.name], place) for step in steps_of(self._pool)}
 
     def _close(self, **_: object) -> None:
-        if self._loop is not None and self._place is not None:
-            self._loop.run(self._place.close())
-            self._loop.close()
-        tracing.shut_down()
+        try:
+            if self._loop is not None and self._place is not None:
+                self._loop.run(self._place.close())
+                self._loop.close()
+        finally:
+            tracing.shut_down()  # what cannot be closed in good order is no reason to lose its spans
 
 
 def _import_before_forking(settings: Settings, pool: Pool) -> None:

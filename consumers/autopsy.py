@@ -40,6 +40,7 @@ BY_THE_BROKER = {
     "delivery_limit": "it was delivered as often as the broker allows, and never finished",
     "expired": "it waited longer than its time to live",
 }
+NOTHING_KNOWN = "nothing is written down of it; a worker's line step_broke or event_refused, by its event_id, says more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ def _finding(remains: Remains, death: object, cause: Cause | None, lowest: UUID 
         return _Finding("undecodable", f"undecodable:{kind}@{queue}", kind, str(problem))
     if event is not None and lowest is not None and event.id < lowest:
         return _Finding("expired", f"expired@{queue}", None, "its event is older than what the inbox remembers")
-    return _Finding("rejected", f"rejected@{queue}")
+    return _Finding("rejected", f"rejected@{queue}", None, NOTHING_KNOWN)
 
 
 def _death(message: Taken) -> Mapping[str, Any]:

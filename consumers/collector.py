@@ -24,6 +24,7 @@ from outbox.dead_letters import NewLetter, causes, store
 from outbox.forgetting import horizon
 from runtime.database import may_pass
 from runtime.logging import get_logger
+from runtime.redaction import excerpt, unquoted
 from runtime.settings import Settings
 
 LOOK_SECONDS = 0.5  # between two looks at queues that were empty
@@ -174,6 +175,6 @@ def _say_failed(error: Exception, pause: float) -> None:
 
 
 def _short(error: Exception) -> str:
-    """An error without the statement's parameters, which are letters."""
+    """An error without the statement's parameters and the values that it quotes, which are letters."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    return f"{type(error).__name__}: {str(cause)[:300]}"
+    return f"{type(error).__name__}: {excerpt(unquoted(str(cause)), 300)}"

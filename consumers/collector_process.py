@@ -19,6 +19,7 @@ from consumers.watch import watch_orders
 from outbox.letter_search import open_by_queue
 from runtime.database import make_engine
 from runtime.logging import configure_logging, get_logger
+from runtime.scrapes import unanswered
 from runtime.settings import Settings
 
 COUNT_SECONDS = 5.0
@@ -50,6 +51,7 @@ def serving(settings: Settings) -> Iterator[None]:
         raise FiguresError(
             f"cannot listen on {host}:{port} (COLLECTOR_HTTP_HOST, COLLECTOR_HTTP_PORT): {error}"
         ) from error
+    server.handle_error = unanswered  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -79,6 +81,7 @@ async def count_once(engine: AsyncEngine) -> None:
         found[label] = found.get(label, 0) + letters
     for label in metrics.LABELS:
         metrics.LETTERS_OPEN.labels(*label).set(found.get(label, 0))
+    metrics.ORDERS_WATCHED.labels("letters").set_to_current_time()
 
 
 async def _main(settings: Settings) -> None:

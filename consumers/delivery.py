@@ -1,5 +1,8 @@
 """Around one delivery: whose log lines these are, its span, how it ended and how long it took.
 
+Whatever a step raises is its runner's to write down. What escapes the runner, a failure that cannot even be written
+down, is told here, where it is known whose it is and what of it must not be shown; its message is rejected.
+
 By OpenTelemetry's conventions a delivery is a CONSUMER span whose parent is the context that the message bears. A later
 try is also linked to what it follows: the relay says in `tracestate`, which is where W3C puts what one system alone
 understands, after which span of this trace the message was recorded. For a retry that is the try that failed, for a
@@ -18,7 +21,7 @@ from outbox.envelope import TRACESTATE, Event
 from runtime import tracing
 from runtime.logging import get_logger
 from runtime.traceparent import named_by, valid
-from runtime.tracing import Attributes, Kind, SpanAround
+from runtime.tracing import Kind, SpanAround
 from runtime.work import Work, at
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -34,7 +37,12 @@ async def deliver(
     with at(work_of(step, event)) as work, _span(step, event, work, attributes) as span:
         if span.traceparent is not None:
             work.traceparent = span.traceparent
-        outcome = await runner.deliver(event, redelivered=redelivered)
+        try:
+            outcome = await runner.deliver(event, redelivered=redelivered)
+        except Exception as error:
+            span.failed(error)
+            log.exception("step_broke")
+            outcome = Outcome.DEAD
         if tracing.is_on():
             span.note({"waybill.outcome": outcome.value, "waybill.attempt": work.attempt or 0})
         log.info("step_ended", outcome=outcome.value, duration_ms=round((perf_counter() - begun) * 1000, 1))
@@ -57,7 +65,7 @@ def _span(step: Step, event: Event, work: Work, attributes: Mapping[str, object]
     parent = work.traceparent
     if not tracing.is_on():
         return tracing.carried(parent)
-    known: Attributes = {
+    known: dict[str, str | int] = {
         "messaging.system": "rabbitmq",
         "messaging.operation.type": "process",
         "messaging.operation.name": "process",
@@ -66,8 +74,9 @@ def _span(step: Step, event: Event, work: Work, attributes: Mapping[str, object]
         "messaging.message.id": str(event.id),
         "messaging.message.body.size": len(event.data),
         "waybill.step": step.name,
-        "waybill.order_id": work.order_id or "",
         "waybill.task_id": work.task_id or "",
     }
+    if work.order_id is not None:
+        known["waybill.order_id"] = work.order_id
     links = () if parent is None or event.attempt == 1 else (named_by(attributes.get(TRACESTATE), parent) or parent,)
     return tracing.span(f"process {step.queue}", Kind.CONSUMER, known, parent, links)

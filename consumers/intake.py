@@ -17,6 +17,7 @@ from typing import Any
 import amqp.basic_message
 import amqp.method_framing
 from celery import bootsteps
+from celery.worker import state
 from celery.worker.consumer import Consumer
 from celery.worker.state import active_requests
 from vine import promise as vine_promise
@@ -57,7 +58,7 @@ class ReadableMessage(amqp.basic_message.Message):
         try:
             return int(super()._load_properties(class_id, buf, offset))  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - whatever the bytes are, the worker lives on
-            log.warning("headers_unreadable", error=f"{type(error).__name__}: {error}")
+            log.warning("headers_unreadable", error=f"{type(error).__name__}: {unquoted(str(error))}")
             self.properties: dict[str, object] = {}
             return len(buf)
 
@@ -98,7 +99,9 @@ class Chores(bootsteps.StartStopStep):
         ]
 
     def stop(self, parent: Any) -> None:  # noqa: ANN401, ARG002
-        """Called by Celery when the connection is lost, and at the end."""
+        """Called by Celery when the connection is lost, and first of all at the end."""
+        if state.should_stop is not None or state.should_terminate is not None:
+            log.info("worker_stopping", at_work=len(active_requests))
         for timer in self._timers:
             timer.cancel()
         self._timers = []

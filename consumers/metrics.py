@@ -8,8 +8,8 @@ from itertools import product
 
 from prometheus_client import Counter, Gauge
 
+from orders.census import UNFINISHED
 from orders.judgement import Effect
-from orders.model import Status
 from orders.workflow import BY_NAME, BY_QUEUE, PROMISED_SECONDS, UNROUTED_QUEUE
 from outbox.tables import LETTER_REASONS
 
@@ -42,11 +42,17 @@ ORDERS_OVERDUE = Gauge(
 )
 for _effect in Effect:
     ORDERS_OVERDUE.labels(_effect.value)
+WATCHED = ("overdue", "unfinished", "finished", "promise", "scheduled", "letters")
 ORDERS_WATCHED = Gauge(
-    "waybill_orders_watch_last_success_timestamp_seconds", "When overdue orders were last counted, Unix time."
+    "waybill_orders_watch_last_success_timestamp_seconds",
+    "When a figure that is read from Postgres was last read, Unix time.",
+    ["figure"],
 )
+for _figure in WATCHED:
+    ORDERS_WATCHED.labels(_figure)
 ORDERS = Gauge("waybill_orders", "Orders by status.", ["status"])
-for _status in Status:
+# Not the final ones: their first count takes minutes in a large table, and until then 0 would be a lie.
+for _status in UNFINISHED:
     ORDERS.labels(_status.value)
 ORDERS_OLDEST = Gauge(
     "waybill_orders_oldest_age_seconds", "Age of the oldest unfinished order of a status; 0 for none.", ["status"]

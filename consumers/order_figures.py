@@ -33,7 +33,6 @@ class OrderFigures:
         """
         for effect, orders in (await ledger.overdue(tx)).items():
             metrics.ORDERS_OVERDUE.labels(effect.value).set(orders)
-        metrics.ORDERS_WATCHED.set_to_current_time()
 
     async def unfinished(self, tx: AsyncConnection) -> None:
         """How many unfinished orders each status has, and how old the oldest is."""
@@ -53,15 +52,20 @@ class OrderFigures:
 
         The first are those that come of age as the process starts, however late it finds Postgres. The place that is
         reached moves on only with an answer: after an absence the first look judges all that has come of age
-        meanwhile, by the times in the orders themselves.
+        meanwhile, by the times in the orders themselves, and a stretch at a time, so that a statement that takes too
+        long costs that stretch alone. It never moves back, as Postgres's clock may.
         """
         if self._judged_until is None:
             now = await census.clock(tx)
             self._judged_until = now - timedelta(seconds=time.monotonic() - self._begun_at) - census.OF_AGE
-        due = await census.due(tx, self._judged_until)
-        self._judged_until = due.until
-        metrics.ORDERS_DUE.labels("in_time").inc(due.in_time)
-        metrics.ORDERS_DUE.labels("late").inc(due.late)
+        more = True
+        while more:
+            since = self._judged_until
+            due = await census.due(tx, since)
+            self._judged_until = max(since, due.until)
+            metrics.ORDERS_DUE.labels("in_time").inc(due.in_time)
+            metrics.ORDERS_DUE.labels("late").inc(due.late)
+            more = due.until >= since + census.STRETCH
 
     async def scheduled(self, tx: AsyncConnection) -> None:
         """What waits in Postgres for its time, by the queue that it goes to."""

@@ -1,18 +1,28 @@
 """A delivery as the worker's main process sees it: what is logged there of its task says which delivery that is.
 
-That is when a child was killed, or its task ran into Celery's own time limit: nobody else can say what it was at.
+That is when a child was killed, or its task ran into Celery's own time limit: nobody else can say what it was at, or
+count it. Of what else a task raised only its kind is told: what of its text is private only the child knew.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Reject
 from celery.worker.request import Request
 
 from consumers.delivery import work_of
+from consumers.worker_metrics import CHILDREN_LOST
 from orders.workflow import BY_NAME
 from outbox.envelope import decode
+from runtime.logging import get_logger
 from runtime.work import at
+
+# Killed from outside or for its memory; killed by Celery at its time limit; ended by itself.
+_CHILD_DIED = (WorkerLostError, TimeLimitExceeded, SystemExit)
+
+log = get_logger(__name__)
 
 
 class EventRequest(Request):
@@ -26,7 +36,16 @@ class EventRequest(Request):
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:  # noqa: ANN401
         """Called when the task has raised, or its child has died."""
         with self._at_work():
+            self._tell(getattr(exc_info.exception, "exc", exc_info.exception))
             return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def _tell(self, error: BaseException) -> None:
+        if isinstance(error, _CHILD_DIED):
+            pool = BY_NAME[self.name].pool
+            CHILDREN_LOST.labels(pool).inc()
+            log.error("child_lost", pool=pool, error=f"{type(error).__name__}: {error}")
+        elif not isinstance(error, Reject):  # which is how a step gives up: the child has said why
+            log.error("task_broke", error=type(error).__name__)
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:

@@ -100,7 +100,7 @@ class StepRunner:
 
         async def work(tx: AsyncConnection) -> Claim | Refused:
             if isinstance(reaction, RecordingStep):
-                return await self._record(reaction, tx, order_id, event)
+                return await self._record(reaction, tx, order_id, event, since)
             claimed = await inbox.finish_at_once(tx, self._step.queue, event)
             if isinstance(claimed, Claim):
                 async with self._time_limit():
@@ -125,10 +125,12 @@ class StepRunner:
         return await self._refused(claimed, event)
 
     async def _record(
-        self, reaction: RecordingStep, tx: AsyncConnection, order_id: UUID, event: Event
+        self, reaction: RecordingStep, tx: AsyncConnection, order_id: UUID, event: Event, since: float
     ) -> Claim | Refused:
-        if event.attempt > 1:  # a try that failed before left an inbox row: it must not stay open
-            await inbox.finish_at_once(tx, self._step.queue, event)
+        if event.attempt > 1:  # a try that failed left an inbox row and a step of the order: neither may stay open
+            claimed = await inbox.finish_at_once(tx, self._step.queue, event)
+            if isinstance(claimed, Claim):
+                await self._history.done(tx, order_id, claimed, since)
         fresh = await reaction.record(self._place, tx, order_id, event)
         return Claim(self._step.queue, event) if fresh else Refused(Refusal.DUPLICATE)
 

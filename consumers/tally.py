@@ -39,6 +39,7 @@ class Tally:
         self._busy_seconds = metrics.BUSY_SECONDS.labels(pool)
         self._words_lost = metrics.WORDS_LOST.labels(pool)
         metrics.CHILDREN.labels(pool).set(children)
+        metrics.CHILDREN_LOST.labels(pool)
         for step in self._steps:
             metrics.STEP_SECONDS.labels(step.name)
             metrics.RUNNING.labels(step.name)

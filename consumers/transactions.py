@@ -1,4 +1,8 @@
-"""Transactions that wait for a database that is away: a worker keeps its delivery in hand, and no try is spent."""
+"""Transactions that wait for a database that takes no work: a worker keeps its delivery in hand, and no try is spent.
+
+One without the schema is such a database. A worker that was started before the migration would give up every delivery
+that it is handed; the price is that a step which asks for a column that never was waits as well, and says so.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,8 +11,9 @@ from typing import TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from outbox.record import NoSegmentError
-from runtime.database import autocommit, is_unavailable, may_pass
+from runtime.database import autocommit, is_unavailable, lacks_schema, may_pass
 from runtime.logging import get_logger
+from runtime.redaction import excerpt
 
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
@@ -32,7 +37,9 @@ class Transactions:
         one_statement: bool = False,
         patient: bool = False,
     ) -> Result:
-        """The result of `work`, committed; tried again and again while Postgres is away or has no segment for events.
+        """The result of `work`, committed; tried again and again while Postgres is away or not ready for it.
+
+        Not ready is a database that lacks a segment for events, or a table or column.
 
         A connection that breaks in COMMIT leaves open whether it was done, so `work` must be safe to run again.
         `one_statement`: work that executes a single statement, which is its own transaction. `patient`: also after
@@ -46,8 +53,13 @@ class Transactions:
                     return await work(tx)
             except Exception as error:
                 passes = may_pass(error) if patient else is_unavailable(error)
-                if not (passes or isinstance(error, NoSegmentError)):
+                if lacks_schema(error):
+                    log.error(  # noqa: TRY400 - its trace says nothing more
+                        "schema_missing", error=excerpt(str(error), 500), cure="waybill migrate", pause_seconds=pause
+                    )
+                elif passes or isinstance(error, NoSegmentError):
+                    log.warning("database_away", error=excerpt(str(error), 500), pause_seconds=pause)
+                else:
                     raise
-                log.warning("database_away", error=str(error)[:500], pause_seconds=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

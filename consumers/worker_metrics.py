@@ -28,6 +28,9 @@ COMMIT_TO_EFFECT = Histogram(
 RUNNING = Gauge("waybill_deliveries_running", "Deliveries that children are at.", ["step"])
 BUSY_SECONDS = Counter("waybill_worker_busy_seconds_total", "Seconds that children spent on deliveries.", ["pool"])
 CHILDREN = Gauge("waybill_worker_children", "Children that the worker is configured to have.", ["pool"])
+CHILDREN_LOST = Counter(
+    "waybill_worker_children_lost_total", "Deliveries whose child died: killed, or ended at Celery's limit.", ["pool"]
+)
 WORDS_LOST = Counter(
     "waybill_worker_words_lost_total", "Deliveries that no other figure counts: the children's pipe was full.", ["pool"]
 )

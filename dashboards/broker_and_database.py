@@ -5,6 +5,7 @@ from dashboards.queries import STEP_QUEUES, highest, rate, share, total
 
 QUORUM = 'queue_type=~".*quorum.*"'  # "quorum" or, in RabbitMQ 3, "rabbit_quorum_queue"
 CONNECTIONS = highest("waybill_postgres_connections", "state")
+TAKEN = total("waybill_postgres_connections", "instance")  # by each relay's look, as connections change their state
 DEAD = highest("waybill_postgres_dead_tuples", "table")
 ROWS = f"({highest('waybill_postgres_live_tuples', 'table')} + {DEAD})"
 
@@ -102,7 +103,7 @@ POSTGRES = Row(
         Panel(
             "Connections in use",
             "Of those that the server allows; people are told from 80 % on.",
-            (Query(f"sum({CONNECTIONS}) / {highest('waybill_postgres_connections_max')}"),),
+            (Query(f"max({TAKEN}) / {highest('waybill_postgres_connections_max')}"),),
             unit="percentunit",
             kind="number",
             width=6,

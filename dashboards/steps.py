@@ -105,17 +105,27 @@ SATURATION = Row(
             "Children",
             "Children that the workers of each pool are configured to have.",
             (Query(total("waybill_worker_children", "pool"), "{{pool}}"),),
+            width=6,
+        ),
+        Panel(
+            "Children lost",
+            "Deliveries within the time shown whose child died: the log says child_lost, and they come again.",
+            (Query(grown("waybill_worker_children_lost_total", "pool"), "deliveries"),),
+            kind="table",
+            width=6,
         ),
         Panel(
             "Consumers",
             "Workers that consume each queue.",
             (Query(highest("rabbitmq_queue_consumers", "queue", STEP_QUEUES), "{{queue}}"),),
+            width=6,
         ),
         Panel(
             "Uncounted",
             "Deliveries a second that no figure of a worker counts, because it did not come round to reading.",
             (Query(rate("waybill_worker_words_lost_total", "pool"), "{{pool}}"),),
             unit="ops",
+            width=6,
         ),
     ),
 )

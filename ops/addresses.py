@@ -25,12 +25,15 @@ class Addresses:
     """What `stack.json` records: where everything of a running instance answers.
 
     `rabbitmq_metrics` (`host:port`) is where the broker's own Prometheus plugin does; empty where nobody has said.
+    `own_servers` are the URLs of servers that were started here and not given, those of earlier starts too: a shell
+    may still have them from `waybill env`.
     """
 
     database_url: str
     amqp_url: str
     ports: dict[str, int] = field(default_factory=dict)
     rabbitmq_metrics: str = ""
+    own_servers: list[str] = field(default_factory=list)
 
     @property
     def urls(self) -> dict[str, str]:

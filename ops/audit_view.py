@@ -1,6 +1,7 @@
 """Prints an audit: for a person as tables, for a program as one JSON object."""
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -32,10 +33,18 @@ def print_report(console: Console, report: Report) -> None:
     for place, reason in report.not_seen.items():
         console.print(f"[yellow]{place} was not seen, our own tables are believed:[/] {escape(reason)}", soft_wrap=True)
     on_its_way = [one for one in report.missing if not one.overdue]
-    _rows(console, "Overdue", _each_once(report.overdue))
-    _rows(console, "Done twice", [(one.order, one.effect, one.what) for one in report.doubled])
-    _rows(console, "Without an order that owes it", [("", one.effect, one.what) for one in report.orphans])
-    _rows(console, "On its way", _each_once(on_its_way))
+    _print_missing(console, "Overdue", report.overdue)
+    _rows(
+        console,
+        f"Done twice: {len(report.doubled)}",
+        [(one.order, one.effect, one.what) for one in report.doubled],
+    )
+    _rows(
+        console,
+        f"Without an order that owes it: {len(report.orphans)}",
+        [("", one.effect, one.what) for one in report.orphans],
+    )
+    _print_missing(console, "On its way", on_its_way)
     for sales in report.sales_wrong:
         console.print(
             f"[red]sales of {sales.day}, {escape(sales.sku)}, {escape(sales.country)}:[/] {sales.units} units and "
@@ -60,22 +69,23 @@ def print_report(console: Console, report: Report) -> None:
     console.print(verdict)
 
 
-def _each_once(missing: Sequence[Missing]) -> list[tuple[str, str, str]]:
-    """What is missing, with an order's error told once: what waits for the same step only names it."""
-    told: set[tuple[str, str]] = set()
-    rows = []
+def _print_missing(console: Console, title: str, missing: Sequence[Missing]) -> None:
+    """A row for each order and place where it stands: what waits for a step stands where that step does."""
+    standing: defaultdict[tuple[str, str], list[Missing]] = defaultdict(list)
     for one in missing:
-        waits, _, stands = one.stands.partition(": ") if one.stands.startswith("waits for ") else ("", "", one.stands)
-        known = (one.order, stands) in told
-        told.add((one.order, stands))
-        rows.append((one.order, one.effect.value, waits if waits and known else one.stands))
-    return rows
+        stands = one.stands.partition(": ")[2] if one.stands.startswith("waits for ") else one.stands
+        standing[one.order, stands].append(one)
+    rows = []
+    for (order, stands), effects in standing.items():
+        at_it = any(one.stands == stands for one in effects)
+        rows.append((order, ", ".join(one.effect for one in effects), stands if at_it else effects[0].stands))
+    _rows(console, f"{title}: {len(missing)}", rows)
 
 
 def _rows(console: Console, title: str, rows: list[tuple[str, str, str]]) -> None:
     if not rows:
         return
-    table = Table("Order", "Effect", "What", title=f"{title}: {len(rows)}", title_justify="left")
+    table = Table("Order", "Effect", "What", title=title, title_justify="left")
     for order, effect, what in rows[:SHOWN]:
         table.add_row(order, str(effect), escape(what))
     console.print(table)

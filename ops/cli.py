@@ -60,6 +60,17 @@ def _settings(process: str) -> "Settings":
     return settings
 
 
+def _settings_in_question(process: str) -> "Settings":
+    """The settings of whichever system is meant, which is said; ends the program where there is none."""
+    from ops.target import name_of_system, settings_in_question
+    from runtime.logging import configure_logging
+
+    settings = _guarded(settings_in_question)
+    configure_logging(settings, process)
+    typer.echo(f"{process}: {name_of_system()}")
+    return settings
+
+
 @app.command()
 def migrate() -> None:
     """Apply the migrations that are missing, then exit."""
@@ -69,9 +80,9 @@ def migrate() -> None:
     from migrations.upgrade import upgrade
 
     try:
-        upgrade(_settings("migrate").database_url)
+        upgrade(_settings_in_question("migrate").database_url)
     except (OSError, ValueError, PostgresError, InterfaceError, SQLAlchemyError) as error:
-        _end(f"cannot migrate the database of DATABASE_URL: {str(error).splitlines()[0]}", 1)
+        _end(f"cannot migrate the database: {str(error).splitlines()[0]}", 1)
 
 
 @topology_app.command("apply")
@@ -82,7 +93,7 @@ def topology_apply() -> None:
     from consumers.topology import TopologyError, apply
 
     try:
-        applied = asyncio.run(apply(_settings("topology")))
+        applied = asyncio.run(apply(_settings_in_question("topology")))
     except TopologyError as error:
         _end(str(error), 1)
     typer.echo(
@@ -224,6 +235,22 @@ def status() -> None:
     from ops.show import show_status
 
     raise typer.Exit(_guarded(show_status))
+
+
+@app.command()
+def restart(program: Annotated[str, typer.Argument(help="its name in `make status`, such as worker-sap")]) -> None:
+    """Stop one program of `waybill up` and start it again, with the settings it had."""
+    from ops.show import show_restart
+
+    _guarded(show_restart, program)
+
+
+@app.command()
+def env() -> None:
+    """Print `export` lines for a shell to speak to the system of `waybill up`: eval "$(waybill env)"."""
+    from ops.show import show_env
+
+    _guarded(show_env)
 
 
 @app.command()

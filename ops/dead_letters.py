@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
-from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ops.errors import OpsError, OptionError
+from ops.order_name import id_of, uuid_of
 from orders import repository
 from orders.workflow import BY_QUEUE, UNROUTED_QUEUE
 from outbox import letter_search, replay
@@ -43,20 +43,29 @@ class Report:
 
 def listed(settings: Settings, selection: Selection) -> list[Letter]:
     """The letters of a selection, oldest first. Raises OpsError."""
-    return _ask(settings, selection, lambda tx: letter_search.find(tx, selection))
+    return _ask(settings, selection, letter_search.find)
 
 
 def grouped(settings: Settings, selection: Selection) -> list[Group]:
     """The letters of a selection by cause. Raises OpsError."""
-    return _ask(settings, selection, lambda tx: letter_search.groups(tx, selection))
+    return _ask(settings, selection, letter_search.groups)
 
 
 def shown(settings: Settings, letter_id: int) -> WholeLetter:
     """One letter with everything. Raises OpsError."""
-    letter = _ask(settings, Selection(), lambda tx: letter_search.whole(tx, letter_id))
+    letter = _ask(settings, Selection(), lambda tx, _: letter_search.whole(tx, letter_id))
     if letter is None:
         raise OpsError(f"there is no letter {letter_id}; `waybill dead-letters list` shows those that there are")
     return letter
+
+
+def numbers(settings: Settings, subjects: Iterable[str | None]) -> dict[str, str]:
+    """The numbers of the orders among the subjects of letters, by id. Raises OpsError."""
+
+    async def work(engine: AsyncEngine, report: Report) -> None:
+        report.orders = await _orders(engine, subjects)
+
+    return _run(settings, work).orders
 
 
 def replayed(settings: Settings, selection: Selection, act: Act, rate: float | None) -> Report:
@@ -146,9 +155,22 @@ def _left(selection: Selection, report: Report) -> int:
 async def _as_of_now(engine: AsyncEngine, settings: Settings, selection: Selection) -> tuple[Selection, datetime]:
     """The selection without letters that are yet to come, and the time."""
     async with engine.begin() as tx:
-        await _refuse_unknown_queues(tx, settings, selection)
+        selection = await _meant(tx, settings, selection)
         now = await letter_search.now(tx)
     return replace(selection, until=min(selection.until or now, now)), now
+
+
+async def _meant(tx: AsyncConnection, settings: Settings, selection: Selection) -> Selection:
+    """The selection with its order's id in place of the name; refuses what would read as an empty selection."""
+    await _refuse_unknown_queues(tx, settings, selection)
+    if selection.subject is None:
+        return selection
+    order_id = await id_of(tx, selection.subject) or uuid_of(selection.subject)  # a letter's order may be unknown
+    if order_id is None:
+        raise OptionError(
+            f"--order {selection.subject!r} is no order; say its id, its number (WB-00000001) or its client's reference"
+        )
+    return replace(selection, subject=str(order_id))
 
 
 async def _refuse_unknown_queues(tx: AsyncConnection, settings: Settings, selection: Selection) -> None:
@@ -161,27 +183,19 @@ async def _refuse_unknown_queues(tx: AsyncConnection, settings: Settings, select
 
 async def _orders(engine: AsyncEngine, subjects: Iterable[str | None]) -> dict[str, str]:
     """The orders among the subjects, each with its number."""
-    ids = [order_id for subject in dict.fromkeys(subjects) if (order_id := _uuid(subject)) is not None]
+    ids = [order_id for subject in dict.fromkeys(subjects) if (order_id := uuid_of(subject)) is not None]
     async with engine.begin() as tx:
-        numbers = await repository.numbers(tx, ids)
-    return {str(order_id): numbers[order_id] for order_id in ids if order_id in numbers}
+        known = await repository.numbers(tx, ids)
+    return {str(order_id): known[order_id] for order_id in ids if order_id in known}
 
 
-def _uuid(text: str | None) -> UUID | None:
-    try:
-        return UUID(text or "")
-    except ValueError:
-        return None
-
-
-def _ask(settings: Settings, selection: Selection, query: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+def _ask(settings: Settings, selection: Selection, query: Callable[[AsyncConnection, Selection], Awaitable[T]]) -> T:
     """The answer of one query."""
     answers: list[T] = []
 
     async def work(engine: AsyncEngine, _: Report) -> None:
         async with engine.begin() as tx:
-            await _refuse_unknown_queues(tx, settings, selection)
-            answers.append(await query(tx))
+            answers.append(await query(tx, await _meant(tx, settings, selection)))
 
     _run(settings, work)
     return answers[0]

@@ -45,7 +45,9 @@ Ids = Annotated[
 Queues = Annotated[list[str] | None, typer.Option("--queue", help="the queue it died in; may be given again")]
 Steps = Annotated[list[str] | None, typer.Option("--step", help="the step that gave it up; may be given again")]
 Types = Annotated[list[str] | None, typer.Option("--type", help="the event's type; may be given again")]
-Order = Annotated[str | None, typer.Option(help="the id of the order that it is about")]
+Order = Annotated[
+    str | None, typer.Option(help="the order that it is about: its id, its number or its client's reference")
+]
 Fingerprint = Annotated[str | None, typer.Option(help="its cause, as `groups` shows it")]
 Why = Annotated[Reason | None, typer.Option("--reason", help="why it was given up")]
 Since = Annotated[str | None, typer.Option(help="first seen since: a time, or how long ago (30m, 2h, 3d)")]

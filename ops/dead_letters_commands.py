@@ -20,13 +20,16 @@ from outbox.replay import Act
 
 def list_letters(chosen: Filter, state: str | None, *, as_json: bool) -> None:
     """Print letters; a person is shown the first of many."""
-    selection = chosen.selection(state, _now())
+    settings, selection = settings_in_question(), chosen.selection(state, _now())
     if as_json:
-        view.print_json([view.letter_json(letter) for letter in work.listed(settings_in_question(), selection)])
+        letters = work.listed(settings, selection)
+        numbers = work.numbers(settings, (letter.subject for letter in letters))
+        view.print_json([view.letter_json(letter, numbers) for letter in letters])
         return
     limit = selection.limit or view.SHOWN
-    letters = work.listed(settings_in_question(), replace(selection, limit=limit + 1))
-    view.print_letters(letters[:limit], more=len(letters) > limit)
+    letters = work.listed(settings, replace(selection, limit=limit + 1))
+    numbers = work.numbers(settings, (letter.subject for letter in letters))
+    view.print_letters(letters[:limit], numbers, more=len(letters) > limit)
 
 
 def list_groups(chosen: Filter, state: str | None, *, as_json: bool) -> None:
@@ -40,11 +43,13 @@ def list_groups(chosen: Filter, state: str | None, *, as_json: bool) -> None:
 
 def show_letter(letter_id: int, *, as_json: bool) -> None:
     """Print one letter."""
-    letter = work.shown(settings_in_question(), letter_id)
+    settings = settings_in_question()
+    letter = work.shown(settings, letter_id)
+    numbers = work.numbers(settings, [letter.letter.subject])
     if as_json:
-        view.print_json(view.whole_json(letter))
+        view.print_json(view.whole_json(letter, numbers))
     else:
-        view.print_whole(letter)
+        view.print_whole(letter, numbers)
 
 
 def replay_letters(

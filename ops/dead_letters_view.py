@@ -1,8 +1,12 @@
-"""What `waybill dead-letters` prints: tables for people, JSON for programs."""
+"""What `waybill dead-letters` prints: blocks of lines and tables for people, JSON for programs.
+
+What the next command needs, an order or a fingerprint, is never cut: letters and causes are blocks on a terminal, which
+may be narrow, and one line each in a pipe, for `grep`.
+"""
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -12,6 +16,7 @@ from rich.markup import escape as _escape
 from rich.table import Table
 
 from ops.dead_letters import Report
+from orders.standing import one_line
 from outbox.letter_search import Group, Letter, WholeLetter
 from outbox.replay_plan import Refused, Sending
 
@@ -26,16 +31,16 @@ def print_json(value: object) -> None:
     print(json.dumps(value, default=_plain, ensure_ascii=False))  # noqa: T201 - this is the output
 
 
-def letter_json(letter: Letter) -> dict[str, Any]:
-    """A letter's facts; `order` is what the event is about."""
-    facts = asdict(letter)
-    return {"order" if name == "subject" else name: value for name, value in facts.items()}
+def letter_json(letter: Letter, numbers: Mapping[str, str]) -> dict[str, Any]:
+    """A letter's facts; `order` is what the event is about, `number` its number if it is an order that we know."""
+    facts = {"order" if name == "subject" else name: value for name, value in asdict(letter).items()}
+    return {**facts, "number": numbers.get(letter.subject or "")}
 
 
-def whole_json(whole: WholeLetter) -> dict[str, Any]:
+def whole_json(whole: WholeLetter, numbers: Mapping[str, str]) -> dict[str, Any]:
     """A letter with its message. The body is text where it is some, base64 always."""
     return {
-        **letter_json(whole.letter),
+        **letter_json(whole.letter, numbers),
         "error_trace": whole.error_trace,
         "headers": whole.headers,
         "properties": whole.properties,
@@ -72,58 +77,69 @@ def refused_json(refused: Iterable[Refused]) -> list[dict[str, Any]]:
     return [{"letter": one.letter.id, "why": one.why} for one in refused]
 
 
-def print_letters(letters: Sequence[Letter], *, more: bool) -> None:
-    """A table of letters; `more`: there are others."""
+def print_letters(letters: Sequence[Letter], numbers: Mapping[str, str], *, more: bool) -> None:
+    """Letters with the order of each; `more`: there are others."""
     if not letters:
         console.print("No such letters.")
         return
-    table = Table("Letter", "State", "Queue", "Type", "Order", "Try", "Replays", "Reason", "Since", "Error")
     for one in letters:
-        table.add_row(
-            str(one.id),
-            one.state,
-            _told(one.queue),
-            _told(one.type or ""),
-            _told(one.subject or ""),
-            str(one.attempt or ""),
-            str(one.replay_count or ""),
-            one.reason,
-            _moment(one.first_seen_at),
-            _told(_short(one.error)),
+        tried = f"try {one.attempt}" if one.attempt else ""
+        _print_block(
+            (
+                f"[bold]letter {one.id}[/]",
+                one.state,
+                f"{_told(one.queue)}: {one.reason}",
+                tried,
+                _replays(one.replay_count),
+                f"since {_moment(one.first_seen_at)}",
+            ),
+            (_told(_order(one.subject, numbers)), _told(one.type or "")),
+            (_told(_short(one.error)),),
         )
-    console.print(table)
     if more:
         console.print(f"Only the oldest {len(letters)} are shown; --limit shows more, `groups` shows them by cause.")
 
 
 def print_groups(groups: Sequence[Group]) -> None:
-    """A table of causes."""
+    """Causes."""
     if not groups:
         console.print("No such letters.")
         return
-    table = Table("Letters", "Orders", "Queue", "Reason", "Replays", "First", "Last", "Fingerprint", "Newest error")
     for one in groups:
-        table.add_row(
-            str(one.letters),
-            str(one.orders),
-            _told(one.queue),
-            one.reason,
-            str(one.replay_count or ""),
-            _moment(one.first_seen_at),
-            _moment(one.last_seen_at),
-            _told(one.fingerprint or ""),
-            _told(_short(one.error)),
+        _print_block(
+            (
+                f"[bold]{_count(one.letters, 'letter')}[/] of {_count(one.orders, 'order')}",
+                f"{_told(one.queue)}: {one.reason}",
+                _replays(one.replay_count),
+                f"{_moment(one.first_seen_at)} to {_moment(one.last_seen_at)}",
+            ),
+            (f"fingerprint {_told(one.fingerprint)}" if one.fingerprint else "",),
+            (_told(_short(one.error)),),
         )
-    console.print(table)
 
 
-def print_whole(whole: WholeLetter) -> None:
+def _print_block(*lines: Sequence[str]) -> None:
+    """One letter or cause: a block on a terminal, one line in a pipe. Empty parts are left out."""
+    texts = [text for parts in lines if (text := "  ".join(part for part in parts if part))]
+    console.print(("\n  " if console.is_terminal else "  ").join(texts), soft_wrap=True)
+
+
+def _order(subject: str | None, numbers: Mapping[str, str]) -> str:
+    """An order's number and id; another subject as it is."""
+    return " ".join(part for part in (numbers.get(subject or ""), subject) if part)
+
+
+def _replays(count: int) -> str:
+    return "" if not count else f"replayed {count} times" if count > 1 else "replayed once"
+
+
+def print_whole(whole: WholeLetter, numbers: Mapping[str, str]) -> None:
     """One letter with its message and its history."""
     letter = whole.letter
     console.print(f"[bold]Letter {letter.id}[/]  {letter.state}  {_told(letter.queue)}: {letter.reason}")
     facts = {
         "event": letter.event_id and f"{letter.type} {letter.event_id} try {letter.attempt}",
-        "order": letter.subject,
+        "order": _order(letter.subject, numbers),
         "died": letter.died_at and _moment(letter.died_at),
         "seen": f"{_moment(letter.first_seen_at)} to {_moment(letter.last_seen_at)}",
         "replays": str(letter.replay_count),
@@ -141,7 +157,8 @@ def print_whole(whole: WholeLetter) -> None:
     for action in whole.actions:
         due = f", due {_moment(action.due_at)}" if action.due_at else ""
         as_try = f" as try {action.attempt}{due}" if action.attempt else ""
-        line = f"{_moment(action.acted_at)}  {action.action} by {action.actor}{as_try}: {action.why}"
+        why = f": {action.why}" if action.why else ""
+        line = f"{_moment(action.acted_at)}  {action.action} by {action.actor}{as_try}{why}"
         console.print(f"  {_told(line)}", soft_wrap=True)
 
 
@@ -203,7 +220,7 @@ def _moment(moment: datetime) -> str:
 
 
 def _short(text: str | None, longest: int = ERROR_CHARACTERS) -> str:
-    text = " ".join((text or "").split())
+    text = one_line(text)
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 

@@ -4,8 +4,6 @@ A check that cannot reach its server says so as a finding; the doctor never fail
 """
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable, Iterator
 from importlib.metadata import version
 
 import asyncpg
@@ -13,30 +11,34 @@ import httpx
 from alembic.script import ScriptDirectory
 
 from migrations.upgrade import alembic_config
-from ops import broker, doctor_watch
-from ops.doctor_finding import Finding, Verdict
-from ops.errors import ServerError
-from orders.workflow import BY_QUEUE, STEPS, Pool, required_queues
+from ops import doctor_broker, doctor_relay, doctor_watch
+from ops.doctor_finding import Finding, Verdict, to_start
+from orders.workflow import required_queues
 from runtime.settings import Settings
 
 LIBRARIES = ("celery", "kombu", "pika", "sqlalchemy", "asyncpg", "fastapi", "uvicorn")
-OLDEST_RABBITMQ = (3, 10)
 OLDEST_POSTGRES = 15
 DURABILITY = ("fsync", "full_page_writes")
-BACKLOG = 10_000
-# Whom a pool's steps act on: its worker stops consuming while nobody is there.
-OUTSIDE: dict[Pool, str] = {"sap": "SAP", "email": "the mail server"}
 TIMEOUT_SECONDS = 5
 
 
-async def examine(settings: Settings, prometheus_url: str | None = None) -> list[Finding]:
-    """Every finding, good ones too. Reads only, and never raises for what it finds."""
-    checks: list[Callable[[Settings], Awaitable[list[Finding]]]] = [_postgres, _rabbitmq, _sap, _smtp, _api]
-    found = await asyncio.gather(*(check(settings) for check in checks), doctor_watch.prometheus(prometheus_url))
+async def examine(settings: Settings, prometheus_url: str | None = None, *, local: bool = False) -> list[Finding]:
+    """Every finding, good ones too. Reads only, and never raises for what it finds.
+
+    `local`: it is the system of `make up`, whose programs a supervisor keeps, which changes what there is to do.
+    """
+    found = await asyncio.gather(
+        _postgres(settings, local=local),
+        doctor_broker.rabbitmq(settings.amqp_url, local=local),
+        _sap(settings),
+        _smtp(settings),
+        _api(settings, local=local),
+        doctor_watch.prometheus(prometheus_url),
+    )
     return [finding for findings in found for finding in findings] + [_times(settings), _libraries()]
 
 
-async def _postgres(settings: Settings) -> list[Finding]:
+async def _postgres(settings: Settings, *, local: bool) -> list[Finding]:
     try:
         connection = await asyncpg.connect(settings.database_url, timeout=TIMEOUT_SECONDS)
     except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:
@@ -46,6 +48,7 @@ async def _postgres(settings: Settings) -> list[Finding]:
             *await _postgres_server(connection),
             await _migrations(connection, settings),
             *await _outbox(connection),
+            *await doctor_relay.relay(connection, local=local),
             *await doctor_watch.open_letters(connection),
         ]
     finally:
@@ -109,85 +112,15 @@ async def _outbox(connection: asyncpg.Connection) -> list[Finding]:
     ]
 
 
-async def _rabbitmq(settings: Settings) -> list[Finding]:
-    return await asyncio.to_thread(_ask_rabbitmq, settings.amqp_url)
-
-
-def _ask_rabbitmq(amqp_url: str) -> list[Finding]:
-    dead = {step.dead_letter_queue for step in STEPS}
-    try:
-        with broker.connection(amqp_url) as link:
-            product = broker.version(link)
-            states = broker.queue_states(link, [*required_queues(), *sorted(dead)])
-    except ServerError as error:
-        return [Finding(Verdict.BAD, "RabbitMQ", str(error), "start it, or correct AMQP_URL")]
-    return [rabbitmq_version(product), *queue_findings(states), collector(states)]
-
-
-def rabbitmq_version(product: str) -> Finding:
-    """Whether the broker is new enough: at-least-once dead-lettering came with 3.10."""
-    numbers = tuple(map(int, re.findall(r"\d+", product)[:2]))
-    if numbers >= OLDEST_RABBITMQ:
-        return Finding(Verdict.GOOD, "RabbitMQ", product)
-    return Finding(Verdict.BAD, "RabbitMQ", f"{product}: no safe dead-lettering", "upgrade to 3.10 or newer")
-
-
-def queue_findings(states: dict[str, broker.QueueState | None]) -> Iterator[Finding]:
-    """What each queue's state means; nothing at all about a queue that is as it should be."""
-    for queue, state in states.items():
-        if state is None:
-            yield Finding(Verdict.BAD, f"queue {queue}", "does not exist", "run `waybill topology apply`")
-        elif queue not in BY_QUEUE:
-            if state.messages:
-                yield Finding(
-                    Verdict.WARNING,
-                    f"queue {queue}",
-                    f"{state.messages} messages",
-                    "kept there; start `waybill collector`, which makes them letters for `waybill dead-letters`",
-                )
-        elif not state.consumers:
-            yield Finding(
-                Verdict.BAD if state.messages else Verdict.WARNING,
-                f"queue {queue}",
-                f"{state.messages} messages and no consumer",
-                unconsumed(BY_QUEUE[queue].pool),
-            )
-        elif state.messages > BACKLOG:
-            yield Finding(
-                Verdict.WARNING, f"queue {queue}", f"{state.messages} messages wait", "add workers of that pool"
-            )
-
-
-def unconsumed(pool: Pool) -> str:
-    """What to do about a step's queue that nobody takes from."""
-    start = f"start `waybill worker {pool}`"
-    if pool not in OUTSIDE:
-        return start
-    return f"{start}; one that runs has let go of it while {OUTSIDE[pool]} is away, and takes it up again by itself"
-
-
-def collector(states: dict[str, broker.QueueState | None]) -> Finding:
-    """Whether a collector seems to run. It fetches and is no consumer that a queue would know, but leaves none full."""
-    full = [queue for queue, state in states.items() if queue not in BY_QUEUE and state and state.messages]
-    if not full:
-        return Finding(Verdict.GOOD, "collector", "nothing waits for it")
-    return Finding(
-        Verdict.WARNING,
-        "collector",
-        f"{', '.join(full)} wait for one: none runs, or it cannot store letters",
-        "start `waybill collector`; where one runs, its log says what is wrong",
-    )
-
-
 async def _sap(settings: Settings) -> list[Finding]:
     url = f"{settings.sap_url}/sap/opu/odata/sap/API_SALES_ORDER_SRV/"
     auth = (settings.sap_user, settings.sap_password.get_secret_value())
     return [await _http("SAP", url, "correct SAP_URL, or wait: orders do too, and go on by themselves", auth)]
 
 
-async def _api(settings: Settings) -> list[Finding]:
+async def _api(settings: Settings, *, local: bool) -> list[Finding]:
     url = f"http://{settings.api_host}:{settings.api_port}/readyz"
-    return [await _http("API", url, "start `waybill api`, or correct API_HOST and API_PORT")]
+    return [await _http("API", url, f"{to_start('api', local=local)}, or correct API_HOST and API_PORT")]
 
 
 async def _http(subject: str, url: str, remedy: str, auth: tuple[str, str] | None = None) -> Finding:

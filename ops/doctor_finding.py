@@ -20,3 +20,10 @@ class Finding:
     subject: str
     found: str
     remedy: str = ""
+
+
+def to_start(program: str, *, local: bool) -> str:
+    """How a program is brought back: by the supervisor of `make up`, which has it by this name, or by its command."""
+    if local:
+        return f"`waybill restart {program}`"
+    return f"start `waybill {program.replace('worker-', 'worker ')}`"

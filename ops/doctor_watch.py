@@ -16,7 +16,7 @@ async def prometheus(url: str | None) -> list[Finding]:
         return []
     try:
         async with PrometheusApi.at(url) as api:
-            return [targets_seen(url, await api.targets())]
+            return [targets_seen(url, await api.targets()), told(await api.alertmanagers())]
     except PrometheusError as error:
         return [Finding(Verdict.WARNING, "Prometheus", str(error), "nobody is alerted: see `make status` and its log")]
 
@@ -28,6 +28,14 @@ def targets_seen(url: str, targets: Sequence[Target]) -> Finding:
         return Finding(Verdict.GOOD, "Prometheus", f"{url} sees {len(targets)} targets")
     unseen = "; ".join(f"{target.job} {target.instance}: {target.error}" for target in down)
     return Finding(Verdict.WARNING, "Prometheus", f"does not reach {unseen}", "look at `make status` and that log")
+
+
+def told(alertmanagers: Sequence[str]) -> Finding:
+    """Whether an alert reaches anybody."""
+    if alertmanagers:
+        return Finding(Verdict.GOOD, "Alertmanager", f"{', '.join(alertmanagers)} is told of alerts")
+    remedy = "name one in deploy/prometheus/targets/alertmanagers.yml and start anew; docs/observing.md says how"
+    return Finding(Verdict.WARNING, "Alertmanager", "none: nobody is told of alerts", remedy)
 
 
 async def open_letters(connection: asyncpg.Connection) -> list[Finding]:

@@ -13,6 +13,12 @@ class OptionError(OpsError):
     exit_code = 2
 
 
+class NoSystemError(OpsError):
+    """Neither does the environment name a system, nor was one ever started here."""
+
+    exit_code = 2
+
+
 class ServerError(OpsError):
     """PostgreSQL or RabbitMQ cannot be had, or did not come up."""
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 from ops.errors import OptionError
 from ops.moments import moment
@@ -50,12 +49,12 @@ class Filter:
         )
 
     def selection(self, state: str | None, now: datetime) -> Selection:
-        """The letters that are meant. Raises OptionError."""
+        """The letters that are meant; `subject` is the order as it was named. Raises OptionError."""
         return Selection(
             ids=tuple(self.ids),
             queues=(*self.queues, *(_queue_of(step) for step in self.steps)),
             types=tuple(self.types),
-            subject=None if self.order is None else _order(self.order),
+            subject=self.order,
             fingerprint=self.fingerprint,
             reason=self.reason,
             state=state,
@@ -77,10 +76,3 @@ def _queue_of(step: str) -> str:
     if step not in BY_NAME:
         raise OptionError(f"--step {step!r} is no step; the steps are {', '.join(BY_NAME)}")
     return BY_NAME[step].queue
-
-
-def _order(value: str) -> str:
-    try:
-        return str(UUID(value))
-    except ValueError as error:
-        raise OptionError(f"--order {value!r} is not an order id; it is the UUID that POST /orders returned") from error

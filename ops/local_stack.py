@@ -31,6 +31,7 @@ LOCAL = ROOT / ".local"
 STOP_SECONDS = 60.0
 EVERYTHING = "PostgreSQL, RabbitMQ, the sandboxes, the API, the relay, the workers, the collector and Prometheus"
 WATCHER = "prometheus"
+OWN_KEPT = 20  # URLs of earlier starts
 
 
 class LocalStack:
@@ -212,7 +213,9 @@ class LocalStack:
             ports["rabbitmq-metrics"],
             docker_allowed=not self._variant.own_servers,
         )
-        self._addresses = Addresses(had.database_url, had.amqp_url, ports, had.rabbitmq_metrics)
+        own = [url for url in (had.database_url, had.amqp_url) if url not in (database_url, amqp_url)]
+        before = self._addresses.own_servers[-OWN_KEPT:] if self._addresses else []
+        self._addresses = Addresses(had.database_url, had.amqp_url, ports, had.rabbitmq_metrics, [*before, *own])
         self._record.touch(mode=0o600)
         self._record.write_text(json.dumps(asdict(self._addresses), indent=2))
         environment = {**self.environment(), **extra_env}

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from orders.standing import one_line
 from orders.timeline import Entry, Outcome, Timeline, What
 
 COLOURS = {
@@ -58,27 +59,33 @@ def sentence(entry: Entry) -> str:
     """What happened, as a person reads it."""
     match entry.what:
         case What.ATTEMPT:
-            return f"{entry.step}, attempt {entry.attempt} by {entry.worker}: {_outcome(entry)}"
+            return f"{entry.step}, attempt {entry.attempt}{_as_try(entry)} by {entry.worker}: {_outcome(entry)}"
         case What.DONE:
             return f"{entry.step} done"
         case What.REJECTED:
-            return f"rejected: {_line(entry.why)}"
+            return f"rejected: {one_line(entry.why)}"
         case What.DEAD_LETTER:
             return f"dead letter {entry.letter} in {entry.queue} ({entry.why}){_error(entry)}"
     return _deed(entry) if entry.letter is not None else _message(entry)
 
 
+def _as_try(entry: Entry) -> str:
+    """The try where it is another number: an outage or a replay lies before it."""
+    return "" if entry.try_ in {None, entry.attempt} else f" (try {entry.try_})"
+
+
 def _deed(entry: Entry) -> str:
-    again = "" if entry.attempt is None else f" as try {entry.attempt}"
+    again = "" if entry.try_ is None else f" as try {entry.try_}"
     due = "" if entry.due_at is None else f", due {entry.due_at:%Y-%m-%d %H:%M:%S}"
-    return f"dead letter {entry.letter} {entry.what}{again} by {entry.actor}: {_line(entry.why)}{due}"
+    why = f": {one_line(entry.why)}" if entry.why else ""
+    return f"dead letter {entry.letter} {entry.what}{again} by {entry.actor}{why}{due}"
 
 
 def _message(entry: Entry) -> str:
     """What happened to an event, or to the order itself."""
     event = "" if entry.event is None else f"{entry.event} "
     queue = "" if entry.queue is None else f" for {entry.queue}"
-    again = "" if entry.attempt is None else f", try {entry.attempt}"
+    again = "" if entry.try_ is None else f", try {entry.try_}"
     return f"{event}{entry.what}{queue}{again}"
 
 
@@ -105,8 +112,4 @@ def milliseconds(duration: float) -> str:
 
 
 def _error(entry: Entry) -> str:
-    return f": {_line(entry.error)}" if entry.error else ""
-
-
-def _line(text: str | None) -> str:
-    return " ".join((text or "").split())
+    return f": {one_line(entry.error)}" if entry.error else ""

@@ -2,19 +2,18 @@
 
 import asyncio
 from dataclasses import dataclass
-from uuid import UUID
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ops.errors import OpsError
+from ops.order_name import id_of
 from ops.order_story import print_story
 from ops.target import settings_in_question
 from orders import repository, service
 from orders.model import Order, StepProgress
-from orders.standing import Stand
+from orders.standing import Stand, one_line
 from orders.story import one_moment, story
 from orders.timeline import Timeline
 from outbox.letter_search import OpenLetter, open_letters_of
@@ -62,24 +61,14 @@ async def _load(settings: Settings, name: str) -> Shown | None:
     engine = make_engine(settings, "waybill orders show")
     try:
         async with one_moment(engine).begin() as tx:
-            order = await _named(tx, name)
+            order_id = await id_of(tx, name)
+            order = None if order_id is None else await repository.get(tx, order_id)
             if order is None:
                 return None
             steps = await service.progress(tx, order)
             return Shown(order, steps, await open_letters_of(tx, str(order.id)), await story(tx, order))
     finally:
         await engine.dispose()
-
-
-async def _named(tx: AsyncConnection, name: str) -> Order | None:
-    try:
-        order = await repository.get(tx, UUID(name))
-    except ValueError:
-        order = None
-    if order is not None:
-        return order
-    order_id = await repository.id_by_name(tx, name)
-    return None if order_id is None else await repository.get(tx, order_id)
 
 
 def _print_order(console: Console, order: Order) -> None:
@@ -101,7 +90,7 @@ def _print_order(console: Console, order: Order) -> None:
 
 
 def _print_attention(console: Console, letter: OpenLetter) -> None:
-    error = escape(" ".join((letter.error or "").split()))
+    error = escape(one_line(letter.error))
     console.print(
         f"  [red]needs attention[/] letter {letter.letter} in {escape(letter.queue)}, {letter.reason}: {error}\n"
         f"                  `waybill dead-letters show {letter.letter}`",

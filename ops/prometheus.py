@@ -33,6 +33,11 @@ def binary(name: str = "prometheus") -> str:
     return found
 
 
+def alerts_page(url: str) -> str:
+    """Where the Prometheus at `url` shows what fires: Debian's 2.x comes without the pages that others have."""
+    return f"{url}/alerts" if answers(f"{url}/alerts") else f"{url}/classic/alerts"
+
+
 def prepare(
     folder: Path,
     log: Path,

@@ -1,4 +1,4 @@
-"""What Prometheus knows, asked over its HTTP API: values, targets, rules. Read only."""
+"""What Prometheus knows, asked over its HTTP API: values, targets, rules, Alertmanagers. Read only."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -82,6 +82,10 @@ class PrometheusApi:
         return [
             Target(one["labels"]["job"], one["labels"]["instance"], one["health"], one["lastError"]) for one in found
         ]
+
+    async def alertmanagers(self) -> list[str]:
+        """The URL of each Alertmanager that it tells of alerts."""
+        return [one["url"] for one in (await self._data("/api/v1/alertmanagers", {}))["activeAlertmanagers"]]
 
     async def rules(self) -> list[Rule]:
         """Every rule that it has loaded, in their order."""

@@ -1,9 +1,11 @@
 """PostgreSQL and RabbitMQ for whoever needs them: given ones, a Docker engine's, or private ones.
 
-What DATABASE_URL and AMQP_URL name wins; else an answering Docker engine runs `compose.yaml`'s two servers; else both
-run natively below the instance's folder. Whatever was started here is stopped here.
+What DATABASE_URL and AMQP_URL name wins, unless they stand there only because of `waybill env`: `make up` must start
+its own servers again, and no demo or test may run on them. Else an answering Docker engine runs `compose.yaml`'s two
+servers; else both run natively below the instance's folder. Whatever was started here is stopped here.
 """
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -14,11 +16,13 @@ from urllib.parse import urlsplit
 
 from ops import docker, postgres, rabbitmq
 from ops.addresses import PREFERRED_PORTS
+from ops.commands import ROOT
 from ops.errors import ServerError
 from ops.instance import Instance
 from ops.ports import free_port
 from ops.program import Child, Program
 
+UP_RECORD = ROOT / ".local" / "up" / "stack.json"
 METRICS_URL = "RABBITMQ_METRICS_URL"
 METRICS_PORT = PREFERRED_PORTS["rabbitmq-metrics"]
 METRICS_FORM = f"http://host:{METRICS_PORT}"
@@ -75,7 +79,7 @@ def given_rabbitmq_metrics() -> str:
 def _given(name: str, schemes: tuple[str, ...], form: str = "") -> str | None:
     """A variable's URL; what is wrong with it is said without its password."""
     url = os.environ.get(name) or None
-    if url is None:
+    if url is None or url in _own_of_up():
         return None
     try:
         parts = urlsplit(url)
@@ -87,6 +91,14 @@ def _given(name: str, schemes: tuple[str, ...], form: str = "") -> str | None:
         form = form or f"{schemes[0]}://user:password@host:port/name"
         raise ServerError(f"{name}: {shown!r} is no address of the form {form}")
     return url
+
+
+def _own_of_up() -> list[str]:
+    """The URLs of the servers that `make up` has started itself."""
+    try:
+        return list(json.loads(UP_RECORD.read_text()).get("own_servers", ()))
+    except (OSError, ValueError):
+        return []
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What `up`, `down`, `status` and `doctor` print."""
+"""What `up`, `down`, `status`, `restart`, `env` and `doctor` print."""
 
 import asyncio
 from datetime import timedelta
@@ -10,8 +10,9 @@ from rich.table import Table
 from ops.errors import InstanceBusyError
 from ops.local_stack import EVERYTHING, LOCAL, LocalStack
 from ops.playground import fill_empty_shelves
+from ops.prometheus import alerts_page
+from ops.target import UP, is_local, prometheus_in_question, settings_in_question, shell_lines
 
-UP = LOCAL / "up"
 STATE_COLOURS = {"RUNNING": "green", "STARTING": "yellow", "BACKOFF": "yellow"}
 
 console = Console(highlight=False)
@@ -26,17 +27,19 @@ def show_up() -> None:
     if stack.unwatched:
         console.print(escape(stack.unwatched), style="yellow", soft_wrap=True)
     console.print("Waybill runs." if started else "Waybill runs already.")
+    prometheus = stack.addresses.urls.get("prometheus")  # not in the record of an older start
     pages = {
         "API": stack.api_url,
         "OpenAPI": f"{stack.api_url}/openapi.json",
         "SAP sandbox": f"{stack.sap_url}/sandbox",
         "Mail inbox": stack.mail_url,
-        "Prometheus": stack.addresses.urls.get("prometheus", ""),  # not in the record of an older start
+        "Alerts": alerts_page(prometheus) if prometheus else "",
         "Logs": str(stack.instance.logs),
     }
     for name, page in pages.items():
         console.print(f"  {name:<12} {escape(page)}", soft_wrap=True)
     console.print("Stop it with `make down`; `make status` shows its programs.")
+    console.print('`eval "$(.venv/bin/waybill env)"` gives a shell its addresses.')
 
 
 def show_down() -> None:
@@ -80,18 +83,34 @@ def show_status() -> int:
         uptime = str(timedelta(seconds=state.uptime_seconds)) if state.uptime_seconds else ""
         table.add_row(state.name, f"[{colour}]{state.state}[/]", str(state.pid or ""), uptime, escape(where))
     console.print(table)
+    if prometheus := pages.get("prometheus"):  # not in the record of an older start
+        console.print(f"What fires now: {alerts_page(prometheus)}", soft_wrap=True)
     return 0 if all(state.state == "RUNNING" for state in states) else 1
+
+
+def show_restart(program: str) -> None:
+    """Restart one program of the background system. Raises OpsError."""
+    with console.status(f"Stopping {program}, which ends what is at work, and starting it again"):
+        state = LocalStack.read(UP).supervisor.restart(program)
+    console.print(f"{program} runs again, pid {state.pid}.")
+
+
+def show_env() -> None:
+    """Print what a shell must export to speak to the background system. Raises OpsError."""
+    for line in shell_lines():
+        print(line)  # noqa: T201 - for `eval`: neither wrapped nor coloured
 
 
 def show_doctor() -> int:
     """Print what the doctor found; 0 when nothing is bad. Raises OpsError when there is nothing to look at."""
     from ops.doctor import examine
     from ops.doctor_finding import Verdict
-    from ops.target import prometheus_in_question, settings_in_question
 
-    findings = asyncio.run(examine(settings_in_question(), prometheus_in_question()))
+    findings = asyncio.run(examine(settings_in_question(), prometheus_in_question(), local=is_local()))
     colours = {Verdict.GOOD: "green", Verdict.WARNING: "yellow", Verdict.BAD: "red"}
-    table = Table("", "What", "Found", "What to do")
+    table = Table("", "What")
+    for words in ("Found", "What to do"):
+        table.add_column(words, overflow="fold")  # a path or an address, whole
     for finding in findings:
         mark = f"[{colours[finding.verdict]}]{finding.verdict}[/]"
         table.add_row(mark, escape(finding.subject), escape(finding.found), escape(finding.remedy))

@@ -24,6 +24,7 @@ from ops.program import Program, clean_environment, log_tail
 
 START_SECONDS = 20
 ALIVE = ("STARTING", "RUNNING")
+STOPPABLE = (*ALIVE, "BACKOFF")
 HEADER = """\
 [supervisord]
 nodaemon = true
@@ -123,6 +124,26 @@ class Supervisor:
                 self._rpc("startProcess", name, False)
             except Fault as fault:
                 raise StackError(f"supervisor cannot start {name}: {fault.faultString}") from fault
+
+    def restart(self, program: str) -> ProgramState:
+        """Stop a program, by force when its time is over, and start it; returns when it has run for a second.
+
+        Raises StackError when there is no such program, or it does not stay up.
+        """
+        groups = {info["name"]: info["group"] for info in self._rpc("getAllProcessInfo")} if self.answers() else {}
+        if not groups:
+            raise StackError("nothing runs here; `make up` starts it")
+        if program not in groups:
+            raise StackError(f"{program!r} is no program of `make status`: {', '.join(sorted(groups))}")
+        name = f"{groups[program]}:{program}"
+        try:
+            if self._info(name).get("statename") in STOPPABLE:
+                self._rpc("stopProcess", name)
+            self._rpc("startProcess", name)
+        except (OSError, Fault) as error:
+            log = self.instance.logs / f"{program}.log"
+            raise StackError(f"{program} does not come up ({error}); {log_tail(log)}") from error
+        return next(state for state in self.states() if state.name == program)
 
     def pid_alive(self, name: str) -> int:
         """The pid of a program (`group:name`) that runs, 0 for one that does not or is about to be started again."""

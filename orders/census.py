@@ -18,6 +18,7 @@ UNFINISHED = tuple(status for status in Status if status not in FINAL)
 # Whoever finishes an order takes the time first and commits then. Nobody is judged before a commit has come that far.
 SETTLED_SECONDS = 2.0
 OF_AGE = timedelta(seconds=PROMISED_SECONDS + SETTLED_SECONDS)
+STRETCH = timedelta(hours=1)  # that is judged at once
 
 # The words of the partial index `orders_unfinished`, or Postgres would not use it.
 _UNFINISHED = text("""
@@ -32,11 +33,12 @@ _CLOCK = text("SELECT clock_timestamp()")
 
 # A range of the index `orders_newest`. statement_timestamp() is one moment for the bound and for what is told of it.
 _DUE = text("""
-SELECT count(*) AS orders,
-  count(*) FILTER (WHERE completed_at - placed_at <= CAST(:promised AS interval)) AS in_time,
-  statement_timestamp() - CAST(:age AS interval) AS until
-FROM orders
-WHERE placed_at > :since AND placed_at <= statement_timestamp() - CAST(:age AS interval)
+SELECT count(orders.id) AS orders,
+  count(*) FILTER (WHERE completed_at - placed_at <= CAST(:promised AS interval)) AS in_time, until
+FROM (SELECT least(statement_timestamp() - CAST(:age AS interval),
+                   CAST(:since AS timestamptz) + CAST(:stretch AS interval)) AS until) AS bound
+LEFT JOIN orders ON placed_at > :since AND placed_at <= until
+GROUP BY until
 """)
 
 
@@ -76,7 +78,7 @@ async def clock(tx: AsyncConnection) -> datetime:
 
 
 async def due(tx: AsyncConnection, since: datetime) -> Due:
-    """Judge the orders placed after `since` that are old enough by now. In time is to the microsecond."""
-    values = {"since": since, "promised": timedelta(seconds=PROMISED_SECONDS), "age": OF_AGE}
+    """Judge the orders placed after `since` that are old enough by now, STRETCH at most. To the microsecond."""
+    values = {"since": since, "promised": timedelta(seconds=PROMISED_SECONDS), "age": OF_AGE, "stretch": STRETCH}
     row = (await tx.execute(_DUE, values)).one()
     return Due(row.in_time, row.orders - row.in_time, row.until)

@@ -43,13 +43,13 @@ FROM due FULL JOIN held USING (order_id, sku)
 WHERE due.units IS DISTINCT FROM held.units
 """)
 
-# Every letter that was begun, sales figures that were counted, and whatever was given up. A letter with a journal was
-# sent, whatever became of its try.
+# Every letter that was begun, and sales figures that were counted. A letter with a journal was sent, whatever became
+# of its try.
 _INBOX = text("""
 SELECT o.id AS order_id, d.consumer, d.event_id, d.state, d.journal IS NOT NULL AS acted
 FROM outbox.deliveries d JOIN orders o ON o.id::text = d.subject
 WHERE o.placed_at >= :since AND o.placed_at < :until AND d.event_id >= :lowest
-  AND (d.consumer = :email OR (d.consumer = :analytics AND d.state = 'done') OR d.state = 'dead')
+  AND (d.consumer = :email OR (d.consumer = :analytics AND d.state = 'done'))
 """)
 
 # A completed order has every step behind it.
@@ -59,13 +59,10 @@ FROM order_steps s JOIN orders o ON o.id = s.order_id
 WHERE o.placed_at >= :since AND o.placed_at < :until AND o.status <> 'completed'
 """)
 
-# Open letters of an order, also of what no step's code ever saw, and the letters of what its steps gave up.
+# Whatever was given up of an order, also what no step's code ever saw.
 _LETTERS = text("""
-SELECT subject, id, state, queue, type, reason, error FROM outbox.dead_letters
-WHERE state = 'open' AND subject = ANY(CAST(:subjects AS text[]))
-UNION
-SELECT subject, id, state, queue, type, reason, error FROM outbox.dead_letters
-WHERE event_id = ANY(CAST(:given_up AS uuid[]))
+SELECT subject, id, state, queue, type, reason, error, attempt FROM outbox.dead_letters
+WHERE subject = ANY(CAST(:subjects AS text[]))
 """)
 
 _DUE = text("""
@@ -126,7 +123,7 @@ async def read_books(tx: AsyncConnection, window: Window) -> Books:
     for row in await tx.execute(_STOCK, values):
         stock[row.order_id].append(Stock(row.sku, row.due, row.reserved))
     open_ids = [row.id for row in rows if row.status != Status.COMPLETED]
-    ways = await _ways(tx, window, open_ids, inbox.given_up) if open_ids else {}
+    ways = await _ways(tx, window, open_ids) if open_ids else {}
     return Books([_known(row, inbox, stock.get(row.id, ()), ways.get(row.id)) for row in rows], inbox.order_of_mail)
 
 
@@ -162,7 +159,6 @@ async def overdue(tx: AsyncConnection, limit: int = GAUGED_AT_MOST) -> dict[Effe
 class _Inbox:
     mails: defaultdict[UUID, list[UUID]]
     counted: defaultdict[UUID, int]
-    given_up: list[UUID]
     order_of_mail: dict[UUID, UUID]
 
 
@@ -175,7 +171,7 @@ async def _inbox(tx: AsyncConnection, window: Window) -> _Inbox:
         "email": email,
         "analytics": analytics,
     }
-    inbox = _Inbox(defaultdict(list), defaultdict(int), [], {})
+    inbox = _Inbox(defaultdict(list), defaultdict(int), {})
     for row in await tx.execute(_INBOX, values):
         done = row.state == StepState.DONE
         if row.consumer == email:
@@ -184,22 +180,18 @@ async def _inbox(tx: AsyncConnection, window: Window) -> _Inbox:
                 inbox.mails[row.order_id].append(row.event_id)
         elif done:
             inbox.counted[row.order_id] += 1
-        if row.state == StepState.DEAD:
-            inbox.given_up.append(row.event_id)
     return inbox
 
 
-async def _ways(
-    tx: AsyncConnection, window: Window, open_ids: Sequence[UUID], given_up: Sequence[UUID]
-) -> dict[UUID, Way]:
+async def _ways(tx: AsyncConnection, window: Window, open_ids: Sequence[UUID]) -> dict[UUID, Way]:
     """How far each order is that is not completed."""
     subjects = {str(order_id): order_id for order_id in open_ids}
     steps: defaultdict[UUID, dict[tuple[str, str], StepProgress]] = defaultdict(dict)
     for row in await tx.execute(_STEPS, {"since": window.since, "until": window.until}):
         steps[row.order_id][BY_NAME[row.step].queue, row.event_type] = _progress(row)
     letters: defaultdict[str, list[Letter]] = defaultdict(list)
-    for row in await tx.execute(_LETTERS, {"subjects": list(subjects), "given_up": given_up}):
-        letters[row.subject].append(Letter(row.id, row.state, row.queue, row.type, row.reason, row.error))
+    for row in await tx.execute(_LETTERS, {"subjects": list(subjects)}):
+        letters[row.subject].append(Letter(*row[1:]))
     due: defaultdict[str, dict[str, datetime]] = defaultdict(dict)
     for row in await tx.execute(_DUE, {"subjects": list(subjects)}):
         due[row.subject][row.destination] = row.due_at

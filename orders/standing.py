@@ -15,11 +15,12 @@ REJECTED = "order.rejected"
 LONGEST_ERROR = 200  # characters of an error that are shown
 _LAST = BY_NAME["finalize_order"]
 _TELLING = BY_NAME["send_confirmation_email"]
+_AUDIT = BY_NAME["record_audit"]
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter of an order: the newest of its queue and event type."""
+    """A dead letter of an order; `attempt` is the try that died, where that is known."""
 
     number: int
     state: str
@@ -27,6 +28,7 @@ class Letter:
     type: str | None
     reason: str
     error: str | None
+    attempt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +36,16 @@ class Way:
     """How far an order is. Steps and letters by queue and event type; `due` by queue.
 
     `unread` are its events that the relay has not passed, each with the queue that it is addressed to, None for all.
-    `leases` say by queue until when a worker has a step's event for itself, where somebody asked for them.
+    `leases` say by queue until when a worker has a step's event for itself; None: nobody asked for them. `tries` is the
+    try that a step's attempts leave to come, or the one that it gave up, where attempts are known.
     """
 
     steps: Mapping[tuple[str, str], StepProgress] = field(default_factory=dict)
     letters: Sequence[Letter] = ()
     due: Mapping[str, datetime] = field(default_factory=dict)
     unread: AbstractSet[tuple[str, str | None]] = frozenset()
-    leases: Mapping[str, datetime] = field(default_factory=dict)
+    leases: Mapping[str, datetime] | None = None
+    tries: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 def where_it_stands(step: Step, event_type: str, way: Way, now: datetime) -> str:
@@ -63,17 +67,32 @@ class Stand:
 
 
 def waits_for(status: Status, way: Way, now: datetime) -> list[Stand]:
-    """The steps that are next for an order: what comes before them is done, and they are not."""
-    if status is Status.COMPLETED:
-        return []
-    last, last_event = (_TELLING, REJECTED) if status is Status.REJECTED else (_LAST, heard(_LAST))
+    """The steps that are next for an order: what comes before them is done, and they are not.
+
+    And whatever else of it waits for a person: an event that the audit gave up, also of an order at its end.
+    """
     stands = []
-    for step, event_type in path_to(last, last_event):
+    for step, event_type in _way_to_the_end(status):
         text = _at(step, event_type, way, now)
         before = path_to(step, event_type)[:-1]
         if text is not None and all(_at(one, kind, way, now) is None for one, kind in before):
             stands.append(Stand(step, event_type, text))
-    return stands
+    return stands + _unaudited(way)
+
+
+def _way_to_the_end(status: Status) -> list[tuple[Step, str]]:
+    if status is Status.COMPLETED:
+        return []
+    return path_to(_TELLING, REJECTED) if status is Status.REJECTED else path_to(_LAST, heard(_LAST))
+
+
+def _unaudited(way: Way) -> list[Stand]:
+    """No step comes after the audit, and what it has done is in the audit log: only its open letters are told."""
+    return [
+        Stand(_AUDIT, letter.type, _open(letter))
+        for letter in way.letters
+        if letter.queue == _AUDIT.queue and letter.state == "open" and letter.type is not None
+    ]
 
 
 def path_to(step: Step, event_type: str) -> list[tuple[Step, str]]:
@@ -102,23 +121,53 @@ def _at(step: Step, event_type: str, way: Way, now: datetime) -> str | None:
         return None
     letter = _letter(step, event_type, way)
     if letter is not None and letter.state == "open":
-        return f"given up: dead letter {letter.number} in {letter.queue} ({letter.reason}){_last(letter.error)}"
+        return _open(letter)
+    if letter is not None and letter.state == "discarded" and _was_the_last(letter, step, event_type, way, now):
+        return _discarded(letter)
+    return _by_its_row(step, event_type, way, known, letter, now)
+
+
+def _by_its_row(
+    step: Step, event_type: str, way: Way, known: StepProgress | None, letter: Letter | None, now: datetime
+) -> str:
     if known is None or known.state is StepState.PENDING:
         return f"not begun: {_on_its_way(step, event_type, way, now)}"
     if known.state is StepState.DEAD:
         return _given_up(step, event_type, way, known, letter, now)
     if known.state is StepState.RUNNING:
-        return f"running in {step.queue}, attempt {known.attempt}{_leased(step, way, now)}"
+        return _running(step, event_type, way, known, letter, now)
     return f"waiting in {step.queue}, attempt {known.attempt}{_next_try(step, event_type, way, known, now)}"
 
 
-def _leased(step: Step, way: Way, now: datetime) -> str:
+def _was_the_last(letter: Letter, step: Step, event_type: str, way: Way, now: datetime) -> bool:
+    """Whether nothing of the step is left beside a letter, whatever its row says.
+
+    No step's code has seen what the broker or the relay gave up, or a stranger's data: its row stays as it was.
+    """
+    until = (way.leases or {}).get(step.queue)
+    on_its_way = step.queue in way.due or _unread(step, event_type, way)
+    return not (on_its_way or (until is not None and until > now) or _tried_after(letter, step, event_type, way))
+
+
+def _tried_after(letter: Letter, step: Step, event_type: str, way: Way) -> bool:
+    attempt = way.tries.get((step.queue, event_type))
+    return attempt is not None and letter.attempt is not None and attempt > letter.attempt
+
+
+def _running(step: Step, event_type: str, way: Way, known: StepProgress, letter: Letter | None, now: datetime) -> str:
+    """Whoever runs it has a lease. Without one its worker was lost, and its message went on without it."""
+    runs = f"running in {step.queue}, attempt {known.attempt}"
+    if way.leases is None:
+        return runs
     until = way.leases.get(step.queue)
+    if until is None and letter is not None and letter.state == "replayed":
+        return _replayed(step, event_type, way, letter, now)
     if until is None:
-        return ""
+        lost = f"attempt {known.attempt} in {step.queue} never ended"
+        return f"{lost}: {_on_its_way(step, event_type, way, now)}"
     if until > now:
-        return f", its lease ends {clock(until, now)}"
-    return f", its lease ran out {clock(until, now)}: its worker is gone, the next delivery takes it"
+        return f"{runs}, its lease ends {clock(until, now)}"
+    return f"{runs}, its lease ran out {clock(until, now)}: its worker is gone, the next delivery takes it"
 
 
 def _next_try(step: Step, event_type: str, way: Way, known: StepProgress, now: datetime) -> str:
@@ -132,11 +181,23 @@ def _next_try(step: Step, event_type: str, way: Way, known: StepProgress, now: d
 
 
 def _given_up(step: Step, event_type: str, way: Way, known: StepProgress, letter: Letter | None, now: datetime) -> str:
-    if letter is None:
+    if letter is None or _tried_after(letter, step, event_type, way):
         uncollected = f"given up in {step.queue} after attempt {known.attempt}, its letter is not collected yet"
         return uncollected + _last(known.error)
     if letter.state == "discarded":
-        return f"given up: dead letter {letter.number} in {letter.queue} was discarded{_last(letter.error)}"
+        return _discarded(letter)
+    return _replayed(step, event_type, way, letter, now)
+
+
+def _open(letter: Letter) -> str:
+    return f"given up: dead letter {letter.number} in {letter.queue} ({letter.reason}){_last(letter.error)}"
+
+
+def _discarded(letter: Letter) -> str:
+    return f"given up: dead letter {letter.number} in {letter.queue} was discarded{_last(letter.error)}"
+
+
+def _replayed(step: Step, event_type: str, way: Way, letter: Letter, now: datetime) -> str:
     return f"dead letter {letter.number} in {letter.queue} is replayed: {_on_its_way(step, event_type, way, now)}"
 
 
@@ -144,9 +205,13 @@ def _on_its_way(step: Step, event_type: str, way: Way, now: datetime) -> str:
     due = way.due.get(step.queue)
     if due is not None:
         return f"its event is due {clock(due, now)}" if due > now else "its event is due, the relay has not moved it"
-    if way.unread & {(event_type, None), (event_type, step.queue)}:
+    if _unread(step, event_type, way):
         return "its event waits in the outbox"
     return f"its event is in queue {step.queue}"
+
+
+def _unread(step: Step, event_type: str, way: Way) -> bool:
+    return bool(way.unread & {(event_type, None), (event_type, step.queue)})
 
 
 def _letter(step: Step, event_type: str, way: Way) -> Letter | None:
@@ -160,7 +225,12 @@ def _letter(step: Step, event_type: str, way: Way) -> Letter | None:
 
 
 def _last(error: str | None) -> str:
-    return f", last error {' '.join(error.split())[:LONGEST_ERROR]}" if error else ""
+    return f", last error {one_line(error)[:LONGEST_ERROR]}" if error else ""
+
+
+def one_line(text: str | None) -> str:
+    """A text as it stands within a line: any run of blanks and line ends as one blank."""
+    return " ".join((text or "").split())
 
 
 def clock(moment: datetime, now: datetime) -> str:

@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders import repository
 from orders.books import audited
+from orders.facts import Facts
 from orders.model import Order
-from orders.timeline import Facts, Timeline, timeline
+from orders.timeline import Timeline, timeline
 from orders.workflow import BY_QUEUE
 from outbox import letter_search, whereabouts
 from outbox.letter_search import Selection
@@ -27,17 +28,23 @@ async def story(tx: AsyncConnection, order: Order) -> Timeline:
     """What has become of an order, and what it waits for."""
     subject = str(order.id)
     messages = await whereabouts.messages(tx, subject)
+    kept = await audited(tx, order.id)
+    waiting = await whereabouts.waiting(tx, subject)
     letters = await letter_search.find(tx, Selection(subject=subject, state=None))
+    # What is past retention is still worked on: the audit log, or what waits for its time, remembers its id.
+    event_ids = (
+        {event.event_id for event in kept} | {one.event_id for one in messages} | {one.event_id for one in waiting}
+    )
     facts = Facts(
         order=order,
         now=(await tx.execute(_NOW)).scalar_one(),
         messages=messages,
-        audited=await audited(tx, order.id),
+        audited=kept,
         attempts=await repository.attempts(tx, order.id),
         steps=await repository.steps(tx, order.id),
         letters=letters,
         actions=await letter_search.histories(tx, [letter.id for letter in letters]),
-        waiting=await whereabouts.waiting(tx, subject),
-        leases=await whereabouts.leases(tx, BY_QUEUE, {message.event_id for message in messages}),
+        waiting=waiting,
+        leases=await whereabouts.leases(tx, BY_QUEUE, event_ids),
     )
     return timeline(facts)

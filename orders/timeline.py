@@ -1,29 +1,29 @@
 """One order's story: what happened to it, in order of time, and what it waits for. Pure.
 
-Times are Postgres's but for two: an order is accepted by the API's clock, an event published and confirmed by the
-relay's. Where clocks differ, what was caused is never told before its cause. An event's publish and confirm are its
-page's; a consumer may have had it between the two.
+Times are Postgres's but for three: an order is accepted by the API's clock, an event published and confirmed by the
+relay's, and an event that only the audit log remembers was recorded by the clock of whoever did. Where clocks differ,
+what was caused is never told before its cause. An event's publish and confirm are its page's; a consumer may have had
+it between the two.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from orders.model import Attempt, Audited, Order, Status, StepProgress, StepState
-from orders.standing import Letter, Stand, Way, waits_for
+from orders.facts import Facts, acted_at, attempts_at, forgotten, sent_at, set_aside, way
+from orders.model import Attempt, Order, Status, StepProgress, StepState
+from orders.standing import Stand, waits_for
 from orders.workflow import BY_NAME
 from outbox.envelope import id_time
-from outbox.letter_search import Action
-from outbox.letter_search import Letter as KeptLetter
-from outbox.whereabouts import Message, Waiting
 
 
 class What(StrEnum):
     """What happened; of one moment, in the order in which it does."""
 
     ACCEPTED = "accepted"
+    REPLAYED = "replayed"
     COMMITTED = "committed"
     PUBLISHED = "published"
     CONFIRMED = "confirmed"
@@ -32,7 +32,6 @@ class What(StrEnum):
     REJECTED = "rejected"
     COMPLETED = "completed"
     DEAD_LETTER = "dead_letter"
-    REPLAYED = "replayed"
     DISCARDED = "discarded"
     RESTORED = "restored"
 
@@ -56,8 +55,10 @@ _RANK = {what: rank for rank, what in enumerate(What)}
 class Entry:
     """One thing that happened; what does not apply is None. `gap_ms` has passed since the entry before.
 
-    `event` is an event's type; `attempt` its try, or the number of a step's, from 1. `queue`: the one that a message is
-    for, and where a letter died. `why`: a letter's reason, and what somebody said who did something with it.
+    `event` is an event's type. `try_` is the delivery's generation, which every retry, outage and replay raises: of a
+    message if it is not the first. `attempt` is a step's, counted from 1 since the last replay, without outages.
+    `queue`: the one that a message is for, and where a letter died. `why`: a letter's reason, and what somebody said
+    who did something with it.
     """
 
     at: datetime
@@ -66,6 +67,7 @@ class Entry:
     event: str | None = None
     queue: str | None = None
     step: str | None = None
+    try_: int | None = None
     attempt: int | None = None
     outcome: Outcome | None = None
     ended_at: datetime | None = None
@@ -79,24 +81,11 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known of an order at the moment `now`. Steps with the type of the event that each reacts to."""
-
-    order: Order
-    now: datetime
-    messages: Sequence[Message] = ()
-    audited: Sequence[Audited] = ()
-    attempts: Sequence[Attempt] = ()
-    steps: Sequence[tuple[str, StepProgress]] = ()
-    letters: Sequence[KeptLetter] = ()
-    actions: Mapping[int, Sequence[Action]] = field(default_factory=dict)
-    waiting: Sequence[Waiting] = ()
-    leases: Mapping[str, datetime] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Timeline:
-    """The story, oldest first. `waits_for` is empty when nothing is left to do; `remarks` say what nobody knows."""
+    """The story, oldest first. `waits_for` is empty when nothing is left to do; `remarks` say what nobody knows.
+
+    It names the steps that are next, and an event that the audit gave up, also of a completed order.
+    """
 
     entries: tuple[Entry, ...]
     waits_for: tuple[Stand, ...]
@@ -113,7 +102,7 @@ def timeline(facts: Facts) -> Timeline:
         *_ending(facts.order),
         *_letters(facts),
     ]
-    stands = waits_for(facts.order.status, _way(facts), facts.now)
+    stands = waits_for(facts.order.status, way(facts), facts.now)
     return Timeline(tuple(_with_gaps(told)), tuple(stands), tuple(_remarks(facts)))
 
 
@@ -137,20 +126,15 @@ def _events(facts: Facts) -> Iterator[Entry]:
         of_event: dict[str, Any] = {
             "event": message.type,
             "queue": message.destination,
-            "attempt": message.attempt if message.attempt > 1 else None,
+            "try_": message.attempt if message.attempt > 1 else None,
         }
         yield Entry(message.recorded_at, What.COMMITTED, **of_event)
-        if message.sent_at is not None and message.confirmed_at is not None:
-            sent_at = max(message.sent_at, message.recorded_at)
-            yield Entry(sent_at, What.PUBLISHED, **of_event)
-            yield Entry(max(message.confirmed_at, sent_at), What.CONFIRMED, **of_event)
-    for event in _forgotten(facts):
+        published_at = sent_at(message, facts)
+        if published_at is not None and message.confirmed_at is not None:
+            yield Entry(published_at, What.PUBLISHED, **of_event)
+            yield Entry(max(message.confirmed_at, published_at), What.CONFIRMED, **of_event)
+    for event in forgotten(facts):
         yield Entry(event.occurred_at, What.COMMITTED, event=event.type)
-
-
-def _forgotten(facts: Facts) -> list[Audited]:
-    known = {message.event_id for message in facts.messages}
-    return [event for event in facts.audited if event.event_id not in known]
 
 
 def _attempt(attempt: Attempt, facts: Facts) -> Entry:
@@ -159,6 +143,7 @@ def _attempt(attempt: Attempt, facts: Facts) -> Entry:
         What.ATTEMPT,
         event=attempt.event_type,
         step=attempt.step,
+        try_=attempt.attempt,
         attempt=attempt.tries,
         outcome=_outcome(attempt, facts),
         ended_at=attempt.ended_at,
@@ -169,16 +154,14 @@ def _attempt(attempt: Attempt, facts: Facts) -> Entry:
 
 
 def _outcome(attempt: Attempt, facts: Facts) -> Outcome:
-    """Without an end it runs, if it is the step's last, the step says so, and the lease is not over."""
+    """Without an end it runs, if it is the step's last, the step says so, and its lease is there and not over."""
     if attempt.end is not None:
         return Outcome(attempt.end.value)
     step = (attempt.step, attempt.event_type)
-    last = max((one.attempt, one.begun) for one in facts.attempts if (one.step, one.event_type) == step)
     states = {(one.step, kind): one.state for kind, one in facts.steps}
     lease = facts.leases.get(BY_NAME[attempt.step].queue) if attempt.step in BY_NAME else None
-    if last == (attempt.attempt, attempt.begun) and states.get(step) is StepState.RUNNING:
-        return Outcome.RUNNING if lease is None or lease > facts.now else Outcome.LOST
-    return Outcome.LOST
+    runs = attempt == attempts_at(step, facts)[-1] and states.get(step) is StepState.RUNNING
+    return Outcome.RUNNING if runs and lease is not None and lease > facts.now else Outcome.LOST
 
 
 def _steps_without_attempts(facts: Facts) -> Iterator[Entry]:
@@ -202,38 +185,30 @@ def _letters(facts: Facts) -> Iterator[Entry]:
         yield Entry(letter.first_seen_at, What.DEAD_LETTER, why=letter.reason, error=letter.error, **of_letter)
         for action in facts.actions.get(letter.id, ()):
             yield Entry(
-                action.acted_at,
+                acted_at(action, letter, facts),
                 _ACTIONS[action.action],
                 actor=action.actor,
                 why=action.why,
-                attempt=action.attempt,
+                try_=action.attempt,
                 due_at=action.due_at,
                 **of_letter,
             )
 
 
-def _way(facts: Facts) -> Way:
-    due: dict[str, datetime] = {}
-    for waiting in facts.waiting:
-        if waiting.destination is not None:
-            due[waiting.destination] = min(waiting.due_at, due.get(waiting.destination, waiting.due_at))
-    return Way(
-        steps={(BY_NAME[step.step].queue, kind): step for kind, step in facts.steps if step.step in BY_NAME},
-        letters=[Letter(one.id, one.state, one.queue, one.type, one.reason, one.error) for one in facts.letters],
-        due=due,
-        unread={(message.type, message.destination) for message in facts.messages if not message.published},
-        leases=facts.leases,
-    )
-
-
 def _remarks(facts: Facts) -> Iterator[str]:
-    gone = len(_forgotten(facts))
+    gone = len(forgotten(facts))
     if gone:
         told = "an event is" if gone == 1 else f"{gone} events are"
         yield f"{told} past retention, told from the audit log: when published and confirmed is not known any more"
-    unknown = sum(message.published and message.sent_at is None for message in facts.messages)
+    unknown = sum(one.published and one.sent_at is None and not set_aside(one, facts) for one in facts.messages)
     if unknown:
         told = "an event was" if unknown == 1 else f"{unknown} events were"
         yield f"{told} published at a time that the cursor's log does not remember any more"
-    if any(_steps_without_attempts(facts)):
-        yield "attempts of its earlier steps were not kept yet when they were made"
+    if any(_lacks_attempts(kind, step, facts) for kind, step in facts.steps):
+        yield "attempts at its steps that were made before attempts were kept are not told"
+
+
+def _lacks_attempts(kind: str, step: StepProgress, facts: Facts) -> bool:
+    """Whether a step was tried before its first attempt that is kept; a replay counts from 1 again."""
+    kept = attempts_at((step.step, kind), facts)
+    return kept[0].tries > 1 if kept else step.state is not StepState.PENDING

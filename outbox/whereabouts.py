@@ -65,8 +65,9 @@ WHERE consumer = ANY(CAST(:consumers AS text[])) AND event_id = ANY(CAST(:event_
 class Message:
     """One recorded event, or one that was recorded again for a single queue, its `destination`.
 
-    `sent_at` and `confirmed_at` are its page's: the first publish and the last confirm. What is published without them
-    is older than the cursor's log remembers.
+    `published`: the cursor has passed it, which has sent it or set it aside as a dead letter. `sent_at` and
+    `confirmed_at` are its page's, also of what was set aside: the first publish and the last confirm. What is published
+    without them is older than the cursor's log remembers.
     """
 
     event_id: UUID

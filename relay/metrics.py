@@ -57,7 +57,8 @@ DEAD_TUPLES = Gauge(
     "waybill_postgres_dead_tuples", "Estimate of a table's rows that wait for vacuum, partitions included.", ["table"]
 )
 MONITOR_SUCCESS = Gauge(
-    "waybill_relay_monitor_last_success_timestamp_seconds", "When the relay's monitor last read its figures, Unix time."
+    "waybill_relay_monitor_last_success_timestamp_seconds",
+    "When the relay's monitor last read the outbox's figures, Unix time.",
 )
 
 

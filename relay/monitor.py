@@ -1,7 +1,8 @@
 """A thread that asks Postgres how far behind the outbox is and how it is itself, on a loop and connection of its own.
 
 So its figures stay true when the relay's loop hangs, when there is no broker, and in a standby. Ages go on growing
-between two looks and while Postgres is away: they are computed when they are asked for.
+between two looks and while Postgres is away: they are computed when they are asked for. The outbox comes first: what
+cannot be read of Postgres itself makes nobody blind for the events that wait.
 """
 
 import asyncio
@@ -19,11 +20,13 @@ from relay import metrics
 from relay.connections import DATABASE_ERRORS, connected
 from relay.postgres_figures import PostgresFigures
 from runtime.logging import get_logger
+from runtime.redaction import without_literals
 from runtime.settings import Settings
 from runtime.since import NOTHING, Since
 
 LOOK_SECONDS = 2.0
 LOOK_LIMIT_SECONDS = 15.0
+POSTGRES_LIMIT_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 30.0
 STOP_SECONDS = 5.0
 HOLDS_BACK_SECONDS = 5.0
@@ -42,6 +45,7 @@ class Monitor:
         self._oldest_event = self._oldest_transaction = NOTHING
         self._named: dict[int, float] = {}
         self._postgres = PostgresFigures()
+        self._postgres_at = 0.0
         metrics.OLDEST_UNPUBLISHED.set_function(self._oldest_event_seconds)
         metrics.OLDEST_TRANSACTION.set_function(self._oldest_transaction_seconds)
 
@@ -62,19 +66,30 @@ class Monitor:
         return self._thread.is_alive()
 
     async def run_once(self, connection: "Connection[Record]") -> None:
-        """Look once and set every figure."""
+        """Look once and set every figure: the outbox's, and then those of Postgres, which may fail."""
         async with asyncio.timeout(LOOK_LIMIT_SECONDS):
             behind = await backlog(connection)
             seen_at = time.monotonic()
             transaction = await oldest_transaction(connection)
             left = await segments_left(connection)
-            await self._postgres.read(connection)
         metrics.BACKLOG.set(behind.events)
         metrics.SEGMENTS_LEFT.set(left)
         self._oldest_event = Since(behind.oldest_seconds, seen_at)
         self._oldest_transaction = Since(None if transaction is None else transaction.age_seconds, seen_at)
         self._name(transaction)
         metrics.MONITOR_SUCCESS.set_to_current_time()
+        await self._look_at_postgres(connection)
+
+    async def _look_at_postgres(self, connection: "Connection[Record]") -> None:
+        if time.monotonic() < self._postgres_at:
+            return
+        try:
+            async with asyncio.timeout(POSTGRES_LIMIT_SECONDS):
+                await self._postgres.read(connection)
+        except DATABASE_ERRORS as error:
+            reason = f"{type(error).__name__}: {error}"
+            log.warning("postgres_not_watched", reason=reason, again_in_seconds=LONGEST_PAUSE_SECONDS)
+            self._postgres_at = time.monotonic() + LONGEST_PAUSE_SECONDS
 
     def _oldest_event_seconds(self) -> float:
         return self._oldest_event.now()
@@ -94,7 +109,7 @@ class Monitor:
                 "transaction_holds_back",
                 pid=transaction.pid,
                 age_seconds=round(transaction.age_seconds, 1),
-                query=transaction.query,
+                query=without_literals(transaction.query),
                 application_name=transaction.application_name,
             )
 

@@ -3,6 +3,9 @@
 Connections and transactions are read from the server's list of processes, cheap enough for every look. The tables'
 figures are Postgres's own running estimates, one per partition, and read less often.
 
+A replication slot, and a standby that tells of its queries (hot_standby_feedback), hold vacuum back as well and are not
+seen here: they are no transactions of this database.
+
 No superuser is needed. Without `pg_read_all_stats` a role sees of another role's sessions that they are there, and
 nothing of what they do: they count as `other`, and their transactions are not seen.
 """

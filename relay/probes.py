@@ -17,6 +17,7 @@ from typing import Any, Self
 from prometheus_client import REGISTRY, MetricsHandler
 
 from relay.vitals import Vitals
+from runtime.scrapes import unanswered
 
 REQUEST_SECONDS = 5.0
 STOP_POLL_SECONDS = 0.5
@@ -87,12 +88,18 @@ class _Handler(MetricsHandler):
         self.wfile.write(content)
 
 
+class _Server(ThreadingHTTPServer):
+    """Answers each request in a thread."""
+
+    handle_error = staticmethod(unanswered)
+
+
 class Probes:
     """The server as a context: it listens inside. `port` is the one given, or the system's choice for 0."""
 
     def __init__(self, vitals: Vitals, host: str, port: int) -> None:
         try:
-            self._server = ThreadingHTTPServer((host, port), partial(_Handler, vitals))
+            self._server = _Server((host, port), partial(_Handler, vitals))
         except OSError as error:
             raise ProbesError(f"cannot listen on {host}:{port} (RELAY_HTTP_HOST, RELAY_HTTP_PORT): {error}") from error
         self.port: int = self._server.server_address[1]

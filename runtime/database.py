@@ -90,6 +90,11 @@ def may_pass(error: BaseException) -> bool:
     return is_unavailable(error) or state.startswith("57") or state in {"40001", "40P01", "55P03"}
 
 
+def lacks_schema(error: BaseException) -> bool:
+    """Whether a table or column is missing: the database is older than the program, or not migrated at all."""
+    return sqlstate(error) in {"42P01", "42703"}
+
+
 def lacks_partition(error: BaseException, table: str) -> CheckViolationError | None:
     """The driver's error if a row found no partition of `table`, else None.
 

@@ -3,10 +3,12 @@
 Our own lines go the short way, from structlog to standard error: that costs half of the way through the standard
 library's logging, and a line below the level costs nothing. Lines of libraries come the other way and look the same.
 Every line of a request or delivery says which (runtime.work), and no line says what it must not (runtime.redaction).
+What nobody catches is a line too.
 """
 
 import logging
 import sys
+import threading
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -17,11 +19,14 @@ from runtime.redaction import redacted
 from runtime.settings import Settings
 from runtime.work import FIELDS, current
 
-# Below these levels they say what we say ourselves, or two lines for each task that the inbox has a row for. Of each
-# message that a task rejects, which is how a step gives up, Celery would warn, and the step has said why.
+# Below these levels they say what we say ourselves, or two lines for each task that the inbox has a row for. Of what a
+# task raises, also to reject its message, Celery would tell after the delivery, where nobody knows what is private.
 LEVELS = {
-    **dict.fromkeys(("pika", "httpx", "httpcore", "amqp", "aiosmtplib", "celery.worker.strategy"), logging.WARNING),
-    "celery.app.trace": logging.ERROR,
+    **dict.fromkeys(
+        ("pika", "httpx", "httpcore", "amqp", "aiosmtplib", "celery.worker.strategy", "multiprocessing"),
+        logging.WARNING,
+    ),
+    "celery.app.trace": logging.CRITICAL,
 }
 # What no stranger's text comes into, in a line of a library and in one of ours, whose event is a name that we chose.
 _THEIRS = frozenset({"level", "logger", "process", "timestamp", "_record", "_from_structlog", *FIELDS})
@@ -68,6 +73,7 @@ def configure_logging(settings: Settings, process: str) -> None:
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     _for_libraries(settings, shared, renderer)
+    _for_the_uncaught()
     structlog.configure(
         processors=[*shared, renderer],
         logger_factory=_StandardError,
@@ -80,6 +86,9 @@ def get_logger(name: str) -> FilteringBoundLogger:
     """A logger that takes an event name and key-value pairs."""
     logger: FilteringBoundLogger = structlog.get_logger(name)
     return logger
+
+
+log = get_logger(__name__)
 
 
 def redact(_logger: object, _method: str, line: Line) -> Line:
@@ -97,8 +106,29 @@ def _hidden(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_hidden(one) for one in value]
     if isinstance(value, dict):
-        return {name: _hidden(one) for name, one in value.items()}
-    return value if isinstance(value, bool | int | float) else redacted(str(value))
+        return {str(_hidden(name)): _hidden(one) for name, one in value.items()}
+    return value if isinstance(value, bool | int | float) else redacted(_text_of(value))
+
+
+def _text_of(value: object) -> str:
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001 - who logs must not fail for what it logs
+        return f"<{type(value).__name__} whose text cannot be had: {type(error).__name__}>"
+
+
+def _for_the_uncaught() -> None:
+    def uncaught(_kind: type[BaseException], error: BaseException, _trace: object) -> None:
+        log.critical("uncaught", exc_info=error)
+
+    def in_thread(args: threading.ExceptHookArgs) -> None:
+        if args.exc_type is not SystemExit:
+            log.critical("uncaught", thread=getattr(args.thread, "name", None), exc_info=args.exc_value)
+
+    def unraisable(args: "sys.UnraisableHookArgs") -> None:
+        log.critical("uncaught", object=args.object, exc_info=args.exc_value)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, in_thread, unraisable
 
 
 def _for_libraries(settings: Settings, shared: list[Processor], renderer: Processor) -> None:

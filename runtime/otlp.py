@@ -28,7 +28,7 @@ from runtime.logging import get_logger
 from runtime.redaction import redacted
 from runtime.settings import Settings
 from runtime.traceparent import flags_of, made, span_id_of, trace_id_of
-from runtime.tracing import FLUSH_SECONDS, Attributes, Kind
+from runtime.tracing import ARRIVING, FLUSH_SECONDS, Attributes, Kind
 
 WARNING_SECONDS = 60.0
 _KINDS = {kind: SpanKind[kind.name] for kind in Kind}
@@ -71,6 +71,8 @@ class OpenTelemetrySpan:
 
     def failed(self, reason: Exception | str) -> None:
         """See runtime.tracing.Span."""
+        if not self.theirs.is_recording():
+            return  # nobody would read what it costs to write
         text = storable(redacted(str(reason)))
         if isinstance(reason, Exception):
             kind = type(reason).__qualname__
@@ -106,7 +108,9 @@ class OpenTelemetry:
     ) -> OpenTelemetrySpan:
         """See runtime.tracing.Tracer."""
         linked = [Link(_context(link)) for link in links]
-        return OpenTelemetrySpan(self._tracer.start_span(name, self._under(parent), _KINDS[kind], attributes, linked))
+        return OpenTelemetrySpan(
+            self._tracer.start_span(name, self._under(parent, kind), _KINDS[kind], attributes, linked)
+        )
 
     @contextmanager
     def span(
@@ -133,12 +137,14 @@ class OpenTelemetry:
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
         closing.join(FLUSH_SECONDS)
+        if closing.is_alive():
+            log.warning("spans_lost", spans=None, do="look at what listens at TRACING_OTLP_URL: it took none in time")
 
-    def _under(self, parent: str | None) -> Context:
+    def _under(self, parent: str | None, kind: Kind) -> Context:
         """The parent alone: nothing of theirs is taken from the surroundings."""
         if parent is not None:
             return trace.set_span_in_context(NonRecordingSpan(_context(parent)), Context())
-        around = self._current.get()
+        around = None if kind in ARRIVING else self._current.get()
         return Context() if around is None else trace.set_span_in_context(around.theirs, Context())
 
 

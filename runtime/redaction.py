@@ -1,37 +1,67 @@
-"""What no log line, span or kept error may show: passwords within addresses, e-mail addresses, rows, a customer's data.
+"""What no log line, span or kept error may show: passwords and keys, e-mail addresses, rows, a customer's data.
 
 Whoever writes a text says nothing private in the first place; this is the net below. It knows passwords and e-mail
 addresses by their form, and the row that Postgres quotes after DETAIL by that word. A name has no form: what the order
-at hand says of its customer is hidden as it stands there (runtime.work).
+at hand says of its customer is hidden however it is spelt there (runtime.spellings). Rather too much is hidden than too
+little, and in time that grows with the text alone: a stranger chooses some of these texts.
 """
 
 import re
 
+from runtime.spellings import pattern_of
 from runtime.work import current
 
 HIDDEN = "***"
-_PASSWORD = re.compile(r"(://[^/@\s:]*:)[^/@\s]*@")
-# Not the address of a message, <event id@domain>, nor a process's name, pool@host.
-_UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}@"
-_LOCAL = r"[^\s@<>()\[\],;:\"'`=/]"
-_EMAIL = re.compile(rf"(?<![^\s<>()\[\],;:\"'`=/])(?!{_UUID}){_LOCAL}+@[\w-]+(?:\.[\w-]+)+")
+# Up to the last @ that may belong to it: a password has whatever signs somebody liked. At most 256, or it takes long.
+_PASSWORD = re.compile(r"(://[^/@\s:]{0,256}:)[^\s'\"<>]{0,256}@")
+# `password=…`, `"token": "…"`, but no sentence that goes on after the word.
+_SECRET = re.compile(
+    r"((?:password|passwd|pwd|secret|token|api[_-]?key)\w{0,64}(?:\s?=\s?|[\"']\s?[:=]\s?)[\"']?)[^\s\"'&,;)]+",
+    re.IGNORECASE,
+)
+_AUTHORIZATION = re.compile(r"(authorization[\"']?\s?[:=]\s?[\"']?)[^\"'\r\n,;]+", re.IGNORECASE)
+_MAY_BE_SECRET = re.compile(r"passw|pwd|secret|token|api[_-]?key|authorization", re.IGNORECASE)
+
+_LOCAL = r"(?:[^\s@<>()\[\],;:\"`%]|%(?!40))"
+_DOMAIN = r"(?:[\w-]+(?:\.[\w-]+)+|\[[\w.:]+\]|localhost(?![\w-]))"
+_EMAIL = re.compile(rf"(?<![^\s<>()\[\],;:\"`])(?:{_LOCAL}++(?:@|%40))+{_DOMAIN}|\"[^\"\n]{{1,64}}\"@{_DOMAIN}")
+# What stands before an address without a space: a key, a quote, a path.
+_BEFORE_EMAIL = re.compile(
+    r"(?:[\w.-]*='|(?:to|from|cc|bcc|email|mail|sender|recipient|user)=|.*//|/(?:.*/)?|')?", re.DOTALL
+)
+# A process's name, pool@host: our own.
+_PROCESS = re.compile(r"(?:waybill-|worker-)\w+@[\w.-]+\Z")
+
 # "Failing row contains (…)", with whatever line ends a customer typed: up to what SQLAlchemy or a trace puts behind it.
 _ROW = re.compile(r"(DETAIL: +).*?(?=\n\[SQL|\nHINT: |\nThe above |\nDuring handling |\nTraceback |\Z)", re.DOTALL)
 # What Python quotes, also where the end was cut off.
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*(?:'|\Z)|\"(?:[^\"\\]|\\.)*(?:\"|\Z)", re.DOTALL)
+# What SQL quotes, likewise. A quoted name is none of it; a dollar with a number is a parameter.
+_LITERAL = re.compile(
+    r"(\"[^\"]*\")|\bE'(?:[^'\\]|\\.|'')*(?:'|\Z)|'(?:[^']|'')*(?:'|\Z)|\$((?:[^\W\d]\w*)?)\$.*?(?:\$\2\$|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
 
 
 def redacted(text: str) -> str:
     """The text without what must not be shown."""
-    if "@" in text:
-        text = _EMAIL.sub(HIDDEN, _PASSWORD.sub(rf"\1{HIDDEN}@", text))
+    if _MAY_BE_SECRET.search(text):
+        text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", _SECRET.sub(rf"\1{HIDDEN}", text))
+    if "@" in text or "%40" in text:
+        text = _EMAIL.sub(_address, _PASSWORD.sub(rf"\1{HIDDEN}@", text))
     if "DETAIL:" in text:
         text = _ROW.sub(rf"\1{HIDDEN}", text)
     work = current()
     for private in () if work is None else work.private:
-        if len(private) <= len(text):
-            text = _without(text, private)
+        pattern = pattern_of(private, text)
+        if pattern is not None:
+            text = pattern.sub(HIDDEN, text)
     return text
+
+
+def excerpt(text: str, longest: int) -> str:
+    """The first characters of a text, without what must not be shown: what is cut first is not recognised any more."""
+    return redacted(text)[:longest]
 
 
 def unquoted(text: str) -> str:
@@ -39,12 +69,17 @@ def unquoted(text: str) -> str:
     return _QUOTED.sub("'…'", text)
 
 
-def _without(text: str, private: str) -> str:
-    """Hide a text as it is, as Python quotes it, and as it quotes it in ASCII, whatever the case; whole words only.
+def without_literals(statement: str) -> str:
+    """An SQL statement without the values that somebody wrote into it. Our own statements have none."""
+    return _LITERAL.sub(lambda found: found[1] or "'…'", statement)
 
-    A pattern for each customer costs a tenth of a millisecond to make: so only one that will find something is made.
-    """
-    for form in {private, repr(private)[1:-1], ascii(private)[1:-1]}:
-        if form.strip() and form.casefold() in text.casefold():
-            text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", HIDDEN, text, flags=re.IGNORECASE)
-    return text
+
+def _address(found: re.Match[str]) -> str:
+    text = found[0]
+    work = current()
+    # A host whose password is hidden already, and the Message-ID of the letter at hand.
+    known = (f"{HIDDEN}@",) if work is None else (f"{HIDDEN}@", f"{work.event_id}@")
+    if _PROCESS.match(text) or text.startswith(known):
+        return text
+    before = _BEFORE_EMAIL.match(text)
+    return f"{'' if before is None else before[0]}{HIDDEN}"

@@ -15,12 +15,16 @@ LONGEST = 255  # an envelope's attribute
 # Our member of a `tracestate` (section 3.3), which carries what one system alone understands.
 _FOLLOWS = re.compile(r"waybill=((?!0{16})[0-9a-f]{16})\Z")
 _SAMPLED = 1
+_KNOWN_FLAGS = 3  # sampled, and random of level 2; others are not passed on (section 3.2.2.5)
 
 
 def valid(text: str | None) -> str | None:
     """The traceparent in version 00 that a text is; None for anything else."""
     found = _VALID.match(text) if text is not None and len(text) <= LONGEST else None
-    return None if found is None else f"00-{found['rest'] or found['later']}"
+    if found is None:
+        return None
+    rest = found["rest"] or found["later"]
+    return f"00-{rest[:-2]}{int(rest[-2:], 16) & _KNOWN_FLAGS:02x}"
 
 
 def made(trace_id: int, span_id: int, flags: int) -> str:

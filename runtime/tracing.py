@@ -31,6 +31,10 @@ class Kind(Enum):
     CONSUMER = "consumer"
 
 
+# What comes over the wire: the span around, if there is one, is something else's.
+ARRIVING = frozenset({Kind.SERVER, Kind.CONSUMER})
+
+
 class Span(Protocol):
     """Something that takes time. `traceparent` is what others continue the trace with, None if there is no trace."""
 
@@ -97,9 +101,9 @@ class _Nothing:
 
 
 class _Carried(_Nothing):
-    """Likewise, around a body that belongs to somebody else's trace."""
+    """Likewise, around a body that belongs to somebody else's trace, or to none."""
 
-    def __init__(self, traceparent: str) -> None:
+    def __init__(self, traceparent: str | None) -> None:
         self.traceparent = traceparent
 
     def __enter__(self) -> Self:
@@ -151,8 +155,11 @@ def traceparent() -> str | None:
 
 
 def carried(traceparent: str | None) -> SpanAround:
-    """Around a body of a process that makes no spans: it belongs to the trace of this valid traceparent, if any."""
-    return NO_SPAN if traceparent is None else _Carried(traceparent)
+    """Around a body of a process that makes no spans: it belongs to the trace of this valid traceparent, or to none.
+
+    To none even where there is one around: a server may begin a request from within the one before it.
+    """
+    return _Carried(traceparent)
 
 
 def span(
@@ -162,13 +169,13 @@ def span(
     parent: str | None = None,
     links: Sequence[str] = (),
 ) -> SpanAround:
-    """A span around a body. `parent`, a valid traceparent, is for what came over the wire; else it is the span around.
+    """A span around a body. Its parent is the span around; of what came over the wire it is `parent`, or nothing.
 
     `links`, traceparents too, are other spans that had to do with it.
     """
     if _tracer is not None:
         return _tracer.span(name, kind, attributes, parent, links)
-    return carried(parent)
+    return NO_SPAN if parent is None else carried(parent)
 
 
 def begin(name: str, kind: Kind, attributes: Attributes, parent: str | None = None, links: Sequence[str] = ()) -> Span:

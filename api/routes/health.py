@@ -11,7 +11,7 @@ from sqlalchemy.exc import ProgrammingError
 from starlette.responses import Response
 
 from api.openapi import problems
-from api.problems import unavailable
+from api.problems import schema_missing
 from api.services import services
 
 router = APIRouter(tags=["operations"])
@@ -45,7 +45,7 @@ async def readyz(request: Request) -> Response:
         async with asyncio.timeout(READY_SECONDS), services(request).single.connect() as tx:
             await tx.execute(_READY)
     except ProgrammingError as error:
-        raise unavailable("the database lacks the schema; `waybill migrate` makes it") from error
+        raise schema_missing() from error
     return _ok()
 
 

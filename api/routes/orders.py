@@ -208,4 +208,4 @@ def _next_page(orders: list[Order], limit: int) -> str | None:
 
 
 def _json(view: OrderView | OrderPage | TimelineView) -> Response:
-    return Response(view.model_dump_json(), media_type="application/json")
+    return Response(view.model_dump_json(by_alias=True), media_type="application/json")

@@ -69,10 +69,25 @@ def print_orders(console: Console, known: Mapping[str, Sequence[str]]) -> None:
 
 
 def print_verdict(console: Console, figures: Figures, *, enough: bool, least: str) -> None:
-    """Why a proof with nothing wrong may be none."""
+    """In words what the figures say, and why a proof with nothing wrong may be none."""
+    console.print(verdict(figures), style="bold red" if figures.wrong else "green" if enough else "", soft_wrap=True)
     if not enough:
         console.print(
             f"Too few faults counted: {figures.faults} of {figures.fault_kinds} kinds; it takes {least}.",
             style="bold red",
             soft_wrap=True,
         )
+
+
+def verdict(figures: Figures) -> str:
+    """One sentence."""
+    under = f"{figures.orders} orders under {figures.faults} faults of {figures.fault_kinds} kinds"
+    if not figures.wrong:
+        return f"{under}: nothing is lost, done twice, out of order or unfinished."
+    wrong = {
+        "lost": figures.lost,
+        "done twice": figures.duplicated,
+        "out of order": figures.out_of_order,
+        "unfinished": figures.unfinished,
+    }
+    return f"{under}: {', '.join(f'{count} {what}' for what, count in wrong.items() if count)}."

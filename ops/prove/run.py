@@ -65,6 +65,7 @@ def prove(proof: Proof) -> int:
         variant = Variant(own_servers=True, through=ways.through, commands=proof.commands)
         with LocalStack.fresh(proof.folder, ENVIRONMENT, SAP_OPTIONS, variant) as stack:
             outcome = asyncio.run(_Run(proof, faults, stack, ways, console).all())
+            console.print("Judged; every program and server is stopped now")
     found = figures(proof, outcome, time.monotonic() - begun)
     well = _report(console, proof, outcome, found)
     if not well:
@@ -94,9 +95,13 @@ class _Run:
                 load, injected = await self._torment(rig, demo)
                 self._tell("everything is put right again")
                 healed = await recover(rig, self._proof, self._tell)
+            self._tell("what has landed is read: tables, SAP's ledger, mail inbox, invoices")
             facts = await gather(rig, load.accepted, injected)
             findings = judge(demo, facts)
             if not any(finding.kind in {"lost", "duplicated"} for finding in findings):
+                self._tell(
+                    "nothing is missing or twice; the ledger of `waybill orders audit` counts again in its own way"
+                )
                 findings += await second_opinion(self._stack, demo)
             await evidence(rig, self._console, findings, load.accepted)
         return Outcome(len(load.accepted), injected, healed, findings)

@@ -129,9 +129,12 @@ def test_whatever_an_alert_stands_on_is_missed_when_it_is_absent() -> None:
     watched = next(rule["expr"] for rule in RULES if rule.get("record") == ABSENT)
     read = {figure for rule in RULES if rule.get("record") != ABSENT for figure in figures(rule["expr"])}
     assert figures(watched) == read - {"up"}  # what is up is asked by WaybillJobDown
-    named = re.findall(r'absent\((\w+)\{job="(\w+)"\}\), "figure", "(\w+)"', watched)
+    named = re.findall(r'absent\((\w+)\{job="(\w+)"(?:, queue!="")?\}\), "figure", "(\w+)"', watched)
     assert len(named) == watched.count("absent(")
     assert all(figures(metric) == {name} for metric, _, name in named)
+    assert re.findall(r'absent\((\w+)\{[^}]*queue!=""\}\)', watched) == [
+        figure for _, _, figure in named if figure.startswith("rabbitmq_queue_")
+    ]
 
 
 def test_every_recorded_figure_is_read_by_an_alert() -> None:

@@ -18,7 +18,7 @@ from relay import metrics as relay_metrics
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"
-LOG_EVENT = re.compile(r"^\| `(\w+)` \| (?:debug|info|warning|error) \|", re.MULTILINE)
+LOG_EVENT = re.compile(r"^\| `(\w+)` \| (?:debug|info|warning|error|critical) \|", re.MULTILINE)
 # The plugin's own name is no figure.
 OF_RABBITMQ = re.compile(r"\brabbitmq_(?!prometheus\b)\w+")
 QUERIES = [*(ROOT / "deploy").glob("prometheus/alerts.yml"), *(ROOT / "deploy").glob("grafana/dashboards/*.json")]

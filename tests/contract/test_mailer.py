@@ -20,6 +20,7 @@ from consumers.adapters.letters import confirmation
 from consumers.adapters.mailer import Mailer, MailError, MailRefused, MailUnavailable
 from consumers.errors import failure_of
 from runtime.settings import Settings
+from runtime.work import Work, at
 from tests.samples import sample_order
 
 Reply = Callable[[Server], Awaitable[str]]
@@ -221,7 +222,8 @@ def test_no_text_of_a_failed_mail_says_whom_it_was_for(stage: str, code: int) ->
         async with serving(Inbox(replies={stage: [reply]})) as inbox, mailer_to(inbox) as mailer:
             with pytest.raises(MailError) as failed:
                 await mailer.send(message)
-        told = failure_of(failed.value)
+        with at(Work("send_confirmation_email", event_id=message["Message-ID"][1:].partition("@")[0])):
+            told = failure_of(failed.value)
         assert f"{message['Message-ID']}: " in told.message
         assert "<the recipient>: no mailbox of the recipient here (the recipient)" in told.message
         for text in (told.message, told.trace):

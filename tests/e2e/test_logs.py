@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,6 +26,7 @@ from ops.submission import Accepted, submit
 from orders.model import Customer, NewOrder
 from orders.workflow import STEPS
 from outbox.envelope import Event, new_event_id
+from tests.e2e.conftest import SECRETS
 from tests.e2e.test_order_travels import query
 
 Finished = Callable[[str], dict[str, Any]]
@@ -56,6 +59,7 @@ def customers(stack: LocalStack) -> list[Customer]:
         _have_garbage_refused(stack, refused_by_sap.customer)
         _have_a_row_refused(stack, refused_by_sap.customer)
         _wait_until(lambda: _have_ended(stack, accepted), "the end of each order")
+        _lose_a_child_and_stop(stack, "worker-email")
     finally:
         _faults(stack, None, error_rate=0)
         run_command(("dead-letters", "discard", "--all", "--why", "they were made for a test"), stack.environment())
@@ -118,6 +122,22 @@ def _have_a_row_refused(stack: LocalStack, customer: Customer) -> None:
         )
 
 
+def _lose_a_child_and_stop(stack: LocalStack, worker: str) -> None:
+    """A child is killed, and the worker is stopped and started again."""
+    main = stack.supervisor.pid_alive(f"apps:{worker}")
+    children = Path(f"/proc/{main}/task/{main}/children")
+    begun = _count(stack, worker, " ready.")
+    os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+    _wait_until(lambda: _count(stack, worker, "exited with") > 0, "a line about the lost child")
+    os.kill(main, signal.SIGTERM)
+    _wait_until(lambda: _count(stack, worker, "worker_stopping") > 0, "a line about the stop")
+    _wait_until(lambda: _count(stack, worker, " ready.") > begun, "the worker's next life")
+
+
+def _count(stack: LocalStack, program: str, event: str) -> int:
+    return sum(event in line["event"] for line in _lines(stack, (program,)))
+
+
 def _wait_until(so: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not so():
@@ -152,10 +172,11 @@ def test_no_customer_is_named_in_any_log(stack: LocalStack, customers: list[Cust
 
 
 def test_no_password_or_key_is_in_any_log(stack: LocalStack, customers: list[Customer]) -> None:
-    keys = {urlsplit(url).password for url in (stack.database_url, stack.amqp_url)}
+    keys = {re.split(r"/|%20", secret)[-1] for secret in SECRETS.values()}
+    keys |= {urlsplit(url).password for url in (stack.database_url, stack.amqp_url)}
     keys |= {json.loads((stack.instance.folder / "supervisord.json").read_text())["password"]}
     keys |= {path.read_text() for path in stack.instance.folder.rglob(".erlang.cookie")}
-    assert len(keys) >= 3
+    assert len(keys) >= 3 + len(SECRETS)
     for path in _files(stack):
         text = path.read_text(errors="replace")
         assert [key for key in keys if key and key in text] == [], path.name

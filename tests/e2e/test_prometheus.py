@@ -1,10 +1,12 @@
 """Prometheus in the running system: it sees everybody, knows the rules, and status and doctor know of it."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+import httpx
 import pytest
 
 from ops import prometheus, show
@@ -79,7 +81,10 @@ def test_status_and_doctor_know_of_it(
     monkeypatch.setattr(show, "UP", stack.instance.folder)
     monkeypatch.setattr(show.console, "width", 200)
     assert show.show_status() == 0
-    assert stack.prometheus_url in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert stack.prometheus_url in printed
+    (page,) = re.findall(r"What fires now: (\S+)", printed)
+    assert httpx.get(page).status_code == 200
 
     settings = Settings(database_url=stack.database_url, amqp_url=stack.amqp_url)
     findings = {one.subject: one for one in asyncio.run(examine(settings, stack.prometheus_url))}

@@ -47,12 +47,18 @@ def test_a_database_that_says_nothing_is_not_ready(tmp_path: Path, silent_server
     asyncio.run(scenario())
 
 
-def test_a_database_without_the_schema_is_not_ready(tmp_path: Path, empty_database_url: str) -> None:
+def test_a_database_without_the_schema_is_a_503_that_says_what_makes_it(
+    tmp_path: Path, empty_database_url: str
+) -> None:
     async def scenario() -> None:
         async with running_api(empty_database_url, tmp_path) as api:
-            answer = await api.client.get("/readyz")
-            assert answer.status_code == 503
-            assert "waybill migrate" in answer.json()["detail"]
+            for answer in (
+                await api.client.get("/readyz"),
+                await api.client.get("/orders"),
+                await api.client.post("/orders", json=order_body()),
+            ):
+                assert answer.status_code == 503
+                assert "waybill migrate" in answer.json()["detail"]
 
     asyncio.run(scenario())
 

@@ -71,6 +71,7 @@ def test_a_new_order_is_accepted_committed_published_and_confirmed(database_url:
         assert (story["order_id"], story["status"], story["remarks"]) == (order_id, "pending", [])
         assert [entry["what"] for entry in story["entries"]] == ["accepted", "committed", "published", "confirmed"]
         assert story["entries"][:2] == before["entries"]
+        assert {(entry["try"], entry["attempt"]) for entry in story["entries"]} == {(None, None)}
         assert [entry["event"] for entry in story["entries"]] == [None, *["order.placed"] * 3]
         assert [entry["gap_ms"] is None for entry in story["entries"]] == [True, False, False, False]
         assert story["entries"][3]["gap_ms"] == 1000

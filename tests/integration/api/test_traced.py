@@ -1,14 +1,22 @@
 """A request's span and context: what a client sends is honoured if it is valid, and recorded with the event."""
 
 import asyncio
+import json
+import socket
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import asyncpg
 import httpx
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
+from starlette.types import Receive, Scope, Send
 
+from api.traced import Traced
+from runtime import tracing
+from tests.api_process import ApiProcess, api_process
 from tests.orders_over_http import order_body, running_api
 from tests.traces import TRACEPARENT, UNSAMPLED, Traces, said, span_id, trace_id, traced
 
@@ -59,6 +67,60 @@ def test_without_tracing_a_clients_valid_context_is_recorded_as_it_is(
     (answer,) = asked(database_url, tmp_path, ("POST", "/orders", headers))
     assert answer.status_code == 202
     assert recorded(database_url) == [carried]
+
+
+def _pipelined(api: ApiProcess, *headers: str) -> None:
+    """Post orders over one connection, each with its header or none, without waiting for an answer in between."""
+    requests = b""
+    for number, header in enumerate(headers):
+        body = json.dumps(order_body(reference=f"p{number}")).encode()
+        head = f"POST /orders HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        requests += f"{head}{header}\r\n".encode() + body
+    with socket.create_connection(("127.0.0.1", api.port), timeout=30) as connection:
+        connection.sendall(requests)
+        answers = b""
+        while answers.count(b"HTTP/1.1 202") < len(headers):
+            more = connection.recv(65_536)
+            assert more, answers
+            answers += more
+
+
+def test_a_pipelined_request_has_nothing_of_the_one_before_it(database_url: str, tmp_path: Path) -> None:
+    with api_process(database_url, tmp_path) as api:
+        _pipelined(api, f"traceparent: {TRACEPARENT}\r\n", "", "")
+        lines = [json.loads(line) for line in api.log.read_text().splitlines()]
+    assert recorded(database_url) == [TRACEPARENT, None, None]
+    assert len({line["trace_id"] for line in lines if line["event"] == "order_accepted"}) == 3
+
+
+@pytest.mark.parametrize("on", [False, True])
+def test_a_request_without_a_context_is_in_no_trace_whoever_calls(*, on: bool) -> None:
+    carried: list[str | None] = []
+
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        carried.append(tracing.traceparent())
+
+    async def call(*headers: tuple[bytes, bytes]) -> None:
+        scope = {"type": "http", "method": "GET", "path": "/", "scheme": "http", "headers": headers}
+        await Traced(app)(scope, AsyncMock(), AsyncMock())
+
+    async def scenario() -> None:
+        around = tracing.span("around") if on else tracing.carried(TRACEPARENT)
+        with around:
+            await call()
+            await call(CLIENTS)
+
+    with traced() if on else nullcontext() as traces:
+        asyncio.run(scenario())
+    without, with_one = carried
+    assert with_one is not None
+    assert with_one[:36] == TRACEPARENT[:36]
+    if isinstance(traces, Traces):
+        first, _ = traces.spans("GET")
+        assert first.parent is None
+        assert without is not None
+    else:
+        assert without is None
 
 
 def test_with_tracing_the_event_belongs_to_the_requests_span(database_url: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.reactions import LocalStep, OutsideStep
+from consumers.reactions import LocalStep, OutsideStep, RecordingStep
 from consumers.workplace import Workplace
 from outbox.envelope import Event
 from outbox.inbox import Claim
@@ -29,6 +29,13 @@ class Failing(LocalStep):
         if self.error is not None:
             self.before_raising()
             raise self.error
+
+
+class Unrecorded(RecordingStep):
+    """Keeps nothing."""
+
+    async def record(self, place: Workplace, tx: AsyncConnection, order_id: UUID, event: Event) -> bool:
+        raise RuntimeError("no room")
 
 
 class Pausing(LocalStep):

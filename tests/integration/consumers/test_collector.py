@@ -58,6 +58,7 @@ def test_what_the_inbox_knows_of_another_try_is_not_what_this_one_died_of(morgue
     morgue.die_event("sap", event)
     (found,) = morgue.collect(1)
     assert facts(found) == ("rejected", "rejected@sap", None, event.id)
+    assert "step_broke" in str(found.letter.error)
 
 
 def test_what_the_broker_gave_up_says_so(morgue: Morgue) -> None:

@@ -21,7 +21,7 @@ from orders.workflow import ErrorKind
 from outbox.envelope import Event
 from outbox.inbox import MAX_BEGUN
 from runtime.settings import Settings
-from tests.integration.consumers.reactions import Acting, Failing
+from tests.integration.consumers.reactions import Acting, Failing, Unrecorded
 from tests.integration.consumers.workshop import Workshop, again, in_workshop
 
 LOCAL, OUTSIDE = "validate_order", "send_confirmation_email"
@@ -81,6 +81,22 @@ def test_an_outside_step_opens_its_attempt_with_the_claim_and_closes_it_with_the
         (closed,) = await _kept(shop, order)
         assert _numbers([closed]) == [(1, 1, 1, "done")]
         assert closed["begun_at"] == opened["begun_at"] < closed["ended_at"]
+
+    in_workshop(settings, scenario)
+
+
+def test_an_attempt_at_an_event_that_is_past_retention_still_runs(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, placed = await _placed(shop)
+        assert await shop.deliver("record_audit", placed) is Outcome.DONE
+        reaction = Acting()
+        holder = asyncio.create_task(shop.runner(OUTSIDE, reaction).deliver(placed))
+        await reaction.begun.wait()
+        await shop.sql("DELETE FROM outbox.events WHERE event_id = :id", id=placed.id)
+        (tried,) = [one for one in (await _told(shop, order)).entries if one.what is What.ATTEMPT]
+        assert tried.outcome is Ending.RUNNING
+        reaction.may_end.set()
+        assert await holder is Outcome.DONE
 
     in_workshop(settings, scenario)
 
@@ -188,6 +204,28 @@ def test_the_audit_keeps_its_row_and_no_attempt(settings: Settings) -> None:
         order, placed = await _placed(shop)
         assert await shop.deliver("record_audit", placed) is Outcome.DONE
         assert await _kept(shop, order) == []
+
+    in_workshop(settings, scenario)
+
+
+def test_an_audit_that_failed_is_a_step_of_its_order_until_it_is_done(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, placed = await _placed(shop)
+        assert await shop.runner("record_audit", Unrecorded()).deliver(placed) is Outcome.RETRIED
+        assert await shop.deliver("record_audit", again(placed, 2)) is Outcome.DONE
+        assert _numbers(await _kept(shop, order)) == [(1, 0, 1, "retried"), (2, 0, 2, "done")]
+        assert (await shop.shown(order, "record_audit"))["state"] == "done"
+
+    in_workshop(settings, scenario)
+
+
+def test_what_an_attempt_and_its_step_keep_of_an_error_shows_no_address(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, placed = await _placed(shop)
+        refused = StepError("550 <blondel@customers.example>: no such mailbox", kind=ErrorKind.REFUSED)
+        await shop.runner(LOCAL, Failing(refused)).deliver(placed)
+        (row,) = await _kept(shop, order)
+        assert row["error"] == (await shop.shown(order, LOCAL))["error"] == "StepError: 550 <***>: no such mailbox"
 
     in_workshop(settings, scenario)
 

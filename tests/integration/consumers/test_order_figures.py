@@ -1,8 +1,11 @@
 """The collector's figures of orders: where they stand, how old they are, whether the promise was kept, what waits."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,8 +14,11 @@ from sqlalchemy.event import listen
 from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
+from consumers.collector_process import count_once
+from consumers.metrics import WATCHED
 from consumers.order_figures import OrderFigures
-from consumers.watch import Look, keep_fresh, run_once, watch_orders
+from consumers.watch import PAUSE_PER_SECOND, Look, keep_fresh, looks, run_once, watch_orders
+from orders import census
 from orders.census import OF_AGE, UNFINISHED
 from orders.model import Status
 from orders.workflow import PROMISED_SECONDS
@@ -37,13 +43,17 @@ def value(name: str, **labels: str) -> float:
 
 def orders() -> dict[str, float]:
     """Orders by status, without those that no order has."""
-    counted = {status.value: value("waybill_orders", status=status.value) for status in Status}
-    return {status: count for status, count in counted.items() if count}
+    found = {status.value: REGISTRY.get_sample_value("waybill_orders", {"status": status.value}) for status in Status}
+    return {status: count for status, count in found.items() if count}
 
 
 def judged() -> tuple[float, float]:
     """In time, late."""
     return value("waybill_orders_due_total", outcome="in_time"), value("waybill_orders_due_total", outcome="late")
+
+
+def last_read(figure: str) -> float:
+    return value("waybill_orders_watch_last_success_timestamp_seconds", figure=figure)
 
 
 def since(before: tuple[float, float]) -> tuple[float, float]:
@@ -56,7 +66,7 @@ async def looked(url: str, *reads: Callable[[AsyncConnection], Awaitable[None]])
     with capture_logs() as said:
         async with engine_of(url) as engine:
             for read in reads:
-                await run_once(Look("figure", read), engine)
+                await run_once(Look("overdue", read), engine)
     assert said == []
 
 
@@ -74,6 +84,12 @@ def test_orders_are_counted_by_status_and_a_status_that_empties_is_zero(shared_d
             assert orders() == {"synced": 1, "completed": 2}
 
     run(scenario)
+
+
+def test_the_finished_have_no_figure_before_they_were_counted() -> None:
+    program = "from consumers import metrics; print([s.labels['status'] for s in metrics.ORDERS.collect()[0].samples])"
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert said.strip() == str([status.value for status in UNFINISHED])
 
 
 def test_the_oldest_order_of_a_status_ages_between_two_looks_and_is_gone_when_it_moves_on(
@@ -117,6 +133,42 @@ def test_an_order_is_judged_once_by_the_microsecond_and_not_before_it_is_of_age(
             )
             await looked(shared_database_url, figures.promise, figures.promise)
             assert since(before) == (2, 3)
+
+    run(scenario)
+
+
+def test_a_long_absence_is_judged_a_stretch_at_a_time_and_at_once(shared_database_url: str) -> None:
+    async def scenario() -> None:
+        figures, before, statements = OrderFigures(time.monotonic() - 3.5 * 3600), judged(), []
+        async with connected(shared_database_url) as (connection,), engine_of(shared_database_url) as engine:
+            for hours in (0, 1, 2, 3):
+                await place(connection, "pending", OF_AGE + timedelta(hours=hours))
+            listen(engine.sync_engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+            await run_once(Look("promise", figures.promise), engine)
+        assert since(before) == (0, 4)
+        assert len([one for one in statements if "in_time" in one]) == 4
+
+    run(scenario)
+
+
+def test_a_clock_that_is_set_back_judges_nobody_again(
+    shared_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = census.due
+
+    async def set_back(tx: AsyncConnection, since: datetime) -> census.Due:
+        return replace(await due(tx, since), until=datetime.now(UTC) - timedelta(minutes=30))
+
+    async def scenario() -> None:
+        figures, before = OrderFigures(time.monotonic() - 600), judged()
+        async with connected(shared_database_url) as (connection,):
+            await place(connection, "pending", OF_AGE)
+            await looked(shared_database_url, figures.promise)
+            with monkeypatch.context() as patched:
+                patched.setattr(census, "due", set_back)
+                await looked(shared_database_url, figures.promise)
+            await looked(shared_database_url, figures.promise)
+            assert since(before) == (0, 1)
 
     run(scenario)
 
@@ -200,6 +252,29 @@ def test_a_figure_takes_about_a_hundredth_of_the_time_at_most(shared_database_ur
     run(scenario)
 
 
+def test_what_people_are_told_by_is_read_again_within_a_minute_however_long_it_took() -> None:
+    longest = {look.figure: look.pause_after(30) for look in looks(OrderFigures(time.monotonic()))}
+    assert longest.pop("finished") == 30 * PAUSE_PER_SECOND
+    assert set(longest.values()) == {60}
+
+
+def test_each_figure_says_when_it_was_read_and_one_that_fails_stays_behind(shared_database_url: str) -> None:
+    async def refused(_: AsyncConnection) -> None:
+        raise OSError("refused")
+
+    async def scenario() -> None:
+        async with engine_of(shared_database_url) as engine:
+            everything = looks(OrderFigures(time.monotonic()))
+            assert {look.figure for look in everything} | {"letters"} == set(WATCHED)
+            before = {figure: last_read(figure) for figure in WATCHED}
+            for look in everything:
+                await run_once(replace(look, read=refused) if look.figure == "promise" else look, engine)
+            await count_once(engine)
+            assert {figure for figure in WATCHED if last_read(figure) == before[figure]} == {"promise"}
+
+    run(scenario)
+
+
 def test_a_look_that_fails_holds_up_no_other_and_all_end_when_told(shared_database_url: str) -> None:
     async def scenario() -> None:
         async with connected(shared_database_url) as (connection,), engine_of(shared_database_url) as engine:
@@ -216,8 +291,8 @@ def test_a_look_that_fails_holds_up_no_other_and_all_end_when_told(shared_databa
             await place(connection, "pending", timedelta(seconds=1))
             await until(lambda: orders().get("pending") == 1)
             everything = asyncio.create_task(watch_orders(engine, stopping))
-            before = value("waybill_orders_watch_last_success_timestamp_seconds")
-            await until(lambda: value("waybill_orders_watch_last_success_timestamp_seconds") > before)
+            before = last_read("promise")
+            await until(lambda: last_read("promise") > before)
             assert not watching.done()
             assert not everything.done()
             stopping.set()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from consumers.intake import task_id
+from ops.ports import free_port
 from orders.model import Order
 from orders.workflow import BY_NAME
 from outbox.envelope import Event
@@ -12,6 +13,7 @@ from runtime.settings import Settings
 from tests.integration.consumers.broker_queues import Queues
 from tests.integration.consumers.worker_process import apply_topology, wait_until_it_consumes, worker
 from tests.integration.consumers.workshop import Workshop, in_workshop
+from tests.metrics_page import metric
 from tests.relay_process import relay
 
 NEIGHBOURS = 8
@@ -24,9 +26,8 @@ def test_a_poison_message_dies_after_three_claims_and_its_neighbours_live(
 ) -> None:
     """Its first delivery to a local step is not claimed: that one costs a child more."""
     queue, pool = BY_NAME[step].queue, BY_NAME[step].pool
-    life = settings.model_copy(
-        update={"database_url": database_url, "amqp_url": amqp_url, "delivery_lease_seconds": 1.1}
-    )
+    changes = {"delivery_lease_seconds": 1.1, "worker_http_port": free_port()}
+    life = settings.model_copy(update={"database_url": database_url, "amqp_url": amqp_url, **changes})
     apply_topology(life)
 
     async def orders(shop: Workshop) -> list[tuple[Order, Event]]:
@@ -52,12 +53,39 @@ def test_a_poison_message_dies_after_three_claims_and_its_neighbours_live(
         _, body = queues.take(f"{queue}.dlq")
         assert body == poison.data
         assert queues.depth(queue) == 0
-        lost = [line for line in started.lines() if "WorkerLostError" in str(line.get("event"))]
+        lines = started.lines()
+        lost = [line for line in lines if "WorkerLostError" in line["event"]]
+        told = [line for line in lines if line["event"] == "child_lost"]
+        counted = metric(life.worker_http_port, "waybill_worker_children_lost_total", pool=pool)
 
     # What the main process says of a child that died with a task, says which delivery that was.
     assert lost
-    for line in lost:
+    assert len(lost) == len(told) == counted
+    assert [line for line in lines if "logger" not in line] == []
+    for line in lost + told:
         assert (line["step"], line["order_id"], line["event_id"]) == (step, str(poisonous.id), str(poison.id))
         assert line["task_id"] == task_id(queue, poison)
     row = in_workshop(life, lambda shop: shop.inbox_row(queue, poison))
     assert (row["state"], row["reason"], row["attempt"]) == ("dead", "killed_worker", 1)
+
+
+def test_what_escapes_a_step_is_counted_told_as_its_own_and_in_the_dead_letter_queue(
+    settings: Settings, database_url: str, amqp_url: str, tmp_path: Path
+) -> None:
+    changes = {"database_url": database_url, "amqp_url": amqp_url, "worker_http_port": free_port()}
+    life = settings.model_copy(update=changes)
+    apply_topology(life)
+    order, event = in_workshop(life, lambda shop: shop.synced())
+    breaks = {"POISON": "nobody", "BREAKS": str(order.id)}
+    with Queues.of(amqp_url) as queues, worker("email", life, tmp_path, entry=POISONED, **breaks) as started:
+        wait_until_it_consumes(started, queues, "email")
+        queues.publish_event("email", event)
+        queues.wait_for("email.dlq", 1)
+        labels = {"step": "send_confirmation_email", "outcome": "dead"}
+        port = life.worker_http_port
+        started.wait_until(lambda: metric(port, "waybill_deliveries_total", **labels) == 1, "its word")
+        (broke,) = [line for line in started.lines() if line["event"] == "step_broke"]
+        assert started.stop() == 0
+    assert (broke["order_id"], broke["event_id"]) == (str(order.id), str(event.id))
+    assert "RuntimeError: not written" in broke["exception"]
+    assert "Zoe" not in started.log.read_text()

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -83,7 +83,8 @@ def stopped(children: list[int]) -> Iterator[None]:
         yield
     finally:
         for child in children:
-            os.kill(child, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # killed inside, and buried already
+                os.kill(child, signal.SIGCONT)
 
 
 async def kill_all_in_mid_step(observer: Asyncpg, started: Worker, watched: Watched, born_after: datetime) -> datetime:

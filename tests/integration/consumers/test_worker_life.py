@@ -75,7 +75,7 @@ def test_sigterm_finishes_what_is_at_work_and_gives_back_the_rest(
                 )
                 assert queues.depth("inventory") == 0  # all the others are held by the worker
                 started.process.send_signal(signal.SIGTERM)
-                await asyncio.to_thread(started.wait_for_line, "Warm shutdown")
+                await asyncio.to_thread(started.wait_for_line, "worker_stopping")
         finally:
             await holder.close()
         return await asyncio.to_thread(started.process.wait, 30)
@@ -83,6 +83,9 @@ def test_sigterm_finishes_what_is_at_work_and_gives_back_the_rest(
     with worker("local", life, tmp_path) as started:
         wait_until_it_consumes(started, queues, "local")
         assert asyncio.run(stop_in_mid_work(started)) == 0
+        assert [line for line in started.lines() if "logger" not in line] == []
+        (stopping,) = [line for line in started.lines() if line["event"] == "worker_stopping"]
+        assert stopping["at_work"] == CONCURRENCY["local"]
     reserved = in_workshop(life, lambda shop: shop.value(_RESERVED, sku=sku))
     assert CONCURRENCY["local"] <= reserved < ORDERS
     queues.wait_for("inventory", ORDERS - reserved)

@@ -10,7 +10,6 @@ from alembic import command
 from migrations.upgrade import alembic_config, upgrade
 from orders.model import AttemptEnd, Status, StepState
 from orders.tables import metadata as orders_metadata
-from outbox.retention import SEGMENT_EVENTS, SEGMENTS_AHEAD, make_partitions
 from outbox.tables import LETTER_ACTIONS, LETTER_REASONS
 from outbox.tables import metadata as outbox_metadata
 from tests.postgres import connected, run
@@ -153,45 +152,5 @@ def test_a_migration_gives_up_on_a_lock_instead_of_queueing_writers_behind_it(em
                 await asyncio.to_thread(upgrade, empty_database_url)
             await connection.execute("ROLLBACK")
         await asyncio.to_thread(upgrade, empty_database_url)
-
-    run(scenario)
-
-
-INDEXED = """
-SELECT count(*) FILTER (WHERE part.inhrelid IS NOT NULL AND indisvalid), count(DISTINCT segment.inhrelid)
-FROM pg_inherits AS segment LEFT JOIN pg_index ON indrelid = segment.inhrelid
-LEFT JOIN pg_inherits AS part ON part.inhrelid = indexrelid AND part.inhparent = 'outbox.events_subject'::regclass
-WHERE segment.inhparent = 'outbox.events'::regclass"""
-WHOLE = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'outbox.events_subject'::regclass"
-EVENT = (
-    "INSERT INTO outbox.events (event_id, type, subject, source, time, data) "
-    "VALUES (gen_random_uuid(), 'order.placed', 's', 'urn:test', now(), '') RETURNING id"
-)
-
-
-def test_segments_that_are_there_are_indexed_while_a_writer_is_at_work_and_new_ones_have_it_too(
-    empty_database_url: str,
-) -> None:
-    async def scenario() -> None:
-        await asyncio.to_thread(command.upgrade, alembic_config(empty_database_url), "0002")
-        async with connected(empty_database_url, 2) as (connection, writer):
-            await make_partitions(connection)
-            await writer.execute(EVENT)
-            # As an upgrade leaves it that was cut short: one segment without, one with an index that is of no use.
-            await connection.execute("CREATE INDEX events_subject ON ONLY outbox.events (subject)")
-            await connection.execute("CREATE INDEX events_000001_subject_idx ON outbox.events_000001 (subject)")
-            upgrading = asyncio.create_task(asyncio.to_thread(upgrade, empty_database_url))
-            while not upgrading.done():
-                await writer.execute(EVENT)
-            await upgrading
-            assert await connection.fetchval(WHOLE) is True
-            segments = SEGMENTS_AHEAD + 1
-            assert tuple(await connection.fetchrow(INDEXED) or ()) == (segments, segments)
-
-            await connection.execute("SELECT setval('outbox.event_ids', $1::bigint)", 3 * SEGMENT_EVENTS)
-            made = await make_partitions(connection)
-            assert made == 3
-            assert tuple(await connection.fetchrow(INDEXED) or ()) == (segments + made, segments + made)
-            assert await connection.fetchval(WHOLE) is True
 
     run(scenario)

@@ -11,8 +11,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from ops import dead_letters_view as view
 from ops.cli import app
 from orders import service
 from orders.model import Customer, Line, NewOrder
@@ -220,6 +222,45 @@ def test_letters_are_chosen_by_what_is_known_of_them(keyboard: Keyboard, words: 
     assert [letter["id"] for letter in keyboard.json("list", *words)] == [ids[n] for n in wanted]
 
 
+def test_an_order_is_meant_by_its_id_its_number_or_its_reference(keyboard: Keyboard) -> None:
+    order_id, number = placed(keyboard)
+    mine, _ = keyboard.keep(letter_for(new_event(str(order_id))), letter_for())
+    (row,) = keyboard.sql("SELECT reference FROM orders")
+    for name in (str(order_id), str(order_id).upper(), number, row["reference"]):
+        (listed,) = keyboard.json("list", "--order", name)
+        assert (listed["id"], listed["order"], listed["number"]) == (mine, str(order_id), number)
+    assert keyboard.json("replay", "--order", number)["replayed"] == 1
+    assert f"{number} {order_id}" in keyboard.run("show", str(mine)).stdout
+
+
+def test_what_the_next_command_needs_is_whole_at_eighty_columns(
+    keyboard: Keyboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id, number = placed(keyboard)
+    cause = "SapRefused@consumers.adapters.sap:SapClient._refusal_of_a_document_by_its_status"
+    (letter,) = keyboard.keep(letter_for(new_event(str(order_id)), fingerprint=cause))
+    monkeypatch.setenv("COLUMNS", "80")
+    (line,) = keyboard.run("list").stdout.splitlines()
+    assert line.startswith(f"letter {letter}  open  sap: rejected  ")
+    assert f"  {number} {order_id}  " in line
+    (line,) = keyboard.run("groups").stdout.splitlines()
+    assert line.startswith("1 letter of 1 order  sap: rejected  ")
+    assert f"  fingerprint {cause}  400: no such material" in line
+
+    monkeypatch.setattr(view, "console", Console(force_terminal=True, width=80, highlight=False))
+    _, about, error = keyboard.run("list").stdout.splitlines()
+    assert about.startswith(f"  {number} {order_id}  ")
+    assert error == "  400: no such material"
+    assert keyboard.run("groups").stdout.splitlines()[1] == f"  fingerprint {cause}"
+
+
+def test_an_act_without_a_reason_ends_with_whose_it_was(keyboard: Keyboard) -> None:
+    (letter,) = keyboard.keep(letter_for())
+    keyboard.json("replay", "--all", "--by", "anna")
+    (line,) = [one for one in keyboard.run("show", str(letter)).stdout.splitlines() if "replay by anna" in one]
+    assert line.endswith("replay by anna as try 2")
+
+
 def test_groups_are_shown_by_cause(keyboard: Keyboard) -> None:
     keyboard.keep(*(letter_for() for _ in range(3)), letter_for(queue="email", fingerprint="MailRefused@mailer"))
     common, rare = keyboard.json("groups")
@@ -260,6 +301,7 @@ def test_what_a_stranger_wrote_is_printed_and_never_interpreted(keyboard: Keyboa
         (["discard", "--all", "--why", " "], 2, "--why is empty"),
         (["replay", "--queue", "sapp"], 2, "--queue 'sapp' has no letters and is none of the queues: validation"),
         (["list", "--queue", "sap.dlq"], 2, "--queue 'sap.dlq' has no letters"),
+        (["replay", "--order", "WB-99999999"], 2, "--order 'WB-99999999' is no order; say its id, its number"),
         (["list", "--since", "soon"], 2, "--since 'soon' is neither a time"),
         (["replay", "--all", "--rate", "fast"], 2, "--rate 'fast' is not a number"),
         (["show", "999999999"], 1, "there is no letter 999999999"),

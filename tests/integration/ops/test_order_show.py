@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from io import StringIO
 
 import pytest
@@ -9,10 +11,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from ops.cli import app
-from ops.order_story import print_story
+from ops.order_story import print_story, sentence
 from orders.model import Order
 from orders.story import one_moment, story
-from orders.timeline import Timeline, What
+from orders.timeline import Entry, Outcome, Timeline, What
 from outbox.dead_letters import store
 from outbox.letter_search import Selection
 from outbox.replay import Act, discard
@@ -94,6 +96,12 @@ def test_an_order_is_found_by_its_id_its_number_and_its_reference(
         assert "there is no order 'WB-99999999'" in text
 
     audited(scenario)
+
+
+def test_an_attempt_names_its_try_where_that_is_another_number() -> None:
+    tried = Entry(datetime.now(UTC), What.ATTEMPT, step="s", try_=4, attempt=1, worker="w", outcome=Outcome.LOST)
+    assert sentence(tried).startswith("s, attempt 1 (try 4) by w: ")
+    assert sentence(replace(tried, attempt=4)).startswith("s, attempt 4 by w: ")
 
 
 def test_what_went_wrong_is_told_in_whole_lines_to_a_pipe_and_in_eighty_columns_to_a_terminal(

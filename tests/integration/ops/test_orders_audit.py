@@ -101,6 +101,12 @@ def test_what_was_given_up_names_its_dead_letter(audited: Callable[[Scenario], N
         stands = (await house.audit()).missing[0].stands
         expected = f"given up: dead letter {number} in validation (rejected), last error SapRefused: no"
         assert stands == f"waits for validation: {expected}"
+        # Discarded it stays the reason, though no step's row knows of it.
+        await house.shop.sql("UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = :id", id=number)
+        await house.read_outbox()
+        stands = (await house.audit()).missing[0].stands
+        discarded = f"given up: dead letter {number} in validation was discarded, last error SapRefused: no"
+        assert stands == f"waits for validation: {discarded}"
 
     audited(scenario)
 

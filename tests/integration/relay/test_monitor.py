@@ -2,13 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import asyncpg
+import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from ops.ports import free_port
+from relay import monitor
 from relay.monitor import Monitor
+from relay.postgres_figures import PostgresFigures
 from runtime.settings import Settings
 from tests.messages import new_event
 from tests.metrics_page import metric
@@ -46,6 +51,7 @@ def test_the_oldest_unpublished_event_ages_while_a_queue_is_missing_and_the_writ
         assert said["pid"] == writers_pid
         assert said["application_name"] == "slow-writer"
         assert "pg_current_xact_id" in said["query"]
+        assert "type = '…'" in said["query"]
         assert said["age_seconds"] >= 5
         wait_until(lambda: metric(port, OLDEST) > first + 1)
         assert metric(port, OLDEST_TRANSACTION) >= 5
@@ -65,7 +71,7 @@ def test_the_oldest_unpublished_event_ages_while_a_queue_is_missing_and_the_writ
             await writer.execute("SET application_name = 'slow-writer'")
             transaction = writer.transaction()
             await transaction.start()  # it grows old while the relay starts
-            await writer.execute("DELETE FROM outbox.dead_letters WHERE id < 0; SELECT pg_current_xact_id()")
+            await writer.execute("DELETE FROM outbox.dead_letters WHERE type = 'Jane Doe'; SELECT pg_current_xact_id()")
             with relay(ends.database_url, ends.amqp_url, tmp_path, http_port=port) as process:
                 await asyncio.to_thread(look, process, writer.get_server_pid())
                 await transaction.rollback()
@@ -102,3 +108,27 @@ def test_a_monitor_without_a_database_ends_when_told() -> None:
     with Monitor(Settings(database_url="postgresql://nobody@127.0.0.1:1/none", amqp_url="amqp://127.0.0.1:1/")) as it:
         assert it.alive
     assert not it.alive
+
+
+async def _refused(*_: object) -> None:
+    raise asyncpg.InsufficientPrivilegeError("no")
+
+
+async def _never_answered(*_: object) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("read", [_refused, _never_answered])
+def test_what_cannot_be_read_of_postgres_makes_nobody_blind_for_the_outbox(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch, read: Callable[..., Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(PostgresFigures, "read", read)
+    monkeypatch.setattr(monitor, "POSTGRES_LIMIT_SECONDS", 0.05)
+    settings = Settings(database_url=ends.database_url, amqp_url="amqp://127.0.0.1:1/")
+    ends.record([new_event()])
+    started = time.time()
+    with capture_logs() as said, Monitor(settings):
+        wait_until(lambda: bool(said))
+        assert (REGISTRY.get_sample_value(SUCCESS) or 0) >= started
+        assert REGISTRY.get_sample_value(BACKLOG) == 1
+    assert [line["event"] for line in said] == ["postgres_not_watched"]

@@ -1,6 +1,7 @@
 """What the relay tells of itself over HTTP: alive or not, at its part or not, and why."""
 
 import asyncio
+import http.client
 import json
 import signal
 import socket
@@ -161,6 +162,24 @@ def test_a_leader_whose_events_get_no_confirm_is_not_ready_and_is_no_reason_to_r
         status, body = asked(probes.port, "/readyz")
         assert (status, "for its confirm" in body["reason"]) == (503, True)
         assert asked(probes.port, "/livez")[0] == 200
+
+
+def test_a_scraper_that_has_gone_is_nothing_to_tell_and_anything_else_is_a_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Gone(Vitals):
+        def dead(self) -> str | None:
+            raise errors.pop()
+
+    errors: list[Exception] = [ValueError("of our own"), BrokenPipeError(), ConnectionResetError(), TimeoutError()]
+    with Probes(Gone(), "127.0.0.1", 0) as probes:
+        while errors:
+            with pytest.raises(http.client.RemoteDisconnected):
+                asked(probes.port, "/livez")
+    told = capsys.readouterr()
+    assert told.out.count("scrape_failed") == 1
+    assert "of our own" in told.out
+    assert not told.err
 
 
 def test_a_port_that_is_taken_is_named() -> None:

@@ -1,10 +1,12 @@
 """What a delivery's span hangs on and what its log lines bear, whatever its message says."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any, cast
 
 import pytest
+from opentelemetry.trace import StatusCode
 
 from consumers.delivery import deliver, work_of
 from consumers.intake import task_id
@@ -14,6 +16,7 @@ from orders.workflow import BY_NAME
 from outbox.envelope import TRACESTATE, Event
 from runtime import tracing
 from runtime.work import current, tried
+from tests.log_lines import FIELDS, lines
 from tests.messages import new_event
 from tests.traces import TRACEPARENT, UNSAMPLED, Traces, linked, said, traced
 
@@ -86,6 +89,46 @@ def test_with_tracing_what_is_not_sampled_goes_on_and_is_not_sampled() -> None:
     assert traces.spans() == []
     assert str(carried)[:36] == UNSAMPLED[:36]
     assert str(carried)[-3:] == "-00"
+
+
+def test_what_escapes_a_step_is_told_once_as_the_deliverys_and_without_what_is_private() -> None:
+    broke, ended = lines("""
+        from consumers.delivery import deliver
+        from consumers.outcome import Outcome
+        from orders.workflow import BY_NAME
+        from tests.messages import new_event
+
+        class Breaks:
+            async def deliver(self, event, *, redelivered):
+                conceal("Zoe Mueller", "4 Elm St")
+                try:
+                    raise ValueError("invalid input for query argument $3: 'Zoe Mueller' of 4 Elm St")
+                except ValueError:
+                    raise RuntimeError("the failure cannot be written down")
+
+        work = deliver(Breaks(), BY_NAME["sync_order_to_sap"], new_event(ORDER_ID), {}, redelivered=False)
+        assert asyncio.run(work) is Outcome.DEAD
+    """)
+    assert (broke["event"], ended["event"], ended["outcome"]) == ("step_broke", "step_ended", "dead")
+    assert "the failure cannot be written down" in broke["exception"]
+    for line in (broke, ended):
+        assert (line["order_id"], line["step"], line.keys() >= FIELDS) == (ORDER_ID, "sync_order_to_sap", True)
+        assert "Zoe" not in json.dumps(line)
+        assert "Elm" not in json.dumps(line)
+
+
+def test_a_broken_deliverys_span_has_failed() -> None:
+    class Breaks(Runner):
+        async def deliver(self, event: Event, *, redelivered: bool = False) -> Outcome:  # noqa: ARG002
+            raise RuntimeError("broken")
+
+    with traced() as traces:
+        work = deliver(cast("StepRunner", Breaks()), STEP, new_event("no order"), {}, redelivered=False)
+        assert asyncio.run(work) is Outcome.DEAD
+    span = traces.one("process sap")
+    assert span.status.status_code is StatusCode.ERROR
+    assert said(span, "waybill.outcome") == "dead"
+    assert said(span, "waybill.order_id") is None
 
 
 def test_a_subject_that_is_no_order_is_in_no_line() -> None:

@@ -1,5 +1,6 @@
 """Words come over the pipe whole, from however many children, and a full pipe costs a count and no time."""
 
+import fcntl
 import math
 import os
 from collections.abc import Iterator
@@ -67,7 +68,8 @@ def test_a_full_pipe_holds_nobody_up_and_the_next_word_says_what_was_lost(report
         reports.tell(said)
     arrived = list(reports.told())
     assert set(arrived) == {said}
-    assert 10_000 < len(arrived) < told
+    # Linux may grant less than was asked for: a pipe holds whole records, as many as it has room for.
+    assert len(arrived) == fcntl.fcntl(reports._write, fcntl.F_GETPIPE_SZ) // 64 < told
     reports.tell(said)
     reports.tell(said)
     assert list(reports.told()) == [replace(said, lost=told - len(arrived)), said]

@@ -90,15 +90,21 @@ def test_what_is_on_its_way_or_was_sent_again_is_shown_and_clean() -> None:
     assert "Nothing is overdue and nothing was done twice." in shown
 
 
-def test_an_error_is_told_once_for_an_order_and_not_for_each_effect_that_waits_for_it() -> None:
+def test_an_order_that_stands_in_one_place_is_one_row_with_all_that_waits_for_it() -> None:
     stands = "waiting in sap, attempt 3, last error SapUnavailable: 503"
     behind = [Missing(one, effect, f"waits for sap: {stands}", overdue=True) for one, effect in BEHIND]
     shown = page(replace(CLEAN, missing=[Missing("WB-1", Effect.SAP, stands, overdue=True), *behind]))
-    assert shown.count("SapUnavailable: 503") == 2  # for each of the two orders
-    assert shown.count("waits for sap") == len(BEHIND)
+
+    assert "Overdue: 5" in shown
+    (first,) = [line for line in shown.splitlines() if "WB-1" in line]
+    assert "sap, email, invoice" in first
+    assert "waits for" not in first
+    (second,) = [line for line in shown.splitlines() if "WB-2" in line]
+    assert "email, analytics" in second
+    assert f"waits for sap: {stands}" in second
 
 
 def test_a_long_list_is_cut_and_says_so() -> None:
-    shown = page(replace(CLEAN, missing=[LATE] * (SHOWN + 7)))
+    shown = page(replace(CLEAN, missing=[replace(LATE, order=f"WB-{n}") for n in range(SHOWN + 7)]))
     assert "Overdue: 107" in shown
     assert "… and 7 more (--json)" in shown

@@ -3,8 +3,10 @@
 import pytest
 
 from ops.broker import QueueState
-from ops.doctor import BACKLOG, collector, durability, queue_findings, rabbitmq_version
+from ops.doctor import durability
+from ops.doctor_broker import BACKLOG, collector, queue_findings, rabbitmq_version, workers
 from ops.doctor_finding import Verdict
+from orders.workflow import required_queues
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,7 @@ def test_a_broker_without_safe_dead_lettering_is_bad(product: str, verdict: Verd
     ],
 )
 def test_a_queue_in_trouble_is_told_with_a_remedy(queue: str, state: QueueState | None, verdict: Verdict) -> None:
-    (finding,) = queue_findings({queue: state})
+    (finding,) = queue_findings({queue: state}, local=False)
 
     assert finding.verdict is verdict
     assert finding.remedy
@@ -42,14 +44,14 @@ def test_a_queue_in_trouble_is_told_with_a_remedy(queue: str, state: QueueState 
 
 @pytest.mark.parametrize(("queue", "state"), [("sap", QueueState(5, 1)), ("sap.dlq", QueueState(0, 0))])
 def test_a_queue_that_is_well_is_not_mentioned(queue: str, state: QueueState) -> None:
-    assert list(queue_findings({queue: state})) == []
+    assert list(queue_findings({queue: state}, local=False)) == []
 
 
 @pytest.mark.parametrize("queue", ["sap.dlq", "unrouted"])
 def test_messages_that_nobody_makes_letters_call_for_a_collector(queue: str) -> None:
     states: dict[str, QueueState | None] = {"sap": QueueState(5, 1), queue: QueueState(2, 0)}
-    (kept,) = queue_findings(states)
-    looked_for = collector(states)
+    (kept,) = queue_findings(states, local=False)
+    looked_for = collector(states, local=False)
 
     assert "`waybill collector`" in kept.remedy
     assert looked_for.verdict is Verdict.WARNING
@@ -60,16 +62,30 @@ def test_messages_that_nobody_makes_letters_call_for_a_collector(queue: str) -> 
 def test_a_collector_is_not_missed_where_nothing_waits_for_it() -> None:
     states = {"sap": QueueState(5, 1), "sap.dlq": QueueState(0, 0), "unrouted": None}
 
-    assert collector(states).verdict is Verdict.GOOD
+    assert collector(states, local=False).verdict is Verdict.GOOD
 
 
 @pytest.mark.parametrize(("queue", "said"), [("sap", "while SAP is away"), ("email", "while the mail server is away")])
 def test_a_queue_that_its_worker_may_have_let_go_of_is_said_to_be_taken_up_again(queue: str, said: str) -> None:
-    (finding,) = queue_findings({queue: QueueState(2, 0)})
+    (finding,) = queue_findings({queue: QueueState(2, 0)}, local=False)
     assert finding.remedy.startswith(f"start `waybill worker {queue}`")
     assert said in finding.remedy
 
 
 def test_a_local_queue_without_a_consumer_wants_its_worker_and_nothing_else() -> None:
-    (finding,) = queue_findings({"validation": QueueState(2, 0)})
+    (finding,) = queue_findings({"validation": QueueState(2, 0)}, local=False)
     assert finding.remedy == "start `waybill worker local`"
+
+
+def test_in_a_system_of_make_up_its_supervisor_is_asked_to_bring_a_worker_back() -> None:
+    (finding,) = queue_findings({"validation": QueueState(2, 0)}, local=True)
+    assert finding.remedy == "`waybill restart worker-local`"
+    assert "`waybill restart collector`" in collector({"sap.dlq": QueueState(2, 0)}, local=True).remedy
+
+
+def test_a_pool_counts_as_many_workers_as_take_from_each_of_its_queues() -> None:
+    states = {queue: QueueState(0, 2) for queue in required_queues()} | {"audit": QueueState(0, 1), "email": None}
+    said = {one.subject: one.found for one in workers(states)}
+    assert set(said) == {"worker local", "worker sap", "worker invoice"}
+    assert said["worker local"].startswith("1 on ")
+    assert said["worker sap"] == "2 on sap"

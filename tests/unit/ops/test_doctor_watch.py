@@ -1,4 +1,4 @@
-"""Whether somebody would be told: what the doctor makes of Prometheus's targets."""
+"""Whether somebody would be told: what the doctor makes of Prometheus's targets and of whom it tells."""
 
 import asyncio
 
@@ -32,3 +32,11 @@ def test_a_prometheus_that_does_not_answer_is_a_warning_and_one_that_nobody_know
 
     assert silent.verdict is Verdict.WARNING
     assert asyncio.run(doctor_watch.prometheus(None)) == []
+
+
+def test_alerts_that_nobody_is_told_of_are_a_warning_that_says_where_to_name_somebody() -> None:
+    nobody = doctor_watch.told([])
+
+    assert nobody.verdict is Verdict.WARNING
+    assert "alertmanagers.yml" in nobody.remedy
+    assert doctor_watch.told(["http://alertmanager:9093/api/v2/alerts"]).verdict is Verdict.GOOD

@@ -37,8 +37,14 @@ def in_sap(state: StepState, *values: object) -> dict[tuple[str, str], StepProgr
     return {("sap", HEARD["sap"]): at("sap", state, *values)}  # type: ignore[arg-type]
 
 
-def letter(state: str, queue: str = "sap", kind: str | None = "inventory.reserved", number: int = 17) -> Letter:
-    return Letter(number, state, queue, kind, "rejected", "SapRefused:\n no")
+def letter(
+    state: str,
+    queue: str = "sap",
+    kind: str | None = "inventory.reserved",
+    number: int = 17,
+    attempt: int | None = None,
+) -> Letter:
+    return Letter(number, state, queue, kind, "rejected", "SapRefused:\n no", attempt)
 
 
 @pytest.mark.parametrize("queue", HEARD)
@@ -173,3 +179,78 @@ def test_an_event_that_the_relay_could_not_publish_is_given_up_too() -> None:
 def test_another_steps_letter_is_not_this_ones() -> None:
     other = letter("open", queue="email", kind="order.synced")
     assert stands("sap", "validation", "inventory", letters=[other]) == "not begun: its event is in queue sap"
+
+
+LIVE = {"leases": {"sap": SOON}}
+DISCARDED = "given up: dead letter 17 in sap was discarded, last error SapRefused: no"
+NOT_DONE = [None, StepState.PENDING, StepState.RUNNING, StepState.RETRYING, StepState.DEAD]
+
+
+@pytest.mark.parametrize("state", NOT_DONE)
+@pytest.mark.parametrize("leases", [None, {}, {"sap": NOW - timedelta(minutes=5)}])
+def test_a_discarded_letter_is_the_end_whatever_its_steps_row_says(
+    state: StepState | None, leases: dict[str, datetime] | None
+) -> None:
+    steps = {} if state is None else in_sap(state)
+    said = stands("sap", "validation", "inventory", steps=steps, letters=[letter("discarded")], leases=leases)
+    assert said == DISCARDED
+
+
+@pytest.mark.parametrize("state", [None, StepState.PENDING, StepState.RUNNING, StepState.RETRYING])
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ({"due": {"sap": SOON}}, "its event is due 12:04:10"),
+        ({"unread": {("inventory.reserved", "sap")}}, "its event waits in the outbox"),
+        ({"unread": {("inventory.reserved", None)}}, "its event waits in the outbox"),
+        ({"tries": {("sap", "inventory.reserved"): 3}}, "its event is in queue sap"),
+        (LIVE, ""),
+    ],
+)
+def test_a_discarded_letter_is_not_the_end_while_something_of_its_step_is_on_its_way(
+    state: StepState | None, way: dict[str, object], said: str
+) -> None:
+    steps = {} if state is None else in_sap(state, 2, None, NOW)
+    discarded = letter("discarded", attempt=2)
+    told = stands("sap", "validation", "inventory", steps=steps, letters=[discarded], **{"leases": {}, **way})
+    assert "discarded" not in told
+    assert ("replayed" in told, said in told) == (False, True)
+
+
+def test_what_says_that_it_runs_and_has_no_lease_is_lost_and_its_event_on_its_way() -> None:
+    running = in_sap(StepState.RUNNING, 2)
+    waits = {"unread": {("inventory.reserved", "sap")}, "leases": {}}
+    assert stands("sap", "validation", "inventory", steps=running, **waits) == (
+        "attempt 2 in sap never ended: its event waits in the outbox"
+    )
+    replayed = stands("sap", "validation", "inventory", steps=running, letters=[letter("replayed")], **waits)
+    assert replayed == "dead letter 17 in sap is replayed: its event waits in the outbox"
+
+
+@pytest.mark.parametrize("state", ["replayed", "discarded"])
+def test_a_replay_that_died_again_waits_for_its_letter_to_be_collected(state: str) -> None:
+    dead = in_sap(StepState.DEAD, 1, "SapRefused: no")
+    letters = [letter(state, attempt=2)]
+    said = {
+        given_up: stands(
+            "sap",
+            "validation",
+            "inventory",
+            steps=dead,
+            letters=letters,
+            tries={("sap", "inventory.reserved"): given_up},
+        )
+        for given_up in (2, 3)
+    }
+    uncollected = "given up in sap after attempt 1, its letter is not collected yet, last error SapRefused: no"
+    assert said[3] == uncollected
+    assert said[2] == (
+        DISCARDED if state == "discarded" else "dead letter 17 in sap is replayed: its event is in queue sap"
+    )
+
+
+def test_an_event_that_the_audit_gave_up_waits_for_a_person_also_of_an_order_at_its_end() -> None:
+    given_up = [letter("open", "audit", "order.placed"), letter("discarded", "audit", "order.synced", 18)]
+    (stand,) = waits_for(Status.COMPLETED, Way(letters=given_up), NOW)
+    assert (stand.step.name, stand.event_type) == ("record_audit", "order.placed")
+    assert stand.text == "given up: dead letter 17 in audit (rejected), last error SapRefused: no"

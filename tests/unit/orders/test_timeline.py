@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from orders.facts import Facts
 from orders.model import Attempt, AttemptEnd, Audited, Order, RejectReason, Status, StepProgress, StepState
-from orders.timeline import Entry, Facts, Outcome, Timeline, What, timeline
+from orders.timeline import Entry, Outcome, Timeline, What, timeline
 from outbox.envelope import lowest_id
 from outbox.letter_search import Action, Letter
 from outbox.whereabouts import Message, Waiting
@@ -59,18 +60,16 @@ def running(state: StepState = StepState.RUNNING, number: int = 1) -> list[tuple
     return [*done, (HEARD, StepProgress(SAP, state, number, next_try_at=at(1000)))]
 
 
-def letter(number: int = 17, state: str = "open", seen: float = 500, queue: str = "sap", kind: str = HEARD) -> Letter:
+def letter(number: int = 17, state: str = "open", seen: float = 500, queue: str = "sap", **more: Any) -> Letter:
     seen_at = at(seen)
+    facts: dict[str, Any] = {"event_id": uuid4(), "attempt": 1, "reason": "rejected", "type": HEARD, **more}
     return Letter(
+        **facts,
         id=number,
         state=state,
         queue=queue,
         consumer=queue,
-        event_id=uuid4(),
-        type=kind,
         subject="s",
-        attempt=1,
-        reason="rejected",
         error_class="SapRefused",
         error="400: no",
         fingerprint=None,
@@ -142,9 +141,13 @@ def test_every_try_is_told_with_its_error_and_how_it_ended() -> None:
     ]
 
 
-def test_an_attempt_without_an_end_runs_if_it_is_the_last_and_its_lease_is_not_over() -> None:
+def test_an_attempt_without_an_end_runs_if_it_is_the_last_and_has_a_lease_that_is_not_over() -> None:
     lost, last = attempt(1, 100, None), attempt(1, 5000, None, begun=2)
-    for leases, outcome in (({"sap": at(61_000)}, Outcome.RUNNING), ({"sap": at(59_000)}, Outcome.LOST)):
+    for leases, outcome in (
+        ({"sap": at(61_000)}, Outcome.RUNNING),
+        ({"sap": at(59_000)}, Outcome.LOST),
+        ({}, Outcome.LOST),
+    ):
         story = told(steps=running(), attempts=[lost, last], leases=leases)
         assert [one.outcome for one in of(story, What.ATTEMPT)] == [Outcome.LOST, outcome]
         assert all(one.duration_ms is None for one in of(story, What.ATTEMPT))
@@ -170,7 +173,7 @@ def test_letters_are_told_with_what_was_done_with_them() -> None:
     given_up, *done = story.entries[1:]
     assert (given_up.what, given_up.letter, given_up.queue) == (What.DEAD_LETTER, 17, "sap")
     assert (given_up.why, given_up.error) == ("rejected", "400: no")
-    assert [(one.what, one.letter, one.actor, one.why, one.attempt, one.due_at) for one in done] == [
+    assert [(one.what, one.letter, one.actor, one.why, one.try_, one.due_at) for one in done] == [
         (What.DISCARDED, 17, "anna", "hopeless", None, None),
         (What.RESTORED, 17, "ben", "not so", None, None),
         (What.REPLAYED, 17, "ben", "mended", 2, at(9000)),
@@ -190,7 +193,7 @@ def test_a_message_for_one_queue_says_which_and_its_try() -> None:
         letters=[letter(state="replayed")],
         waiting=[waiting],
     )
-    assert [(one.queue, one.attempt) for one in story.entries if one.event == HEARD and one.letter is None] == [
+    assert [(one.queue, one.try_) for one in story.entries if one.event == HEARD and one.letter is None] == [
         ("sap", 2)
     ] * 3
     (stand,) = story.waits_for
@@ -232,7 +235,7 @@ def test_steps_that_were_done_before_attempts_were_kept_are_done_all_the_same() 
     story = told(steps=[("order.placed", done)])
     (entry,) = of(story, What.DONE)
     assert (entry.step, entry.attempt, entry.at) == ("validate_order", 2, at(50))
-    assert story.remarks == ("attempts of its earlier steps were not kept yet when they were made",)
+    assert story.remarks == ("attempts at its steps that were made before attempts were kept are not told",)
 
 
 def test_a_step_that_nobody_knows_any_more_is_told_and_waited_for_by_nobody() -> None:
@@ -241,3 +244,94 @@ def test_a_step_that_nobody_knows_any_more_is_told_and_waited_for_by_nobody() ->
     story = told(attempts=[gone], steps=[(HEARD, progress)])
     assert [one.step for one in of(story, What.ATTEMPT)] == ["fax_order"]
     assert [stand.step.queue for stand in story.waits_for] == ["validation"]
+
+
+def test_no_event_is_published_after_somebody_worked_on_it() -> None:
+    """The relay's clock is ahead. A later try of the same event, and another queue's, are messages of their own."""
+    tried = [
+        attempt(1, 30, 40, AttemptEnd.RETRIED),
+        attempt(2, 130, 140, AttemptEnd.DONE),
+        Attempt("send_confirmation_email", HEARD, 1, 1, 1, WORKER, at(25), at(26), AttemptEnd.DONE),
+    ]
+    for destination, published in ((None, 25), ("sap", 30), ("invoice", 5000)):
+        story = told(messages=[message(5, 5000, 5010, type=HEARD, destination=destination)], attempts=tried)
+        assert [one.at for one in of(story, What.PUBLISHED)] == [at(published)]
+        assert [one.at for one in of(story, What.CONFIRMED)] == [at(5010)]
+    again = told(messages=[message(100, 5000, 5010, type=HEARD, destination="sap", attempt=2)], attempts=tried)
+    assert [one.at for one in of(again, What.PUBLISHED)] == [at(130)]
+
+
+def test_a_replay_comes_before_the_message_that_it_recorded() -> None:
+    dead = letter()
+    sent = Message(dead.event_id or uuid4(), HEARD, "sap", 2, at(898))
+    elsewhere = Message(sent.event_id, HEARD, "email", 2, at(600))
+    replay = Action("replay", "ben", "mended", 2, None, at(900))
+    for recorded, order in (
+        ([sent, elsewhere], [What.DEAD_LETTER, What.COMMITTED, What.REPLAYED, What.COMMITTED]),
+        ([], [What.DEAD_LETTER, What.REPLAYED]),
+    ):
+        story = told(letters=[dead], actions={17: [replay]}, messages=recorded)
+        assert [one.what for one in story.entries[1:]] == order
+    assert [one.at for one in of(story, What.REPLAYED)] == [at(900)]
+
+
+def test_what_the_relay_set_aside_was_neither_published_nor_confirmed() -> None:
+    aside, other = message(5, 12, 15), message(6, 13, 16, destination="sap", type=HEARD)
+    unpublishable: dict[str, Any] = {"queue": "orders.events", "type": "order.placed", "reason": "unpublishable"}
+    for facts, published in (
+        ({**unpublishable, "event_id": aside.event_id}, [HEARD]),
+        ({**unpublishable, "event_id": aside.event_id, "attempt": 2}, ["order.placed", HEARD]),
+        ({**unpublishable, "event_id": aside.event_id, "reason": "unrouted"}, ["order.placed", HEARD]),
+        ({**unpublishable, "event_id": other.event_id}, ["order.placed", HEARD]),
+    ):
+        story = told(messages=[aside, other], letters=[letter(**facts)])
+        assert [one.event for one in of(story, What.PUBLISHED)] == published
+        assert [one.event for one in of(story, What.CONFIRMED)] == published
+
+
+def test_a_discarded_event_that_the_relay_set_aside_is_the_end_also_before_the_cursor_has_passed_it() -> None:
+    aside = message(5)
+    discarded = letter(
+        state="discarded",
+        queue="orders.events",
+        type="order.placed",
+        event_id=aside.event_id,
+        reason="unpublishable",
+    )
+    (stand,) = told(messages=[aside], letters=[discarded]).waits_for
+    assert stand.text == "given up: dead letter 17 in orders.events was discarded, last error 400: no"
+
+
+def test_a_replay_that_died_again_says_that_its_letter_is_not_collected() -> None:
+    died = [attempt(1, 100, 200, AttemptEnd.DEAD), attempt(2, 900, 950, AttemptEnd.DEAD, tries=1)]
+    for attempts, stands in (
+        (died, "given up in sap after attempt 1, its letter is not collected yet"),
+        (died[:1], "dead letter 17 in sap is replayed: its event is in queue sap"),
+    ):
+        (stand,) = told(steps=running(StepState.DEAD), letters=[letter(state="replayed")], attempts=attempts).waits_for
+        assert stand.text == stands
+
+
+def test_a_discarded_letter_of_a_try_before_the_one_that_is_to_come_is_not_the_end() -> None:
+    facts = {"steps": running(StepState.RETRYING, 2), "letters": [letter(state="discarded")]}
+    (stand,) = told(**facts, attempts=[attempt(1, 100, 200, AttemptEnd.RETRIED)]).waits_for
+    assert stand.text == "waiting in sap, attempt 2, due since 12:00:01: its event is in queue sap"
+    (stand,) = told(**facts, attempts=[attempt(1, 100, None)]).waits_for
+    assert "was discarded" in stand.text
+
+
+def test_an_attempt_says_its_number_and_the_try_that_it_worked_on() -> None:
+    (tried,) = of(told(attempts=[attempt(4, 100, 200, AttemptEnd.DONE, tries=1)]), What.ATTEMPT)
+    assert (tried.attempt, tried.try_) == (1, 4)
+    (recorded,) = of(told(messages=[message(5, attempt=4)]), What.COMMITTED)
+    assert (recorded.attempt, recorded.try_) == (None, 4)
+
+
+def test_attempts_that_nobody_kept_are_said_to_be_missing() -> None:
+    remark = ("attempts at its steps that were made before attempts were kept are not told",)
+    retrying = running(StepState.RETRYING)[2:]
+    assert told(steps=retrying).remarks == remark
+    assert told(steps=retrying, attempts=[attempt(3, 100, 200, AttemptEnd.RETRIED, tries=3)]).remarks == remark
+    # After an outage, or a replay of what no step saw, the first attempt is of a later try.
+    assert told(steps=retrying, attempts=[attempt(3, 100, 200, AttemptEnd.RETRIED, tries=1)]).remarks == ()
+    assert told(steps=running(StepState.PENDING)[2:]).remarks == ()

@@ -1,42 +1,9 @@
-"""A log line as a process writes it: whose it is, and what it does not show.
-
-Logging belongs to a whole process, so each of these is one.
-"""
+"""A log line as a process writes it: whose it is, and what it does not show."""
 
 import json
-import subprocess
-import sys
-from textwrap import dedent
-from typing import Any
 
-from tests.servers import ROOT
-from tests.traces import TRACE_ID, TRACEPARENT
-
-ORDER_ID = "0190163d-8694-739b-aea5-966c26f8ad91"
-FIELDS = {"order_id", "event_id", "task_id", "step", "attempt", "trace_id"}
-PRELUDE = f"""
-import logging, warnings
-from uuid import UUID
-from runtime.logging import configure_logging, get_logger
-from runtime.settings import Settings
-from runtime.work import Work, about, at, conceal, tried
-
-ORDER_ID, TRACEPARENT = {ORDER_ID!r}, {TRACEPARENT!r}
-ours, theirs = get_logger("ours"), logging.getLogger("library")
-settings = Settings(database_url="postgresql://h/d", amqp_url="amqp://h/", log_format={{log_format!r}})
-configure_logging(settings, "test")
-"""
-
-
-def said(code: str, log_format: str = "json") -> str:
-    """What a process writes to standard error."""
-    script = PRELUDE.format(log_format=log_format) + dedent(code)
-    return subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stderr
-
-
-def lines(code: str) -> list[dict[str, Any]]:
-    """The same, line by line."""
-    return [json.loads(line) for line in said(code).splitlines()]
+from tests.log_lines import FIELDS, ORDER_ID, lines, said
+from tests.traces import TRACE_ID
 
 
 def test_each_line_within_a_delivery_bears_all_six_fields_a_librarys_too() -> None:
@@ -114,3 +81,47 @@ def test_the_console_shows_the_same_for_people() -> None:
     shown = said("ours.info('leading', epoch=3)", "console")
     assert "leading" in shown
     assert "epoch=3" in shown
+
+
+def test_what_nobody_catches_is_a_line_wherever_it_happens() -> None:
+    thread, unraisable, end = lines(
+        """
+        def fail():
+            raise RuntimeError("of jane@example.com")
+
+        class Falls:
+            def __del__(self):
+                fail()
+
+        thread = threading.Thread(target=fail, name="monitor")
+        thread.start()
+        thread.join()
+        Falls()
+        fail()
+        """,
+        exit_code=1,
+    )
+    assert thread["thread"] == "monitor"
+    assert "__del__" in unraisable["object"]
+    for line in (thread, unraisable, end):
+        assert (line["event"], line["level"]) == ("uncaught", "critical")
+        assert "RuntimeError: of ***" in line["exception"]
+
+
+def test_a_value_without_a_text_costs_nobody_anything() -> None:
+    (line,) = lines("""
+        class Mute:
+            def __str__(self):
+                raise RuntimeError("jane@example.com")
+
+        ours.info("leading", value=Mute())
+    """)
+    assert line["value"] == "<Mute whose text cannot be had: RuntimeError>"
+
+
+def test_what_is_private_is_hidden_in_keys_too_and_any_key_can_be_told() -> None:
+    (line,) = lines(
+        "ours.info('leading', told={'jane@example.com': 1, ('a', 'jane@example.com'): {b'jane@example.com'}})"
+    )
+    assert "jane" not in json.dumps(line)
+    assert len(line["told"]) == 2

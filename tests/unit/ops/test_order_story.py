@@ -1,0 +1,12 @@
+"""What a person reads of one thing that happened to an order."""
+
+from datetime import UTC, datetime
+
+from ops.order_story import sentence
+from orders.timeline import Entry, What
+
+REPLAYED = Entry(datetime(2026, 3, 1, tzinfo=UTC), What.REPLAYED, letter=7, try_=2, actor="anna@desk")
+
+
+def test_a_replay_without_a_reason_ends_with_who_did_it() -> None:
+    assert sentence(REPLAYED) == "dead letter 7 replayed as try 2 by anna@desk"
