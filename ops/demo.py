@@ -24,7 +24,7 @@ from ops.demo_orders import SEED, generate
 from ops.demo_progress import meter
 from ops.demo_set import DemoSet
 from ops.demo_wait import Stuck, wait_audited, wait_finished
-from ops.local_stack import LOCAL, LocalStack
+from ops.local_stack import EVERYTHING, LOCAL, LocalStack
 from ops.northwind import load_northwind
 from ops.submission import Accepted, submit
 from runtime.database import make_engine
@@ -69,8 +69,10 @@ def run_demo(orders: int = 500, orders_dir: Path | None = None, seed: int = SEED
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     report.print_input(console, demo)
-    console.print("Starting PostgreSQL, RabbitMQ, the sandboxes, the API, the relay and the workers", soft_wrap=True)
+    console.print(f"Starting {EVERYTHING}", soft_wrap=True)
     with LocalStack.fresh(FOLDER, ENVIRONMENT, SAP_OPTIONS) as stack:
+        if stack.unwatched:
+            console.print(escape(stack.unwatched), style="yellow", soft_wrap=True)
         outcome = asyncio.run(_through(stack, demo, console))
     results = checks(demo, outcome.counted)
     report.print_checks(console, results)

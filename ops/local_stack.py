@@ -1,9 +1,9 @@
 """The whole system on this machine: servers, sandboxes, API, relay and workers, as one instance folder.
 
 Order of a start: PostgreSQL, RabbitMQ and the sandboxes at once; migrations while RabbitMQ boots; then the topology,
-then everything else, with Prometheus last. `up` leaves it running and `down` stops it; `fresh` gives a caller a system
-with no history and takes it away again. Where DATABASE_URL and AMQP_URL are given, or a Docker engine answers, those
-servers are used and the table holds the rest.
+then everything else, with Prometheus last, which nobody needs: a start without it is one. `up` leaves it running and
+`down` stops it; `fresh` gives a caller a system with no history and takes it away again. Where DATABASE_URL and
+AMQP_URL are given, or a Docker engine answers, those servers are used and the table holds the rest.
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 from ops import docker
 from ops.addresses import PREFERRED_PORTS, Addresses
 from ops.commands import ROOT, answers, run_command
-from ops.errors import StackError
+from ops.errors import ServerError, StackError
 from ops.given import demo_database, refuse_loaded_broker
 from ops.instance import Instance
 from ops.ports import free_port
@@ -29,6 +29,8 @@ from orders.workflow import POOLS
 
 LOCAL = ROOT / ".local"
 STOP_SECONDS = 60.0
+EVERYTHING = "PostgreSQL, RabbitMQ, the sandboxes, the API, the relay, the workers, the collector and Prometheus"
+WATCHER = "prometheus"
 OWN_KEPT = 20  # URLs of earlier starts
 
 
@@ -41,6 +43,7 @@ class LocalStack:
         self._addresses = addresses
         self._variant = USUAL
         self._tells = False
+        self.unwatched = ""  # why the last start went without Prometheus
 
     @classmethod
     def read(cls, folder: Path) -> "LocalStack":
@@ -105,8 +108,8 @@ class LocalStack:
             return running
 
     def healthy(self) -> bool:
-        """Whether every program runs and the API is ready."""
-        states = self.states()
+        """Whether every program runs and the API is ready; Prometheus may be away."""
+        states = [state for state in self.states() if state.name != WATCHER]
         running = bool(states) and all(state.state == "RUNNING" for state in states)
         return running and self._addresses is not None and answers(f"{self.api_url}/readyz")
 
@@ -241,7 +244,12 @@ class LocalStack:
         workers = (f"apps:worker-{pool}" for pool in POOLS)
         self.supervisor.start("apps:relay", *workers, "apps:collector", "apps:prometheus")
         for program in apps:
-            self._await("apps", program)
+            try:
+                self._await("apps", program)
+            except ServerError as error:
+                if program.name != WATCHER:
+                    raise
+                self.unwatched = f"without Prometheus, and so without alerts: {error}"
 
     def _await(self, group: str, program: Program) -> None:
         """Return when it answers; a program that dies and is started again has failed, whatever comes of it."""

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ops.errors import InstanceBusyError
-from ops.local_stack import LOCAL, LocalStack
+from ops.local_stack import EVERYTHING, LOCAL, LocalStack
 from ops.playground import fill_empty_shelves
 from ops.prometheus import alerts_page
 from ops.target import UP, is_local, prometheus_in_question, settings_in_question, shell_lines
@@ -21,9 +21,11 @@ console = Console(highlight=False)
 def show_up() -> None:
     """Start the background system and print where it answers. Raises OpsError."""
     stack = LocalStack.read(UP)
-    with console.status("Starting PostgreSQL, RabbitMQ, the sandboxes, the API, the relay, the workers and Prometheus"):
+    with console.status(f"Starting {EVERYTHING}"):
         started = stack.up()
         asyncio.run(fill_empty_shelves(stack.database_url))
+    if stack.unwatched:
+        console.print(escape(stack.unwatched), style="yellow", soft_wrap=True)
     console.print("Waybill runs." if started else "Waybill runs already.")
     prometheus = stack.addresses.urls.get("prometheus")  # not in the record of an older start
     pages = {

@@ -23,7 +23,8 @@ from ops.demo_orders import generate
 from ops.demo_progress import meter
 from ops.demo_set import DemoSet
 from ops.demo_wait import wait_audited, wait_finished
-from ops.local_stack import LOCAL, LocalStack
+from ops.errors import StackError
+from ops.local_stack import EVERYTHING, LOCAL, LocalStack
 from ops.observe import load
 from ops.observe.figures import Observed, failures
 from ops.observe.hastened import hastened
@@ -64,8 +65,10 @@ def run_observe(folder: Path = FOLDER) -> int:
         console.width = PLAIN_WIDTH
     demo = generate(ORDERS, SEED)
     promtool = binary("promtool")
-    console.print("Starting PostgreSQL, RabbitMQ, the sandboxes, the API, the relay, the workers and Prometheus")
+    console.print(f"Starting {EVERYTHING}", soft_wrap=True)
     with LocalStack.fresh(folder, load.ENVIRONMENT, load.SAP_OPTIONS, Variant(watched=hastened)) as stack:
+        if stack.unwatched:
+            raise StackError(stack.unwatched)
         observed = asyncio.run(_Run(stack, demo, console).all(promtool))
     print_report(console, observed)
     well = not failures(observed)

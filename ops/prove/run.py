@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ops.catalogue import load_catalogue
 from ops.demo_orders import generate
 from ops.demo_set import DemoSet
-from ops.local_stack import LocalStack
+from ops.local_stack import EVERYTHING, LocalStack
 from ops.prove import report
 from ops.prove.evidence import evidence
 from ops.prove.figures import Figures, Outcome, enough, figures
@@ -143,7 +143,7 @@ def _say_what_is_left_alone(console: Console) -> None:
     given = [name for name in ("DATABASE_URL", "AMQP_URL") if os.environ.get(name)]
     if given:
         console.print(f"{' and '.join(given)}: left alone; a proof torments only servers that it has started itself.")
-    console.print("Starting PostgreSQL, RabbitMQ, the sandboxes, the API, the relay and the workers", soft_wrap=True)
+    console.print(f"Starting {EVERYTHING}", soft_wrap=True)
 
 
 async def _load_catalogue(settings: Settings, demo: DemoSet) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from ops.instance import Instance
 from ops.local_stack import LocalStack
+from ops.variant import Variant
 
 ROOT = Path(__file__).parent.parent.parent
 HOLD = """
@@ -40,3 +41,11 @@ def test_the_system_answers_and_a_run_told_to_end_leaves_nothing(tmp_path: Path)
         assert run.wait(60) == 128 + signal.SIGTERM
 
     assert instance.processes() == []
+
+
+def test_a_prometheus_that_cannot_start_is_told_of_and_holds_up_nobody(tmp_path: Path) -> None:
+    nonsense = Variant(watched=lambda name, _: f"{name} is no configuration")
+
+    with LocalStack.fresh(tmp_path / "two", variant=nonsense) as stack:
+        assert "without Prometheus" in stack.unwatched
+        assert stack.healthy()
