@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape as _escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from ops.dead_letters import Report
 from orders.standing import one_line
@@ -164,7 +164,9 @@ def print_whole(whole: WholeLetter, numbers: Mapping[str, str]) -> None:
 
 def print_plan(report: Report) -> None:
     """What a replay would do."""
-    table = Table("Letter", "Type", "Order", "To", "Try", "Due", "Effect")
+    # Whole at any width: the next command needs it.
+    order = Column("Order", no_wrap=True, min_width=max(map(len, report.orders.values()), default=0))
+    table = Table("Letter", "Type", order, "To", "Try", "Due", "Effect")
     for sending in report.sendings[:SHOWN]:
         table.add_row(*_planned(sending, report.orders))
     if report.sendings:
