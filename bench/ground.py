@@ -17,10 +17,10 @@ from bench.messages import EVENT_TYPE
 from consumers import topology
 from migrations.upgrade import upgrade
 from ops.broker import connection
+from ops.commands import LOCAL
 from ops.errors import ServerError
 from ops.given import demo_database
 from ops.instance import Instance
-from ops.local_stack import LOCAL
 from ops.servers import servers
 from orders.workflow import STEPS
 from outbox import destinations

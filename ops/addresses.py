@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from orders.workflow import POOLS
 
+RECORD = "stack.json"  # of an instance: its addresses
+
 # Where a person finds things unless another program is there already: what the settings and compose.yaml name too.
 PREFERRED_PORTS = {
     "api": 8080,

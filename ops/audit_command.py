@@ -67,12 +67,13 @@ def _audited(since: str, until: str, deadline: float | None, sap_view: str | Non
 
 def _places(settings: "Settings", sap_view: str | None, mail_view: str | None) -> "Places":
     """Where to look: what was named, else what `make up` started when the question is about it."""
+    from ops.commands import UP
     from ops.effects import SapOverOData, SapSandbox
-    from ops.local_stack import LOCAL, LocalStack
+    from ops.local_stack import LocalStack
     from ops.orders_audit import Places
     from runtime.documents import FileDocumentStore
 
-    stack = LocalStack.read(LOCAL / "up")
+    stack = LocalStack.read(UP)
     if stack.started_once and stack.database_url == settings.database_url:
         sap_view, mail_view = sap_view or stack.sap_url, mail_view or stack.mail_url
     sap = SapSandbox(sap_view) if sap_view else SapOverOData(settings)

@@ -11,6 +11,8 @@ from ops.errors import StackError
 from ops.program import clean_environment
 
 ROOT = Path(__file__).parent.parent
+LOCAL = ROOT / ".local"  # all instances, each a folder
+UP = LOCAL / "up"  # that of `make up`
 COMMAND_SECONDS = 120
 
 

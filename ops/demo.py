@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ops import demo_report as report
 from ops.catalogue import load_catalogue
+from ops.commands import LOCAL
 from ops.demo_count import checks, count
 from ops.demo_figures import Counted, Timings, figures, timings
 from ops.demo_landed import gather
@@ -24,7 +25,7 @@ from ops.demo_orders import SEED, generate
 from ops.demo_progress import meter
 from ops.demo_set import DemoSet
 from ops.demo_wait import Stuck, wait_audited, wait_finished
-from ops.local_stack import EVERYTHING, LOCAL, LocalStack
+from ops.local_stack import EVERYTHING, LocalStack
 from ops.northwind import load_northwind
 from ops.submission import Accepted, submit
 from runtime.database import make_engine

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ops import docker
-from ops.addresses import PREFERRED_PORTS, Addresses
+from ops.addresses import PREFERRED_PORTS, RECORD, Addresses
 from ops.commands import ROOT, answers, run_command
 from ops.errors import ServerError, StackError
 from ops.given import demo_database, refuse_loaded_broker
@@ -27,7 +27,6 @@ from ops.supervision import ProgramState, Supervisor
 from ops.variant import USUAL, Variant
 from orders.workflow import POOLS
 
-LOCAL = ROOT / ".local"
 STOP_SECONDS = 60.0
 EVERYTHING = "PostgreSQL, RabbitMQ, the sandboxes, the API, the relay, the workers, the collector and Prometheus"
 WATCHER = "prometheus"
@@ -176,7 +175,7 @@ class LocalStack:
 
     @property
     def _record(self) -> Path:
-        return self.instance.folder / "stack.json"
+        return self.instance.folder / RECORD
 
     def environment(self) -> dict[str, str]:
         """The settings that every process of this instance is started with, by variable."""

@@ -15,14 +15,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ops import docker, postgres, rabbitmq
-from ops.addresses import PREFERRED_PORTS
-from ops.commands import ROOT
+from ops.addresses import PREFERRED_PORTS, RECORD
+from ops.commands import UP
 from ops.errors import ServerError
 from ops.instance import Instance
 from ops.ports import free_port
 from ops.program import Child, Program
 
-UP_RECORD = ROOT / ".local" / "up" / "stack.json"
+UP_RECORD = UP / RECORD
 METRICS_URL = "RABBITMQ_METRICS_URL"
 METRICS_PORT = PREFERRED_PORTS["rabbitmq-metrics"]
 METRICS_FORM = f"http://host:{METRICS_PORT}"

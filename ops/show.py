@@ -7,11 +7,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ops.commands import LOCAL, UP
 from ops.errors import InstanceBusyError
-from ops.local_stack import EVERYTHING, LOCAL, LocalStack
+from ops.local_stack import EVERYTHING, LocalStack
 from ops.playground import fill_empty_shelves
 from ops.prometheus import alerts_page
-from ops.target import UP, is_local, prometheus_in_question, settings_in_question, shell_lines
+from ops.target import is_local, prometheus_in_question, settings_in_question, shell_lines
 
 STATE_COLOURS = {"RUNNING": "green", "STARTING": "yellow", "BACKOFF": "yellow"}
 

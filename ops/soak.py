@@ -18,13 +18,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ops.audit_view import print_report
 from ops.catalogue import load_catalogue
+from ops.commands import LOCAL
 from ops.demo import ENVIRONMENT as QUICK
 from ops.demo import LATE_SECONDS, SAP_SEED
 from ops.demo_orders import SEED, generate
 from ops.demo_set import DemoSet
 from ops.demo_wait import wait_audited, wait_finished
 from ops.effects import SapSandbox
-from ops.local_stack import LOCAL, LocalStack
+from ops.local_stack import LocalStack
 from ops.orders_audit import Places, Report, audit
 from ops.soak_figures import Sample, growth, message_backlog, order_backlog
 from ops.soak_report import Soaked, figures, print_sample, print_soak

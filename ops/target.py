@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ops.commands import UP
 from ops.errors import NoSystemError
-from ops.local_stack import LOCAL, LocalStack
+from ops.local_stack import LocalStack
 from ops.postgres import binaries
 from runtime.settings import Settings, SettingsError, load_settings
 
-UP = LOCAL / "up"
 # How the programs of `make up` run, and ports that they hold: a program that is started by hand has ways of its own.
 NOT_FOR_A_SHELL = ("PYTHONUNBUFFERED", "LOG_FORMAT", "RELAY_HTTP_PORT", "COLLECTOR_HTTP_PORT")
 # Under which names the docs know the pages of the programs.

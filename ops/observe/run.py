@@ -18,13 +18,13 @@ from rich.markup import escape
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ops.catalogue import load_catalogue
-from ops.commands import ROOT
+from ops.commands import LOCAL, ROOT
 from ops.demo_orders import generate
 from ops.demo_progress import meter
 from ops.demo_set import DemoSet
 from ops.demo_wait import wait_audited, wait_finished
 from ops.errors import StackError
-from ops.local_stack import EVERYTHING, LOCAL, LocalStack
+from ops.local_stack import EVERYTHING, LocalStack
 from ops.observe import load
 from ops.observe.figures import Observed, failures
 from ops.observe.hastened import hastened

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ops.local_stack import LOCAL
+from ops.commands import LOCAL
 from ops.prove import plan
 
 FOLDER = LOCAL / "prove"
