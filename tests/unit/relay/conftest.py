@@ -1,0 +1,14 @@
+"""The relay's gauges are the process's: what a test has set must not be seen by those that come after it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from relay import metrics
+
+
+@pytest.fixture(autouse=True)
+def gauges_at_rest() -> Iterator[None]:
+    """Each test leaves the gauges as a relay that does not lead has them."""
+    yield
+    metrics.not_leading()
