@@ -106,14 +106,16 @@ class Ends:
         with connection(self.amqp_url) as link:
             channel = link.channel()
             declared: Any = channel.queue_declare(queue, passive=True)
-            expected = len(kept) + declared.message_count
-            if expected > len(kept):
-                tag = channel.basic_consume(queue, no_ack=True, callback=kept.append)
+            if declared.message_count:
+                # No more is given than was counted, and all of it is acknowledged: what was on its way to a consumer
+                # that goes would come again, behind what came after it.
+                expected = len(kept) + declared.message_count
+                channel.basic_qos(0, declared.message_count, False)
+                tag = channel.basic_consume(queue, callback=kept.append)
                 while len(kept) < expected:
                     link.drain_events(timeout=PATIENCE_SECONDS)
-                # What came since the count is on its way already, and acknowledged: the answer to the cancel is
-                # behind it, so that nothing is dropped with the connection.
                 channel.basic_cancel(tag)
+                channel.basic_ack(0, multiple=True)  # all of them
         return kept
 
     def take_until(self, queue: str, distinct: int) -> list[amqp.Message]:
