@@ -82,10 +82,10 @@ def acted_at(action: Action, letter: KeptLetter, facts: Facts) -> datetime:
 
 def way(facts: Facts) -> Way:
     """How far the order is."""
-    due: dict[str, datetime] = {}
-    for waiting in facts.waiting:
-        if waiting.destination is not None:
-            due[waiting.destination] = min(waiting.due_at, due.get(waiting.destination, waiting.due_at))
+    due: dict[tuple[str, str | None], datetime] = {}
+    for one in facts.waiting:
+        address = (one.type, one.destination)
+        due[address] = min(one.due_at, due.get(address, one.due_at))
     return Way(
         steps={(BY_NAME[step.step].queue, kind): step for kind, step in facts.steps if step.step in BY_NAME},
         letters=[

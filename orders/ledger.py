@@ -66,8 +66,8 @@ WHERE subject = ANY(CAST(:subjects AS text[]))
 """)
 
 _DUE = text("""
-SELECT subject, destination, min(due_at) AS due_at FROM outbox.scheduled
-WHERE subject = ANY(CAST(:subjects AS text[])) AND destination IS NOT NULL GROUP BY 1, 2
+SELECT subject, type, destination, min(due_at) AS due_at FROM outbox.scheduled
+WHERE subject = ANY(CAST(:subjects AS text[])) GROUP BY 1, 2, 3
 """)
 
 _THERE_ARE = text("SELECT id FROM orders WHERE id = ANY(CAST(:ids AS uuid[]))")
@@ -192,9 +192,9 @@ async def _ways(tx: AsyncConnection, window: Window, open_ids: Sequence[UUID]) -
     letters: defaultdict[str, list[Letter]] = defaultdict(list)
     for row in await tx.execute(_LETTERS, {"subjects": list(subjects)}):
         letters[row.subject].append(Letter(*row[1:]))
-    due: defaultdict[str, dict[str, datetime]] = defaultdict(dict)
+    due: defaultdict[str, dict[tuple[str, str | None], datetime]] = defaultdict(dict)
     for row in await tx.execute(_DUE, {"subjects": list(subjects)}):
-        due[row.subject][row.destination] = row.due_at
+        due[row.subject][row.type, row.destination] = row.due_at
     waiting = _by_subject(await unread(tx))
     return {
         order_id: Way(

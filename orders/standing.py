@@ -33,16 +33,17 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How far an order is. Steps and letters by queue and event type; `due` by queue.
+    """How far an order is. Steps and letters by queue and event type.
 
-    `unread` are its events that the relay has not passed, each with the queue that it is addressed to, None for all.
+    `due` are its events that wait for their time, `unread` those that the relay has not passed, each with the queue
+    that it is addressed to, None for all.
     `leases` say by queue until when a worker has a step's event for itself; None: nobody asked for them. `tries` is the
     try that a step's attempts leave to come, or the one that it gave up, where attempts are known.
     """
 
     steps: Mapping[tuple[str, str], StepProgress] = field(default_factory=dict)
     letters: Sequence[Letter] = ()
-    due: Mapping[str, datetime] = field(default_factory=dict)
+    due: Mapping[tuple[str, str | None], datetime] = field(default_factory=dict)
     unread: AbstractSet[tuple[str, str | None]] = frozenset()
     leases: Mapping[str, datetime] | None = None
     tries: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -145,7 +146,7 @@ def _was_the_last(letter: Letter, step: Step, event_type: str, way: Way, now: da
     No step's code has seen what the broker or the relay gave up, or a stranger's data: its row stays as it was.
     """
     until = (way.leases or {}).get(step.queue)
-    on_its_way = step.queue in way.due or _unread(step, event_type, way)
+    on_its_way = _due(step, event_type, way) is not None or _unread(step, event_type, way)
     return not (on_its_way or (until is not None and until > now) or _tried_after(letter, step, event_type, way))
 
 
@@ -202,7 +203,7 @@ def _replayed(step: Step, event_type: str, way: Way, letter: Letter, now: dateti
 
 
 def _on_its_way(step: Step, event_type: str, way: Way, now: datetime) -> str:
-    due = way.due.get(step.queue)
+    due = _due(step, event_type, way)
     if due is not None:
         return f"its event is due {clock(due, now)}" if due > now else "its event is due, the relay has not moved it"
     if _unread(step, event_type, way):
@@ -210,8 +211,17 @@ def _on_its_way(step: Step, event_type: str, way: Way, now: datetime) -> str:
     return f"its event is in queue {step.queue}"
 
 
+def _due(step: Step, event_type: str, way: Way) -> datetime | None:
+    return min((way.due[one] for one in _addresses(step, event_type) if one in way.due), default=None)
+
+
 def _unread(step: Step, event_type: str, way: Way) -> bool:
-    return bool(way.unread & {(event_type, None), (event_type, step.queue)})
+    return bool(way.unread & _addresses(step, event_type))
+
+
+def _addresses(step: Step, event_type: str) -> set[tuple[str, str | None]]:
+    """A step's event as it is addressed: to all that listen, or to the step alone."""
+    return {(event_type, None), (event_type, step.queue)}
 
 
 def _letter(step: Step, event_type: str, way: Way) -> Letter | None:

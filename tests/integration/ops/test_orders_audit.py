@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from ops.effects import SapOverOData
 from orders.judgement import Doubled, Effect, Missing
 from outbox.envelope import new_event_id
+from outbox.schedule import schedule
 from tests.integration.ops.audit_house import (
     House,
     Scenario,
@@ -87,6 +88,19 @@ def test_an_event_that_the_relay_has_not_passed_is_told_from_one_that_is_in_its_
         after = (await house.audit()).missing[0]
         assert before.stands == "waits for validation: not begun: its event waits in the outbox"
         assert after.stands == "waits for validation: not begun: its event is in queue validation"
+
+    audited(scenario)
+
+
+def test_an_event_that_is_sent_to_all_again_later_is_due_then(audited: Callable[[Scenario], None]) -> None:
+    async def scenario(house: House) -> None:
+        order = await house.shop.place_order()
+        await house.read_outbox()
+        again = replace(await house.shop.event(order, "order.placed"), attempt=2)
+        async with house.shop.place.engine.begin() as tx:
+            await schedule(tx, again, None, datetime(2099, 1, 1, 13, tzinfo=UTC))
+        stands = (await house.audit()).missing[0].stands
+        assert stands == "waits for validation: not begun: its event is due 2099-01-01 13:00:00"
 
     audited(scenario)
 

@@ -19,6 +19,7 @@ HEARD = {
     "analytics": "order.synced",
     "finalization": "order.fulfilled",
 }
+DUE: dict[tuple[str, str | None], datetime] = {("inventory.reserved", "sap"): SOON}
 
 
 def stands(queue: str, *done: str, **way: object) -> str:
@@ -80,7 +81,7 @@ def test_a_try_that_is_due_says_where_its_event_is_and_no_next_try_in_the_past()
     waiting = in_sap(StepState.RETRYING, 3, "SapUnavailable: no answer", past)
     said = "waiting in sap, attempt 3, due since 11:55:00: {}, last error SapUnavailable: no answer"
     for way, where in (
-        ({"due": {"sap": past}}, "its event is due, the relay has not moved it"),
+        ({"due": {(HEARD["sap"], "sap"): past}}, "its event is due, the relay has not moved it"),
         ({"unread": {("inventory.reserved", "sap")}}, "its event waits in the outbox"),
         ({}, "its event is in queue sap"),
     ):
@@ -134,7 +135,10 @@ def test_what_runs_says_so() -> None:
         ({"unread": {("inventory.reserved", "sap")}}, "its event waits in the outbox"),
         ({"unread": {("inventory.reserved", "email")}}, "its event is in queue sap"),
         ({"unread": {("order.placed", None)}}, "its event is in queue sap"),
-        ({"due": {"sap": SOON}}, "its event is due 12:04:10"),
+        ({"due": DUE}, "its event is due 12:04:10"),
+        ({"due": {("inventory.reserved", None): SOON}}, "its event is due 12:04:10"),
+        ({"due": {("inventory.reserved", None): NOW + timedelta(hours=1), **DUE}}, "its event is due 12:04:10"),
+        ({"due": {("order.placed", None): SOON, ("order.rejected", "sap"): SOON}}, "its event is in queue sap"),
         ({}, "its event is in queue sap"),
     ],
 )
@@ -156,7 +160,7 @@ def test_what_was_given_up_names_its_open_letter() -> None:
         ([letter("discarded")], {}, "given up: dead letter 17 in sap was discarded, last error SapRefused: no"),
         (
             [letter("replayed")],
-            {"due": {"sap": SOON}},
+            {"due": DUE},
             "dead letter 17 in sap is replayed: its event is due 12:04:10",
         ),
         ([letter("replayed")], {}, "dead letter 17 in sap is replayed: its event is in queue sap"),
@@ -200,7 +204,8 @@ def test_a_discarded_letter_is_the_end_whatever_its_steps_row_says(
 @pytest.mark.parametrize(
     ("way", "said"),
     [
-        ({"due": {"sap": SOON}}, "its event is due 12:04:10"),
+        ({"due": DUE}, "its event is due 12:04:10"),
+        ({"due": {("inventory.reserved", None): SOON}}, "its event is due 12:04:10"),
         ({"unread": {("inventory.reserved", "sap")}}, "its event waits in the outbox"),
         ({"unread": {("inventory.reserved", None)}}, "its event waits in the outbox"),
         ({"tries": {("sap", "inventory.reserved"): 3}}, "its event is in queue sap"),

@@ -200,6 +200,16 @@ def test_a_message_for_one_queue_says_which_and_its_try() -> None:
     assert stand.text == "dead letter 17 in sap is replayed: its event is due 12:01:10"
 
 
+def test_what_is_sent_to_all_again_later_is_waited_for_until_then() -> None:
+    aside = message(5, 12, 15)
+    replayed = letter(
+        state="replayed", queue="orders.events", type="order.placed", reason="unpublishable", event_id=aside.event_id
+    )
+    waiting = [Waiting(aside.event_id, "order.placed", None, 2, at(due)) for due in (3_600_000, 7_200_000)]
+    (stand,) = told(messages=[aside], letters=[replayed], waiting=waiting).waits_for
+    assert (stand.step.queue, stand.text) == ("validation", "not begun: its event is due 13:00:00")
+
+
 def test_an_order_ends_completed_or_rejected_with_its_reasons() -> None:
     story = told(order=an_order(Status.COMPLETED, at(700)))
     assert (story.entries[-1].what, story.entries[-1].at, story.waits_for) == (What.COMPLETED, at(700), ())
