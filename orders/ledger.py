@@ -195,7 +195,7 @@ async def _ways(tx: AsyncConnection, window: Window, open_ids: Sequence[UUID]) -
     due: defaultdict[str, dict[tuple[str, str | None], datetime]] = defaultdict(dict)
     for row in await tx.execute(_DUE, {"subjects": list(subjects)}):
         due[row.subject][row.type, row.destination] = row.due_at
-    waiting = _by_subject(await unread(tx))
+    waiting = _by_subject(await unread(tx, window.since))
     return {
         order_id: Way(
             steps.get(order_id, {}),

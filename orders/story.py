@@ -1,5 +1,7 @@
 """Reads what is known of one order, for its story: a dozen index look-ups, whatever the size of the tables.
 
+In the outbox these are in each segment that was begun since the order was placed, and in the one before them.
+
 All of it belongs into one transaction that sees one moment (REPEATABLE READ): what ends between two of the statements
 would read as something that never did.
 """
@@ -27,7 +29,7 @@ def one_moment(engine: AsyncEngine) -> AsyncEngine:
 async def story(tx: AsyncConnection, order: Order) -> Timeline:
     """What has become of an order, and what it waits for."""
     subject = str(order.id)
-    messages = await whereabouts.messages(tx, subject)
+    messages = await whereabouts.messages(tx, subject, order.placed_at)
     kept = await audited(tx, order.id)
     waiting = await whereabouts.waiting(tx, subject)
     letters = await letter_search.find(tx, Selection(subject=subject, state=None))

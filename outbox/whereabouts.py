@@ -9,16 +9,19 @@ ids it bears: those behind the last adoption whose floor is below it.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from outbox.lookback import span_since
+
 # `low` and `high` close in on the first page with which the cursor had passed the event. Page numbers have gaps: what
-# stands for one is the next page that there is.
+# stands for one is the next page that there is. The bounds of both tables are parameters: see outbox/lookback.py.
 _MESSAGES = text("""
+WITH log AS NOT MATERIALIZED (SELECT * FROM outbox.pages WHERE page >= :first_page AND page <= :last_page)
 SELECT e.event_id, e.type, e.destination, e.attempt, e.recorded_at,
        e.id <= era.floor OR page.last_id IS NOT NULL AS published,
        CASE WHEN page.has_it THEN page.sent_at END AS sent_at,
@@ -30,14 +33,14 @@ CROSS JOIN LATERAL (
   FROM outbox.adoptions) AS era
 LEFT JOIN LATERAL (
   WITH RECURSIVE halving (low, high) AS (
-    SELECT (SELECT min(page) FROM outbox.pages WHERE page > era.above AND page <= era.upto),
-           (SELECT max(page) FROM outbox.pages WHERE page > era.above AND page <= era.upto) + 1
+    SELECT (SELECT min(page) FROM log WHERE page > era.above AND page <= era.upto),
+           (SELECT max(page) FROM log WHERE page > era.above AND page <= era.upto) + 1
     UNION ALL
     SELECT CASE WHEN passed THEN low ELSE probe.page + 1 END, CASE WHEN passed THEN middle ELSE high END
     FROM halving
     CROSS JOIN LATERAL (SELECT (low + high) / 2 AS middle) AS half
     LEFT JOIN LATERAL (
-      SELECT page, old_snapshot, new_snapshot, last_id FROM outbox.pages
+      SELECT page, old_snapshot, new_snapshot, last_id FROM log
       WHERE page >= middle AND page < high ORDER BY page LIMIT 1) AS probe ON true
     CROSS JOIN LATERAL (
       SELECT probe.page IS NULL OR pg_visible_in_snapshot(e.xid, old_snapshot)
@@ -45,9 +48,9 @@ LEFT JOIN LATERAL (
     WHERE low < high)
   SELECT sent_at, confirmed_at, last_id,
          first_id <= e.id AND last_id >= e.id AND NOT pg_visible_in_snapshot(e.xid, old_snapshot) AS has_it
-  FROM outbox.pages WHERE page >= (SELECT low FROM halving WHERE low >= high) AND page <= era.upto
+  FROM log WHERE page >= (SELECT low FROM halving WHERE low >= high) AND page <= era.upto
   ORDER BY page LIMIT 1) AS page ON true
-WHERE e.subject = :subject AND e.id <= (SELECT last_value FROM outbox.event_ids)
+WHERE e.subject = :subject AND e.id >= :first_id AND e.id <= :last_id
 ORDER BY e.id
 """)
 
@@ -91,9 +94,10 @@ class Waiting:
     due_at: datetime
 
 
-async def messages(tx: AsyncConnection, subject: str) -> list[Message]:
-    """Everything recorded about a subject that is not past its retention, in order of its recording."""
-    return [Message(**row) for row in (await tx.execute(_MESSAGES, {"subject": subject})).mappings()]
+async def messages(tx: AsyncConnection, subject: str, since: datetime) -> list[Message]:
+    """What was recorded about a subject, all of it `since` this moment, and is not past retention; in that order."""
+    values = {"subject": subject, **asdict(await span_since(tx, since))}
+    return [Message(**row) for row in (await tx.execute(_MESSAGES, values)).mappings()]
 
 
 async def waiting(tx: AsyncConnection, subject: str) -> list[Waiting]:

@@ -1,5 +1,6 @@
 """An order's messages are found with the page that each was published in; a long log costs them nothing."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from outbox import whereabouts
 from outbox.adoption import adopt
 from outbox.envelope import new_event_id
+from outbox.lookback import span_since
 from outbox.pages import Carried, advance
 from outbox.reader import Page, Reader
 from outbox.schedule import schedule
@@ -18,6 +20,7 @@ from tests.messages import new_event
 from tests.postgres import Asyncpg, connected, engine_of, run
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 FEW_BLOCKS = 1000  # the index paths into each segment, and for four messages some twenty probes of the log each
 
 
@@ -55,7 +58,7 @@ class Log:
 
 async def told(database_url: str, subject: str = "s") -> list[Message]:
     async with engine_of(database_url) as engine, engine.connect() as tx:
-        return await whereabouts.messages(tx, subject)
+        return await whereabouts.messages(tx, subject, LONG_AGO)
 
 
 def page_numbers(messages: list[Message]) -> list[int | None]:
@@ -223,9 +226,8 @@ FROM (SELECT pg_snapshot_xmax(new_snapshot)::text::bigint AS xmax, last_id FROM 
 
 async def blocks(tx: AsyncConnection, statement: str, rows: int | None = None) -> int:
     """The blocks that a statement touches; it has to find so many rows."""
-    plan = (
-        await tx.execute(text("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement), {"subject": "s"})
-    ).scalar_one()
+    values = {"subject": "s", **asdict(await span_since(tx, LONG_AGO))}
+    plan = (await tx.execute(text("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement), values)).scalar_one()
     assert rows is None or plan[0]["Plan"]["Actual Rows"] == rows
     return int(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])
 
@@ -245,7 +247,7 @@ def test_an_order_is_found_without_reading_the_events_or_the_log(database_url: s
             await own.execute(LOG)
             await own.execute(HISTORY)
             await insert(writer, "s")
-            assert page_numbers((await whereabouts.messages(tx, "s"))[:3]) == [1, 2, 3]
+            assert page_numbers((await whereabouts.messages(tx, "s", LONG_AGO))[:3]) == [1, 2, 3]
             statement = whereabouts._MESSAGES.text
             assert await blocks(tx, statement, rows=4) < FEW_BLOCKS
             await own.execute("ANALYZE outbox.events; ANALYZE outbox.pages")
