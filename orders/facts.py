@@ -62,8 +62,12 @@ def _is_of(letter: KeptLetter, message: Message) -> bool:
 
 
 def forgotten(facts: Facts) -> list[Audited]:
-    """The events that are past retention, which the audit log has for good."""
-    known = {message.event_id for message in facts.messages}
+    """The events that are past retention, which the audit log has for good.
+
+    A retry, a redelivery or a replay bears its event's id and may be kept for longer: the event itself is the first
+    try, for all who listen.
+    """
+    known = {one.event_id for one in facts.messages if one.attempt == 1 and one.destination is None}
     return [event for event in facts.audited if event.event_id not in known]
 
 

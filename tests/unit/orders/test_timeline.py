@@ -1,5 +1,6 @@
 """An order's story is told in order of time, with its gaps, causes before what they caused, and what is not known."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -231,6 +232,20 @@ def test_what_the_outbox_has_forgotten_is_told_from_the_audit_log_and_said() -> 
     assert story.remarks == (
         "an event is past retention, told from the audit log: when published and confirmed is not known any more",
     )
+
+
+def test_an_event_is_forgotten_also_when_a_later_message_of_it_is_kept() -> None:
+    event_id = uuid4()
+    for facts in ({"destination": "sap"}, {"destination": "sap", "attempt": 2}, {"attempt": 2}):
+        later = replace(message(5000, 5010, 5020, type=HEARD, **facts), event_id=event_id)
+        first = replace(message(20, 30, 40, type=HEARD), event_id=event_id)
+        audited = [Audited(event_id, HEARD, at(19))]
+        story = told(messages=[later], audited=audited)
+        assert [one.at for one in of(story, What.COMMITTED)] == [at(19), at(5000)]
+        assert [remark[:27] for remark in story.remarks] == ["an event is past retention,"]
+        story = told(messages=[first, later], audited=audited)
+        assert [one.at for one in of(story, What.COMMITTED)] == [at(20), at(5000)]
+        assert story.remarks == ()
 
 
 def test_a_publish_whose_page_is_forgotten_is_said_and_nothing_waits_for_it() -> None:
