@@ -46,9 +46,17 @@ def sent_at(message: Message, facts: Facts) -> datetime | None:
 
 
 def _was_for(message: Message, attempt: Attempt) -> bool:
-    """Whether an attempt worked on this message. An order has one event of a type."""
+    """Whether an attempt may have worked on this message. An order has one event of a type.
+
+    What comes back when a lease is over bears the try of the message before it, whose attempts are older.
+    """
     same = (attempt.event_type, attempt.attempt) == (message.type, message.attempt)
-    return same and attempt.step in BY_NAME and message.destination in {None, BY_NAME[attempt.step].queue}
+    return (
+        same
+        and attempt.begun_at >= message.recorded_at
+        and attempt.step in BY_NAME
+        and message.destination in {None, BY_NAME[attempt.step].queue}
+    )
 
 
 def set_aside(message: Message, facts: Facts) -> bool:

@@ -286,6 +286,16 @@ def test_no_event_is_published_after_somebody_worked_on_it() -> None:
     assert [one.at for one in of(again, What.PUBLISHED)] == [at(130)]
 
 
+def test_what_came_back_after_a_lease_is_published_when_it_was_and_not_when_the_first_attempt_began() -> None:
+    lost, done = attempt(1, 100, None), attempt(1, 180_100, 180_300, AttemptEnd.DONE, begun=2)
+    again = message(120_000, 180_000, 180_010, type=HEARD, destination="sap")
+    story = told(now=at(200_000), messages=[message(20, 30, 40, type=HEARD), again], attempts=[lost, done])
+    assert [one.at for one in of(story, What.PUBLISHED)] == [at(30), at(180_000)]
+    again = replace(again, sent_at=at(190_000))  # the relay's clock is ahead
+    story = told(now=at(200_000), messages=[again], attempts=[lost, done])
+    assert [one.at for one in of(story, What.PUBLISHED)] == [at(180_100)]
+
+
 def test_a_replay_comes_before_the_message_that_it_recorded() -> None:
     dead = letter()
     sent = Message(dead.event_id or uuid4(), HEARD, "sap", 2, at(898))
