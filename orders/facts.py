@@ -51,12 +51,8 @@ def _was_for(message: Message, attempt: Attempt) -> bool:
     What comes back when a lease is over bears the try of the message before it, whose attempts are older.
     """
     same = (attempt.event_type, attempt.attempt) == (message.type, message.attempt)
-    return (
-        same
-        and attempt.begun_at >= message.recorded_at
-        and attempt.step in BY_NAME
-        and message.destination in {None, BY_NAME[attempt.step].queue}
-    )
+    later = attempt.begun_at >= message.recorded_at
+    return same and later and attempt.step in BY_NAME and message.destination in {None, BY_NAME[attempt.step].queue}
 
 
 def set_aside(message: Message, facts: Facts) -> bool:
@@ -77,6 +73,25 @@ def forgotten(facts: Facts) -> list[Audited]:
     """
     known = {one.event_id for one in facts.messages if one.attempt == 1 and one.destination is None}
     return [event for event in facts.audited if event.event_id not in known]
+
+
+def committed_at(event: Audited, facts: Facts) -> datetime:
+    """When a forgotten event was recorded: by its own time, but not after what came of it, nor before its step's end.
+
+    A step's event is committed with the attempt that is done. Of several that may have emitted it, the last did.
+    """
+    emitters = [one for one in facts.attempts if one.end is AttemptEnd.DONE and _emits(one, event.type)]
+    not_before = max([facts.order.placed_at, *(one.ended_at for one in emitters if one.ended_at is not None)])
+    followed = [
+        *(one.begun_at for one in facts.attempts if one.event_type == event.type),
+        *(one.recorded_at for one in facts.messages if one.event_id == event.event_id),
+        *(one.first_seen_at for one in facts.letters if one.event_id == event.event_id),
+    ]
+    return max(not_before, min([event.occurred_at, *followed]))
+
+
+def _emits(attempt: Attempt, event_type: str) -> bool:
+    return attempt.step in BY_NAME and event_type in BY_NAME[attempt.step].emits
 
 
 def attempts_at(step: tuple[str, str], facts: Facts) -> list[Attempt]:

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from orders.facts import Facts, acted_at, attempts_at, forgotten, sent_at, set_aside, way
+from orders.facts import Facts, acted_at, attempts_at, committed_at, forgotten, sent_at, set_aside, way
 from orders.model import Attempt, Order, Status, StepProgress, StepState
 from orders.standing import Stand, waits_for
 from orders.workflow import BY_NAME
@@ -122,6 +122,8 @@ def _accepted(facts: Facts) -> Entry:
 
 
 def _events(facts: Facts) -> Iterator[Entry]:
+    for event in forgotten(facts):
+        yield Entry(committed_at(event, facts), What.COMMITTED, event=event.type)
     for message in facts.messages:
         of_event: dict[str, Any] = {
             "event": message.type,
@@ -133,8 +135,6 @@ def _events(facts: Facts) -> Iterator[Entry]:
         if published_at is not None and message.confirmed_at is not None:
             yield Entry(published_at, What.PUBLISHED, **of_event)
             yield Entry(max(message.confirmed_at, published_at), What.CONFIRMED, **of_event)
-    for event in forgotten(facts):
-        yield Entry(event.occurred_at, What.COMMITTED, event=event.type)
 
 
 def _attempt(attempt: Attempt, facts: Facts) -> Entry:

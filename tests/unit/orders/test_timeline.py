@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from orders.facts import Facts
-from orders.model import Attempt, AttemptEnd, Audited, Order, RejectReason, Status, StepProgress, StepState
+from orders.model import Attempt, AttemptEnd, Order, RejectReason, Status, StepProgress, StepState
 from orders.timeline import Entry, Outcome, Timeline, What, timeline
 from outbox.envelope import lowest_id
 from outbox.letter_search import Action, Letter
@@ -218,34 +218,6 @@ def test_an_order_ends_completed_or_rejected_with_its_reasons() -> None:
     story = told(order=an_order(Status.REJECTED, at(700), reason))
     assert (story.entries[-1].what, story.entries[-1].why) == (What.REJECTED, "We do not sell SKU-1.")
     assert [stand.step.queue for stand in story.waits_for] == ["email"]
-
-
-def test_what_the_outbox_has_forgotten_is_told_from_the_audit_log_and_said() -> None:
-    known = message(5000, 5010, 5020, type="order.validated")
-    audited = [Audited(uuid4(), "order.placed", at(4)), Audited(known.event_id, known.type, at(4999))]
-    story = told(messages=[known], audited=audited)
-    assert [(one.event, one.at) for one in of(story, What.COMMITTED)] == [
-        ("order.placed", at(4)),
-        ("order.validated", at(5000)),
-    ]
-    assert [one.event for one in of(story, What.PUBLISHED)] == ["order.validated"]
-    assert story.remarks == (
-        "an event is past retention, told from the audit log: when published and confirmed is not known any more",
-    )
-
-
-def test_an_event_is_forgotten_also_when_a_later_message_of_it_is_kept() -> None:
-    event_id = uuid4()
-    for facts in ({"destination": "sap"}, {"destination": "sap", "attempt": 2}, {"attempt": 2}):
-        later = replace(message(5000, 5010, 5020, type=HEARD, **facts), event_id=event_id)
-        first = replace(message(20, 30, 40, type=HEARD), event_id=event_id)
-        audited = [Audited(event_id, HEARD, at(19))]
-        story = told(messages=[later], audited=audited)
-        assert [one.at for one in of(story, What.COMMITTED)] == [at(19), at(5000)]
-        assert [remark[:27] for remark in story.remarks] == ["an event is past retention,"]
-        story = told(messages=[first, later], audited=audited)
-        assert [one.at for one in of(story, What.COMMITTED)] == [at(20), at(5000)]
-        assert story.remarks == ()
 
 
 def test_a_publish_whose_page_is_forgotten_is_said_and_nothing_waits_for_it() -> None:
