@@ -5,6 +5,7 @@ from dashboards.queries import highest, quantiles, rate, total
 
 NO, YES = State("no", "green"), State("yes", "red")
 READ = "time() - max by (instance) (waybill_relay_monitor_last_success_timestamp_seconds)"
+POSTGRES_READ = "time() - max by (instance) (waybill_relay_monitor_postgres_last_success_timestamp_seconds)"
 
 NOW = Row(
     "Now",
@@ -162,7 +163,7 @@ HEALTH = Row(
         Panel(
             "Figures read",
             "Time since each relay's monitor has read the figures of the database that are shown here.",
-            (Query(READ, "{{instance}}"),),
+            (Query(READ, "{{instance}}, outbox"), Query(POSTGRES_READ, "{{instance}}, Postgres")),
             unit="s",
             width=12,
             above=(30, 120),

@@ -60,6 +60,10 @@ MONITOR_SUCCESS = Gauge(
     "waybill_relay_monitor_last_success_timestamp_seconds",
     "When the relay's monitor last read the outbox's figures, Unix time.",
 )
+POSTGRES_SUCCESS = Gauge(
+    "waybill_relay_monitor_postgres_last_success_timestamp_seconds",
+    "When the relay's monitor last read Postgres's own figures, Unix time.",
+)
 
 
 def not_leading() -> None:

@@ -86,6 +86,7 @@ class Monitor:
         try:
             async with asyncio.timeout(POSTGRES_LIMIT_SECONDS):
                 await self._postgres.read(connection)
+            metrics.POSTGRES_SUCCESS.set_to_current_time()
         except DATABASE_ERRORS as error:
             reason = f"{type(error).__name__}: {error}"
             log.warning("postgres_not_watched", reason=reason, again_in_seconds=LONGEST_PAUSE_SECONDS)
