@@ -1,7 +1,7 @@
 """*Flow*: whether promises are kept, and what orders wait for. The page to open first."""
 
 from dashboards.board import Dashboard, Panel, Query, Row, State
-from dashboards.queries import QUANTILES, STEP_QUEUES, grown, highest, quantile, quantiles, rate, share
+from dashboards.queries import QUANTILES, STEP_QUEUES, grown, highest, quantile, quantiles, rate, seen, share
 
 PLACED = 'route="/orders", method="POST"'
 PROBES_ASIDE = 'route!~"/metrics|/healthz|/readyz"'
@@ -158,13 +158,13 @@ WAITING = Row(
         Panel(
             "Outbox",
             "Events recorded and not yet passed by the relay's cursor, an estimate.",
-            (Query(highest("waybill_outbox_backlog_events"), "backlog"),),
+            (Query(seen("waybill_outbox_backlog_events"), "backlog"),),
             width=6,
         ),
         Panel(
             "Oldest unpublished event",
             "Its age: it grows whatever keeps events from being published.",
-            (Query(highest("waybill_outbox_oldest_unpublished_age_seconds"), "age"),),
+            (Query(seen("waybill_outbox_oldest_unpublished_age_seconds"), "age"),),
             unit="s",
             width=6,
             above=(60,),

@@ -1,13 +1,21 @@
 """How figures are asked for, the same on every dashboard. Pure.
 
 Counters are summed over instances. Figures that are read from the database are the same in every instance, so the
-largest is taken. Latency is told in quantiles of the whole, never as a mean.
+largest is taken; of the relays' monitors, without those that are blind, as the alerts take them. Latency is told in
+quantiles of the whole, never as a mean.
 """
 
 from dashboards.board import Query
 from orders.workflow import BY_QUEUE
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+# Relays' monitors, as the alert rules know them.
+BLIND = "instance:waybill_relay_monitor_blind:seconds"
+BLIND_FOR_POSTGRES = "instance:waybill_relay_monitor_postgres_blind:seconds"
+
+# Of the segments that are wanted ahead, by table: what WaybillSegmentsRunOut asks.
+SEGMENTS = "table:waybill_outbox_segments_left:ratio"
 
 # Matchers for the broker's figures by queue.
 STEP_QUEUES = f'queue=~"{"|".join(BY_QUEUE)}"'
@@ -27,6 +35,16 @@ def grown(counter: str, by: str = "", where: str = "") -> str:
 def highest(gauge: str, by: str = "", where: str = "") -> str:
     """A figure that every instance reads from the same database."""
     return f"{_aggregate('max', by)}({gauge}{_matching(where)})"
+
+
+def seen(gauge: str, by: str = "") -> str:
+    """A figure of the outbox, of those relays' monitors that can see it."""
+    return f"{_aggregate('max', by)}({gauge} unless on (instance) {BLIND})"
+
+
+def seen_of_postgres(gauge: str, by: str = "") -> str:
+    """A figure of Postgres itself, of those relays' monitors that can see it; nothing at all when none can."""
+    return f"{_aggregate('max', by)}({gauge} unless on (instance) {BLIND_FOR_POSTGRES})"
 
 
 def total(gauge: str, by: str = "", where: str = "") -> str:
