@@ -66,9 +66,10 @@ def quantiles(histogram: str, where: str = "") -> tuple[Query, ...]:
 def share(part: str, whole: str, of_nothing: int) -> str:
     """Part of a whole, both as the functions above make them; `of_nothing` while the whole is 0.
 
-    Nothing at all while nobody tells the whole: what is not known must not look well.
+    Nothing at all while nobody tells the whole, or the part of a whole that is not 0: what is not known must not look
+    well.
     """
-    return f"{part} / ({whole} > 0) or {of_nothing} + 0 * {whole}"
+    return f"{part} / ({whole} > 0) or {of_nothing} + 0 * ({whole} == 0)"
 
 
 def _aggregate(how: str, by: str) -> str:
