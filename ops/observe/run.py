@@ -94,7 +94,7 @@ class _Run:
                 await targets_up(prometheus)
                 shipped = alerts_of((SHIPPED / RULES).read_text())
                 await rules_evaluated(prometheus)  # or what fires at rest would only not have been looked at
-                self._tell("all that is to run runs; nothing happens for a while, and no alert may fire")
+                self._console.print("Nothing happens for a while, and no alert may fire")
                 at_rest = await firing_at_rest(prometheus)
                 self._begun = time.time()
                 refused, told = await self._torment(engine, prometheus)
