@@ -61,7 +61,7 @@ def serving(settings: Settings) -> Iterator[None]:
 
 
 async def count_open(engine: AsyncEngine, stopping: asyncio.Event) -> None:
-    """Keep the figure of open letters true until stopped; it stands still while Postgres is away."""
+    """Keep the figures of open letters true until stopped; they stand still while Postgres is away."""
     while not stopping.is_set():
         try:
             await count_once(engine)
@@ -72,15 +72,17 @@ async def count_open(engine: AsyncEngine, stopping: asyncio.Event) -> None:
 
 
 async def count_once(engine: AsyncEngine) -> None:
-    """Read how many letters are open."""
+    """Read how many letters are open and how new the newest is: that tells of it, whoever stored it and ended then."""
     async with engine.begin() as tx:
-        counted = await open_by_queue(tx)
-    found: dict[tuple[str, str], int] = {}
-    for queue, reason, letters in counted:
-        label = metrics.queue_label(queue), reason
-        found[label] = found.get(label, 0) + letters
+        waiting = await open_by_queue(tx)
+    letters, newest = dict.fromkeys(metrics.LABELS, 0), dict.fromkeys(metrics.LABELS, 0.0)
+    for one in waiting:
+        label = metrics.queue_label(one.queue), one.reason
+        letters[label] += one.letters
+        newest[label] = max(newest[label], one.newest_at.timestamp())
     for label in metrics.LABELS:
-        metrics.LETTERS_OPEN.labels(*label).set(found.get(label, 0))
+        metrics.LETTERS_OPEN.labels(*label).set(letters[label])
+        metrics.LETTERS_NEWEST.labels(*label).set(newest[label])
     metrics.ORDERS_WATCHED.labels("letters").set_to_current_time()
 
 

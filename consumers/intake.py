@@ -9,6 +9,7 @@ private to kombu and `_load_properties` to py-amqp: celery is pinned below 5.8 a
 this to the real thing.
 """
 
+import contextlib
 import json
 import uuid
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from celery.worker.state import active_requests
 from vine import promise as vine_promise
 
 from consumers.reading import attributes_of, read
+from consumers.reports import Word
 from consumers.tally import LOOK_SECONDS
 from consumers.timers import TIDY_SECONDS, drop_cancelled
 from consumers.topology import bind_again
@@ -98,13 +100,19 @@ class Chores(bootsteps.StartStopStep):
             timer.call_repeatedly(TIDY_SECONDS, drop_cancelled, (timer,)),
         ]
 
-    def stop(self, parent: Any) -> None:  # noqa: ANN401, ARG002
+    def stop(self, parent: Any) -> None:  # noqa: ANN401
         """Called by Celery when the connection is lost, and first of all at the end."""
-        if state.should_stop is not None or state.should_terminate is not None:
-            log.info("worker_stopping", at_work=len(active_requests))
         for timer in self._timers:
             timer.cancel()
         self._timers = []
+        if state.should_stop is not None or state.should_terminate is not None:
+            log.info("worker_stopping", at_work=len(active_requests))
+            # The pool fires the timers while it waits for its children: what they end then is counted as it ends.
+            parent.timer.call_repeatedly(LOOK_SECONDS, count_beside_the_loop, (parent,))
+
+    def shutdown(self, parent: Any) -> None:  # noqa: ANN401
+        """Called by Celery last of all, when the pool has ended."""
+        count(parent)
 
 
 class EventConsumer(Consumer):
@@ -170,8 +178,19 @@ class EventConsumer(Consumer):
 
 def look(consumer: Any) -> None:  # noqa: ANN401 - Celery's consumer
     """Count what the children told, then let the circuit act on it. On the loop that also changes what is active."""
-    words = consumer.app.tally.look(tuple(active_requests))
-    consumer.app.circuit.look(consumer, words)
+    consumer.app.circuit.look(consumer, count(consumer))
+
+
+def count(consumer: Any) -> list[Word]:  # noqa: ANN401
+    """Count what the children told; the words."""
+    words: list[Word] = consumer.app.tally.look(tuple(active_requests))
+    return words
+
+
+def count_beside_the_loop(consumer: Any) -> None:  # noqa: ANN401
+    """Count from the thread of the pool that ends, while the main one takes what has ended from the active."""
+    with contextlib.suppress(RuntimeError):  # it did just now: nothing was read, and the next look reads it
+        count(consumer)
 
 
 def adapt(message: Message, queue: str) -> None:

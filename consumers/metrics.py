@@ -20,9 +20,15 @@ LETTERS_STORED = Counter(
     "waybill_dead_letters_stored_total", "New dead letters stored by this collector.", ["queue", "reason"]
 )
 LETTERS_OPEN = Gauge("waybill_dead_letters_open", "Dead letters that wait for somebody.", ["queue", "reason"])
+LETTERS_NEWEST = Gauge(
+    "waybill_dead_letters_newest_timestamp_seconds",
+    "When the newest dead letter that waits for somebody was stored, Unix time; 0 for none.",
+    ["queue", "reason"],
+)
 for _labels in LABELS:
     LETTERS_STORED.labels(*_labels)
     LETTERS_OPEN.labels(*_labels)
+    LETTERS_NEWEST.labels(*_labels)
 STEPS_GIVEN_UP = Counter(
     "waybill_steps_given_up_total", "Deliveries that a step gave up, counted when their letter is stored.", ["step"]
 )

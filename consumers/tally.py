@@ -1,8 +1,10 @@
 """Counts, in a worker's main process, what its children tell.
 
 A killed child takes with it what it had not told: the one delivery that it was at, which comes again and is counted
-then. So every done delivery is counted once, with one exception: a child that is killed in the instants between the
-commit and its word has done what nobody counts as done, and the delivery that comes again counts as a duplicate.
+then. So every done delivery is counted once, with two exceptions. A child that is killed in the instants between the
+commit and its word has done what nobody counts as done, and the delivery that comes again counts as a duplicate. And
+what a main process has counted since its last scrape, or had not read yet, ends with it: told to stop, it looks until
+its children have ended (`consumers.intake.Chores`), and is scraped for as long; killed, it does neither.
 
 What runs is Celery's own list of active requests, from which it takes also those of a child that it finds dead.
 """

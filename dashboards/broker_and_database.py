@@ -1,13 +1,15 @@
 """*Broker and database*: what RabbitMQ and Postgres carry, and how far from their limits they are."""
 
 from dashboards.board import Dashboard, Panel, Query, Row, State
-from dashboards.queries import STEP_QUEUES, highest, rate, share, total
+from dashboards.queries import SEGMENTS, STEP_QUEUES, highest, rate, seen, seen_of_postgres, share, total
 
 QUORUM = 'queue_type=~".*quorum.*"'  # "quorum" or, in RabbitMQ 3, "rabbit_quorum_queue"
-CONNECTIONS = highest("waybill_postgres_connections", "state")
-TAKEN = total("waybill_postgres_connections", "instance")  # by each relay's look, as connections change their state
-DEAD = highest("waybill_postgres_dead_tuples", "table")
-ROWS = f"({highest('waybill_postgres_live_tuples', 'table')} + {DEAD})"
+CONNECTIONS = seen_of_postgres("waybill_postgres_connections", "state")
+# By each relay's look, as connections change their state.
+TAKEN = seen_of_postgres(total("waybill_postgres_connections", "instance"))
+ALLOWED = highest("waybill_postgres_connections_max")
+DEAD = seen_of_postgres("waybill_postgres_dead_tuples", "table")
+LIVE = seen_of_postgres("waybill_postgres_live_tuples", "table")
 
 QUEUES = Row(
     "Queues",
@@ -103,7 +105,7 @@ POSTGRES = Row(
         Panel(
             "Connections in use",
             "Of those that the server allows; people are told from 80 % on.",
-            (Query(f"max({TAKEN}) / {highest('waybill_postgres_connections_max')}"),),
+            (Query(f"{TAKEN} / {ALLOWED}"),),
             unit="percentunit",
             kind="number",
             width=6,
@@ -111,16 +113,17 @@ POSTGRES = Row(
         ),
         Panel(
             "Segments ahead",
-            "Whole segments of the events table that stand ready; without any, orders are refused.",
-            (Query(highest("waybill_outbox_segments_left")),),
+            "Segments that stand ready, of those that a leader keeps ahead; people are told below a quarter.",
+            (Query(SEGMENTS, "{{table}}"),),
+            unit="percentunit",
             kind="number",
             width=6,
-            below=(8, 16),
+            below=(0.25, 0.5),
         ),
         Panel(
             "Oldest snapshot",
             "The age of the oldest open transaction, also one that only reads: vacuum keeps what has died since.",
-            (Query(highest("waybill_postgres_oldest_snapshot_age_seconds")),),
+            (Query(seen_of_postgres("waybill_postgres_oldest_snapshot_age_seconds")),),
             unit="s",
             kind="number",
             width=6,
@@ -129,7 +132,7 @@ POSTGRES = Row(
         Panel(
             "Oldest writing transaction",
             "The age of the oldest open transaction that has written: its own events wait for its end.",
-            (Query(highest("waybill_outbox_oldest_transaction_age_seconds")),),
+            (Query(seen("waybill_outbox_oldest_transaction_age_seconds")),),
             unit="s",
             kind="number",
             width=6,
@@ -140,7 +143,7 @@ POSTGRES = Row(
             "Connections of the whole server by what they do, and how many there may be.",
             (
                 Query(CONNECTIONS, "{{state}}"),
-                Query(highest("waybill_postgres_connections_max"), "allowed"),
+                Query(ALLOWED, "allowed"),
             ),
         ),
         Panel(
@@ -151,15 +154,15 @@ POSTGRES = Row(
         Panel(
             "Share of dead rows",
             "Dead rows of all rows of a table; autovacuum begins at about a fifth, at half it does not get through.",
-            (Query(share(DEAD, ROWS, of_nothing=0), "{{table}}"),),
+            (Query(share(DEAD, f"({LIVE} + {DEAD})", of_nothing=0), "{{table}}"),),
             unit="percentunit",
         ),
         Panel(
             "Open transactions",
             "The age of the oldest one, also one that only reads, and of the oldest that has written.",
             (
-                Query(highest("waybill_postgres_oldest_snapshot_age_seconds"), "any"),
-                Query(highest("waybill_outbox_oldest_transaction_age_seconds"), "has written"),
+                Query(seen_of_postgres("waybill_postgres_oldest_snapshot_age_seconds"), "any"),
+                Query(seen("waybill_outbox_oldest_transaction_age_seconds"), "has written"),
             ),
             unit="s",
             width=12,
@@ -167,7 +170,7 @@ POSTGRES = Row(
         Panel(
             "Rows",
             "Live rows of our tables, as Postgres estimates them.",
-            (Query(highest("waybill_postgres_live_tuples", "table"), "{{table}}"),),
+            (Query(LIVE, "{{table}}"),),
             width=12,
         ),
     ),

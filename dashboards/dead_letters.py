@@ -4,6 +4,7 @@ from dashboards.board import Dashboard, Panel, Query, Row
 from dashboards.queries import DEAD_LETTER_QUEUES, grown, highest, rate
 
 OPEN = highest("waybill_dead_letters_open", "queue, reason")
+NEWEST = f"time() - ({highest('waybill_dead_letters_newest_timestamp_seconds', 'queue, reason')} > 0)"
 LOOKED = "time() - min(waybill_collector_last_success_timestamp_seconds)"
 IN_THE_BROKER = highest("rabbitmq_queue_messages", "queue", DEAD_LETTER_QUEUES)
 
@@ -48,7 +49,14 @@ NOW = Row(
             "What waits for somebody, by the queue it died in and why.",
             (Query(f"sort_desc({OPEN} > 0)", "letters"),),
             kind="table",
-            width=12,
+            empty_when_well="no dead letter is open.",
+        ),
+        Panel(
+            "Newest open",
+            "How long ago the newest letter that waits for somebody was stored, by queue and reason.",
+            (Query(f"sort({NEWEST})", "ago"),),
+            unit="s",
+            kind="table",
             empty_when_well="no dead letter is open.",
         ),
         Panel(
@@ -56,7 +64,6 @@ NOW = Row(
             "Dead letters that wait for somebody, by the queue they died in.",
             (Query(f"sum by (queue) ({OPEN})", "{{queue}}"),),
             kind="stack",
-            width=12,
         ),
     ),
 )

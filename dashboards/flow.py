@@ -1,7 +1,7 @@
 """*Flow*: whether promises are kept, and what orders wait for. The page to open first."""
 
 from dashboards.board import Dashboard, Panel, Query, Row, State
-from dashboards.queries import QUANTILES, STEP_QUEUES, grown, highest, quantile, quantiles, rate, share
+from dashboards.queries import QUANTILES, STEP_QUEUES, grown, highest, quantile, quantiles, rate, seen, share
 
 PLACED = 'route="/orders", method="POST"'
 PROBES_ASIDE = 'route!~"/metrics|/healthz|/readyz"'
@@ -17,8 +17,15 @@ TOLD = 'severity!="none"'  # without the watchdog, which always fires
 # None, as long as the watchdog shows that the rules are evaluated at all.
 FIRING = f'count(ALERTS{{alertstate="firing", {TOLD}}}) or 0 * count(ALERTS{{alertname="WaybillWatchdog"}})'
 FIRING_FOR = f'(time() - ALERTS_FOR_STATE{{{TOLD}}}) and ignoring (alertstate) ALERTS{{alertstate="firing"}}'
+# The pairs of windows that the alerts on the budgets look at, and from which burn on.
+BURNS = (("1h", "5m", (1, 14.4)), ("6h", "30m", (1, 6)), ("3d", "6h", (1,)))
 # The finished ones may take an hour: among a hundred million.
 COUNTED = 'time() - min by (instance) (waybill_orders_watch_last_success_timestamp_seconds{figure!="finished"})'
+
+
+def _burnt(window: str) -> str:
+    return f"max by (slo) (slo:waybill_budget_burn:rate{window})"
+
 
 PROMISES = Row(
     "Promises",
@@ -57,16 +64,15 @@ PROMISES = Row(
             width=6,
             above=(1,),
         ),
-        Panel(
-            "Error budget burnt",
-            "How many times faster than a month allows each promise's budget is spent; people are told from 14.4 on.",
-            (
-                Query("max by (slo) (slo:waybill_budget_burn:rate5m)", "{{slo}}, 5 min"),
-                Query("max by (slo) (slo:waybill_budget_burn:rate1h)", "{{slo}}, 1 h"),
-                Query("max by (slo) (slo:waybill_budget_burn:rate6h)", "{{slo}}, 6 h"),
-            ),
-            width=12,
-            above=(1, 14.4),
+        *(
+            Panel(
+                f"Error budget burnt, {long}",
+                "How many times faster than a month allows each promise's budget is spent; people are told when both "
+                f"lines of a promise are above {above[-1]:g}.",
+                (Query(_burnt(short), f"{{{{slo}}}}, {short}"), Query(_burnt(long), f"{{{{slo}}}}, {long}")),
+                above=above,
+            )
+            for long, short, above in BURNS
         ),
         Panel(
             "What fires",
@@ -74,7 +80,7 @@ PROMISES = Row(
             (Query(FIRING_FOR, "for"),),
             unit="s",
             kind="table",
-            width=12,
+            width=24,
             empty_when_well="no alert fires.",
         ),
     ),
@@ -158,13 +164,13 @@ WAITING = Row(
         Panel(
             "Outbox",
             "Events recorded and not yet passed by the relay's cursor, an estimate.",
-            (Query(highest("waybill_outbox_backlog_events"), "backlog"),),
+            (Query(seen("waybill_outbox_backlog_events"), "backlog"),),
             width=6,
         ),
         Panel(
             "Oldest unpublished event",
             "Its age: it grows whatever keeps events from being published.",
-            (Query(highest("waybill_outbox_oldest_unpublished_age_seconds"), "age"),),
+            (Query(seen("waybill_outbox_oldest_unpublished_age_seconds"), "age"),),
             unit="s",
             width=6,
             above=(60,),

@@ -1,13 +1,21 @@
 """How figures are asked for, the same on every dashboard. Pure.
 
 Counters are summed over instances. Figures that are read from the database are the same in every instance, so the
-largest is taken. Latency is told in quantiles of the whole, never as a mean.
+largest is taken; of the relays' monitors, without those that are blind, as the alerts take them. Latency is told in
+quantiles of the whole, never as a mean.
 """
 
 from dashboards.board import Query
 from orders.workflow import BY_QUEUE
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+# Relays' monitors, as the alert rules know them.
+BLIND = "instance:waybill_relay_monitor_blind:seconds"
+BLIND_FOR_POSTGRES = "instance:waybill_relay_monitor_postgres_blind:seconds"
+
+# Of the segments that are wanted ahead, by table: what WaybillSegmentsRunOut asks.
+SEGMENTS = "table:waybill_outbox_segments_left:ratio"
 
 # Matchers for the broker's figures by queue.
 STEP_QUEUES = f'queue=~"{"|".join(BY_QUEUE)}"'
@@ -29,6 +37,16 @@ def highest(gauge: str, by: str = "", where: str = "") -> str:
     return f"{_aggregate('max', by)}({gauge}{_matching(where)})"
 
 
+def seen(gauge: str, by: str = "") -> str:
+    """A figure of the outbox, of those relays' monitors that can see it."""
+    return f"{_aggregate('max', by)}({gauge} unless on (instance) {BLIND})"
+
+
+def seen_of_postgres(gauge: str, by: str = "") -> str:
+    """A figure of Postgres itself, of those relays' monitors that can see it; nothing at all when none can."""
+    return f"{_aggregate('max', by)}({gauge} unless on (instance) {BLIND_FOR_POSTGRES})"
+
+
 def total(gauge: str, by: str = "", where: str = "") -> str:
     """A figure of which every instance has its own part."""
     return f"{_aggregate('sum', by)}({gauge}{_matching(where)})"
@@ -48,9 +66,10 @@ def quantiles(histogram: str, where: str = "") -> tuple[Query, ...]:
 def share(part: str, whole: str, of_nothing: int) -> str:
     """Part of a whole, both as the functions above make them; `of_nothing` while the whole is 0.
 
-    Nothing at all while nobody tells the whole: what is not known must not look well.
+    Nothing at all while nobody tells the whole, or the part of a whole that is not 0: what is not known must not look
+    well.
     """
-    return f"{part} / ({whole} > 0) or {of_nothing} + 0 * {whole}"
+    return f"{part} / ({whole} > 0) or {of_nothing} + 0 * ({whole} == 0)"
 
 
 def _aggregate(how: str, by: str) -> str:

@@ -1,10 +1,12 @@
 """*Relay*: whether there is one leader, and how soon every recorded event reaches the broker."""
 
 from dashboards.board import Dashboard, Panel, Query, Row, State
-from dashboards.queries import highest, quantiles, rate, total
+from dashboards.queries import BLIND, SEGMENTS, highest, quantiles, rate, seen, total
 
 NO, YES = State("no", "green"), State("yes", "red")
 READ = "time() - max by (instance) (waybill_relay_monitor_last_success_timestamp_seconds)"
+POSTGRES_READ = "time() - max by (instance) (waybill_relay_monitor_postgres_last_success_timestamp_seconds)"
+LEFT = f"min by (table) (waybill_outbox_segments_left unless on (instance) {BLIND})"
 
 NOW = Row(
     "Now",
@@ -26,11 +28,12 @@ NOW = Row(
         ),
         Panel(
             "Segments ahead",
-            "Whole segments of the events table that stand ready; without any, orders are refused.",
-            (Query(highest("waybill_outbox_segments_left")),),
+            "Segments that stand ready, of those that a leader keeps ahead; people are told below a quarter.",
+            (Query(SEGMENTS, "{{table}}"),),
+            unit="percentunit",
             kind="number",
             width=6,
-            below=(8, 16),
+            below=(0.25, 0.5),
         ),
         Panel(
             "Missing queues",
@@ -114,19 +117,19 @@ BACKLOG = Row(
         Panel(
             "Unpublished events",
             "Events recorded and not yet passed by the cursor, an estimate.",
-            (Query(highest("waybill_outbox_backlog_events"), "backlog"),),
+            (Query(seen("waybill_outbox_backlog_events"), "backlog"),),
         ),
         Panel(
             "Oldest unpublished event",
             "Its age: it grows whatever keeps events from being published.",
-            (Query(highest("waybill_outbox_oldest_unpublished_age_seconds"), "age"),),
+            (Query(seen("waybill_outbox_oldest_unpublished_age_seconds"), "age"),),
             unit="s",
             above=(60,),
         ),
         Panel(
             "Oldest writing transaction",
             "The age of the oldest open transaction that has written: its own events wait for its end.",
-            (Query(highest("waybill_outbox_oldest_transaction_age_seconds"), "age"),),
+            (Query(seen("waybill_outbox_oldest_transaction_age_seconds"), "age"),),
             unit="s",
             above=(120,),
         ),
@@ -143,8 +146,11 @@ BACKLOG = Row(
         ),
         Panel(
             "Segments ahead over time",
-            "Whole segments of the events table that stand ready.",
-            (Query(highest("waybill_outbox_segments_left"), "segments"),),
+            "Whole segments that stand ready, and how many a leader keeps ahead, a million numbers each.",
+            (
+                Query(LEFT, "{{table}}"),
+                Query(highest("waybill_outbox_segments_wanted", "table"), "{{table}}, wanted"),
+            ),
         ),
     ),
 )
@@ -162,7 +168,7 @@ HEALTH = Row(
         Panel(
             "Figures read",
             "Time since each relay's monitor has read the figures of the database that are shown here.",
-            (Query(READ, "{{instance}}"),),
+            (Query(READ, "{{instance}}, outbox"), Query(POSTGRES_READ, "{{instance}}, Postgres")),
             unit="s",
             width=12,
             above=(30, 120),

@@ -51,11 +51,11 @@ RETRIES = Row(
     "Retries",
     (
         Panel(
-            "Tries that failed",
-            "The share of tries that failed, an outage aside; people are told from a quarter on.",
+            "Tries that are tried again",
+            "The share of tries that failed and have another one, an outage aside; people are told from a quarter on.",
             (
                 Query(
-                    share(_deliveries("retried|dead", "step"), _deliveries("done|retried|dead", "step"), of_nothing=0),
+                    share(_deliveries("retried", "step"), _deliveries("done|retried|dead", "step"), of_nothing=0),
                     "{{step}}",
                 ),
             ),

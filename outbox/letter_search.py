@@ -24,8 +24,10 @@ _SUBJECTS_WITH_OPEN = text("""
 SELECT DISTINCT subject FROM outbox.dead_letters WHERE state = 'open' AND subject = ANY(CAST(:subjects AS text[]))
 """)
 
+# Reads the open ones and no other, by the partial index on them.
 _OPEN_BY_QUEUE = text("""
-SELECT queue, reason, count(*) AS letters FROM outbox.dead_letters WHERE state = 'open' GROUP BY queue, reason
+SELECT queue, reason, count(*) AS letters, max(first_seen_at) AS newest_at
+FROM outbox.dead_letters WHERE state = 'open' GROUP BY queue, reason
 """)
 
 _NOW = text("SELECT clock_timestamp()")
@@ -170,6 +172,16 @@ class OpenLetter:
     since: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many letters of a queue and reason are open, and when the newest of them was stored."""
+
+    queue: str
+    reason: str
+    letters: int
+    newest_at: datetime
+
+
 async def find(tx: AsyncConnection, selection: Selection, after: Place | None = None) -> list[Letter]:
     """The letters of a selection, oldest first."""
     query = select(*FACTS).where(selection.where(after)).order_by(_c.first_seen_at, _c.id).limit(selection.limit)
@@ -242,9 +254,9 @@ async def with_open_letters(tx: AsyncConnection, subjects: Collection[str]) -> s
     return set((await tx.execute(_SUBJECTS_WITH_OPEN, {"subjects": list(subjects)})).scalars())
 
 
-async def open_by_queue(tx: AsyncConnection) -> Sequence[tuple[str, str, int]]:
-    """How many open letters there are, by queue and reason."""
-    return [(row.queue, row.reason, row.letters) for row in await tx.execute(_OPEN_BY_QUEUE)]
+async def open_by_queue(tx: AsyncConnection) -> Sequence[Waiting]:
+    """How many open letters there are, and how new, by queue and reason."""
+    return [Waiting(*row) for row in await tx.execute(_OPEN_BY_QUEUE)]
 
 
 async def now(tx: AsyncConnection) -> datetime:

@@ -29,7 +29,7 @@ MISSING_SECONDS = 1.0  # while a queue is missing, or is back and not trusted ye
 LOOKS_APART_SECONDS = 0.25  # while pages wait; a look at 17 queues costs 4 ms of CPU
 SEGMENTS_SECONDS = 60.0
 FORGET_TURNS = 60  # an hour: a month ends once a month, and to look at one may mean to read all of it
-FEW = 8  # times as many segments stand ahead as are few
+FEW = 4  # times as many segments are wanted ahead as are few; WaybillSegmentsRunOut says the same
 
 log = get_logger(__name__)
 

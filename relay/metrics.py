@@ -6,6 +6,8 @@ event misses that event.
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from outbox.retention import EVENTS, PAGES
+
 PUBLISHED = Counter("waybill_relay_published_total", "Messages handed to the broker, repeats included.")
 SETTLED = Counter(
     "waybill_relay_settled_total",
@@ -35,7 +37,13 @@ BLOCKED = Gauge("waybill_relay_broker_blocked", "1 while the broker blocks publi
 HELD = Gauge("waybill_relay_publishing_held", "1 while publishing is held: a required queue is missing; else 0.")
 SCHEDULED_MOVED = Counter("waybill_relay_scheduled_moved_total", "Due rows turned into events.")
 MISSING_DESTINATIONS = Gauge("waybill_relay_missing_destinations", "Required queues that the broker does not have.")
-SEGMENTS_LEFT = Gauge("waybill_outbox_segments_left", "Whole segments of the events table that stand ahead.")
+SEGMENTS_LEFT = Gauge("waybill_outbox_segments_left", "Whole segments of a table that stand ahead.", ["table"])
+SEGMENTS_WANTED = Gauge(
+    "waybill_outbox_segments_wanted", "Whole segments of a table that a leader keeps ahead.", ["table"]
+)
+for _series in (EVENTS, PAGES):
+    SEGMENTS_LEFT.labels(_series.table)
+    SEGMENTS_WANTED.labels(_series.table).set(_series.ahead)
 BACKLOG = Gauge("waybill_outbox_backlog_events", "Estimate of the events not yet passed by the cursor.")
 OLDEST_UNPUBLISHED = Gauge(
     "waybill_outbox_oldest_unpublished_age_seconds", "Age of the oldest event not yet passed by the cursor; 0 for none."
@@ -59,6 +67,10 @@ DEAD_TUPLES = Gauge(
 MONITOR_SUCCESS = Gauge(
     "waybill_relay_monitor_last_success_timestamp_seconds",
     "When the relay's monitor last read the outbox's figures, Unix time.",
+)
+POSTGRES_SUCCESS = Gauge(
+    "waybill_relay_monitor_postgres_last_success_timestamp_seconds",
+    "When the relay's monitor last read Postgres's own figures, Unix time.",
 )
 
 

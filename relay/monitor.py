@@ -15,7 +15,7 @@ from typing import Self
 from asyncpg import Connection, Record
 
 from outbox.backlog import OpenTransaction, backlog, oldest_transaction
-from outbox.retention import segments_left
+from outbox.retention import EVENTS, PAGES, segments_left
 from relay import metrics
 from relay.connections import DATABASE_ERRORS, connected
 from relay.postgres_figures import PostgresFigures
@@ -71,9 +71,10 @@ class Monitor:
             behind = await backlog(connection)
             seen_at = time.monotonic()
             transaction = await oldest_transaction(connection)
-            left = await segments_left(connection)
+            left = {series.table: await segments_left(connection, series) for series in (EVENTS, PAGES)}
         metrics.BACKLOG.set(behind.events)
-        metrics.SEGMENTS_LEFT.set(left)
+        for table, segments in left.items():
+            metrics.SEGMENTS_LEFT.labels(table).set(segments)
         self._oldest_event = Since(behind.oldest_seconds, seen_at)
         self._oldest_transaction = Since(None if transaction is None else transaction.age_seconds, seen_at)
         self._name(transaction)
@@ -86,6 +87,7 @@ class Monitor:
         try:
             async with asyncio.timeout(POSTGRES_LIMIT_SECONDS):
                 await self._postgres.read(connection)
+            metrics.POSTGRES_SUCCESS.set_to_current_time()
         except DATABASE_ERRORS as error:
             reason = f"{type(error).__name__}: {error}"
             log.warning("postgres_not_watched", reason=reason, again_in_seconds=LONGEST_PAUSE_SECONDS)

@@ -1,5 +1,7 @@
 """Which alerts the faults of an observation may set off, and which they must: any other that fires is a failure. Pure.
 
+Before the first order, when there is no fault yet, none of them may (`sight.firing_at_rest`).
+
 A thirtieth of an hour is two minutes, and some slow seconds of a busy machine are a large part of these: alerts that
 tell of slowness may fire, those that tell of anything lost, missing or standing still may not.
 """

@@ -91,9 +91,10 @@ class _Run:
         engine = make_engine(settings, "waybill observe")
         try:
             async with PrometheusApi.at(self._stack.prometheus_url) as prometheus:
-                targets = await targets_up(prometheus)
+                await targets_up(prometheus)
                 shipped = alerts_of((SHIPPED / RULES).read_text())
                 await rules_evaluated(prometheus)  # or what fires at rest would only not have been looked at
+                self._console.print("Nothing happens for a while, and no alert may fire")
                 at_rest = await firing_at_rest(prometheus)
                 self._begun = time.time()
                 refused, told = await self._torment(engine, prometheus)
@@ -103,7 +104,7 @@ class _Run:
                 )
                 self._tell("what the dashboards show")
                 return Observed(
-                    targets=targets,
+                    targets=await targets_up(prometheus),
                     shipped=shipped,
                     tested=unit_tests,
                     rules=await rules_evaluated(prometheus),

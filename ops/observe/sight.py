@@ -12,6 +12,7 @@ from ops.prometheus_api import PrometheusApi, PrometheusError, Rule, Target
 
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 20.0
+REST_SECONDS = 12.0  # most rules wait for five minutes, hastened to ten seconds
 STEP_SECONDS = 5.0
 FIRING = 'ALERTS{alertstate="firing"}'
 
@@ -53,21 +54,35 @@ async def rules_evaluated(prometheus: PrometheusApi) -> list[Rule]:
 async def firing_at_rest(prometheus: PrometheusApi) -> set[str]:
     """What fires though nothing has happened yet: the watchdog, and false alarms.
 
-    The watchdog is waited for, since before it no rule has said anything; so is what is about to fire, and the end of
-    what the start has set off, for as long as that may take.
+    What the start has set off may end first, and the watchdog is waited for, since before it no rule has said anything.
+    From then on whatever fires for a moment counts. What is about to fire when the rest is over is given the time to do
+    so or to end; if it does neither, it counts as well.
     """
+    await _quiet(prometheus)
+    begun = time.time()
+    await asyncio.sleep(REST_SECONDS)
+    active = await _quiet(prometheus)
+    return active | await _fired(prometheus, begun)
+
+
+async def _quiet(prometheus: PrometheusApi) -> set[str]:
+    """What fires or is about to, as soon as it is the watchdog alone; or as it is when that takes too long."""
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
-        alerts = await prometheus.query("ALERTS")
-        if {one.labels["alertname"] for one in alerts} == {WATCHDOG} or time.monotonic() > until:
-            return {one.labels["alertname"] for one in alerts if one.labels["alertstate"] == "firing"}
+        active = {one.labels["alertname"] for one in await prometheus.query("ALERTS")}
+        if active == {WATCHDOG} or time.monotonic() > until:
+            return active
         await asyncio.sleep(LOOK_SECONDS)
 
 
 async def fired_since(prometheus: PrometheusApi, begun: float) -> list[str]:
     """The names of the alerts that have fired since a moment (Unix time), without the one that always does."""
+    return sorted(await _fired(prometheus, begun) - {WATCHDOG})
+
+
+async def _fired(prometheus: PrometheusApi, begun: float) -> set[str]:
     series = await prometheus.query_range(FIRING, begun, time.time(), 1.0)
-    return sorted({one.labels["alertname"] for one in series} - {WATCHDOG})
+    return {one.labels["alertname"] for one in series}
 
 
 async def panels_seen(prometheus: PrometheusApi, panels: Sequence[Panel], begun: float) -> list[PanelSeen]:

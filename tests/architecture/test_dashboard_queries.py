@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from dashboards.files import FOLDER
+from dashboards.flow import BURNS
 from ops.observe.panels import read_panels
 from tests.promql import names
 
@@ -43,6 +44,8 @@ OF_OTHERS = {
     "rabbitmq_resident_memory_limit_bytes",
 }
 LABELS_OF_OTHERS = {"job", "instance", "le", "queue", "queue_type", "alertname", "alertstate", "severity", "slo"}
+# An alert's long window, its burn, and the short window beside it.
+BURN = re.compile(r"budget_burn:rate(\w+)\{[^}]*\} > ([\d.]+)\s+and slo:waybill_budget_burn:rate(\w+)\{")
 # Ours that are on no dashboard, and why.
 NOT_SHOWN: dict[str, str] = {}
 
@@ -90,6 +93,12 @@ def test_every_figure_of_ours_is_on_a_dashboard() -> None:
 
     assert len(PAGE) > 30
     assert set(PAGE) - shown == set(NOT_SHOWN)
+
+
+def test_a_burn_of_an_error_budget_is_red_where_an_alert_begins() -> None:
+    expressions = [rule["expr"] for group in RULES for rule in group["rules"] if "alert" in rule]
+    told = {pair for expression in expressions for pair in BURN.findall(expression)}
+    assert told == {(long, f"{above[-1]:g}", short) for long, short, above in BURNS}
 
 
 def test_a_counter_is_asked_how_fast_it_grows() -> None:

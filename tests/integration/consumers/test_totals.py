@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from consumers.outcome import TRIES
 from ops.ports import free_port
 from orders.model import Line
 from orders.workflow import steps_of
+from outbox.envelope import Event
 from runtime.settings import Settings
 from tests.integration.consumers.broker_queues import Queues
 from tests.integration.consumers.worker_process import Worker, apply_topology, wait_until_it_consumes, worker
@@ -170,6 +171,58 @@ async def _nothing_waits(shop: Workshop) -> bool:
 def _at_work(queues: Queues, port: int) -> float:
     ready = sum(queues.depth(step.queue) for step in steps_of("local"))
     return ready + metric(port, "waybill_deliveries_running")
+
+
+async def let_one_end_after_sigterm(life: Settings, started: Worker, queues: Queues) -> None:
+    """SIGTERM while two children are at a lock each; the first is let go, and must be counted while the other waits."""
+    port = life.worker_http_port
+    orders = await asyncio.to_thread(in_workshop, life, _two_orders)
+
+    def counted() -> bool:
+        return metric(port, "waybill_deliveries_total", step=STEP, outcome="done") == 1
+
+    def one_runs() -> bool:
+        return metric(port, "waybill_deliveries_running", step=STEP) == 1
+
+    async with asyncio.timeout(90), connected(life.database_url, 3) as (first, second, observer):
+        held = [holder.transaction() for holder in (first, second)]
+        for holder, transaction, (sku, event) in zip((first, second), held, orders, strict=True):
+            await transaction.start()
+            await holder.execute("SELECT 1 FROM products WHERE sku = $1 FOR UPDATE", sku)
+            queues.publish_event("inventory", event)
+        await at_the_lock(observer, len(held))
+        started.process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(started.wait_for_line, "worker_stopping")
+        assert not counted()
+        await held[0].rollback()
+        await asyncio.to_thread(started.wait_until, counted, "the delivery that ended after SIGTERM, counted")
+        await asyncio.to_thread(started.wait_until, one_runs, "one delivery that runs on")
+        await held[1].rollback()
+    assert await asyncio.to_thread(started.process.wait, 30) == 0
+
+
+async def at_the_lock(observer: Asyncpg, children: int) -> None:
+    """Return once so many wait for a product."""
+    while True:
+        if await observer.fetchval(_AT_THE_LOCK, datetime.fromtimestamp(0, UTC)) == children:
+            return
+        await asyncio.sleep(0.05)  # the poll's pace; what is waited for is the lock
+
+
+async def _two_orders(shop: Workshop) -> list[tuple[str, Event]]:
+    skus = [await shop.product(100) for _ in range(2)]
+    return [(sku, (await shop.validated(Line(sku, 1, Decimal(14))))[1]) for sku in skus]
+
+
+def test_what_ends_after_a_worker_was_told_to_stop_is_counted_while_it_waits_for_the_rest(
+    life: Settings, queues: Queues, tmp_path: Path
+) -> None:
+    with worker("local", life, tmp_path) as started:
+        wait_until_it_consumes(started, queues, "local")
+        page = {started.process.pid}
+        started.wait_until(lambda: started.listeners_to(life.worker_http_port) == page, "the worker's page")
+        asyncio.run(let_one_end_after_sigterm(life, started, queues))
+    assert not started.count("Error in timer")
 
 
 def test_a_child_that_takes_a_dead_ones_place_lets_go_of_the_port(

@@ -8,6 +8,7 @@ from outbox.dead_letters import Cause, causes, store
 from outbox.letter_search import (
     OpenLetter,
     Selection,
+    Waiting,
     groups,
     now,
     open_by_queue,
@@ -184,7 +185,7 @@ def test_a_group_says_how_many_of_one_cause_there_are_and_what_the_newest_said(s
             assert (rare.letters, rare.fingerprint) == (1, "rare")
             assert common.first_seen_at < common.last_seen_at
             assert await desk.do(lambda tx: groups(tx, Selection(limit=1))) == [common]
-            assert await desk.do(open_by_queue) == [("sap", "rejected", 5)]
+            assert await desk.do(open_by_queue) == [Waiting("sap", "rejected", 5, rare.first_seen_at)]
 
     run(scenario)
 

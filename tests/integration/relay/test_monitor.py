@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from ops.ports import free_port
+from outbox.retention import PAGE_SEGMENTS_AHEAD, SEGMENTS_AHEAD
 from relay import monitor
 from relay.monitor import Monitor
 from relay.postgres_figures import PostgresFigures
@@ -27,6 +28,7 @@ OLDEST = "waybill_outbox_oldest_unpublished_age_seconds"
 BACKLOG = "waybill_outbox_backlog_events"
 OLDEST_TRANSACTION = "waybill_outbox_oldest_transaction_age_seconds"
 SUCCESS = "waybill_relay_monitor_last_success_timestamp_seconds"
+POSTGRES_SUCCESS = "waybill_relay_monitor_postgres_last_success_timestamp_seconds"
 
 
 def wait_until(reached: Callable[[], bool]) -> None:
@@ -64,7 +66,9 @@ def test_the_oldest_unpublished_event_ages_while_a_queue_is_missing_and_the_writ
         wait_until(lambda: metric(port, OLDEST) == 0 and metric(port, BACKLOG) == 0)
         wait_until(lambda: metric(port, OLDEST_TRANSACTION) == 0)
         assert len(process.logged("transaction_holds_back")) == 1
-        assert metric(port, "waybill_outbox_segments_left") >= 60
+        for table, wanted in (("events", SEGMENTS_AHEAD), ("pages", PAGE_SEGMENTS_AHEAD)):
+            assert metric(port, "waybill_outbox_segments_left", table=table) >= wanted - 1
+            assert metric(port, "waybill_outbox_segments_wanted", table=table) == wanted
 
     async def stuck() -> None:
         async with connected(ends.database_url) as (writer,):
@@ -102,6 +106,7 @@ def test_the_figures_need_no_relay_and_come_back_when_the_database_does(ends: En
             ends.record([new_event(), new_event()])
             wait_until(lambda: figure(SUCCESS) >= cut + 0.5 and figure(BACKLOG) == 3)
             assert figure(OLDEST) > seen
+            wait_until(lambda: figure(POSTGRES_SUCCESS) >= cut + 0.5)
 
 
 def test_a_monitor_without_a_database_ends_when_told() -> None:
@@ -126,9 +131,10 @@ def test_what_cannot_be_read_of_postgres_makes_nobody_blind_for_the_outbox(
     monkeypatch.setattr(monitor, "POSTGRES_LIMIT_SECONDS", 0.05)
     settings = Settings(database_url=ends.database_url, amqp_url="amqp://127.0.0.1:1/")
     ends.record([new_event()])
-    started = time.time()
+    started, before = time.time(), REGISTRY.get_sample_value(POSTGRES_SUCCESS)
     with capture_logs() as said, Monitor(settings):
         wait_until(lambda: bool(said))
         assert (REGISTRY.get_sample_value(SUCCESS) or 0) >= started
         assert REGISTRY.get_sample_value(BACKLOG) == 1
+        assert REGISTRY.get_sample_value(POSTGRES_SUCCESS) == before  # WaybillPostgresNotWatched stands on it
     assert [line["event"] for line in said] == ["postgres_not_watched"]

@@ -4,10 +4,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import REGISTRY
 
+from consumers.intake import Chores
 from consumers.outcome import TRIES, Outcome
 from consumers.reports import Reports
 from consumers.tally import Tally
@@ -91,6 +93,14 @@ def test_words_that_found_the_pipe_full_are_counted_as_lost(reports: Reports) ->
     lost = value("waybill_worker_words_lost_total", pool="sap") - before
     assert lost > 0
     assert lost + count(Outcome.DONE) - done == told + 1
+
+
+def test_what_was_told_as_the_pool_ended_is_counted_last_of_all(reports: Reports) -> None:
+    parent = SimpleNamespace(app=SimpleNamespace(tally=Tally(reports, "sap", 8)), steps=[])
+    chores, before = Chores(parent), count(Outcome.DONE)
+    reports.tell(word(Outcome.DONE))
+    chores.shutdown(parent)
+    assert count(Outcome.DONE) - before == 1
 
 
 _EXPORTED = """

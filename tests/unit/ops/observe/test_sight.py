@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Iterator
+from datetime import timedelta
 
 import httpx
 import pytest
 
 from ops.observe import sight
+from ops.observe.hastened import FACTOR
 from ops.observe.panels import Panel
 from ops.observe.rules import WATCHDOG
+from ops.observe.sight import REST_SECONDS
 from ops.prometheus_api import PrometheusApi
 
 LATE = "WaybillQueueLong"
@@ -19,17 +22,25 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for what a test says never comes."""
     monkeypatch.setattr(sight, "PATIENCE_SECONDS", 0.1)
     monkeypatch.setattr(sight, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(sight, "REST_SECONDS", 0.01)
 
 
-def at_rest(*answers: list[tuple[str, str]]) -> set[str]:
-    """What is found where ALERTS has these names and states one time after another, the last for ever."""
+def at_rest(*answers: list[tuple[str, str]], fired: tuple[str, ...] = ()) -> set[str]:
+    """What is found where ALERTS has these names and states one time after another, the last for ever.
+
+    `fired` did so at some moment of the rest.
+    """
     left: Iterator[list[tuple[str, str]]] = iter(answers)
 
-    def answer(_: httpx.Request) -> httpx.Response:
-        series = [
-            {"metric": {"alertname": name, "alertstate": state}, "value": [0, "1"]}
-            for name, state in next(left, answers[-1])
-        ]
+    def answer(request: httpx.Request) -> httpx.Response:
+        series: list[dict[str, object]]
+        if request.url.path.endswith("query_range"):
+            series = [{"metric": {"alertname": name}, "values": [[0, "1"]]} for name in fired]
+        else:
+            series = [
+                {"metric": {"alertname": name, "alertstate": state}, "value": [0, "1"]}
+                for name, state in next(left, answers[-1])
+            ]
         return httpx.Response(200, json={"status": "success", "data": {"resultType": "vector", "result": series}})
 
     async def run() -> set[str]:
@@ -39,24 +50,37 @@ def at_rest(*answers: list[tuple[str, str]]) -> set[str]:
     return asyncio.run(run())
 
 
+QUIET = [(WATCHDOG, "firing")]
+PENDING = [(WATCHDOG, "firing"), (LATE, "pending")]
+LOUD = [(WATCHDOG, "firing"), (LATE, "firing")]
+
+
 def test_before_the_watchdog_fires_nothing_is_known() -> None:
-    assert at_rest([], [(WATCHDOG, "firing"), (LATE, "firing")]) == {WATCHDOG, LATE}
+    assert at_rest([], QUIET) == {WATCHDOG}
     assert at_rest([]) == set()
 
 
 def test_one_of_an_alerts_series_that_fires_is_enough() -> None:
-    assert at_rest([(WATCHDOG, "firing"), (LATE, "firing"), (LATE, "pending")]) == {WATCHDOG, LATE}
+    assert at_rest([*LOUD, (LATE, "pending")]) == {WATCHDOG, LATE}
 
 
 def test_what_the_start_has_set_off_may_end() -> None:
-    assert at_rest([(WATCHDOG, "firing"), (LATE, "firing")], [(WATCHDOG, "firing")]) == {WATCHDOG}
+    assert at_rest(LOUD, QUIET, fired=(WATCHDOG,)) == {WATCHDOG}
 
 
-def test_what_is_about_to_fire_is_waited_for() -> None:
-    pending = [(WATCHDOG, "firing"), (LATE, "pending")]
+def test_what_fires_for_a_moment_of_the_rest_counts_though_it_has_ended() -> None:
+    assert at_rest(QUIET, fired=(WATCHDOG, LATE)) == {WATCHDOG, LATE}
 
-    assert at_rest(pending, [(WATCHDOG, "firing"), (LATE, "firing")]) == {WATCHDOG, LATE}
-    assert at_rest(pending) == {WATCHDOG}
+
+def test_what_is_about_to_fire_as_the_rest_ends_is_waited_for() -> None:
+    assert at_rest(QUIET, PENDING, QUIET) == {WATCHDOG}
+    assert at_rest(QUIET, PENDING, LOUD) == {WATCHDOG, LATE}
+    assert at_rest(QUIET, PENDING) == {WATCHDOG, LATE}
+
+
+def test_the_rest_is_longer_than_most_rules_wait() -> None:
+    """A rule that holds from the rest's first moment has fired in it; a longer one is pending at its end."""
+    assert timedelta(seconds=REST_SECONDS) > timedelta(minutes=5) / FACTOR
 
 
 @pytest.mark.parametrize(
