@@ -29,6 +29,11 @@ SECRETS = {
 }
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Any test here may be the one that waits for the system's start, which takes a busy machine a minute."""
+    item.add_marker(pytest.mark.timeout(400))
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[LocalStack]:
     """A running system whose retries and leases are short."""
