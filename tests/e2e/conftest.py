@@ -12,6 +12,7 @@ import pytest
 from ops.local_stack import LocalStack
 from ops.playground import fill_empty_shelves
 from tests import servers
+from tests.patience import ANSWER_SECONDS
 
 SESSIONS = Path(__file__).parents[2] / ".local" / "test-e2e"
 QUICK_RETRIES = {
@@ -57,7 +58,7 @@ def finished(stack: LocalStack) -> Callable[[str], dict[str, object]]:
         deadline = time.monotonic() + seconds
         order: dict[str, object] = {}
         while time.monotonic() < deadline:
-            order = httpx.get(stack.api_url + location).json()
+            order = httpx.get(stack.api_url + location, timeout=ANSWER_SECONDS).json()
             steps = order["steps"]
             assert isinstance(steps, list)
             if order["status"] in {"completed", "rejected"} and all(step["state"] == "done" for step in steps):
