@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from ops import broker as ops_broker
 from ops import docker
 from ops.servers import ServerUrls, given_amqp_url, given_database_url
 from ops.servers import servers as start_servers
 from tests import broker
 from tests import servers as real
+from tests.patience import ANSWER_SECONDS
 from tests.sandboxes import Sap, Smtp, start_sap, start_smtp
 
 SESSIONS = Path(__file__).parent.parent / ".local" / "test"
+
+# A person at the keyboard is told after seconds that no broker answers.
+ops_broker.CONNECT_SECONDS = ANSWER_SECONDS
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 
+from tests.patience import ANSWER_SECONDS
+
 ROOT = Path(__file__).parent.parent
 _STOP_SECONDS = 10.0
 
@@ -24,12 +26,13 @@ class Sandbox:
     process: subprocess.Popen[str]
 
     def get(self, path: str) -> Any:
-        response = httpx.get(self.url + path, verify=False)  # plain HTTP; loading authorities takes 30 ms
+        # Plain HTTP; loading authorities takes 30 ms.
+        response = httpx.get(self.url + path, verify=False, timeout=ANSWER_SECONDS)
         response.raise_for_status()
         return response.json()
 
     def put(self, path: str, body: object) -> Any:
-        response = httpx.put(self.url + path, json=body, verify=False)
+        response = httpx.put(self.url + path, json=body, verify=False, timeout=ANSWER_SECONDS)
         response.raise_for_status()
         return response.json()
 

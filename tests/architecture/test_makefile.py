@@ -40,6 +40,11 @@ def would_run(target: str, *variables: str) -> str:
     return result.stdout.splitlines()[-1].removeprefix("  ")
 
 
+def test_files_that_share_a_given_broker_run_one_after_the_other() -> None:
+    assert "--numprocesses 2" in would_run("test", "AMQP_URL=")
+    assert "--numprocesses 0" in would_run("test", "AMQP_URL=amqp://user:password@broker/")
+
+
 def test_dead_letters_are_chosen_by_variables_that_the_shell_takes_as_words() -> None:
     command = would_run(
         "replay-dead-letters", "QUEUE=it's; ls", "SINCE=2026-03-01 12:00", "RATE=5/s", "WHY=a, b & `c`", "DRY_RUN=1"

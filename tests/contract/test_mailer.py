@@ -238,7 +238,7 @@ def test_no_text_of_a_failed_mail_says_whom_it_was_for(stage: str, code: int) ->
 def test_a_letter_whose_answer_is_lost_is_not_sent_again_within_the_call(reply: Reply) -> None:
     async def test() -> None:
         inbox = Inbox(replies={"DATA": [reply]})
-        async with serving(inbox), mailer_to(inbox, smtp_timeout_seconds=0.3) as mailer:
+        async with serving(inbox), mailer_to(inbox, smtp_timeout_seconds=2) as mailer:
             with pytest.raises(MailUnavailable):
                 await mailer.send(letter())
             assert len(inbox.letters) == 1

@@ -8,6 +8,7 @@ import aiosmtplib
 import httpx
 import pytest
 
+from tests.patience import ANSWER_SECONDS
 from tests.sandboxes import Smtp, start_smtp
 
 
@@ -40,7 +41,7 @@ def test_a_message_with_accents_is_kept_byte_for_byte(inbox: Smtp) -> None:
     asyncio.run(deliver())
     (message,) = inbox.messages_to("zoë@example.org")
     assert (inbox.folder / message["file"]).read_bytes() == content
-    assert httpx.get(f"{inbox.url}/messages/{message['number']}").content == content
+    assert httpx.get(f"{inbox.url}/messages/{message['number']}", timeout=ANSWER_SECONDS).content == content
     assert (message["to"], message["subject"]) == (["zoë@example.org"], "Grüße an Þórunn")
 
 
@@ -59,7 +60,7 @@ def test_the_list_shows_decoded_headers_oldest_first(inbox: Smtp) -> None:
         "file": f"{first['number']:06d}.eml",
     }
     assert (second["to"], second["subject"]) == (["ann@example.org", "bo@example.org"], "second")
-    assert "Grüße an Þórunn O&#x27;Hara" in httpx.get(inbox.url).text
+    assert "Grüße an Þórunn O&#x27;Hara" in httpx.get(inbox.url, timeout=ANSWER_SECONDS).text
 
 
 @pytest.mark.parametrize(("code", "counter"), [(451, "refused_for_now"), (550, "refused_for_good")])

@@ -12,6 +12,7 @@ import pytest
 from ops.local_stack import LocalStack
 from ops.playground import fill_empty_shelves
 from tests import servers
+from tests.patience import ANSWER_SECONDS
 
 SESSIONS = Path(__file__).parents[2] / ".local" / "test-e2e"
 QUICK_RETRIES = {
@@ -27,6 +28,11 @@ SECRETS = {
     "ALERT_WEBHOOK_URL": "http://127.0.0.1:1/hooks/hook-91d6e0aa",
     "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20otlp-5be7703d",
 }
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Any test here may be the one that waits for the system's start, which takes a busy machine a minute."""
+    item.add_marker(pytest.mark.timeout(400))
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +58,7 @@ def finished(stack: LocalStack) -> Callable[[str], dict[str, object]]:
         deadline = time.monotonic() + seconds
         order: dict[str, object] = {}
         while time.monotonic() < deadline:
-            order = httpx.get(stack.api_url + location).json()
+            order = httpx.get(stack.api_url + location, timeout=ANSWER_SECONDS).json()
             steps = order["steps"]
             assert isinstance(steps, list)
             if order["status"] in {"completed", "rejected"} and all(step["state"] == "done" for step in steps):

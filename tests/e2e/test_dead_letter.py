@@ -10,6 +10,7 @@ import httpx
 from ops.commands import run_command
 from ops.local_stack import LocalStack
 from tests.e2e.test_order_travels import letters_to, order, place
+from tests.patience import ANSWER_SECONDS
 
 Finished = Callable[[str], dict[str, Any]]
 PATIENCE_SECONDS = 60
@@ -18,7 +19,7 @@ PATIENCE_SECONDS = 60
 def page_when(stack: LocalStack, location: str, so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """An order's page, once it says so."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not so(page := httpx.get(stack.api_url + location).json()):
+    while not so(page := httpx.get(stack.api_url + location, timeout=ANSWER_SECONDS).json()):
         assert time.monotonic() < deadline, page
         time.sleep(0.1)  # the poll's pace; what is waited for is on the page
     return dict(page)
@@ -29,13 +30,12 @@ def test_an_order_with_a_dead_letter_needs_attention_and_completes_by_itself_whe
 ) -> None:
     reference = f"DEAD-{uuid4().hex[:8]}"
     address = f"{reference.lower()}@example.com"
-    refusals = f"{stack.mail_url}/refusals"
-    httpx.put(refusals, json=[{"pattern": address, "code": 550}]).raise_for_status()
+    _refuse(stack, {"pattern": address, "code": 550})
     try:
         location = place(stack, order(reference))
         page = page_when(stack, location, lambda page: bool(page["attention_needed"]))
     finally:
-        httpx.put(refusals, json=[]).raise_for_status()
+        _refuse(stack)
     (why,) = page["attention"]
     assert (why["queue"], why["reason"]) == ("email", "rejected")
     assert "550" in why["error"]
@@ -50,6 +50,10 @@ def test_an_order_with_a_dead_letter_needs_attention_and_completes_by_itself_whe
     assert len(letters_to(stack, address)) == 1
 
 
+def _refuse(stack: LocalStack, *refusals: dict[str, Any]) -> None:
+    httpx.put(f"{stack.mail_url}/refusals", json=refusals, timeout=ANSWER_SECONDS).raise_for_status()
+
+
 def _listed(stack: LocalStack, reference: str) -> list[dict[str, Any]]:
-    orders = httpx.get(f"{stack.api_url}/orders?limit=50").json()["orders"]
+    orders = httpx.get(f"{stack.api_url}/orders?limit=50", timeout=ANSWER_SECONDS).json()["orders"]
     return [one for one in orders if one["reference"] == reference]

@@ -11,6 +11,7 @@ import pytest
 from ops.instance import Instance
 from ops.local_stack import LocalStack
 from ops.variant import Variant
+from tests.patience import ANSWER_SECONDS
 
 ROOT = Path(__file__).parent.parent.parent
 HOLD = """
@@ -35,7 +36,7 @@ def test_the_system_answers_and_a_run_told_to_end_leaves_nothing(tmp_path: Path)
     command = [sys.executable, "-c", HOLD, str(instance.folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
-        assert httpx.get(run.stdout.readline().strip() + "/readyz").status_code == 200
+        assert httpx.get(run.stdout.readline().strip() + "/readyz", timeout=ANSWER_SECONDS).status_code == 200
         assert LocalStack.read(instance.folder).healthy()
         run.send_signal(signal.SIGTERM)
         assert run.wait(60) == 128 + signal.SIGTERM

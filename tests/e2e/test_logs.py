@@ -28,6 +28,7 @@ from orders.workflow import STEPS
 from outbox.envelope import Event, new_event_id
 from tests.e2e.conftest import SECRETS
 from tests.e2e.test_order_travels import query
+from tests.patience import ANSWER_SECONDS
 
 Finished = Callable[[str], dict[str, Any]]
 ORDERS = 12
@@ -85,9 +86,9 @@ async def _order_that_sap_refuses(stack: LocalStack, pattern: NewOrder) -> NewOr
 
 
 def _faults(stack: LocalStack, refused: str | None, **rates: float) -> None:
-    httpx.put(f"{stack.sap_url}/sandbox/faults", json=rates).raise_for_status()
+    httpx.put(f"{stack.sap_url}/sandbox/faults", json=rates, timeout=ANSWER_SECONDS).raise_for_status()
     refusals = [] if refused is None else [{"pattern": refused, "code": 550}]
-    httpx.put(f"{stack.mail_url}/refusals", json=refusals).raise_for_status()
+    httpx.put(f"{stack.mail_url}/refusals", json=refusals, timeout=ANSWER_SECONDS).raise_for_status()
 
 
 def _have_garbage_refused(stack: LocalStack, customer: Customer) -> None:
@@ -147,7 +148,7 @@ def _wait_until(so: Callable[[], bool], what: str) -> None:
 
 def _have_ended(stack: LocalStack, accepted: list[Accepted]) -> bool:
     """Each order is completed, rejected, or needs somebody's attention."""
-    pages = (httpx.get(stack.api_url + one.location).json() for one in accepted)
+    pages = (httpx.get(stack.api_url + one.location, timeout=ANSWER_SECONDS).json() for one in accepted)
     return all(page["status"] in {"completed", "rejected"} or page["attention_needed"] for page in pages)
 
 

@@ -18,6 +18,7 @@ from ops.errors import StackError
 from ops.local_stack import LocalStack
 from orders.workflow import required_queues
 from runtime.settings import load_settings
+from tests.patience import ANSWER_SECONDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,7 +99,7 @@ def test_a_program_is_restarted_by_its_name(up: LocalStack) -> None:
     (pid,) = re.findall(r"collector runs again, pid (\d+)", said)
     assert int(pid) != before
     assert not psutil.pid_exists(before)
-    assert httpx.get(f"{up.api_url}/readyz").status_code == 200
+    assert httpx.get(f"{up.api_url}/readyz", timeout=ANSWER_SECONDS).status_code == 200
 
 
 def test_an_unknown_program_is_refused_with_the_names_that_there_are(up: LocalStack) -> None:

@@ -16,6 +16,7 @@ from ops.local_stack import LocalStack
 from ops.prometheus_api import PrometheusApi, Rule, Sample, Target
 from orders.workflow import POOLS
 from runtime.settings import Settings
+from tests.patience import ANSWER_SECONDS
 
 T = TypeVar("T")
 SCRAPED_SECONDS = 60  # its interval is 15 s
@@ -84,7 +85,7 @@ def test_status_and_doctor_know_of_it(
     printed = capsys.readouterr().out
     assert stack.prometheus_url in printed
     (page,) = re.findall(r"What fires now: (\S+)", printed)
-    assert httpx.get(page).status_code == 200
+    assert httpx.get(page, timeout=ANSWER_SECONDS).status_code == 200
 
     settings = Settings(database_url=stack.database_url, amqp_url=stack.amqp_url)
     findings = {one.subject: one for one in asyncio.run(examine(settings, stack.prometheus_url))}

@@ -18,10 +18,6 @@ DUPLICATES = {"duplicate_delivery": 4, "sap_outage": 1}
 DEATHS = {"kill_relay": 3, "cut_connections_rabbitmq": 2}
 
 
-# Each takes half a minute; a busy machine may take several times as long for the same.
-pytestmark = pytest.mark.timeout(400)
-
-
 def proof(
     folder: Path,
     counts: Mapping[str, int],

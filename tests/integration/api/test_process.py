@@ -11,6 +11,7 @@ import httpx
 from api.body import MAX_BODY_BYTES
 from tests.api_process import ApiProcess, api_process
 from tests.orders_over_http import order_body
+from tests.patience import ANSWER_SECONDS
 
 
 def test_on_sigterm_what_was_accepted_is_answered_and_the_exit_code_is_0(database_url: str, tmp_path: Path) -> None:
@@ -58,7 +59,8 @@ def test_a_body_too_large_is_answered_although_the_client_is_still_sending(datab
     with api_process(database_url, tmp_path) as api:
         body = b" " * (4 * MAX_BODY_BYTES)
 
-        answer = httpx.post(f"{api.url}/orders", content=body, headers={"content-type": "application/json"})
+        kind = {"content-type": "application/json"}
+        answer = httpx.post(f"{api.url}/orders", content=body, headers=kind, timeout=ANSWER_SECONDS)
 
         assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
         claimed = raw(

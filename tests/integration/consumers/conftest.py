@@ -38,7 +38,6 @@ def settings(steps_database_url: str, sap: Sap, inbox: Smtp, tmp_path: Path) -> 
         documents_dir=tmp_path / "documents",
         delivery_lease_seconds=5,
         sap_commit_seconds=1,
-        sap_timeout_seconds=2,
         retry_base_seconds=4,
         sap_retry_base_seconds=4,
     )

@@ -151,7 +151,7 @@ def test_a_replay_may_not_come_before_the_last_tries_post_is_over_in_sap(setting
         assert (row["due_at"] - before).total_seconds() >= settings.sap_commit_seconds
         assert (await shop.shown(order, "sync_order_to_sap"))["next_try_at"] is None
 
-    in_workshop(settings, scenario)
+    in_workshop(settings.model_copy(update={"sap_timeout_seconds": 2}), scenario)
 
 
 def test_a_document_with_another_net_amount_is_never_accepted(settings: Settings, sap: Sap) -> None:

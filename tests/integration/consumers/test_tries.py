@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -45,6 +45,7 @@ def test_a_step_that_raises_is_expected_and_scheduled_again_in_its_own_queue(set
         runner = shop.runner(STEP, Failing(StepError("no luck", wait_seconds=7)))
         before = datetime.now(UTC)
         assert await runner.deliver(placed) is Outcome.RETRIED
+        after = datetime.now(UTC)
         row = await shop.inbox_row(QUEUE, placed)
         assert (row["state"], row["attempt"], row["error_class"], row["error"]) == (
             "retrying",
@@ -56,7 +57,7 @@ def test_a_step_that_raises_is_expected_and_scheduled_again_in_its_own_queue(set
         (waiting,) = await shop.scheduled(placed)
         assert (waiting.destination, waiting.event) == (QUEUE, again(placed, 2))
         # Full jitter on top of what the step asked for: 7 s, and up to the base of 4 s.
-        assert 7 <= (waiting.due_at - before).total_seconds() <= 7 + 4 + 1
+        assert before + timedelta(seconds=7) <= waiting.due_at <= after + timedelta(seconds=7 + 4)
         shown = await shop.shown(order, STEP)
         assert (shown["state"], shown["attempt"], shown["error"]) == ("retrying", 1, "StepError: no luck")
         assert shown["next_try_at"] == row["due_at"] == waiting.due_at
@@ -185,7 +186,8 @@ def test_a_delivery_that_another_worker_holds_comes_back_when_the_lease_ends(set
         assert await runner.deliver(waiting.event) is Outcome.DUPLICATE
         assert (len(reaction.claims), await _effects(shop, order)) == (1, 1)
 
-    in_workshop(settings, scenario)
+    # So long that it is not renewed between the look at it and the look at what was scheduled by it.
+    in_workshop(settings.model_copy(update={"delivery_lease_seconds": 60}), scenario)
 
 
 def test_a_lease_is_renewed_while_the_step_acts(settings: Settings) -> None:
@@ -195,13 +197,13 @@ def test_a_lease_is_renewed_while_the_step_acts(settings: Settings) -> None:
         holder = asyncio.create_task(shop.runner(OUTSIDE_STEP, reaction).deliver(placed))
         await reaction.begun.wait()
         first = (await shop.inbox_row(OUTSIDE_QUEUE, placed))["lease_until"]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await shop.inbox_row(OUTSIDE_QUEUE, placed))["lease_until"] == first:  # noqa: ASYNC110 - the signal is a row
                 await asyncio.sleep(0.02)
         reaction.may_end.set()
         assert await holder is Outcome.DONE
 
-    in_workshop(settings.model_copy(update={"delivery_lease_seconds": 1.2}), scenario)
+    in_workshop(settings.model_copy(update={"delivery_lease_seconds": 6}), scenario)
 
 
 @pytest.mark.parametrize("notices", ["while it acts", "when it writes down"])
@@ -236,14 +238,15 @@ def test_a_holder_that_cannot_renew_its_lease_stops_acting_while_the_lease_is_st
         proxy.cut()
         await reaction.stopped.wait()
         left = "SELECT extract(epoch FROM lease_until - clock_timestamp()) FROM outbox.deliveries WHERE event_id = :id"
-        assert await shop.value(left, id=placed.id) > 0  # SAP has its longest commit yet, before anyone looks
+        # SAP has its longest commit yet, before anyone looks; some of it has gone by since the stop.
+        assert await shop.value(left, id=placed.id) > 0.5
         proxy.restore()
         assert await delivery is Outcome.BUSY
         (waiting,) = await shop.scheduled(placed)
         assert waiting.event == placed
         assert reaction.concluded == 0
 
-    _behind_proxy(settings.model_copy(update={"delivery_lease_seconds": 2.0, "sap_commit_seconds": 1.5}), scenario)
+    _behind_proxy(settings.model_copy(update={"delivery_lease_seconds": 8, "sap_commit_seconds": 4}), scenario)
 
 
 class Unprepared(Acting):

@@ -128,7 +128,6 @@ def audited(module_database: str, own_sap: Sap, own_inbox: Smtp, tmp_path: Path)
         sap_url=own_sap.url,
         smtp_port=own_inbox.port,
         documents_dir=tmp_path,
-        sap_timeout_seconds=2,
         sap_commit_seconds=0,
         sap_retry_base_seconds=4,
     )

@@ -14,6 +14,7 @@ from ops.commands import answers
 from ops.observe.rules import WATCHDOG, alerts_of, scaled
 from ops.ports import free_port
 from ops.program import Child, Program
+from tests.patience import ANSWER_SECONDS
 
 SHIPPED = Path(__file__).parents[3] / "deploy" / "prometheus" / "alerts.yml"
 CONFIG = """\
@@ -56,7 +57,7 @@ def prometheus(tmp_path: Path) -> Iterator[str]:
 
 
 def rules(url: str) -> list[dict[str, Any]]:
-    with urllib.request.urlopen(f"{url}/api/v1/rules", timeout=5) as response:
+    with urllib.request.urlopen(f"{url}/api/v1/rules", timeout=ANSWER_SECONDS) as response:
         groups = json.load(response)["data"]["groups"]
     return [rule for group in groups for rule in group["rules"]]
 

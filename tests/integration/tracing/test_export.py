@@ -11,12 +11,12 @@ import pytest
 
 from ops.ports import free_port
 from runtime.settings import Settings
-from runtime.tracing import FLUSH_SECONDS
 from tests.api_process import api_process
 from tests.integration.consumers.broker_queues import Queues
 from tests.integration.consumers.worker_process import wait_until_it_consumes, worker
 from tests.orders_over_http import order_body
 from tests.otlp_receiver import otlp_receiver
+from tests.patience import ANSWER_SECONDS
 from tests.relay_process import relay
 from tests.servers import ROOT
 from tests.traces import TRACE_ID, TRACEPARENT
@@ -60,7 +60,9 @@ def test_api_relay_and_worker_export_the_spans_of_one_trace(
             Queues.of(settings.amqp_url) as queues,
         ):
             wait_until_it_consumes(working, queues, "local")
-            answer = httpx.post(f"{api.url}/orders", json=order_body(), headers={"traceparent": TRACEPARENT})
+            answer = httpx.post(
+                f"{api.url}/orders", json=order_body(), headers={"traceparent": TRACEPARENT}, timeout=ANSWER_SECONDS
+            )
             assert answer.status_code == 202
             working.wait_until(lambda: working.count("step_ended") >= 2, "the ends of validation and audit")
             assert working.stop() == 0
@@ -83,20 +85,20 @@ def test_where_nobody_takes_spans_orders_are_accepted_and_the_process_ends_in_ti
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
     with api_process(database_url, tmp_path) as api:
 
-        def logged(event: str) -> int:
-            return sum(json.loads(line)["event"] == event for line in api.log.read_text().splitlines())
+        def told() -> int:
+            """Warnings with a number; the end may tell once more, without one, if it waited for the last batch."""
+            lines = [json.loads(line) for line in api.log.read_text().splitlines()]
+            return sum(line["event"] == "spans_lost" and line["spans"] is not None for line in lines)
 
         for number in range(20):
-            answer = httpx.post(f"{api.url}/orders", json=order_body(reference=f"r{number}"))
+            answer = httpx.post(f"{api.url}/orders", json=order_body(reference=f"r{number}"), timeout=ANSWER_SECONDS)
             assert answer.status_code == 202
         deadline = time.monotonic() + 20
-        while not logged("spans_lost"):
+        while not told():
             assert time.monotonic() < deadline, "nobody was told"
             time.sleep(0.02)
-        stopped_at = time.monotonic()
-        assert api.stop() == 0
-        assert time.monotonic() - stopped_at < FLUSH_SECONDS + 5
-        assert logged("spans_lost") == 1
+        assert api.stop() == 0  # it has 20 s, less than theirs may wait for
+        assert told() == 1
         assert [line for line in api.log.read_text().splitlines() if "opentelemetry" in line] == []
 
 
