@@ -7,7 +7,7 @@ from collections.abc import Callable
 import psutil
 
 MEBIBYTE = 1024 * 1024
-STEADY_SECONDS = 0.3
+STEADY_LOOKS = 15
 PATIENCE_SECONDS = 20
 
 
@@ -31,14 +31,14 @@ class Usage:
 
 
 def wait_until_steady(value: Callable[[], float]) -> None:
-    """Return once a value has stayed the same for a while."""
-    seen, since = value(), time.monotonic()
-    deadline = since + PATIENCE_SECONDS
-    while time.monotonic() - since < STEADY_SECONDS:
+    """Return once a value has been the same for some looks: in a pause of the machine there is none."""
+    seen, looks = value(), 1
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while looks < STEADY_LOOKS:
         assert time.monotonic() < deadline, f"it still changes: {seen}"
         time.sleep(0.02)
-        if (now := value()) != seen:
-            seen, since = now, time.monotonic()
+        before, seen = seen, value()
+        looks = looks + 1 if seen == before else 1
 
 
 def wait_until(reached: Callable[[], bool]) -> None:

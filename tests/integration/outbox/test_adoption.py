@@ -252,7 +252,8 @@ async def pretend_foreign(connection: Asyncpg) -> None:
 def test_a_writer_who_does_not_end_is_named_and_those_who_waited_behind_are_not(
     home: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adoption, "_LIMITS", "SET LOCAL lock_timeout = '500ms'")
+    # Long enough to be seen waiting; the test waits it out.
+    monkeypatch.setattr(adoption, "_LIMITS", "SET LOCAL lock_timeout = '2s'")
 
     async def scenario() -> None:
         async with connected(home, 4) as (leader, writer, queued, observer):

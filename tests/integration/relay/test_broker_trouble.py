@@ -45,7 +45,7 @@ def test_a_broker_out_of_memory_is_waited_out_without_growing_spinning_or_losing
                 usage.assert_next_to_nothing(BESIDE * len(DATA) / 4)  # the backlog grew by more than its data
                 assert metric(port, OPEN) <= open_events
                 assert metric(port, PUBLISHED) - metric(port, SETTLED) <= window
-                assert torn.value("SELECT expires_at > clock_timestamp() AND epoch = 1 FROM outbox.leases")
+                torn.wait_until("SELECT expires_at > clock_timestamp() AND epoch = 1 FROM outbox.leases")
                 assert torn.confirmed() < len(during) + len(backlog)
         torn.wait_for_cursor(len(during) + len(backlog))
         process.wait_for("broker_takes_messages_again")

@@ -20,7 +20,7 @@ def test_every_event_of_a_dump_taken_while_all_were_at_work_arrives_from_the_clu
 ) -> None:
     with (
         writing(ends.database_url, "one", "two"),
-        relay(ends.database_url, ends.amqp_url, tmp_path, page_size=5, window=10) as process,
+        relay(ends.database_url, ends.amqp_url, tmp_path, page_size=5, window=10, lease_seconds=1) as process,
     ):
         ends.record(numbered(BACKLOG, subjects=200))
         ends.wait_for_cursor(200)

@@ -1,8 +1,8 @@
 """A broker that keeps its connections open and says nothing is given up in good time, and taken up again."""
 
-import time
 from pathlib import Path
 
+from tests.awake import awake
 from tests.messages import new_event
 from tests.outbox_to_broker import Ends, assert_all_there_in_order
 from tests.relay_process import RelayProcess, relay
@@ -13,10 +13,9 @@ IMPATIENT = "?socket_timeout=2&stack_timeout=2"
 GIVEN_UP_SECONDS = 9  # sooner than it would be without what its URL says
 
 
-def assert_given_up(process: RelayProcess, since: float) -> None:
-    """The session ends in time, and because of the broker."""
-    assert "PublisherLostError" in str(process.wait_for("session_ended")["reasons"])
-    assert time.monotonic() - since < GIVEN_UP_SECONDS
+def assert_given_up(process: RelayProcess) -> None:
+    """The session ends because of the broker, which had as long as its URL says."""
+    assert "PublisherLostError: no answer within 2.0 s" in str(process.wait_for("session_ended")["reasons"])
 
 
 def test_brokers_that_never_answer_or_fall_silent_in_mid_flow_are_given_up_and_tried_again(
@@ -35,16 +34,16 @@ def test_brokers_that_never_answer_or_fall_silent_in_mid_flow_are_given_up_and_t
         deaf.fall_silent()
         with relay(never.database_url, through_nothing + IMPATIENT, tmp_path) as at_start:
             at_start.wait_for("leading")
-            connecting = time.monotonic()
             mid_flow.wait_for("leading")
             with writing(ends.database_url, "flow") as (writer,):
                 ends.wait_for_cursor(100)
                 proxy.fall_silent()
-                fell = time.monotonic()
-                assert_given_up(at_start, connecting)
-                assert never.confirmed() == 0
-                deaf.release_answers()
-                assert_given_up(mid_flow, fell)
+                with awake() as clock:
+                    assert_given_up(at_start)
+                    assert never.confirmed() == 0
+                    deaf.release_answers()
+                    assert_given_up(mid_flow)
+                assert clock.seconds < GIVEN_UP_SECONDS
                 proxy.release_answers()
                 writer.wait_for(50)
                 flow = writer.stop()

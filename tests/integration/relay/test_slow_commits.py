@@ -13,6 +13,7 @@ from outbox.envelope import Event
 from outbox.pages import Carried, advance
 from outbox.reader import FencedError, Page, Reader
 from outbox.record import record
+from relay import leadership as module
 from relay.leadership import Leadership
 from tests.messages import new_event
 from tests.outbox_to_broker import Ends, assert_all_there_in_order, numbered
@@ -21,7 +22,8 @@ from tests.postgres import Asyncpg, committed, connected, engine_of, run, waits_
 from tests.relay_process import relay
 from tests.shared_database import empty
 
-TERM = 1.0
+TERM = 3.0
+LONG_TERM = 10.0
 NEVER = 3600.0
 EXPIRY = "SELECT expires_at FROM outbox.leases"
 
@@ -49,12 +51,14 @@ async def recorded_page(url: str, connection: Asyncpg) -> Page:
 
 @pytest.mark.parametrize("write", [move_cursor, write_letter])
 def test_a_write_of_a_reign_that_is_not_committed_yet_lets_renewals_pass_and_holds_back_the_next_reign(
-    shared_database_url: str, write: Write
+    shared_database_url: str, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "RENEW_AFTER", 0.1 / LONG_TERM)
+
     async def scenario() -> None:
         async with connected(shared_database_url, 4) as (cursor, lease, standby, observer):
             page = await recorded_page(shared_database_url, cursor)
-            leadership = Leadership(lease, TERM, "the leader")
+            leadership = Leadership(lease, LONG_TERM, "the leader")
             assert await leadership.wait_to_lead(asyncio.Event()) == 1
             async with cursor.transaction():
                 await write(cursor, 1, page)
@@ -64,9 +68,10 @@ def test_a_write_of_a_reign_that_is_not_committed_yet_lets_renewals_pass_and_hol
                     assert not keeping.done(), "a renewal waited for the commit"
                 keeping.cancel()
                 await asyncio.wait([keeping])
-                following = asyncio.create_task(Leadership(standby, TERM, "the next").wait_to_lead(asyncio.Event()))
-                await waits_for_a_lock(observer, standby.get_server_pid())
+                await leadership.release()  # passes as well
                 assert await observer.fetchval("SELECT expires_at < clock_timestamp() FROM outbox.leases")
+                following = asyncio.create_task(Leadership(standby, NEVER, "the next").wait_to_lead(asyncio.Event()))
+                await waits_for_a_lock(observer, standby.get_server_pid())
             assert await following == 2
             with pytest.raises(FencedError):
                 await write(cursor, 1, page)
@@ -153,9 +158,9 @@ def test_while_the_cursors_commit_hangs_reading_publishing_and_renewing_go_on(
             granted = ends.value(EXPIRY)
             record_at_once(ends, events[20:40])
             ends.take_until("validation", 40)
-            # Two terms on, the same reign renews and publishes still.
+            # A term on, the same reign renews and publishes still.
             ends.wait_until(
-                "SELECT expires_at > $1::timestamptz + make_interval(secs => $2) FROM outbox.leases", granted, 2 * TERM
+                "SELECT expires_at > $1::timestamptz + make_interval(secs => $2) FROM outbox.leases", granted, TERM
             )
             record_at_once(ends, events[40:])
             ends.take_until("validation", 60)

@@ -175,7 +175,7 @@ def test_a_relay_killed_between_the_letter_and_the_cursor_leaves_one_letter(stri
         link.channel().queue_declare("test.full", durable=True, auto_delete=False, arguments=arguments)
     try:
         strict.record([new_event("filling")], "test.full")
-        with relay(strict.database_url, strict.amqp_url, tmp_path) as process:
+        with relay(strict.database_url, strict.amqp_url, tmp_path, lease_seconds=1) as process:
             strict.wait_for_cursor(1)
             insert(strict, [stuck], "test.full")
             insert(strict, [poison, other])
