@@ -25,7 +25,7 @@ def settings(shared_database_url: str, amqp_url: str, sap: Sap, inbox: Smtp, tmp
         sap_retry_base_seconds=0.2,
         sap_commit_seconds=0.5,
         delivery_lease_seconds=5,
-        relay_lease_seconds=1,
+        relay_lease_seconds=10,
     )
     apply_topology(settings)
     return settings
