@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from api.metrics import _SECONDS
@@ -70,6 +71,7 @@ def test_promtool_finds_no_fault_in_the_rules(promtool: str) -> None:
     assert f"{len(RULES)} rules found" in done.stdout
 
 
+@pytest.mark.timeout(400)  # promtool's work alone takes a busy machine nearly two minutes
 def test_each_alert_fires_in_a_test_and_stays_silent_in_another(promtool: str) -> None:
     assert run_unit_tests(promtool, TESTS) == set(alerts_of(TEXT))
     near_misses = [file for file in TESTS.glob("*.yml") if file.stem != "all_well"]
