@@ -24,6 +24,10 @@ from tests.integration.consumers.workshop import Workshop, in_workshop
 from tests.sandboxes import Sap
 
 ORDERS = 12
+ON_A_FULL_DISK = (
+    "-c",
+    "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 2); from ops.cli import main; main()",
+)
 UNUSABLE = ("-m", "tests.integration.consumers.unusable_worker")
 _ENDED_OR_DUE = """SELECT EXISTS (SELECT 1 FROM orders WHERE id = :order AND status = 'synced')
     OR EXISTS (SELECT 1 FROM outbox.scheduled WHERE event_id = :id AND due_at < clock_timestamp())"""
@@ -175,6 +179,22 @@ def test_children_that_cannot_open_what_they_need_take_no_delivery_and_those_aft
         assert (ended["outcome"], ended["attempt"]) == ("done", 1)
         assert started.stop() == 0
     assert (queues.depth("inventory"), queues.depth("inventory.dlq")) == (0, 0)
+
+
+def test_a_delivery_is_done_and_garbage_refused_although_no_log_line_can_be_written(
+    life: Settings, queues: Queues, tmp_path: Path
+) -> None:
+    sku = in_workshop(life, lambda shop: shop.product(100))
+    _, event = in_workshop(life, lambda shop: shop.validated(Line(sku, 1, Decimal(14))))
+    with worker("local", life, tmp_path, ON_A_FULL_DISK) as started:
+        started.wait_until(lambda: queues.consumers("inventory") == 1, "a consumer")
+        queues.publish_event("inventory", event)
+        _until(started, life, _RESERVED, 1, "the order reserved", sku=sku)
+        queues.publish("inventory", b"garbage", None)
+        queues.wait_for("inventory.dlq", 1)
+        started.stop()  # whatever its exit code: at its end Python finds that it cannot write
+    assert (queues.depth("inventory"), queues.depth("inventory.dlq")) == (0, 1)
+    queues.channel.queue_purge("inventory.dlq")
 
 
 def test_a_worker_declares_nothing_for_delayed_delivery(life: Settings, queues: Queues, tmp_path: Path) -> None:
