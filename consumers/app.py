@@ -5,6 +5,7 @@ which loss each one prevents.
 """
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -48,6 +49,10 @@ HARD_TIME_LIMIT_SECONDS = 20 * 60
 # Between two looks for a queue that is not there yet.
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 5.0
+
+# How long a child that cannot open what it needs waits for its end: the pool makes another at once, and without end.
+# Far below worker_proc_alive_timeout, after which the pool would kill it.
+UNUSABLE_PAUSE_SECONDS = 5.0
 
 CONNECTIONS_PER_CHILD = 2  # one for the delivery, one to renew its lease
 
@@ -133,7 +138,7 @@ class _Office:
         self._loop: EventLoop | None = None
         self._place: Workplace | None = None
         self._runners: dict[str, StepRunner] = {}
-        worker_process_init.connect(self._open, weak=False)
+        worker_process_init.connect(self._begin, weak=False)
         worker_process_shutdown.connect(self._close, weak=False)
         setup_logging.connect(_keep_our_logging, weak=False)
 
@@ -141,7 +146,7 @@ class _Office:
         self, task: str, step: Step, attributes: Mapping[str, object], body: str, *, redelivered: bool
     ) -> Outcome:
         """Run one delivery of a step on this process's loop, and tell how it ended."""
-        assert self._loop is not None, "worker_process_init opens the loop"
+        assert self._loop is not None, "a child without a loop has ended"
         begun = time.perf_counter()
         event = decode(attributes, body.encode())
         runner = self._runners[step.name]
@@ -149,8 +154,23 @@ class _Office:
         self._reports.tell(Word.of(task, step, event, outcome, time.perf_counter() - begun))
         return outcome
 
-    def _open(self, **_: object) -> None:
+    def _begin(self, **_: object) -> None:
+        """Called in each child. One that cannot open what it needs ends, before the pool hands it anything.
+
+        Celery would log the error and hand it deliveries all the same, each of which would be rejected. The main
+        process goes on and keeps what it holds: its end would give that back, start after start, until the messages'
+        delivery limit is reached.
+        """
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which stops its children
+        try:
+            self._open()
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}"
+            log.critical("child_unusable", error=told, pause_seconds=UNUSABLE_PAUSE_SECONDS, exc_info=error)
+            time.sleep(UNUSABLE_PAUSE_SECONDS)
+            raise SystemExit(1) from error
+
+    def _open(self) -> None:
         tracing.set_up(self._settings, f"worker-{self._pool}")
         self._loop = EventLoop()
         place = self._loop.run(_open_on_loop(self._settings, self._pool))
@@ -171,7 +191,8 @@ def _import_before_forking(settings: Settings, pool: Pool) -> None:
     open_workplace(settings, f"waybill-worker-{pool}")  # the database dialect, the HTTP client; nothing connects
     anyio.run(anyio.sleep, 0)  # the HTTP client's event loop backend
     if settings.tracing_otlp_url:
-        import_module("runtime.otlp")
+        with contextlib.suppress(Exception):  # each child says why
+            import_module("runtime.otlp")
 
 
 async def _open_on_loop(settings: Settings, pool: Pool) -> Workplace:

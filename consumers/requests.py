@@ -36,8 +36,11 @@ class EventRequest(Request):
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:  # noqa: ANN401
         """Called when the task has raised, or its child has died."""
         with self._at_work():
-            self._tell(getattr(exc_info.exception, "exc", exc_info.exception))
-            return super().on_failure(exc_info, send_failed_event, return_ok)
+            try:
+                self._tell(getattr(exc_info.exception, "exc", exc_info.exception))
+            finally:  # or the message is neither acknowledged nor rejected, and holds its place for ever
+                answer = super().on_failure(exc_info, send_failed_event, return_ok)
+            return answer
 
     def _tell(self, error: BaseException) -> None:
         if isinstance(error, _CHILD_DIED):

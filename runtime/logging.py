@@ -6,6 +6,7 @@ Every line of a request or delivery says which (runtime.work), and no line says 
 What nobody catches is a line too.
 """
 
+import contextlib
 import logging
 import sys
 import threading
@@ -42,8 +43,13 @@ class _StandardError:
         self.name = name
 
     def msg(self, line: str) -> None:
-        """Write one line."""
-        sys.stderr.write(line + "\n")
+        """Write one line. One that cannot be written is lost, as the standard library's are: nobody fails for it.
+
+        Not counted: what a full disk refuses may still be in the buffer, and come when there is room again.
+        """
+        with contextlib.suppress(OSError, ValueError):  # a full disk, a reader that has gone, a closed file
+            if sys.stderr is not None:  # as it is in a process that was started without
+                sys.stderr.write(line + "\n")
 
     debug = info = warning = error = critical = exception = msg
 

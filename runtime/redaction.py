@@ -7,8 +7,9 @@ little, and in time that grows with the text alone: a stranger chooses some of t
 """
 
 import re
+from collections.abc import Iterable
 
-from runtime.spellings import pattern_of
+from runtime.spellings import places_of
 from runtime.work import current
 
 HIDDEN = "***"
@@ -52,11 +53,7 @@ def redacted(text: str) -> str:
     if "DETAIL:" in text:
         text = _ROW.sub(rf"\1{HIDDEN}", text)
     work = current()
-    for private in () if work is None else work.private:
-        pattern = pattern_of(private, text)
-        if pattern is not None:
-            text = pattern.sub(HIDDEN, text)
-    return text
+    return text if work is None or not work.private else _without(work.private, text)
 
 
 def excerpt(text: str, longest: int) -> str:
@@ -72,6 +69,14 @@ def unquoted(text: str) -> str:
 def without_literals(statement: str) -> str:
     """An SQL statement without the values that somebody wrote into it. Our own statements have none."""
     return _LITERAL.sub(lambda found: found[1] or "'…'", statement)
+
+
+def _without(privates: Iterable[str], text: str) -> str:
+    shown, at = [], 0
+    for begin, end in places_of(privates, text):
+        shown += [text[at:begin], HIDDEN]
+        at = end
+    return "".join([*shown, text[at:]])
 
 
 def _address(found: re.Match[str]) -> str:

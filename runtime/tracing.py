@@ -6,12 +6,14 @@ the broker, to SAP. On, `runtime.otlp` makes the spans. A span that is not sent,
 ever waits for one or fails with one.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from enum import Enum
 from typing import Protocol, Self
 
+from runtime.logging import get_logger
 from runtime.settings import Settings
 
 Attributes = Mapping[str, str | int | float | bool]
@@ -19,6 +21,8 @@ NO_ATTRIBUTES: Attributes = {}
 
 # How long the end of a process may wait for its last spans to be sent.
 FLUSH_SECONDS = 3.0
+
+log = get_logger(__name__)
 
 
 class Kind(Enum):
@@ -120,11 +124,31 @@ _tracer: Tracer | None = None
 
 
 def set_up(settings: Settings, process: str) -> None:
-    """Begin to trace if the settings say so. In the process that will make the spans: what sends them is a thread."""
-    if settings.tracing_otlp_url:
+    """Begin to trace if the settings say so. In the process that will make the spans: what sends them is a thread.
+
+    OpenTelemetry judges its own variables here, some when it is imported, in a worker only in its children, whose
+    deliveries must not pay for one that is refused: the process goes on without spans, and says so.
+    """
+    if not settings.tracing_otlp_url:
+        return
+    try:
         from runtime.otlp import otlp_tracer  # noqa: PLC0415 - a process that does not trace never imports it
 
-        start(otlp_tracer(settings, process))
+        tracer = otlp_tracer(settings, process)
+    except Exception as error:  # whatever it is, it is no reason to take no orders
+        told = f"{type(error).__name__}: {error}"
+        log.exception("tracing_off", error=told, variables=_variables(), do="mend the variable, then restart")
+    else:
+        start(tracer)
+
+
+def _variables() -> dict[str, str]:
+    """OpenTelemetry's variables as they are set: its errors name none. Not its headers, which hold keys."""
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith("OTEL_") and not name.endswith("HEADERS")
+    }
 
 
 def start(tracer: Tracer) -> None:

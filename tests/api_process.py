@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx
 
@@ -34,8 +35,8 @@ class ApiProcess:
 
 
 @contextmanager
-def api_process(database_url: str, folder: Path) -> Iterator[ApiProcess]:
-    """A running API whose log and documents are in `folder`."""
+def api_process(database_url: str, folder: Path, stderr: IO[bytes] | None = None) -> Iterator[ApiProcess]:
+    """A running API whose log and documents are in `folder`; it logs to `stderr` if that is given."""
     port = free_port()
     environment = {
         **os.environ,
@@ -49,7 +50,11 @@ def api_process(database_url: str, folder: Path) -> Iterator[ApiProcess]:
     with (
         log.open("ab") as output,
         subprocess.Popen(
-            [sys.executable, "-m", "ops.cli", "api"], cwd=ROOT, env=environment, stdout=output, stderr=output
+            [sys.executable, "-m", "ops.cli", "api"],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=stderr or output,
         ) as process,
     ):
         try:

@@ -34,6 +34,15 @@ def said(code: str, log_format: str = "json", *, exit_code: int = 0) -> str:
     return ended.stderr
 
 
+def printed(code: str, stderr: int) -> str:
+    """What a process prints whose standard error is this file. Its exit code may say that it could not write there."""
+    script = PRELUDE.format(log_format="json") + dedent(code)
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True, check=False
+    )
+    return ended.stdout
+
+
 def lines(code: str, *, exit_code: int = 0) -> list[dict[str, Any]]:
     """The same, line by line."""
     return [json.loads(line) for line in said(code, exit_code=exit_code).splitlines()]

@@ -72,6 +72,14 @@ def test_a_body_too_large_is_answered_although_the_client_is_still_sending(datab
         assert api.stop() == 0
 
 
+def test_an_order_is_accepted_although_no_log_line_can_be_written(database_url: str, tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full, api_process(database_url, tmp_path, stderr=full) as api:
+        answer = httpx.post(f"{api.url}/orders", json=order_body())
+
+        assert answer.status_code == 202
+        assert httpx.get(api.url + answer.headers["location"]).json()["reference"] == order_body()["reference"]
+
+
 def raw(port: int, request: bytes) -> bytes:
     """Send bytes, read until the server closes."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as link:

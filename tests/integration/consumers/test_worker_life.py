@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from consumers.app import CONCURRENCY
+from consumers.app import CONCURRENCY, UNUSABLE_PAUSE_SECONDS
 from ops.broker import connection, queue_states
 from orders.model import Line, Order, Status
 from orders.workflow import Pool
@@ -23,6 +24,11 @@ from tests.integration.consumers.workshop import Workshop, in_workshop
 from tests.sandboxes import Sap
 
 ORDERS = 12
+ON_A_FULL_DISK = (
+    "-c",
+    "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 2); from ops.cli import main; main()",
+)
+UNUSABLE = ("-m", "tests.integration.consumers.unusable_worker")
 _ENDED_OR_DUE = """SELECT EXISTS (SELECT 1 FROM orders WHERE id = :order AND status = 'synced')
     OR EXISTS (SELECT 1 FROM outbox.scheduled WHERE event_id = :id AND due_at < clock_timestamp())"""
 
@@ -149,6 +155,46 @@ def test_a_worker_whose_queue_is_missing_says_so_and_waits_for_it(
         apply_topology(life)
         wait_until_it_consumes(started, queues, pool)
         assert started.stop() == 0
+
+
+def test_children_that_cannot_open_what_they_need_take_no_delivery_and_those_after_them_do(
+    life: Settings, queues: Queues, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.touch()
+    sku = in_workshop(life, lambda shop: shop.product(100))
+    _, event = in_workshop(life, lambda shop: shop.validated(Line(sku, 1, Decimal(14))))
+    queues.publish_event("inventory", event)
+    with worker("local", life, tmp_path, UNUSABLE, BROKEN=str(broken)) as started:
+        wait_until_it_consumes(started, queues, "local")
+        started.wait_for_line("child_unusable", CONCURRENCY["local"] + 1)  # one of them in another's place
+        unusable = [line for line in started.lines() if line["event"] == "child_unusable"]
+        assert "Too many open files" in unusable[0]["error"]
+        first, replacement = (datetime.fromisoformat(unusable[n]["timestamp"]) for n in (0, CONCURRENCY["local"]))
+        assert (replacement - first).total_seconds() >= UNUSABLE_PAUSE_SECONDS
+        broken.unlink()
+        _until(started, life, _RESERVED, 1, "the order reserved", sku=sku)
+        started.wait_for_line("step_ended")
+        (ended,) = [line for line in started.lines() if line["event"] == "step_ended"]
+        assert (ended["outcome"], ended["attempt"]) == ("done", 1)
+        assert started.stop() == 0
+    assert (queues.depth("inventory"), queues.depth("inventory.dlq")) == (0, 0)
+
+
+def test_a_delivery_is_done_and_garbage_refused_although_no_log_line_can_be_written(
+    life: Settings, queues: Queues, tmp_path: Path
+) -> None:
+    sku = in_workshop(life, lambda shop: shop.product(100))
+    _, event = in_workshop(life, lambda shop: shop.validated(Line(sku, 1, Decimal(14))))
+    with worker("local", life, tmp_path, ON_A_FULL_DISK) as started:
+        started.wait_until(lambda: queues.consumers("inventory") == 1, "a consumer")
+        queues.publish_event("inventory", event)
+        _until(started, life, _RESERVED, 1, "the order reserved", sku=sku)
+        queues.publish("inventory", b"garbage", None)
+        queues.wait_for("inventory.dlq", 1)
+        started.stop()  # whatever its exit code: at its end Python finds that it cannot write
+    assert (queues.depth("inventory"), queues.depth("inventory.dlq")) == (0, 1)
+    queues.channel.queue_purge("inventory.dlq")
 
 
 def test_a_worker_declares_nothing_for_delayed_delivery(life: Settings, queues: Queues, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from consumers.app import CONCURRENCY
 from ops.ports import free_port
 from runtime.settings import Settings
 from tests.api_process import api_process
@@ -100,6 +101,33 @@ def test_where_nobody_takes_spans_orders_are_accepted_and_the_process_ends_in_ti
         assert api.stop() == 0  # it has 20 s, less than theirs may wait for
         assert told() == 1
         assert [line for line in api.log.read_text().splitlines() if "opentelemetry" in line] == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "256"),  # below the batch of 512; refused by a child
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "-1"),  # refused at the import already
+    ],
+)
+def test_a_variable_that_opentelemetry_refuses_costs_the_spans_and_no_order(
+    variable: str, value: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACING_OTLP_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv(variable, value)
+    with (
+        api_process(settings.database_url, tmp_path) as api,
+        relay(settings.database_url, settings.amqp_url, tmp_path) as carrying,
+        worker("local", settings, tmp_path) as working,
+        Queues.of(settings.amqp_url) as queues,
+    ):
+        wait_until_it_consumes(working, queues, "local")
+        assert httpx.post(f"{api.url}/orders", json=order_body()).status_code == 202
+        working.wait_until(lambda: working.count("step_ended") >= 2, "the ends of validation and audit")
+        assert {line["outcome"] for line in working.lines() if line["event"] == "step_ended"} == {"done"}
+        assert working.count("tracing_off") == CONCURRENCY["local"]
+        for log in (api.log, carrying.log):
+            assert '"event": "tracing_off"' in log.read_text()
 
 
 def imported(more: str) -> list[str]:

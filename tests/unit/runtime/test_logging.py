@@ -1,8 +1,13 @@
 """A log line as a process writes it: whose it is, and what it does not show."""
 
 import json
+import os
+import subprocess
+from collections.abc import Callable
 
-from tests.log_lines import FIELDS, ORDER_ID, lines, said
+import pytest
+
+from tests.log_lines import FIELDS, ORDER_ID, lines, printed, said
 from tests.traces import TRACE_ID
 
 
@@ -117,6 +122,37 @@ def test_a_value_without_a_text_costs_nobody_anything() -> None:
         ours.info("leading", value=Mute())
     """)
     assert line["value"] == "<Mute whose text cannot be had: RuntimeError>"
+
+
+_GOES_ON = """
+ours.info("leading")
+theirs.warning("of a library")
+print("it went on")
+"""
+
+
+def _a_full_disk() -> int:
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+def _a_pipe_that_nobody_reads() -> int:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+@pytest.mark.parametrize("opened", [_a_full_disk, _a_pipe_that_nobody_reads])
+def test_a_line_that_cannot_be_written_costs_nobody_anything(opened: Callable[[], int]) -> None:
+    stderr = opened()
+    try:
+        assert printed(_GOES_ON, stderr) == "it went on\n"
+    finally:
+        os.close(stderr)
+
+
+@pytest.mark.parametrize("ended", ["sys.stderr.close()", "sys.stderr = None"])
+def test_nor_does_one_for_which_there_is_no_standard_error_any_more(ended: str) -> None:
+    assert printed(f"{ended}\nours.info('leading')\nprint('it went on')", subprocess.DEVNULL) == "it went on\n"
 
 
 def test_what_is_private_is_hidden_in_keys_too_and_any_key_can_be_told() -> None:

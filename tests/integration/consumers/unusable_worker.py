@@ -1,0 +1,26 @@
+"""`waybill worker POOL` whose children cannot open their loop for as long as there is a file, at BROKEN.
+
+Run as `python -m tests.integration.consumers.unusable_worker worker POOL`.
+"""
+
+import errno
+import os
+from pathlib import Path
+
+from consumers import app
+from consumers.event_loop import EventLoop
+from ops.cli import main
+
+
+class Unopened(EventLoop):
+    """A loop for which there are no file descriptors left, as long as that file is there."""
+
+    def __init__(self) -> None:
+        if Path(os.environ["BROKEN"]).exists():
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        super().__init__()
+
+
+if __name__ == "__main__":
+    app.EventLoop = Unopened  # type: ignore[attr-defined]
+    main()
