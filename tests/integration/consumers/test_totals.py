@@ -154,6 +154,8 @@ def test_totals_are_the_truth_although_children_are_killed_in_mid_step(
             started.wait_until(lambda: in_workshop(life, _nothing_waits) and not _at_work(queues, port), "quiet")
 
         truth = in_workshop(life, _truth)
+        # What ended since the last look is on no page yet; of each delivery that is done its effect is counted last.
+        started.wait_until(lambda: _effects(port) >= sum(truth.values()), "every done delivery counted")
         assert _counted(port, "waybill_deliveries_total", outcome="done") == truth
         assert _counted(port, "waybill_commit_to_effect_seconds_count") == truth
         tries = [_counted(port, "waybill_deliveries_total", outcome=outcome.value) for outcome in TRIES]
@@ -162,6 +164,10 @@ def test_totals_are_the_truth_although_children_are_killed_in_mid_step(
         }
         assert metric(port, "waybill_deliveries_total", outcome="dead") == 0
         assert metric(port, "waybill_worker_words_lost_total") == 0
+
+
+def _effects(port: int) -> float:
+    return sum(_counted(port, "waybill_commit_to_effect_seconds_count").values())
 
 
 async def _nothing_waits(shop: Workshop) -> bool:
