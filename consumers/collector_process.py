@@ -6,6 +6,7 @@ Its loops share nothing but the database's pool: a webhook that hangs holds up n
 import asyncio
 import contextlib
 import signal
+from collections import defaultdict
 from collections.abc import Iterator
 
 import uvloop
@@ -75,7 +76,8 @@ async def count_once(engine: AsyncEngine) -> None:
     """Read how many letters are open and how new the newest is: that tells of it, whoever stored it and ended then."""
     async with engine.begin() as tx:
         waiting = await open_by_queue(tx)
-    letters, newest = dict.fromkeys(metrics.LABELS, 0), dict.fromkeys(metrics.LABELS, 0.0)
+    # A reason that only a later version knows has no series here, and must not keep the others from being told.
+    letters, newest = defaultdict[tuple[str, str], int](int), defaultdict[tuple[str, str], float](float)
     for one in waiting:
         label = metrics.queue_label(one.queue), one.reason
         letters[label] += one.letters

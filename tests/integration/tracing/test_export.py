@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -12,13 +14,13 @@ import pytest
 from consumers.app import CONCURRENCY
 from ops.ports import free_port
 from runtime.settings import Settings
-from tests.api_process import api_process
+from tests.api_process import ApiProcess, api_process
 from tests.integration.consumers.broker_queues import Queues
-from tests.integration.consumers.worker_process import wait_until_it_consumes, worker
+from tests.integration.consumers.worker_process import Worker, wait_until_it_consumes, worker
 from tests.orders_over_http import order_body
 from tests.otlp_receiver import otlp_receiver
 from tests.patience import ANSWER_SECONDS
-from tests.relay_process import relay
+from tests.relay_process import RelayProcess, relay
 from tests.servers import ROOT
 from tests.traces import TRACE_ID, TRACEPARENT
 
@@ -48,19 +50,26 @@ for pool in ("local", "sap", "email", "invoice"):
 """
 
 
+@contextmanager
+def programs(settings: Settings, tmp_path: Path) -> Iterator[tuple[ApiProcess, RelayProcess, Worker]]:
+    """An API, a relay, and a local worker that consumes."""
+    with (
+        api_process(settings.database_url, tmp_path) as api,
+        relay(settings.database_url, settings.amqp_url, tmp_path) as carrying,
+        worker("local", settings, tmp_path) as working,
+        Queues.of(settings.amqp_url) as queues,
+    ):
+        wait_until_it_consumes(working, queues, "local")
+        yield api, carrying, working
+
+
 def test_api_relay_and_worker_export_the_spans_of_one_trace(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with otlp_receiver() as receiver:
         monkeypatch.setenv("TRACING_OTLP_URL", receiver.url)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000")  # so that what comes was sent at the end
-        with (
-            api_process(settings.database_url, tmp_path) as api,
-            relay(settings.database_url, settings.amqp_url, tmp_path) as carrying,
-            worker("local", settings, tmp_path) as working,
-            Queues.of(settings.amqp_url) as queues,
-        ):
-            wait_until_it_consumes(working, queues, "local")
+        with programs(settings, tmp_path) as (api, carrying, working):
             answer = httpx.post(
                 f"{api.url}/orders", json=order_body(), headers={"traceparent": TRACEPARENT}, timeout=ANSWER_SECONDS
             )
@@ -115,17 +124,12 @@ def test_a_variable_that_opentelemetry_refuses_costs_the_spans_and_no_order(
 ) -> None:
     monkeypatch.setenv("TRACING_OTLP_URL", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv(variable, value)
-    with (
-        api_process(settings.database_url, tmp_path) as api,
-        relay(settings.database_url, settings.amqp_url, tmp_path) as carrying,
-        worker("local", settings, tmp_path) as working,
-        Queues.of(settings.amqp_url) as queues,
-    ):
-        wait_until_it_consumes(working, queues, "local")
-        assert httpx.post(f"{api.url}/orders", json=order_body()).status_code == 202
+    with programs(settings, tmp_path) as (api, carrying, working):
+        answer = httpx.post(f"{api.url}/orders", json=order_body(), timeout=ANSWER_SECONDS)
+        assert answer.status_code == 202
         working.wait_until(lambda: working.count("step_ended") >= 2, "the ends of validation and audit")
         assert {line["outcome"] for line in working.lines() if line["event"] == "step_ended"} == {"done"}
-        assert working.count("tracing_off") == CONCURRENCY["local"]
+        working.wait_until(lambda: working.count("tracing_off") == CONCURRENCY["local"], "a line of each child")
         for log in (api.log, carrying.log):
             assert '"event": "tracing_off"' in log.read_text()
 
