@@ -132,7 +132,8 @@ class EntryView(_View):
     """One thing that happened to the order; what does not apply is null.
 
     Times are the database's, but for `accepted` (the API's clock), `published` and `confirmed` (the relay's), and an
-    event that is past retention, which was `committed` by the clock of whoever recorded it.
+    event that is past retention, which was `committed` by the clock of whoever recorded it, between its cause and what
+    came of it.
     """
 
     at: datetime
