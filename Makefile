@@ -1,6 +1,7 @@
 # Every target installs what it needs first; the second time that takes no time.
 SHELL := /bin/bash
 WAYBILL := .venv/bin/waybill
+LAB := .venv/bin/lab
 COUNT ?= 500
 MINUTES ?= 10
 
@@ -19,13 +20,13 @@ help: ## List every target with what it does.
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what everything here needs; the other targets do so by themselves.
-	@ops/bootstrap.sh
+	@lab/stack/bootstrap.sh
 
 demo: setup ## Send 500 orders (COUNT=n) through a fresh system and show what happened; ORDERS=DIR takes a real folder.
-	@$(WAYBILL) demo $(if $(ORDERS),--orders-dir "$(ORDERS)",--orders $(COUNT))
+	@$(LAB) demo $(if $(ORDERS),--orders-dir "$(ORDERS)",--orders $(COUNT))
 
 prove: setup ## Prove under random faults that nothing is lost or done twice, 8 minutes; QUICK=1 1.5, SEED=n ORDERS=n.
-	@$(WAYBILL) prove $(if $(filter-out 0,$(QUICK)),--quick) $(if $(SEED),--seed $(SEED)) $(if $(ORDERS),--orders $(ORDERS))
+	@$(LAB) prove $(if $(filter-out 0,$(QUICK)),--quick) $(if $(SEED),--seed $(SEED)) $(if $(ORDERS),--orders $(ORDERS))
 
 # A given broker is one for all, and before each test all queues are deleted there: then one file at a time.
 test: setup ## Run the whole test suite on real servers, two files at a time; ARGS="-k word" passes options to pytest.
@@ -39,22 +40,22 @@ check: setup ## Run ruff, mypy --strict, the import contracts and the Compose sc
 	@.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 
 bench-relay: setup ## Measure the relay on real servers, some minutes; QUICK=1 a tenth of it, ARGS="--only idle" a part.
-	@.venv/bin/python -m bench.relay $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
+	@.venv/bin/python -m lab.bench.relay $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
 
 soak: setup ## Send 10 orders a second for ten minutes (MINUTES=n) and see whether backlog or memory grows.
-	@$(WAYBILL) soak --minutes $(MINUTES)
+	@$(LAB) soak --minutes $(MINUTES)
 
 observe: setup ## Hold metrics, alerts and dashboards to the truth about 200 orders with faults, 2 minutes.
-	@$(WAYBILL) observe
+	@$(LAB) observe
 
 up: setup ## Start the whole system in the background and print its URLs.
-	@$(WAYBILL) up
+	@$(LAB) up
 
 down: ## Stop what `make up` started; data stays in .local/up.
-	@if [ -x $(WAYBILL) ]; then $(WAYBILL) down; else echo "Nothing is installed here, so nothing runs."; fi
+	@if [ -x $(LAB) ]; then $(LAB) down; else echo "Nothing is installed here, so nothing runs."; fi
 
 status: setup ## Show each program of `make up`: its state, pid, uptime and address.
-	@$(WAYBILL) status
+	@$(LAB) status
 
 doctor: setup ## Say what is reachable, in which version, and which settings could lose messages.
 	@$(WAYBILL) doctor

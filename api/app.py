@@ -19,11 +19,11 @@ from api.problems import ProblemError, on_http_exception, on_parameters, on_prob
 from api.routes import health, orders
 from api.services import Services
 from api.traced import Traced
-from outbox.hint import Hint
-from runtime import tracing
+from outbox.notify import Hint
 from runtime.database import autocommit, make_engine
 from runtime.documents import FileDocumentStore
 from runtime.settings import Settings
+from runtime.tracing import tracer
 
 _VERSION = "0.1.0"
 # On SIGTERM requests in flight are answered; the longest statement may take 30 s, the rest is margin.
@@ -74,7 +74,7 @@ def run(settings: Settings) -> None:
     # uvicorn stops in good order and then raises the signal again, for whoever handled it before: that is this.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
-    tracing.set_up(settings, "api")
+    tracer.set_up(settings, "api")
     try:
         uvicorn.run(
             create_app(settings),
@@ -94,7 +94,7 @@ def run(settings: Settings) -> None:
             timeout_graceful_shutdown=STOP_SECONDS,
         )
     finally:
-        tracing.shut_down()
+        tracer.shut_down()
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

@@ -10,10 +10,10 @@ from api.metrics import Metrics
 from api.problems import ProblemError, outbox_full, render, schema_missing, unavailable
 from api.traced import LONGEST_PATH
 from outbox.record import NoSegmentError
-from runtime import tracing
 from runtime.database import lacks_schema, may_pass
 from runtime.logging import get_logger
-from runtime.redaction import excerpt
+from runtime.redaction.redact import excerpt
+from runtime.tracing import tracer
 
 CLIENT_LEFT = 499  # no status of HTTP's own; the word that proxies use
 
@@ -51,7 +51,7 @@ class Observed:
             log.info("client_left", method=scope["method"], path=scope["path"])
         except Exception as error:
             if status != CLIENT_LEFT:
-                tracing.failed(error)
+                tracer.failed(error)
                 log.exception("answer_broke", method=scope["method"], path=excerpt(scope["path"], LONGEST_PATH))
                 # Only a broken connection can still say that the answer is not whole. What the server logs of this is
                 # outside of the request, where nobody knows what is private: so nothing of the cause is in it.
@@ -72,7 +72,7 @@ def _problem_of(error: Exception, scope: Scope) -> ProblemError:
     if isinstance(error, NoSegmentError):
         log.error("outbox_full", path=scope["path"], error=str(error))
         return outbox_full("orders cannot be recorded at the moment; send the same request again, nothing was stored")
-    tracing.failed(error)
+    tracer.failed(error)
     log.error("request_failed", method=scope["method"], path=scope["path"], exc_info=error)
     return ProblemError(
         HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "something failed on our side; it is in our log with its cause"

@@ -6,7 +6,7 @@ from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.metrics import Metrics
-from outbox.hint import Hint
+from outbox.notify import Hint
 from runtime.documents import DocumentStore
 from runtime.settings import Settings
 

@@ -8,11 +8,11 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runtime import tracing
-from runtime.redaction import excerpt
-from runtime.traceparent import valid
-from runtime.tracing import Kind, Span
-from runtime.work import Work, at
+from runtime.log_context import Work, at
+from runtime.redaction.redact import excerpt
+from runtime.tracing import tracer
+from runtime.tracing.spans import Kind, Span
+from runtime.tracing.trace_context import valid
 
 _HEADER = b"traceparent"
 # What OpenTelemetry knows; any other is `_OTHER`, so that a stranger cannot make names.
@@ -49,17 +49,17 @@ class Traced:
             return
         incoming = _incoming(scope)
         with at(Request(scope, incoming)) as request:
-            if tracing.is_on() and scope["path"] not in _UNTRACED:
+            if tracer.is_on() and scope["path"] not in _UNTRACED:
                 await self._in_span(request, scope, receive, send)
             else:
-                with tracing.carried(incoming):
+                with tracer.carried(incoming):
                     await self._app(scope, receive, send)
 
     async def _in_span(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
         path = excerpt(scope["path"], LONGEST_PATH)
         known = {"http.request.method": method, "url.path": path, "url.scheme": scope["scheme"]}
-        with tracing.span(_name(method, None), Kind.SERVER, known, parent=request.traceparent) as span:
+        with tracer.span(_name(method, None), Kind.SERVER, known, parent=request.traceparent) as span:
             request.traceparent = span.traceparent
             status = 0
 

@@ -8,8 +8,8 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from orders.model import Order, Status, StepProgress, StepState
-from orders.timeline import Outcome, Timeline, What
-from outbox.letter_search import OpenLetter
+from orders.tracking.timeline import Outcome, Timeline, What
+from outbox.dead_letters.queries import OpenLetter
 
 
 def _plain(amount: object) -> object:

@@ -21,7 +21,7 @@ from orders.workflow import (
     Step,
     required_queues,
 )
-from outbox import destinations
+from outbox import required_queues as recorded_queues
 from runtime.settings import Settings
 
 # RabbitMQ redelivers once more than the limit says. Explicit, because the default differs by version.
@@ -128,7 +128,7 @@ async def apply(settings: Settings) -> Applied:
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise TopologyError(f"cannot talk to the Postgres of DATABASE_URL: {error}") from error
     try:
-        await destinations.replace(database, required_queues())
+        await recorded_queues.replace(database, required_queues())
     finally:
         await database.close()
     return applied

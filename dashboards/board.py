@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+# How a panel's description says why it may be empty; the reason follows.
+EMPTY_WHEN_WELL = "Empty when all is well: "
+
 PAGE_WIDTH = 24  # Grafana's grid has so many columns
 
 Colour = Literal["green", "orange", "red", "blue"]

@@ -16,8 +16,7 @@ from grafana_foundation_sdk.models import common as commons
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import prometheus as prometheus_models
 
-from dashboards.board import Choice, Colour, Dashboard, Kind, Panel, State
-from ops.observe.panels import EMPTY_WHEN_WELL
+from dashboards.board import EMPTY_WHEN_WELL, Choice, Colour, Dashboard, Kind, Panel, State
 
 TAG = "waybill"
 DATASOURCE_UID = "prometheus"  # as deploy/grafana/provisioning names it

@@ -7,7 +7,7 @@ import asyncpg
 from alembic import command
 from alembic.config import Config
 
-from outbox.retention import make_partitions
+from outbox.partitions.create import make_partitions
 
 
 def alembic_config(database_url: str) -> Config:

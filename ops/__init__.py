@@ -1,1 +1,1 @@
-"""The person at the keyboard: the command line, the local stack, the demo, the doctor."""
+"""What an operator uses, as typed functions. Only ops.cli prints."""

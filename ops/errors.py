@@ -1,8 +1,8 @@
-"""What can go wrong at the keyboard; `ops.cli` renders each as one line and ends with its exit code."""
+"""Errors of a command. `ops.cli.exits` renders each as one line and ends the program with its exit code."""
 
 
 class OpsError(Exception):
-    """The root: a message for a person that says what was wrong, with which value, and what to do."""
+    """The root. The message says what was wrong, with which value, and what to do."""
 
     exit_code = 1
 
@@ -14,22 +14,10 @@ class OptionError(OpsError):
 
 
 class NoSystemError(OpsError):
-    """Neither does the environment name a system, nor was one ever started here."""
+    """The environment names no system, and none was ever started here."""
 
     exit_code = 2
 
 
 class ServerError(OpsError):
-    """PostgreSQL or RabbitMQ cannot be had, or did not come up."""
-
-
-class InstanceBusyError(OpsError):
-    """Another process works on the same instance folder."""
-
-
-class StackError(OpsError):
-    """A program of the local stack did not come up."""
-
-
-class UnsafeTargetError(OpsError):
-    """The server that was given holds something that a run would damage."""
+    """PostgreSQL or RabbitMQ cannot be reached, or did not come up."""

@@ -12,7 +12,7 @@ from orders.model import NewOrder, Order, StepProgress, StepState
 from orders.workflow import BY_NAME, JOINED, STEPS
 from outbox.envelope import Event, new_event_id
 from outbox.record import parameters, record
-from runtime.tracing import traceparent
+from runtime.tracing.tracer import traceparent
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,10 @@ PROMISED_SECONDS = 60.0
 
 
 class ErrorKind(StrEnum):
-    """What an error means for the next try. Adapters say it of their own errors, `consumers.errors` of all others."""
+    """What an error means for the next attempt.
+
+    Adapters classify their own errors, `consumers.delivery.error_kinds` all others.
+    """
 
     CONNECTION = "connection"  # nobody answers
     TIMEOUT = "timeout"

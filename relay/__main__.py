@@ -11,20 +11,20 @@ import signal
 
 import uvloop
 
-from outbox.adoption import AdoptionError
-from outbox.reader import FencedError
-from relay import metrics
+from outbox.cursor.cluster_adoption import AdoptionError
+from outbox.cursor.reader import FencedError
 from relay.connections import DATABASE_ERRORS
-from relay.housekeeping import QueuesMissingError
+from relay.health import metrics
+from relay.health.endpoint import Probes
+from relay.health.liveness import Standing, Vitals
+from relay.health.monitor import Monitor
 from relay.leadership import RenewalError, holder
-from relay.monitor import Monitor
-from relay.probes import Probes
+from relay.maintenance.partitions import QueuesMissingError
 from relay.publisher import PublisherLostError
 from relay.session import InRecoveryError, Session
-from relay.vitals import Standing, Vitals
-from runtime import tracing
 from runtime.logging import configure_logging, get_logger
 from runtime.settings import Settings, load_settings
+from runtime.tracing import tracer
 
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
@@ -113,12 +113,12 @@ def main() -> None:
     """Run the relay until SIGTERM."""
     settings = load_settings()
     configure_logging(settings, "relay")
-    tracing.set_up(settings, "relay")
+    tracer.set_up(settings, "relay")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_main(settings))
     finally:
-        tracing.shut_down()
+        tracer.shut_down()
 
 
 if __name__ == "__main__":

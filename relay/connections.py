@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 import asyncpg
 from asyncpg import Connection, Record
 
-from outbox.reader import ONE_PLAN
+from outbox.cursor.reader import ONE_PLAN
 from runtime.settings import Settings
 
 CONNECT_SECONDS = 10.0

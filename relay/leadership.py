@@ -14,7 +14,7 @@ import socket
 
 from asyncpg import Connection, Record
 
-from outbox.reader import FencedError
+from outbox.cursor.reader import FencedError
 from relay.connections import DATABASE_ERRORS
 from runtime.logging import get_logger
 

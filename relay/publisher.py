@@ -21,10 +21,10 @@ from pika.channel import Channel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 from pika.spec import FRAME_MIN_SIZE, Basic, BasicProperties
 
+from outbox.cursor.reader import Row
 from outbox.envelope import headers_of
-from outbox.reader import Row
-from relay import metrics
 from relay.frames import UnpublishableError, message
+from relay.health import metrics
 from runtime.logging import get_logger
 
 CONNECT_SECONDS = 10

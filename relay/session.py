@@ -13,15 +13,17 @@ from typing import Self, TypeAlias, TypeVar
 
 from asyncpg import Connection, Record
 
-from outbox.adoption import adopt
-from outbox.reader import Reader
-from relay import housekeeping, metrics, wakeup
-from relay.carrier import Carrier
+from outbox.cursor.cluster_adoption import adopt
+from outbox.cursor.reader import Reader
+from relay import listen
 from relay.connections import NO_WAIT_FOR_DISK, connected
-from relay.due import move_due_rows
+from relay.health import metrics
+from relay.health.liveness import Role, Standing, Vitals
 from relay.leadership import Leadership
+from relay.maintenance import partitions
+from relay.maintenance.scheduler import move_due_rows
+from relay.pipeline import Carrier
 from relay.publisher import PublisherLostError
-from relay.vitals import Role, Standing, Vitals
 from runtime.logging import get_logger
 from runtime.settings import Settings
 
@@ -109,9 +111,7 @@ class Session:
         reader = Reader(links.reader, self._settings.relay_page_size)
         carrier = Carrier(self._settings, reader, links.cursor, epoch)
         stack.push_async_callback(carrier.publisher.close)
-        destinations = housekeeping.Destinations(
-            links.queues, carrier.publisher, carrier, complete=self._queues_complete
-        )
+        destinations = partitions.Destinations(links.queues, carrier.publisher, carrier, complete=self._queues_complete)
         if not await self._or_stop(self._prepare(links, reader, carrier, destinations, epoch)):
             return
         self._vitals.standing = Standing(
@@ -121,7 +121,7 @@ class Session:
             beside = [
                 group.create_task(move_due_rows(links.due, links.late)),
                 group.create_task(destinations.watch()),
-                group.create_task(housekeeping.keep_segments(links.segments, self._retention, self._inbox_retention)),
+                group.create_task(partitions.keep_segments(links.segments, self._retention, self._inbox_retention)),
                 group.create_task(self._stop_when_asked(carrier)),
                 group.create_task(_lost(carrier)),
             ]
@@ -130,7 +130,7 @@ class Session:
                 task.cancel()
 
     async def _prepare(
-        self, links: "_Links", reader: Reader, carrier: Carrier, destinations: housekeeping.Destinations, epoch: int
+        self, links: "_Links", reader: Reader, carrier: Carrier, destinations: partitions.Destinations, epoch: int
     ) -> bool:
         """Everything before the first event: the cursor's place, the broker, the required queues. True when done."""
         adopted = await adopt(links.reader)
@@ -138,11 +138,11 @@ class Session:
             log.warning("cluster_adopted", **asdict(adopted))
         await reader.resume()
         # Before the broker: writers need segments also while it is away.
-        await housekeeping.keep_partitions_ahead(links.segments)
+        await partitions.keep_partitions_ahead(links.segments)
         self._stands("leader", "the broker does not answer", epoch)
         await carrier.publisher.open(self._settings.amqp_url)
         await destinations.check()
-        await wakeup.listen(links.lease, carrier.wake)
+        await listen.listen(links.lease, carrier.wake)
         return True
 
     async def _stop_when_asked(self, carrier: Carrier) -> None:

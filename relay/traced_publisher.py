@@ -9,12 +9,12 @@ That this is a class of its own leaves the hot path of a relay that does not tra
 
 from collections.abc import Callable, Iterable, Sequence
 
+from outbox.cursor.reader import Row
 from outbox.envelope import TRACESTATE
-from outbox.reader import Row
 from relay.publisher import Outcome, Publisher
-from runtime import tracing
-from runtime.traceparent import is_sampled, tracestate_of, valid
-from runtime.tracing import Attributes, Kind, Span
+from runtime.tracing import tracer
+from runtime.tracing.spans import Attributes, Kind, Span
+from runtime.tracing.trace_context import is_sampled, tracestate_of, valid
 
 
 class TracedPublisher(Publisher):
@@ -58,7 +58,7 @@ class TracedPublisher(Publisher):
         if parent is not None and not is_sampled(parent):
             return super()._headers(row, event_id)
         destination = f"{self._exchange}:{row.type}" if row.destination is None else row.destination
-        span = tracing.begin(f"publish {destination}", Kind.PRODUCER, _known(row, destination), parent)
+        span = tracer.begin(f"publish {destination}", Kind.PRODUCER, _known(row, destination), parent)
         self._spans[row.id] = span
         headers = super()._headers(row._replace(traceparent=span.traceparent), event_id)
         if parent is not None and row.attempt > 1:

@@ -2,8 +2,8 @@
 
 Our own lines go the short way, from structlog to standard error: that costs half of the way through the standard
 library's logging, and a line below the level costs nothing. Lines of libraries come the other way and look the same.
-Every line of a request or delivery says which (runtime.work), and no line says what it must not (runtime.redaction).
-What nobody catches is a line too.
+Every line of a request or delivery says which (runtime.log_context), and no line says what it must not
+(runtime.redaction.redact). What nobody catches is a line too.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ from typing import Any
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
-from runtime.redaction import redacted
+from runtime.log_context import FIELDS, current
+from runtime.redaction.redact import redacted
 from runtime.settings import Settings
-from runtime.work import FIELDS, current
 
 # Below these levels they say what we say ourselves, or two lines for each task that the inbox has a row for. Of what a
 # task raises, also to reject its message, Celery would tell after the delivery, where nobody knows what is private.

@@ -12,7 +12,7 @@ from typing import IO
 
 import httpx
 
-from ops.ports import free_port
+from lab.stack.ports import free_port
 from tests.servers import ROOT
 
 _START_SECONDS = 30.0

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from outbox.reader import ONE_PLAN
+from outbox.cursor.reader import ONE_PLAN
 from tests.postgres import Asyncpg
 
 

@@ -1,7 +1,7 @@
 """A clean broker for each test: all that Waybill's topology may have declared is deleted."""
 
 from consumers import topology
-from ops.broker import connection
+from ops.doctor.broker_client import connection
 from runtime.settings import Settings
 
 EVENT_EXCHANGE: str = Settings.model_fields["event_exchange"].default

@@ -1,4 +1,4 @@
-"""The fixtures that every test may ask for; the work is in `tests.servers` and `ops.servers`."""
+"""The fixtures that every test may ask for; the work is in `tests.servers` and `lab.stack.servers.obtain`."""
 
 import shutil
 import warnings
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ops import broker as ops_broker
-from ops import docker
-from ops.servers import ServerUrls, given_amqp_url, given_database_url
-from ops.servers import servers as start_servers
+from lab.stack.servers import docker
+from lab.stack.servers.obtain import ServerUrls, given_amqp_url, given_database_url
+from lab.stack.servers.obtain import servers as start_servers
+from ops.doctor import broker_client as ops_broker
 from tests import broker
 from tests import servers as real
 from tests.patience import ANSWER_SECONDS
@@ -74,7 +74,7 @@ def amqp_url(servers: ServerUrls) -> Iterator[str]:
 def promtool() -> str:
     """Prometheus's own checker of rules; the package `prometheus` has it."""
     found = shutil.which("promtool")
-    assert found, "promtool is not installed; `sudo ops/bootstrap.sh --servers` installs the package that has it"
+    assert found, "promtool is not installed; `sudo lab/stack/bootstrap.sh --servers` installs the package that has it"
     return found
 
 

@@ -9,9 +9,9 @@ import yaml
 from testcontainers.community.postgres import PostgresContainer
 from testcontainers.community.rabbitmq import RabbitMqContainer
 
-from ops.ports import free_port
-from ops.rabbitmq import SHARED_CONFIG
-from ops.servers import ServerUrls
+from lab.stack.ports import free_port
+from lab.stack.servers.obtain import ServerUrls
+from lab.stack.servers.rabbitmq import SHARED_CONFIG
 
 COMPOSE_FILE = Path(__file__).parent.parent / "compose.yaml"
 USER = "waybill"

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from outbox.dead_letters import NewLetter, store
+from outbox.dead_letters.queries import Letter, Selection, find
+from outbox.dead_letters.replay import Act, replay
+from outbox.dead_letters.replay_plan import Pace, Replayed
+from outbox.dead_letters.store import NewLetter, store
 from outbox.envelope import Event, encode_headers
-from outbox.letter_search import Letter, Selection, find
-from outbox.replay import Act, replay
-from outbox.replay_plan import Pace, Replayed
 from tests.messages import new_event
 from tests.postgres import engine_of
 

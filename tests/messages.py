@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from outbox.cursor.reader import Page, Row, Window
 from outbox.envelope import Event, new_event_id
-from outbox.reader import Page, Row, Window
 
 
 def new_event(subject: str = "order-1", **changes: Any) -> Event:

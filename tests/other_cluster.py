@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ops.instance import Instance
-from ops.postgres import binaries
-from ops.program import Child, clean_environment
-from ops.servers import native_postgres
+from lab.stack.instance import Instance
+from lab.stack.program import Child, clean_environment
+from lab.stack.servers.obtain import native_postgres
+from lab.stack.servers.postgres import binaries
 from tests import servers as real
 from tests.postgres import Asyncpg
 

@@ -10,8 +10,8 @@ import amqp
 import asyncpg
 
 from consumers import topology
-from ops.broker import connection, queue_states
-from outbox import destinations
+from ops.doctor.broker_client import connection, queue_states
+from outbox import required_queues
 from outbox.envelope import Event
 from runtime.settings import Settings
 from tests.messages import new_event
@@ -47,7 +47,7 @@ class Ends:
         async def write() -> None:
             database = await asyncpg.connect(self.database_url)
             try:
-                await destinations.replace(database, queues)
+                await required_queues.replace(database, queues)
             finally:
                 await database.close()
 

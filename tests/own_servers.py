@@ -13,10 +13,10 @@ from signal import SIGKILL, SIGQUIT, Signals
 
 import pytest
 
-from ops import rabbitmq
-from ops.instance import Instance
-from ops.program import Child, Program, clean_environment
-from ops.servers import native_postgres, native_rabbitmq
+from lab.stack.instance import Instance
+from lab.stack.program import Child, Program, clean_environment
+from lab.stack.servers import rabbitmq
+from lab.stack.servers.obtain import native_postgres, native_rabbitmq
 from tests import servers as real
 
 SESSIONS = Path(__file__).parent.parent / ".local" / "test"
@@ -141,7 +141,7 @@ def own_rabbitmq() -> Iterator[OwnRabbitMQ]:
     """A RabbitMQ node of this package's own."""
     if rabbitmq.scripts() is None:
         pytest.skip(
-            "RabbitMQ's own programs are not installed (ops/bootstrap.sh --servers); containers are not tormented"
+            "RabbitMQ's own programs are not installed (lab/stack/bootstrap.sh --servers); containers are not tormented"
         )
     with _own_instance() as instance:
         server = OwnRabbitMQ(*native_rabbitmq(instance), instance.mark)

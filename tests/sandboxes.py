@@ -54,7 +54,7 @@ class Sap(Sandbox):
     ledger_file: Path
 
     def ledger(self) -> Any:
-        """`documents`, `orders`, `faults`, `posts`, …: see sandbox/sap_view.py."""
+        """`documents`, `orders`, `faults`, `posts`, …: see lab/sandbox/sap/view.py."""
         return self.get("/sandbox/ledger")
 
     def order(self, order_number: str) -> Any:
@@ -96,10 +96,10 @@ class Smtp(Sandbox):
 
 @contextmanager
 def start_sap(folder: Path, *, port: int = 0, ledger_file: Path | None = None, **flags: object) -> Iterator[Sap]:
-    """The SAP sandbox with its ledger below `folder`; flags as in `sandbox.sap_main.run`, quick unless told."""
+    """The SAP sandbox with its ledger below `folder`; flags as in `lab.sandbox.sap.main.run`, quick unless told."""
     ledger = ledger_file or folder / "sap-ledger.jsonl"
     options = {"port": port, "ledger": ledger, "latency_ms": "0-1"} | flags
-    with _running("sandbox.sap_main", folder / "sap.log", options) as (process, addresses):
+    with _running("lab.sandbox.sap.main", folder / "sap.log", options) as (process, addresses):
         yield Sap(addresses["http"], process, ledger)
 
 
@@ -108,7 +108,7 @@ def start_smtp(folder: Path, *, port: int = 0, http_port: int = 0) -> Iterator[S
     """The SMTP inbox with its messages below `folder`."""
     inbox = folder / "inbox"
     options: dict[str, object] = {"port": port, "http_port": http_port, "inbox": inbox}
-    with _running("sandbox.smtp_main", folder / "smtp.log", options) as (process, addresses):
+    with _running("lab.sandbox.mail.main", folder / "smtp.log", options) as (process, addresses):
         smtp_port = int(addresses["smtp"].rpartition(":")[2])
         yield Smtp(addresses["http"], process, smtp_port, inbox)
 

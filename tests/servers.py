@@ -18,8 +18,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from ops.errors import InstanceBusyError
-from ops.instance import Instance
+from lab.stack.errors import InstanceBusyError
+from lab.stack.instance import Instance
 
 ROOT = Path(__file__).parent.parent
 

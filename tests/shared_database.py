@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
-from ops.servers import ServerUrls
+from lab.stack.servers.obtain import ServerUrls
 from tests import servers as real
 
 _LEFT_BEHIND = """

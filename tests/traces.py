@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
-from runtime import tracing
-from runtime.otlp import OpenTelemetry
+from runtime.tracing import tracer
+from runtime.tracing.otlp import OpenTelemetry
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
@@ -77,8 +77,8 @@ def traced(ratio: float = 1.0) -> Iterator[Traces]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(ratio)), shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    tracing.start(OpenTelemetry(provider))
+    tracer.start(OpenTelemetry(provider))
     try:
         yield Traces(exporter)
     finally:
-        tracing.shut_down()
+        tracer.shut_down()

@@ -22,11 +22,11 @@ from api.services import Services, services
 from api.views import AcceptedView, OrderPage, OrderView, TimelineView, order_page, order_view, timeline_view
 from orders import books, repository, service
 from orders.model import Order, Status
-from orders.story import one_moment, story
-from outbox.letter_search import open_letters_of, with_open_letters
+from orders.tracking.load import one_moment, story
+from outbox.dead_letters.queries import open_letters_of, with_open_letters
 from runtime.documents import DocumentStoreError
+from runtime.log_context import about, conceal
 from runtime.logging import get_logger
-from runtime.work import about, conceal
 
 router = APIRouter(tags=["orders"])
 

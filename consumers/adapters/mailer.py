@@ -18,9 +18,9 @@ import aiosmtplib
 from aiosmtplib import SMTP
 
 from orders.workflow import ErrorKind
-from runtime import tracing
 from runtime.settings import Settings
-from runtime.tracing import Attributes, Kind, SpanAround
+from runtime.tracing import tracer
+from runtime.tracing.spans import Attributes, Kind, SpanAround
 
 # A server may hang up on an idle client after 5 minutes (RFC 5321, 4.5.3.2.7), and routers forget a silent connection
 # without a word, sooner; a fresh connection costs a few round trips.
@@ -105,7 +105,7 @@ class Mailer:
             "server.port": self._settings.smtp_port,
             "waybill.message_id": str(message["Message-ID"]),
         }
-        return tracing.span("SMTP send", Kind.CLIENT, known)
+        return tracer.span("SMTP send", Kind.CLIENT, known)
 
     async def _ready_connection(self) -> SMTP:
         """The kept connection if it still answers, else a fresh one."""

@@ -26,7 +26,7 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from consumers.adapters.http_call import carried_on, http_call
+from consumers.adapters.http_span import carried_on, http_call
 from consumers.adapters.sap_errors import SapError, SapRefused, SapUnavailable, SapUnreached, error_of
 from orders.workflow import ErrorKind
 from runtime.settings import Settings

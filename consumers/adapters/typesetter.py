@@ -14,7 +14,7 @@ from pathlib import Path
 
 import typst
 
-from consumers.adapters.figures import money, one_line, per_cent, unit_price
+from consumers.adapters.formats import money, one_line, per_cent, unit_price
 from orders.model import Address, Invoice, Order
 from orders.workflow import ErrorKind
 from runtime.settings import Settings

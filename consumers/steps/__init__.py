@@ -1,6 +1,6 @@
 """The eight steps. `REACTIONS` says which code does what orders.workflow names."""
 
-from consumers.reactions import LocalStep, OutsideStep, RecordingStep
+from consumers.delivery.step_kinds import LocalStep, OutsideStep, RecordingStep
 from consumers.steps.analytics import UpdateAnalytics
 from consumers.steps.audit import RecordAudit
 from consumers.steps.email import SendConfirmationEmail

@@ -4,9 +4,9 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.reactions import LocalStep
+from consumers.delivery.context import Workplace
+from consumers.delivery.step_kinds import LocalStep
 from consumers.steps.joined import joined_step_done
-from consumers.workplace import Workplace
 from orders import books
 from outbox.envelope import Event
 

@@ -4,8 +4,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.reactions import RecordingStep
-from consumers.workplace import Workplace
+from consumers.delivery.context import Workplace
+from consumers.delivery.step_kinds import RecordingStep
 from orders import books
 from outbox.envelope import Event
 

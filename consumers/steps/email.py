@@ -10,10 +10,10 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.adapters.letters import confirmation, rejection
-from consumers.reactions import OutsideStep, order_of
+from consumers.adapters.email_texts import confirmation, rejection
+from consumers.delivery.context import Workplace
+from consumers.delivery.step_kinds import OutsideStep, order_of
 from consumers.steps.joined import joined_step_done
-from consumers.workplace import Workplace
 from orders.model import Order, Status
 from outbox.inbox import Claim
 

@@ -4,8 +4,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.reactions import LocalStep
-from consumers.workplace import Workplace
+from consumers.delivery.context import Workplace
+from consumers.delivery.step_kinds import LocalStep
 from orders import repository, service
 from orders.events import OrderCompleted
 from orders.model import Status

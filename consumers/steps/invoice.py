@@ -9,13 +9,13 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.adapters.typesetter import typeset_invoice
-from consumers.reactions import OutsideStep, order_of
+from consumers.delivery.context import Workplace
+from consumers.delivery.step_kinds import OutsideStep, order_of
 from consumers.steps.joined import joined_step_done
-from consumers.workplace import Workplace
 from orders import books
 from orders.model import Invoice, Order
 from outbox.inbox import Claim
-from runtime import tracing
+from runtime.tracing import tracer
 
 
 class GenerateInvoicePdf(OutsideStep):
@@ -29,10 +29,10 @@ class GenerateInvoicePdf(OutsideStep):
     async def perform(self, place: Workplace, prepared: tuple[Order, Invoice], claim: Claim) -> dict[str, Any]:  # noqa: ARG002
         """The journal: the document's key and the invoice's number."""
         order, invoice = prepared
-        with tracing.span("typeset invoice"):
+        with tracer.span("typeset invoice"):
             pdf = await asyncio.to_thread(typeset_invoice, order, invoice, place.settings)
         key = f"invoices/{invoice.number}.pdf"
-        with tracing.span("store document", attributes={"waybill.document": key, "waybill.bytes": len(pdf)}):
+        with tracer.span("store document", attributes={"waybill.document": key, "waybill.bytes": len(pdf)}):
             await place.documents.put(key, pdf)
         return {"document": key, "invoice_number": invoice.number}
 

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.workplace import Workplace
+from consumers.delivery.context import Workplace
 from orders import repository, service
 from orders.events import OrderFulfilled
 from orders.model import Status

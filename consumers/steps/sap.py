@@ -13,8 +13,8 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.adapters.sap import SalesDocument, SalesOrderDraft, SalesOrderItem, SapUnavailable
-from consumers.reactions import OutsideStep, StepError, order_of
-from consumers.workplace import Workplace
+from consumers.delivery.context import Workplace
+from consumers.delivery.step_kinds import OutsideStep, StepError, order_of
 from orders import repository, service
 from orders.events import OrderSynced
 from orders.model import Order, Status

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.reactions import LocalStep, order_of
-from consumers.workplace import Workplace
+from consumers.delivery.context import Workplace
+from consumers.delivery.step_kinds import LocalStep, order_of
 from orders import catalogue, repository, service
 from orders.catalogue import Product
 from orders.events import OrderRejected, OrderValidated

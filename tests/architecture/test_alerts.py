@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from api.metrics import _SECONDS
-from ops.observe.rules import WATCHDOG, alerts_of, expectations, run_unit_tests
+from lab.observe.rules import WATCHDOG, alerts_of, expectations, run_unit_tests
 from orders.workflow import BY_QUEUE, POOLS, STEPS, UNROUTED_QUEUE
 
 ROOT = Path(__file__).parents[2]

@@ -13,10 +13,12 @@ import pytest
 import typer.main
 import yaml
 
-from ops.cli import Pool, app
+from lab.cli import app as lab_app
+from lab.sandbox.mail import main as mail_main
+from lab.sandbox.sap import main as sap_main
+from ops.cli.main import Pool, app
 from orders.workflow import POOLS
 from runtime.settings import Settings
-from sandbox import sap_main, smtp_main
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -40,7 +42,7 @@ def test_it_is_valid_compose() -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_each_command_is_one_that_the_cli_has(name: str) -> None:
     words = [word for word in OURS[name]["command"] if not word.startswith("-")]
-    command: Any = typer.main.get_command(app)
+    command: Any = typer.main.get_command(lab_app if "lab" in OURS[name].get("entrypoint", ()) else app)
     while hasattr(command, "commands"):
         assert words[0] in command.commands, f"`waybill {words[0]}` does not exist"
         command = command.commands[words.pop(0)]
@@ -49,7 +51,7 @@ def test_each_command_is_one_that_the_cli_has(name: str) -> None:
         assert words == [Pool(name.removeprefix("worker-")).value]
 
 
-@pytest.mark.parametrize(("name", "run"), [("sap", sap_main.run), ("smtp", smtp_main.run)])
+@pytest.mark.parametrize(("name", "run"), [("sap", sap_main.run), ("smtp", mail_main.run)])
 def test_each_sandbox_option_is_one_that_the_sandbox_has(name: str, run: Any) -> None:
     given = {word for word in SERVICES[name]["command"] if word.startswith("--")}
 

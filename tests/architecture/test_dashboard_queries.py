@@ -8,7 +8,7 @@ import yaml
 
 from dashboards.files import FOLDER
 from dashboards.flow import BURNS
-from ops.observe.panels import read_panels
+from lab.observe.panels import read_panels
 from tests.promql import names
 
 ROOT = Path(__file__).parent.parent.parent

@@ -10,11 +10,11 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from api.metrics import Metrics
-from consumers import metrics as collector_metrics
-from consumers import worker_metrics
-from consumers.outcome import Outcome as DeliveryOutcome
-from outbox.expiry import Outcome
-from relay import metrics as relay_metrics
+from consumers.collector import metrics as collector_metrics
+from consumers.delivery.outcome import Outcome as DeliveryOutcome
+from consumers.worker import metrics
+from outbox.partitions.expire_events import Outcome
+from relay.health import metrics as relay_metrics
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"
@@ -52,7 +52,7 @@ def test_the_page_lists_every_metric_of_the_code_where_it_is_exported_with_its_l
     registry: CollectorRegistry = Metrics().registry
     in_code = {
         "API": described(registry._collector_to_names),
-        "Workers": described(vars(worker_metrics).values()),
+        "Workers": described(vars(metrics).values()),
         "Relay and outbox": described(vars(relay_metrics).values()),
         "Collector": described(vars(collector_metrics).values()),
     }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ops.addresses import PREFERRED_PORTS, Addresses
+from lab.stack.addresses import PREFERRED_PORTS, Addresses
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "deploy" / "prometheus"

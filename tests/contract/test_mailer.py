@@ -16,11 +16,11 @@ import pytest
 from aiosmtpd.smtp import SMTP as Server  # noqa: N811 - an acronym, not a constant
 from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword, Session
 
-from consumers.adapters.letters import confirmation
+from consumers.adapters.email_texts import confirmation
 from consumers.adapters.mailer import Mailer, MailError, MailRefused, MailUnavailable
-from consumers.errors import failure_of
+from consumers.delivery.error_kinds import failure_of
+from runtime.log_context import Work, at
 from runtime.settings import Settings
-from runtime.work import Work, at
 from tests.samples import sample_order
 
 Reply = Callable[[Server], Awaitable[str]]

@@ -23,8 +23,8 @@ from consumers.adapters.sap import (
     SapUnavailable,
     SapUnreached,
 )
+from lab.sandbox.sap.faults import Fault, FaultPlan, FaultSettings
 from runtime.settings import Settings
-from sandbox.sap_faults import Fault, FaultPlan, FaultSettings
 from tests.patience import ANSWER_SECONDS
 from tests.sandboxes import Sap, start_sap
 

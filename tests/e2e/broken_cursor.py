@@ -6,10 +6,10 @@ Whatever ends the session in between has the page lost: the next one starts behi
 import asyncio
 from datetime import UTC, datetime
 
-from ops.cli import main
-from outbox.pages import Carried
-from outbox.pages import advance as write_pages
-from relay.carrier import Carrier
+from ops.cli.main import main
+from outbox.cursor.log import Carried
+from outbox.cursor.log import advance as write_pages
+from relay.pipeline import Carrier
 from relay.publisher import PublisherLostError
 
 AHEAD_SECONDS = 0.3  # how long the cursor is ahead: most of the time, at the pace of a small proof

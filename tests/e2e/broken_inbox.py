@@ -6,9 +6,9 @@ Every delivery comes twice, as a broker may do it at any time: a sound inbox mak
 from typing import Any
 from uuid import uuid4
 
-from consumers.outcome import Outcome
-from consumers.step import StepRunner
-from ops.cli import main
+from consumers.delivery.outcome import Outcome
+from consumers.delivery.runner import StepRunner
+from ops.cli.main import main
 from outbox import inbox
 from outbox.inbox import Claim, Refusal, Refused
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ops.local_stack import LocalStack
-from ops.playground import fill_empty_shelves
+from lab.stack.local import LocalStack
+from lab.workload.seed import fill_empty_shelves
 from tests import servers
 from tests.patience import ANSWER_SECONDS
 

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import httpx
 
-from ops.commands import run_command
-from ops.local_stack import LocalStack
+from lab.stack.commands import run_command
+from lab.stack.local import LocalStack
 from tests.e2e.test_order_travels import letters_to, order, place
 from tests.patience import ANSWER_SECONDS
 

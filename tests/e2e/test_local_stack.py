@@ -8,16 +8,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ops.instance import Instance
-from ops.local_stack import LocalStack
-from ops.variant import Variant
+from lab.stack.instance import Instance
+from lab.stack.local import LocalStack
+from lab.stack.options import Variant
 from tests.patience import ANSWER_SECONDS
 
 ROOT = Path(__file__).parent.parent.parent
 HOLD = """
 import sys, time
 from pathlib import Path
-from ops.local_stack import LocalStack
+from lab.stack.local import LocalStack
 with LocalStack.fresh(Path(sys.argv[1])) as stack:
     print(stack.api_url, flush=True)
     time.sleep(600)

@@ -17,12 +17,12 @@ import asyncpg
 import httpx
 import pytest
 
-from ops import broker
-from ops.commands import run_command
-from ops.demo_orders import generate
-from ops.local_stack import LocalStack
-from ops.prove.faults_message import copy
-from ops.submission import Accepted, submit
+from lab.prove.faults.message import copy
+from lab.stack.commands import run_command
+from lab.stack.local import LocalStack
+from lab.workload.generator import generate
+from lab.workload.submission import Accepted, submit
+from ops.doctor import broker_client
 from orders.model import Customer, NewOrder
 from orders.workflow import STEPS
 from outbox.envelope import Event, new_event_id
@@ -100,7 +100,7 @@ def _have_garbage_refused(stack: LocalStack, customer: Customer) -> None:
         replace(sound, id=new_event_id(), dataschema=customer.address.street),
     ]
     before = query(stack, UNDECODABLE)[0][0]
-    with broker.connection(stack.amqp_url) as link:
+    with broker_client.connection(stack.amqp_url) as link:
         channel = link.channel()
         for step in STEPS:
             for piece in pieces:

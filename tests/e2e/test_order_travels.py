@@ -15,7 +15,7 @@ import httpx
 import psutil
 from pypdf import PdfReader
 
-from ops.local_stack import LocalStack
+from lab.stack.local import LocalStack
 from tests.patience import ANSWER_SECONDS
 
 Finished = Callable[[str], dict[str, Any]]

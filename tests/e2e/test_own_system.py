@@ -5,17 +5,22 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
-from ops import postgres, servers, show, target
-from ops.cli import app
-from ops.errors import StackError
-from ops.local_stack import LocalStack
+from lab.cli import app as lab_app
+from lab.stack import terminal
+from lab.stack.errors import StackError
+from lab.stack.local import LocalStack
+from lab.stack.servers import obtain, postgres
+from ops import target
+from ops.cli.main import app
 from orders.workflow import required_queues
 from runtime.settings import load_settings
 from tests.patience import ANSWER_SECONDS
@@ -26,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def up(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> LocalStack:
     """The session's system, taken for that of `make up`, and a shell that knows no other."""
-    for module in (show, target):
+    for module in (terminal, target):
         monkeypatch.setattr(module, "UP", stack.instance.folder)
     for name in ("DATABASE_URL", "AMQP_URL"):
         monkeypatch.delenv(name, raising=False)
@@ -34,14 +39,22 @@ def up(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> LocalStack:
     return stack
 
 
+def lab(*words: str, code: int = 0) -> Result:
+    return invoked(lab_app, words, code)
+
+
 def waybill(*words: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, list(words))
+    return invoked(app, words, code)
+
+
+def invoked(command: typer.Typer, words: Sequence[str], code: int) -> Result:
+    result = CliRunner().invoke(command, list(words))
     assert result.exit_code == code, result.output
     return result
 
 
 def test_the_environment_that_it_prints_lets_a_shell_run_every_command(up: LocalStack) -> None:
-    script = f"""{waybill("env").stdout}
+    script = f"""{lab("env").stdout}
 {sys.executable} -m ops.cli topology apply
 curl -sf "$API/readyz" "$RELAY/readyz"
 psql "$DATABASE_URL" -Atc "SELECT count(*) || ' queues' FROM outbox.destinations"
@@ -52,14 +65,14 @@ psql "$DATABASE_URL" -Atc "SELECT count(*) || ' queues' FROM outbox.destinations
     assert done.returncode == 0, done.stderr
     assert "the system that the environment names" in done.stdout
     assert done.stdout.endswith(f"{len(required_queues())} queues\n")
-    assert str(postgres.binaries()) in waybill("env").stdout
+    assert str(postgres.binaries()) in lab("env").stdout
 
 
 def test_a_value_is_quoted_for_the_shell(up: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LocalStack, "environment", lambda _: {"DOCUMENTS_DIR": "/my; orders'/$HOME"})
-    monkeypatch.setattr(target, "PAGES", {})
+    monkeypatch.setattr(terminal, "PAGES", {})
     said = subprocess.run(
-        ["bash", "-ec", f'{waybill("env").stdout}printf %s "$DOCUMENTS_DIR"'],
+        ["bash", "-ec", f'{lab("env").stdout}printf %s "$DOCUMENTS_DIR"'],
         capture_output=True,
         text=True,
         check=True,
@@ -77,11 +90,12 @@ def test_migrate_and_topology_work_on_it_and_say_so(up: LocalStack) -> None:
 def test_where_nothing_was_ever_started_each_says_what_to_do(
     up: LocalStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for module in (show, target):
+    for module in (terminal, target):
         monkeypatch.setattr(module, "UP", tmp_path)
-    for words in (["env"], ["migrate"], ["topology", "apply"]):
+    assert "`make up`" in lab("env", code=2).output
+    for words in (["migrate"], ["topology", "apply"]):
         assert "`make up`" in waybill(*words, code=2).output
-    assert "nothing runs here; `make up` starts it" in waybill("restart", "relay", code=1).output
+    assert "nothing runs here; `make up` starts it" in lab("restart", "relay", code=1).output
 
 
 def test_another_broker_in_the_environment_is_not_mixed_with_it(
@@ -94,7 +108,7 @@ def test_another_broker_in_the_environment_is_not_mixed_with_it(
 def test_a_program_is_restarted_by_its_name(up: LocalStack) -> None:
     before = next(state.pid for state in up.states() if state.name == "collector")
 
-    said = waybill("restart", "collector").stdout
+    said = lab("restart", "collector").stdout
 
     (pid,) = re.findall(r"collector runs again, pid (\d+)", said)
     assert int(pid) != before
@@ -110,8 +124,8 @@ def test_an_unknown_program_is_refused_with_the_names_that_there_are(up: LocalSt
 def test_its_own_servers_in_the_environment_are_nobodys_gift(up: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", up.database_url)
     monkeypatch.setenv("AMQP_URL", "amqp://elsewhere/")
-    monkeypatch.setattr(servers, "UP_RECORD", up.instance.folder / "stack.json")
+    monkeypatch.setattr(obtain, "UP_RECORD", up.instance.folder / "stack.json")
 
-    assert json.loads(servers.UP_RECORD.read_text())["own_servers"] == [up.database_url, up.amqp_url]
-    assert servers.given_database_url() is None
-    assert servers.given_amqp_url() == "amqp://elsewhere/"
+    assert json.loads(obtain.UP_RECORD.read_text())["own_servers"] == [up.database_url, up.amqp_url]
+    assert obtain.given_database_url() is None
+    assert obtain.given_amqp_url() == "amqp://elsewhere/"

@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from ops import prometheus, show
-from ops.doctor import examine
-from ops.doctor_finding import Verdict
-from ops.local_stack import LocalStack
-from ops.prometheus_api import PrometheusApi, Rule, Sample, Target
+from lab.stack import terminal
+from lab.stack.local import LocalStack
+from lab.stack.servers import prometheus
+from ops.doctor.checks import examine
+from ops.doctor.finding import Verdict
+from ops.doctor.prometheus_api import PrometheusApi, Rule, Sample, Target
 from orders.workflow import POOLS
 from runtime.settings import Settings
 from tests.patience import ANSWER_SECONDS
@@ -79,9 +80,9 @@ def test_a_system_of_a_test_tells_nobody_whoever_is_named_in_what_is_shipped(sta
 def test_status_and_doctor_know_of_it(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(show, "UP", stack.instance.folder)
-    monkeypatch.setattr(show.console, "width", 200)
-    assert show.show_status() == 0
+    monkeypatch.setattr(terminal, "UP", stack.instance.folder)
+    monkeypatch.setattr(terminal.console, "width", 200)
+    assert terminal.show_status() == 0
     printed = capsys.readouterr().out
     assert stack.prometheus_url in printed
     (page,) = re.findall(r"What fires now: (\S+)", printed)

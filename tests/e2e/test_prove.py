@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ops.prove.proof import Proof
-from ops.prove.run import prove
+from lab.prove.parameters import Proof
+from lab.prove.run import prove
 from orders.workflow import POOLS
 from tests import servers
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ops.local_stack import LocalStack
+from lab.stack.local import LocalStack
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ops import broker
-from ops.local_stack import LocalStack
-from ops.prove.faults_message import copy
+from lab.prove.faults.message import copy
+from lab.stack.local import LocalStack
+from ops.doctor import broker_client
 from orders.workflow import STEPS
 from outbox.envelope import Event
 from tests.e2e.test_order_travels import order, place, query
@@ -48,7 +48,7 @@ def test_an_event_that_comes_once_more_is_counted_as_a_duplicate(stack: LocalSta
         return counted(stack, "local", "finalize_order", "duplicate")
 
     before = duplicates()
-    with broker.connection(stack.amqp_url) as link:
+    with broker_client.connection(stack.amqp_url) as link:
         link.channel().basic_publish_confirm(copy(Event(*row)), "", "finalization")
 
     assert rises_above(before, duplicates)

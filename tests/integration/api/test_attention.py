@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from outbox.letter_search import Selection
-from outbox.replay import discard, replay
+from outbox.dead_letters.queries import Selection
+from outbox.dead_letters.replay import discard, replay
 from tests.integration.api.wire import watched
 from tests.letters import ANNA, EXCHANGE, Desk, desk_at, letter_for
 from tests.messages import new_event

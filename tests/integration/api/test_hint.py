@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from outbox.hint import APPLICATION_NAME, CHANNEL
+from outbox.notify import APPLICATION_NAME, CHANNEL
 from tests.orders_over_http import order_body, running_api
 from tests.postgres import connected, run
 

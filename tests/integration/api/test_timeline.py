@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from outbox.letter_search import Selection
-from outbox.pages import Carried, advance
-from outbox.reader import Reader
-from outbox.replay import discard
+from outbox.cursor.log import Carried, advance
+from outbox.cursor.reader import Reader
+from outbox.dead_letters.queries import Selection
+from outbox.dead_letters.replay import discard
 from tests.integration.api.wire import watched
 from tests.integration.outbox.test_reader import lead
 from tests.letters import ANNA, Desk, desk_at, letter_for

@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from starlette.types import Receive, Scope, Send
 
 from api.traced import Traced
-from runtime import tracing
+from runtime.tracing import tracer
 from tests.api_process import ApiProcess, api_process
 from tests.orders_over_http import order_body, running_api
 from tests.traces import TRACEPARENT, UNSAMPLED, Traces, said, span_id, trace_id, traced
@@ -98,14 +98,14 @@ def test_a_request_without_a_context_is_in_no_trace_whoever_calls(*, on: bool) -
     carried: list[str | None] = []
 
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
-        carried.append(tracing.traceparent())
+        carried.append(tracer.traceparent())
 
     async def call(*headers: tuple[bytes, bytes]) -> None:
         scope = {"type": "http", "method": "GET", "path": "/", "scheme": "http", "headers": headers}
         await Traced(app)(scope, AsyncMock(), AsyncMock())
 
     async def scenario() -> None:
-        around = tracing.span("around") if on else tracing.carried(TRACEPARENT)
+        around = tracer.span("around") if on else tracer.carried(TRACEPARENT)
         with around:
             await call()
             await call(CLIENTS)

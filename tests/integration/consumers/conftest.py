@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.broker import connection
-from ops.servers import ServerUrls
+from lab.stack.servers.obtain import ServerUrls
+from ops.doctor.broker_client import connection
 from runtime.settings import Settings
 from tests import servers as real
 from tests.integration.consumers.broker_queues import Queues

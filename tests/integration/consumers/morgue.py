@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from consumers.collector import Collector
+from consumers.collector.sweep import Collector
+from outbox.dead_letters.queries import Letter, WholeLetter, whole
 from outbox.envelope import Event, encode_headers, new_event_id
-from outbox.letter_search import Letter, WholeLetter, whole
 from runtime.settings import Settings
 from tests.integration.consumers.broker_queues import Queues
 from tests.letters import Desk, desk_at

@@ -8,12 +8,12 @@ import os
 import signal
 from typing import Any
 
-from consumers.outcome import Outcome
-from consumers.step import StepRunner
+from consumers.delivery.outcome import Outcome
+from consumers.delivery.runner import StepRunner
 from consumers.steps import REACTIONS
-from ops.cli import main
+from ops.cli.main import main
 from outbox.envelope import Event
-from runtime.work import conceal
+from runtime.log_context import conceal
 
 BODIES = {"validate_order": "apply", "send_confirmation_email": "perform"}
 

@@ -9,8 +9,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.reactions import LocalStep, OutsideStep, RecordingStep
-from consumers.workplace import Workplace
+from consumers.delivery.context import Workplace
+from consumers.delivery.step_kinds import LocalStep, OutsideStep, RecordingStep
 from outbox.envelope import Event
 from outbox.inbox import Claim
 

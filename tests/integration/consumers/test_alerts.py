@@ -11,10 +11,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from consumers.alerts import Alerts
-from outbox.letter_alerts import claim
-from outbox.letter_search import Selection
-from outbox.replay import replay
+from consumers.collector.alerts import Alerts
+from outbox.dead_letters.alert_claims import claim
+from outbox.dead_letters.queries import Selection
+from outbox.dead_letters.replay import replay
 from runtime.settings import Settings
 from tests.collector_process import collector
 from tests.integration.consumers.morgue import Morgue

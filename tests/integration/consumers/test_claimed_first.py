@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from consumers.outcome import Outcome
-from consumers.step import StepRunner
+from consumers.delivery.outcome import Outcome
+from consumers.delivery.runner import StepRunner
 from orders.model import Status
 from orders.workflow import BY_NAME
 from outbox.inbox import MAX_BEGUN

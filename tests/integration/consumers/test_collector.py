@@ -9,11 +9,11 @@ from uuid import UUID
 import pika
 import pytest
 
-from consumers import collector as collecting
+from consumers.collector import sweep as collecting
 from consumers.topology import DELIVERY_LIMIT
+from outbox.dead_letters.amqp_json import from_json
+from outbox.dead_letters.queries import WholeLetter
 from outbox.envelope import encode_headers, new_event_id
-from outbox.letter_search import WholeLetter
-from outbox.wire_values import from_json
 from tests.integration.consumers.broker_queues import Raw, write_raw_values
 from tests.integration.consumers.morgue import ORDER, Morgue, reserved
 from tests.integration.consumers.test_garbage import HALF_VALID, NO_EVENTS, UNREADABLE, WRONG_DATA

@@ -11,8 +11,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from consumers.dead_letter_queues import BATCH_LETTERS
-from ops.ports import free_port
+from consumers.collector.queues import BATCH_LETTERS
+from lab.stack.ports import free_port
 from tests.collector_process import collector
 from tests.integration.consumers.morgue import Morgue
 from tests.metrics_page import metric

@@ -6,9 +6,10 @@ import json
 import pytest
 from prometheus_client import REGISTRY
 
-from consumers import dead_letter_queues, topology
-from consumers.collector import Collector, Sweep
-from consumers.dead_letter_queues import BATCH_LETTERS, BROKER_ERRORS, DeadLetterQueues, Taken
+from consumers import topology
+from consumers.collector import queues
+from consumers.collector.queues import BATCH_LETTERS, BROKER_ERRORS, DeadLetterQueues, Taken
+from consumers.collector.sweep import Collector, Sweep
 from runtime.database import make_engine
 from tests.integration.consumers.broker_queues import Raw, write_raw_values
 from tests.integration.consumers.morgue import Morgue, reserved
@@ -157,7 +158,7 @@ def test_a_broker_that_falls_silent_is_not_waited_for_without_an_end(
             settings = morgue.settings.model_copy(update={"amqp_url": amqp_url})
             collector = Collector(settings, desk.engine, asyncio.Event())
             with monkeypatch.context() as hurried:  # a connection keeps the limit with which it was made
-                hurried.setattr(dead_letter_queues, "ANSWER_SECONDS", 3)
+                hurried.setattr(queues, "ANSWER_SECONDS", 3)
                 assert await collector.run_once() == Sweep(1, 1, ())
             proxy.fall_silent()
             with pytest.raises(BROKER_ERRORS):

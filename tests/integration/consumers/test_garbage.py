@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from ops.servers import ServerUrls
+from lab.stack.servers.obtain import ServerUrls
 from orders.model import Status
 from outbox.envelope import MAX_DATA_BYTES, Event, encode_headers, new_event_id
 from runtime.settings import Settings

@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy import RowMapping, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.outcome import Outcome
-from consumers.reactions import LocalStep, OutsideStep, StepError
-from consumers.workplace import Workplace
+from consumers.delivery.context import Workplace
+from consumers.delivery.outcome import Outcome
+from consumers.delivery.step_kinds import LocalStep, OutsideStep, StepError
 from orders.model import Order
-from orders.story import one_moment, story
-from orders.timeline import Outcome as Ending
-from orders.timeline import Timeline, What
+from orders.tracking.load import one_moment, story
+from orders.tracking.timeline import Outcome as Ending
+from orders.tracking.timeline import Timeline, What
 from orders.workflow import ErrorKind
 from outbox.envelope import Event
 from outbox.inbox import MAX_BEGUN

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from consumers.outcome import Outcome
+from consumers.delivery.outcome import Outcome
 from orders.model import Status
 from orders.workflow import JOINED
 from runtime.settings import Settings

@@ -2,10 +2,10 @@
 
 from prometheus_client import REGISTRY
 
-from consumers.collector_process import count_once
-from consumers.metrics import LABELS
-from outbox.letter_search import Selection
-from outbox.replay import discard
+from consumers.collector.metrics import LABELS
+from consumers.collector.process import count_once
+from outbox.dead_letters.queries import Selection
+from outbox.dead_letters.replay import discard
 from tests.letters import ANNA, desk_at, letter_for
 from tests.postgres import run
 from tests.shared_database import module_database, shared_database_url

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from consumers.outcome import Outcome
+from consumers.delivery.outcome import Outcome
 from orders.model import Address, Line, Order, Status
 from outbox.envelope import Event, new_event_id
 from runtime.settings import Settings

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from consumers.outcome import Outcome
+from consumers.delivery.outcome import Outcome
 from runtime.settings import Settings
 from tests.integration.consumers.reactions import Acting
 from tests.integration.consumers.workshop import Workshop, in_workshop

@@ -14,12 +14,12 @@ from sqlalchemy.event import listen
 from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
-from consumers.collector_process import count_once
-from consumers.metrics import WATCHED
-from consumers.order_figures import OrderFigures
-from consumers.watch import PAUSE_PER_SECOND, Look, keep_fresh, looks, run_once, watch_orders
-from orders import census
-from orders.census import OF_AGE, UNFINISHED
+from consumers.collector.metrics import WATCHED
+from consumers.collector.order_gauges import OrderFigures
+from consumers.collector.process import count_once
+from consumers.collector.refresh import PAUSE_PER_SECOND, Look, keep_fresh, looks, run_once, watch_orders
+from orders import counts
+from orders.counts import OF_AGE, UNFINISHED
 from orders.model import Status
 from orders.workflow import PROMISED_SECONDS
 from outbox.schedule import schedule
@@ -154,9 +154,9 @@ def test_a_long_absence_is_judged_a_stretch_at_a_time_and_at_once(shared_databas
 def test_a_clock_that_is_set_back_judges_nobody_again(
     shared_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    due = census.due
+    due = counts.due
 
-    async def set_back(tx: AsyncConnection, since: datetime) -> census.Due:
+    async def set_back(tx: AsyncConnection, since: datetime) -> counts.Due:
         return replace(await due(tx, since), until=datetime.now(UTC) - timedelta(minutes=30))
 
     async def scenario() -> None:
@@ -165,7 +165,7 @@ def test_a_clock_that_is_set_back_judges_nobody_again(
             await place(connection, "pending", OF_AGE)
             await looked(shared_database_url, figures.promise)
             with monkeypatch.context() as patched:
-                patched.setattr(census, "due", set_back)
+                patched.setattr(counts, "due", set_back)
                 await looked(shared_database_url, figures.promise)
             await looked(shared_database_url, figures.promise)
             assert since(before) == (0, 1)

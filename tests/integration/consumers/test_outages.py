@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from consumers.outcome import Outcome
-from consumers.reactions import StepError
-from consumers.workplace import Workplace
+from consumers.delivery.context import Workplace
+from consumers.delivery.outcome import Outcome
+from consumers.delivery.step_kinds import StepError
 from orders.model import Order
 from orders.workflow import ErrorKind
 from outbox.envelope import Event

@@ -12,11 +12,11 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.outcome import Outcome
-from consumers.reactions import OutsideStep
+from consumers.delivery.context import Workplace
+from consumers.delivery.outcome import Outcome
+from consumers.delivery.step_kinds import OutsideStep
 from consumers.steps import REACTIONS
-from consumers.workplace import Workplace
-from ops.pdf_text import pdf_text
+from lab.demo.pdf_text import pdf_text
 from orders.model import Customer, Status
 from outbox.inbox import Claim
 from runtime.settings import Settings

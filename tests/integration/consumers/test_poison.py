@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from consumers.intake import task_id
-from ops.ports import free_port
+from consumers.worker.intake import task_id
+from lab.stack.ports import free_port
 from orders.model import Order
 from orders.workflow import BY_NAME
 from outbox.envelope import Event

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from consumers.app import CONCURRENCY
-from consumers.outcome import TRIES
-from ops.ports import free_port
+from consumers.delivery.outcome import TRIES
+from consumers.worker.app import CONCURRENCY
+from lab.stack.ports import free_port
 from orders.model import Line
 from orders.workflow import steps_of
 from outbox.envelope import Event

@@ -10,10 +10,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.outcome import Outcome
-from consumers.reactions import StepError
-from consumers.step import StepRunner
-from consumers.workplace import Workplace, open_workplace
+from consumers.delivery.context import Workplace, open_workplace
+from consumers.delivery.outcome import Outcome
+from consumers.delivery.runner import StepRunner
+from consumers.delivery.step_kinds import StepError
 from orders.model import Order
 from orders.workflow import BY_NAME, ErrorKind
 from outbox.envelope import MAX_TRY, Event

@@ -6,10 +6,10 @@ from prometheus_client import REGISTRY
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.order_figures import OrderFigures
-from consumers.watch import Look, run_once
-from orders import ledger
-from orders.judgement import STEP_OF, Effect
+from consumers.collector.order_gauges import OrderFigures
+from consumers.collector.refresh import Look, run_once
+from orders.audit import queries
+from orders.audit.rules import STEP_OF, Effect
 from tests.integration.consumers.placed import place
 from tests.postgres import connected, engine_of, run
 from tests.shared_database import module_database, shared_database_url
@@ -70,7 +70,7 @@ def test_no_more_than_the_oldest_unfinished_orders_are_read_and_by_their_own_ind
                 lambda _connection, _cursor, statement, values, *_: statements.append((statement, values)),
             )
             async with engine.connect() as tx:
-                assert set((await ledger.overdue(tx, 2)).values()) == {2}
+                assert set((await queries.overdue(tx, 2)).values()) == {2}
             await connection.execute("SET enable_seqscan = off")
             statement, values = statements[-1]
             plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}", *values))

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from consumers.app import CONCURRENCY, UNUSABLE_PAUSE_SECONDS
-from ops.broker import connection, queue_states
+from consumers.worker.app import CONCURRENCY, UNUSABLE_PAUSE_SECONDS
+from ops.doctor.broker_client import connection, queue_states
 from orders.model import Line, Order, Status
 from orders.workflow import Pool
 from outbox.envelope import Event
@@ -26,7 +26,7 @@ from tests.sandboxes import Sap
 ORDERS = 12
 ON_A_FULL_DISK = (
     "-c",
-    "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 2); from ops.cli import main; main()",
+    "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 2); from ops.cli.main import main; main()",
 )
 UNUSABLE = ("-m", "tests.integration.consumers.unusable_worker")
 _ENDED_OR_DUE = """SELECT EXISTS (SELECT 1 FROM orders WHERE id = :order AND status = 'synced')

@@ -7,9 +7,9 @@ import errno
 import os
 from pathlib import Path
 
-from consumers import app
-from consumers.event_loop import EventLoop
-from ops.cli import main
+from consumers.worker import app
+from consumers.worker.event_loop import EventLoop
+from ops.cli.main import main
 
 
 class Unopened(EventLoop):

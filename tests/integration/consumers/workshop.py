@@ -13,11 +13,11 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import RowMapping, text
 
-from consumers.outcome import Outcome
-from consumers.reactions import LocalStep, OutsideStep, RecordingStep
-from consumers.step import StepRunner
+from consumers.delivery.context import Workplace, open_workplace
+from consumers.delivery.outcome import Outcome
+from consumers.delivery.runner import StepRunner
+from consumers.delivery.step_kinds import LocalStep, OutsideStep, RecordingStep
 from consumers.steps import REACTIONS
-from consumers.workplace import Workplace, open_workplace
 from orders import repository, service
 from orders.events import InventoryReserved, OrderEvent, OrderFulfilled, OrderSynced, OrderValidated
 from orders.model import Address, Customer, Line, NewOrder, Order, Status

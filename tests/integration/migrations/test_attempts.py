@@ -8,7 +8,7 @@ import pytest
 from alembic import command
 
 from migrations.upgrade import alembic_config, upgrade
-from outbox.retention import SEGMENT_EVENTS, SEGMENTS_AHEAD, make_partitions
+from outbox.partitions.create import SEGMENT_EVENTS, SEGMENTS_AHEAD, make_partitions
 from tests.postgres import Asyncpg, connected, run
 
 SEGMENTS = SEGMENTS_AHEAD + 1

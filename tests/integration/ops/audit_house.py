@@ -13,17 +13,17 @@ from typing import Any
 import asyncpg
 import pytest
 
-from consumers.adapters.letters import confirmation
+from consumers.adapters.email_texts import confirmation
 from consumers.adapters.sap import SalesOrderDraft, SalesOrderItem
-from ops.effects import SapSandbox
-from ops.orders_audit import Places, Report, audit
-from orders.judgement import Effect, Orphan
-from orders.ledger import Window
+from ops.audit.probes import SapSandbox
+from ops.audit.report import Places, Report, audit
+from orders.audit.queries import Window
+from orders.audit.rules import Effect, Orphan
 from orders.model import Order
 from orders.workflow import BY_QUEUE
+from outbox.cursor.log import Carried, advance
+from outbox.cursor.reader import ONE_PLAN, Reader
 from outbox.envelope import Event
-from outbox.pages import Carried, advance
-from outbox.reader import ONE_PLAN, Reader
 from runtime.settings import Settings
 from tests.integration.consumers.workshop import Workshop, in_workshop
 from tests.sandboxes import Sap, Smtp, start_sap, start_smtp

@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
 
-from orders.judgement import Effect
+from orders.audit.rules import Effect
 from orders.model import Line
 from outbox.envelope import new_event_id
 from tests.integration.ops.audit_house import (

@@ -14,11 +14,11 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from ops import dead_letters_view as view
-from ops.cli import app
+from ops.cli import dead_letters_view as view
+from ops.cli.main import app
 from orders import service
 from orders.model import Customer, Line, NewOrder
-from outbox.dead_letters import NewLetter
+from outbox.dead_letters.store import NewLetter
 from outbox.envelope import Event
 from runtime.settings import load_settings
 from tests.letters import Desk, desk_at, letter_for

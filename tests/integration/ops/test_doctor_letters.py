@@ -4,8 +4,8 @@ import asyncio
 
 import asyncpg
 
-from ops.doctor_finding import Finding, Verdict
-from ops.doctor_watch import open_letters
+from ops.doctor.finding import Finding, Verdict
+from ops.doctor.watch import open_letters
 from tests.letters import desk_at, letter_for
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from ops.doctor_finding import Finding, Verdict
-from ops.doctor_relay import relay
+from ops.doctor.finding import Finding, Verdict
+from ops.doctor.relay import relay
 
 LEASE = """
 INSERT INTO outbox.leases (name, epoch, holder, expires_at)
@@ -44,7 +44,7 @@ def test_a_lease_that_ran_out_is_bad_and_names_its_holder_and_the_way_to_restart
     leader, _ = findings(shared_database_url, (LEASE, "-40 seconds"))
     assert leader.verdict is Verdict.BAD
     assert "the lease of host:7:ab ran out 40 s ago" in leader.found
-    assert "`waybill restart relay`" in leader.remedy
+    assert "`lab restart relay`" in leader.remedy
 
 
 def test_a_lease_that_was_handed_over_to_nobody_and_one_that_nobody_ever_had_are_bad(shared_database_url: str) -> None:

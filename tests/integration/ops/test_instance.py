@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ops.errors import InstanceBusyError
-from ops.instance import MARK, Instance
-from ops.program import Child
-from ops.servers import native_postgres
+from lab.stack.errors import InstanceBusyError
+from lab.stack.instance import MARK, Instance
+from lab.stack.program import Child
+from lab.stack.servers.obtain import native_postgres
 from tests.usage import wait_until
 
 DEAF = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
@@ -55,7 +55,7 @@ def test_another_instances_processes_are_let_alone(tmp_path: Path) -> None:
 
 
 def test_a_leftover_that_ignores_the_signal_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ops.instance.TERM_SECONDS", 0.2)
+    monkeypatch.setattr("lab.stack.instance.TERM_SECONDS", 0.2)
     instance = Instance(tmp_path / "one")
     with process(instance, DEAF) as leftover:
         instance.stop_processes()

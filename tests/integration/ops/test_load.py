@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from ops.prove import load
-from ops.prove.load import Load, NotAcceptedError
+from lab.prove import load
+from lab.prove.load import Load, NotAcceptedError
 from tests.integration.ops.test_submission import ORDERS, REFERENCES, api
 
 

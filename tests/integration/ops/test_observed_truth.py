@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from ops.observe.truth import due, tried
+from lab.observe.expected_totals import due, tried
 from orders.model import AttemptEnd
 from orders.workflow import PROMISED_SECONDS
 from tests.integration.consumers.placed import place

@@ -10,14 +10,14 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from ops.cli import app
-from ops.order_story import print_story, sentence
+from ops.cli.main import app
+from ops.cli.timeline_view import print_story, sentence
 from orders.model import Order
-from orders.story import one_moment, story
-from orders.timeline import Entry, Outcome, Timeline, What
-from outbox.dead_letters import store
-from outbox.letter_search import Selection
-from outbox.replay import Act, discard
+from orders.tracking.load import one_moment, story
+from orders.tracking.timeline import Entry, Outcome, Timeline, What
+from outbox.dead_letters.queries import Selection
+from outbox.dead_letters.replay import Act, discard
+from outbox.dead_letters.store import store
 from runtime.settings import load_settings
 from tests.integration.ops.audit_house import WAY, House, Scenario, audited, module_database, own_inbox, own_sap
 from tests.letters import letter_for

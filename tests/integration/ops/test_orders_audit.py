@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from ops.effects import SapOverOData
-from orders.judgement import Doubled, Effect, Missing
+from ops.audit.probes import SapOverOData
+from orders.audit.rules import Doubled, Effect, Missing
 from outbox.envelope import new_event_id
 from outbox.schedule import schedule
 from tests.integration.ops.audit_house import (

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ops.orders_audit import ForgottenError, Places, audit
-from orders.ledger import Window
-from outbox.forgetting import forget
-from outbox.lookback import first_id_since
-from outbox.retention import make_partitions
+from ops.audit.report import ForgottenError, Places, audit
+from orders.audit.queries import Window
+from outbox.cursor.id_ranges import first_id_since
+from outbox.partitions.create import make_partitions
+from outbox.partitions.expire_inbox import forget
 from tests.postgres import connected, engine_of, run
 
 # Orders a second apart, completed or waiting for SAP, with lines, reservations, steps and inbox rows.

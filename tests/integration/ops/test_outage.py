@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from ops.observe import outage as outages
-from ops.observe.outage import Outage, outage
-from ops.prometheus_api import PrometheusApi
+from lab.observe import outage as outages
+from lab.observe.outage import Outage, outage
+from ops.doctor.prometheus_api import PrometheusApi
 from tests.sandboxes import Sap
 
 QUIET: list[object] = []

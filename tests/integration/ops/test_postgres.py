@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ops import postgres
+from lab.stack.instance import Instance
+from lab.stack.program import Child
+from lab.stack.servers import postgres
+from lab.stack.servers.obtain import native_postgres
 from ops.errors import ServerError
-from ops.instance import Instance
-from ops.program import Child
-from ops.servers import native_postgres
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
 

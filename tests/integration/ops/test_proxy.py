@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.ports import free_port
-from ops.prove.proxy import Proxies, Proxy, proxies
+from lab.prove.proxy import Proxies, Proxy, proxies
+from lab.stack.ports import free_port
 
 PATIENCE_SECONDS = 10.0
 

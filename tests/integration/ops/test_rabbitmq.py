@@ -7,11 +7,12 @@ import amqp
 import psutil
 import pytest
 
-from ops import broker, rabbitmq
-from ops.instance import Instance
-from ops.ports import free_port
-from ops.program import Child
-from ops.servers import native_rabbitmq
+from lab.stack.instance import Instance
+from lab.stack.ports import free_port
+from lab.stack.program import Child
+from lab.stack.servers import rabbitmq
+from lab.stack.servers.obtain import native_rabbitmq
+from ops.doctor import broker_client
 from tests.metrics_page import metric
 from tests.usage import wait_until
 
@@ -20,7 +21,7 @@ from tests.usage import wait_until
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int, Child]]:
     """(AMQP URL, port of its metrics, process) of a node."""
     if rabbitmq.scripts() is None:
-        pytest.skip("RabbitMQ's own programs are not installed (sudo ops/bootstrap.sh --servers)")
+        pytest.skip("RabbitMQ's own programs are not installed (sudo lab/stack/bootstrap.sh --servers)")
     instance, port = Instance(tmp_path_factory.mktemp("watched")), free_port()
     url, program = native_rabbitmq(instance, port)
     child = Child(program, instance.mark)
@@ -34,7 +35,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int
 
 def test_each_queue_is_told_by_its_name(watched: tuple[str, int, Child]) -> None:
     url, port, _ = watched
-    with broker.connection(url) as link:
+    with broker_client.connection(url) as link:
         channel = link.channel()
         for queue, messages in (("sap", 2), ("email", 1)):
             arguments = {"x-queue-type": "quorum"}
@@ -61,7 +62,7 @@ def test_nothing_of_it_listens_beyond_loopback(watched: tuple[str, int, Child]) 
 
 def test_a_node_that_nobody_watches_has_no_plugin(tmp_path: Path) -> None:
     if rabbitmq.scripts() is None:
-        pytest.skip("RabbitMQ's own programs are not installed (sudo ops/bootstrap.sh --servers)")
+        pytest.skip("RabbitMQ's own programs are not installed (sudo lab/stack/bootstrap.sh --servers)")
     prepared = rabbitmq.prepare(tmp_path, tmp_path / "log", free_port())
 
     assert (tmp_path / "enabled_plugins").read_text() == "[].\n"

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from ops.commands import answers
-from ops.observe.rules import WATCHDOG, alerts_of, scaled
-from ops.ports import free_port
-from ops.program import Child, Program
+from lab.observe.rules import WATCHDOG, alerts_of, scaled
+from lab.stack.commands import answers
+from lab.stack.ports import free_port
+from lab.stack.program import Child, Program
 from tests.patience import ANSWER_SECONDS
 
 SHIPPED = Path(__file__).parents[3] / "deploy" / "prometheus" / "alerts.yml"
@@ -35,7 +35,7 @@ def prometheus(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "alerts.yml").write_text(scaled(SHIPPED.read_text(), FACTOR))
     (tmp_path / "prometheus.yml").write_text(CONFIG.format(port=port))
     found = shutil.which("prometheus")
-    assert found, "prometheus is not installed; `sudo ops/bootstrap.sh --servers` installs it"
+    assert found, "prometheus is not installed; `sudo lab/stack/bootstrap.sh --servers` installs it"
     url = f"http://127.0.0.1:{port}"
     program = Program(
         name="prometheus",

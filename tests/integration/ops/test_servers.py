@@ -5,9 +5,9 @@ import asyncio
 import asyncpg
 import pytest
 
-from ops import broker
+from lab.stack.servers.obtain import ServerUrls
+from ops.doctor import broker_client
 from ops.errors import ServerError
-from ops.servers import ServerUrls
 
 
 def test_postgres_keeps_every_commit_through_a_power_cut(servers: ServerUrls) -> None:
@@ -23,9 +23,9 @@ def test_postgres_keeps_every_commit_through_a_power_cut(servers: ServerUrls) ->
 
 
 def test_the_broker_is_one_that_has_what_the_topology_asks_for(servers: ServerUrls) -> None:
-    with broker.connection(servers.amqp_url) as link:
-        product, version = broker.version(link).split(" ", 1)
-        missing = broker.queue_states(link, ["no-such-queue"])
+    with broker_client.connection(servers.amqp_url) as link:
+        product, version = broker_client.version(link).split(" ", 1)
+        missing = broker_client.queue_states(link, ["no-such-queue"])
 
     assert product == "RabbitMQ"
     assert tuple(map(int, version.split(".")[:2])) >= (3, 10)
@@ -48,5 +48,5 @@ def test_each_test_gets_a_database_of_its_own(empty_database_url: str, servers: 
 
 @pytest.mark.parametrize("url", ["amqp://guest:guest@127.0.0.1:1/"])
 def test_an_unreachable_broker_is_named_with_host_and_port(url: str) -> None:
-    with pytest.raises(ServerError, match=r"127\.0\.0\.1:1"), broker.connection(url):
+    with pytest.raises(ServerError, match=r"127\.0\.0\.1:1"), broker_client.connection(url):
         pass

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ops import submission
-from ops.demo_orders import generate
-from ops.submission import SubmissionError, submit
+from lab.workload import submission
+from lab.workload.generator import generate
+from lab.workload.submission import SubmissionError, submit
 
 
 class Api(ThreadingHTTPServer):

@@ -9,13 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.routes import health
 from orders import repository
-from orders.ledger import Window, read_books
+from orders.audit.queries import Window, read_books
 from orders.model import Order
 from orders.service import Placed, place
-from orders.story import one_moment, story
-from orders.timeline import What
-from outbox.lookback import first_id_since
-from outbox.retention import SEGMENT_EVENTS, SEGMENT_PAGES
+from orders.tracking.load import one_moment, story
+from orders.tracking.timeline import What
+from outbox.cursor.id_ranges import first_id_since
+from outbox.partitions.create import SEGMENT_EVENTS, SEGMENT_PAGES
 from tests.postgres import connected, engine_of, run
 from tests.samples import sample_order
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ops.servers import ServerUrls
-from outbox import adoption
-from outbox.adoption import Adoption, RestoreUnfinishedError, WritersActiveError, adopt
-from outbox.reader import Reader
+from lab.stack.servers.obtain import ServerUrls
+from outbox.cursor import cluster_adoption
+from outbox.cursor.cluster_adoption import Adoption, RestoreUnfinishedError, WritersActiveError, adopt
+from outbox.cursor.reader import Reader
 from tests import servers as real
 from tests.integration.outbox.test_reader import confirm, insert, lead, outbox, pages
 from tests.other_cluster import burn, counter, dump, other_cluster, restore
@@ -253,7 +253,7 @@ def test_a_writer_who_does_not_end_is_named_and_those_who_waited_behind_are_not(
     home: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Long enough to be seen waiting; the test waits it out.
-    monkeypatch.setattr(adoption, "_LIMITS", "SET LOCAL lock_timeout = '2s'")
+    monkeypatch.setattr(cluster_adoption, "_LIMITS", "SET LOCAL lock_timeout = '2s'")
 
     async def scenario() -> None:
         async with connected(home, 4) as (leader, writer, queued, observer):

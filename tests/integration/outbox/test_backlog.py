@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime
 
-from outbox.backlog import Backlog, backlog, oldest_transaction
-from outbox.pages import Carried, advance
-from outbox.reader import Reader
+from outbox.cursor.backlog import Backlog, backlog, oldest_transaction
+from outbox.cursor.log import Carried, advance
+from outbox.cursor.reader import Reader
 from outbox.record import record
 from tests.messages import new_event
 from tests.postgres import Asyncpg, committed, connected, engine_of, run

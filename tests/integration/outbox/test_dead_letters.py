@@ -4,8 +4,7 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from outbox.dead_letters import Cause, causes, store
-from outbox.letter_search import (
+from outbox.dead_letters.queries import (
     OpenLetter,
     Selection,
     Waiting,
@@ -16,7 +15,8 @@ from outbox.letter_search import (
     whole,
     with_open_letters,
 )
-from outbox.replay import discard, replay
+from outbox.dead_letters.replay import discard, replay
+from outbox.dead_letters.store import Cause, causes, store
 from tests.letters import ANNA, EXCHANGE, desk_at, letter_for
 from tests.messages import new_event
 from tests.postgres import connected, pid_of, run, waits_for_a_lock

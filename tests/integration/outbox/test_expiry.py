@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from outbox.expiry import Outcome, Turn, expire
-from outbox.pages import Carried, advance
-from outbox.reader import ONE_PLAN, Reader
-from outbox.retention import EVENTS, PAGES, SEGMENT_PAGES, make_partitions
+from outbox.cursor.log import Carried, advance
+from outbox.cursor.reader import ONE_PLAN, Reader
+from outbox.partitions.create import EVENTS, PAGES, SEGMENT_PAGES, make_partitions
+from outbox.partitions.expire_events import Outcome, Turn, expire
 from tests.postgres import Asyncpg, connected, run, waits_for_a_lock
 
 SIZE = 10

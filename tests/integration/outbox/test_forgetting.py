@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 
 from outbox.envelope import lowest_id
-from outbox.expiry import Outcome, Turn
-from outbox.forgetting import forget, horizon
-from outbox.retention import make_partitions
+from outbox.partitions.create import make_partitions
+from outbox.partitions.expire_events import Outcome, Turn
+from outbox.partitions.expire_inbox import forget, horizon
 from tests.postgres import Asyncpg, connected, engine_of, run, waits_for_a_lock
 
 RETENTION = timedelta(days=100)

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
-from ops.ports import free_port
-from outbox import hint as module
-from outbox.hint import APPLICATION_NAME, CHANNEL, Hint
+from lab.stack.ports import free_port
+from outbox import notify as module
+from outbox.notify import APPLICATION_NAME, CHANNEL, Hint
 from tests.awake import awake
 from tests.messages import new_event
 from tests.postgres import Asyncpg, committed, connected, engine_of, run

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from consumers.transactions import Transactions
+from consumers.delivery.transactions import Transactions
 from orders.service import Placed, place
+from outbox.partitions.create import SEGMENT_EVENTS, SEGMENTS_AHEAD
 from outbox.record import NoSegmentError, record, told_without_segment
-from outbox.retention import SEGMENT_EVENTS, SEGMENTS_AHEAD
 from outbox.schedule import move_due, schedule
 from runtime.database import autocommit
 from tests.integration.orders.test_placing import counts, new_order

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from outbox.pages import Carried, advance
-from outbox.reader import FencedError, Page, Reader
+from outbox.cursor.log import Carried, advance
+from outbox.cursor.reader import FencedError, Page, Reader
 from tests.postgres import Asyncpg, connected, run
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

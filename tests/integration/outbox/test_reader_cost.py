@@ -4,8 +4,8 @@ import asyncio
 import json
 from typing import Any, cast
 
-from outbox.pages import Carried, advance
-from outbox.reader import FIRST_PAGE, NOTHING_SEEN, ONE_PLAN, PAGE, SNAPSHOT, Reader
+from outbox.cursor.log import Carried, advance
+from outbox.cursor.reader import FIRST_PAGE, NOTHING_SEEN, ONE_PLAN, PAGE, SNAPSHOT, Reader
 from tests.integration.outbox.test_reader import NOW, drain, lead
 from tests.postgres import Asyncpg, connected, run
 

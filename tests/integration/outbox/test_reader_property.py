@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from outbox import reader as reader_module
-from outbox.adoption import adopt
-from outbox.pages import Carried, advance
-from outbox.reader import Page, Reader
+from outbox.cursor import reader as reader_module
+from outbox.cursor.cluster_adoption import adopt
+from outbox.cursor.log import Carried, advance
+from outbox.cursor.reader import Page, Reader
 from tests.integration.outbox.test_reader import NOW, insert, lead
 from tests.postgres import Asyncpg, connected
 

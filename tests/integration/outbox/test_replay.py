@@ -9,12 +9,12 @@ from uuid import uuid4
 import pytest
 
 from outbox import inbox
-from outbox.dead_letters import NewLetter
+from outbox.dead_letters.queries import Selection, history, whole
+from outbox.dead_letters.replay import discard, plan, replay, restore
+from outbox.dead_letters.replay_plan import BATCH, Pace, Replayed
+from outbox.dead_letters.store import NewLetter
 from outbox.envelope import Event
 from outbox.inbox import Claim, Refusal, Refused
-from outbox.letter_search import Selection, history, whole
-from outbox.replay import discard, plan, replay, restore
-from outbox.replay_plan import BATCH, Pace, Replayed
 from tests.letters import ANNA, EXCHANGE, desk_at, letter_for
 from tests.messages import new_event
 from tests.postgres import connected, pid_of, run, waits_for_a_lock

@@ -6,11 +6,11 @@ from uuid import uuid4
 
 import pytest
 
-from outbox.dead_letters import NewLetter
+from outbox.dead_letters.amqp_json import to_json
+from outbox.dead_letters.queries import Selection, history
+from outbox.dead_letters.replay import discard, restore
+from outbox.dead_letters.store import NewLetter
 from outbox.envelope import MAX_DATA_BYTES, MAX_TRY, encode_headers
-from outbox.letter_search import Selection, history
-from outbox.replay import discard, restore
-from outbox.wire_values import to_json
 from tests.letters import ANNA, Desk, desk_at, letter_for
 from tests.messages import new_event
 from tests.postgres import run

@@ -8,13 +8,7 @@ import asyncpg
 import pytest
 
 from outbox.envelope import new_event_id
-from outbox.retention import (
-    MONTHS_AHEAD,
-    SEGMENT_EVENTS,
-    SEGMENTS_AHEAD,
-    make_partitions,
-    segments_left,
-)
+from outbox.partitions.create import MONTHS_AHEAD, SEGMENT_EVENTS, SEGMENTS_AHEAD, make_partitions, segments_left
 from tests.postgres import Asyncpg, connected, run, waits_for_a_lock
 
 INSERT = """

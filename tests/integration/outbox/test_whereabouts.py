@@ -7,14 +7,14 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from outbox import whereabouts
-from outbox.adoption import adopt
+from outbox.cursor import message_tracking
+from outbox.cursor.cluster_adoption import adopt
+from outbox.cursor.id_ranges import span_since
+from outbox.cursor.log import Carried, advance
+from outbox.cursor.message_tracking import Message
+from outbox.cursor.reader import Page, Reader
 from outbox.envelope import new_event_id
-from outbox.lookback import span_since
-from outbox.pages import Carried, advance
-from outbox.reader import Page, Reader
 from outbox.schedule import schedule
-from outbox.whereabouts import Message
 from tests.integration.outbox.test_reader import insert, lead, pages
 from tests.messages import new_event
 from tests.postgres import Asyncpg, connected, engine_of, run
@@ -58,7 +58,7 @@ class Log:
 
 async def told(database_url: str, subject: str = "s") -> list[Message]:
     async with engine_of(database_url) as engine, engine.connect() as tx:
-        return await whereabouts.messages(tx, subject, LONG_AGO)
+        return await message_tracking.messages(tx, subject, LONG_AGO)
 
 
 def page_numbers(messages: list[Message]) -> list[int | None]:
@@ -193,12 +193,12 @@ def test_what_waits_for_its_time_and_who_holds_an_event_until_when(shared_databa
         async with engine_of(shared_database_url) as engine, engine.begin() as tx:
             await schedule(tx, new_event("other"), "sap", due)
             await schedule(tx, event, "sap", due)
-            (waiting,) = await whereabouts.waiting(tx, "s")
+            (waiting,) = await message_tracking.waiting(tx, "s")
             assert (waiting.event_id, waiting.destination, waiting.due_at) == (event.id, "sap", due)
 
             await hold(tx, "sap", event.id, due)
             await hold(tx, "email", new_event_id(), due)
-            assert await whereabouts.leases(tx, ["sap", "email"], [event.id]) == {"sap": due}
+            assert await message_tracking.leases(tx, ["sap", "email"], [event.id]) == {"sap": due}
 
     run(scenario)
 
@@ -247,8 +247,8 @@ def test_an_order_is_found_without_reading_the_events_or_the_log(database_url: s
             await own.execute(LOG)
             await own.execute(HISTORY)
             await insert(writer, "s")
-            assert page_numbers((await whereabouts.messages(tx, "s", LONG_AGO))[:3]) == [1, 2, 3]
-            statement = whereabouts._MESSAGES.text
+            assert page_numbers((await message_tracking.messages(tx, "s", LONG_AGO))[:3]) == [1, 2, 3]
+            statement = message_tracking._MESSAGES.text
             assert await blocks(tx, statement, rows=4) < FEW_BLOCKS
             await own.execute("ANALYZE outbox.events; ANALYZE outbox.pages")
             assert await blocks(tx, statement, rows=4) < FEW_BLOCKS

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from outbox.adoption import adopt
-from outbox.reader import WINDOW_SECONDS, Reader
+from outbox.cursor.cluster_adoption import adopt
+from outbox.cursor.reader import WINDOW_SECONDS, Reader
 from relay.connections import COMMAND_SECONDS
-from relay.vitals import TURN_SECONDS
+from relay.health.liveness import TURN_SECONDS
 from tests.integration.outbox.test_reader import confirm, insert, lead
 from tests.postgres import Asyncpg, connected, run
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.servers import ServerUrls
+from lab.stack.servers.obtain import ServerUrls
 from tests import broker
 from tests.outbox_to_broker import Ends
 from tests.own_servers import OwnRabbitMQ, own_postgres, own_rabbitmq

@@ -6,7 +6,7 @@ Waiting costs next to nothing: no messages beyond the window, no memory that gro
 import time
 from pathlib import Path
 
-from ops.ports import free_port
+from lab.stack.ports import free_port
 from tests.messages import new_event
 from tests.metrics_page import metric
 from tests.outbox_to_broker import Ends, assert_all_there_in_order

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ops.ports import free_port
+from lab.stack.ports import free_port
 from tests.metrics_page import metric
 from tests.outbox_to_broker import Ends, assert_all_there_in_order, ids, numbered
 from tests.relay_process import relay

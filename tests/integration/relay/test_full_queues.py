@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.broker import connection
-from ops.ports import free_port
+from lab.stack.ports import free_port
+from ops.doctor.broker_client import connection
 from tests.messages import new_event
 from tests.metrics_page import metric
 from tests.outbox_to_broker import Ends, assert_all_there_in_order

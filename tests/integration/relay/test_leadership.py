@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from outbox.reader import FencedError
+from outbox.cursor.reader import FencedError
 from relay.connections import NO_WAIT_FOR_DISK
 from relay.leadership import Leadership
 from tests.awake import awake

@@ -10,11 +10,11 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from ops.ports import free_port
-from outbox.retention import PAGE_SEGMENTS_AHEAD, SEGMENTS_AHEAD
-from relay import monitor
-from relay.monitor import Monitor
-from relay.postgres_figures import PostgresFigures
+from lab.stack.ports import free_port
+from outbox.partitions.create import PAGE_SEGMENTS_AHEAD, SEGMENTS_AHEAD
+from relay.health import monitor
+from relay.health.monitor import Monitor
+from relay.health.postgres import PostgresFigures
 from runtime.settings import Settings
 from tests.messages import new_event
 from tests.metrics_page import metric

@@ -9,10 +9,10 @@ from uuid import uuid4
 from prometheus_client import REGISTRY
 
 from orders.tables import metadata as business
-from outbox.backlog import oldest_transaction
+from outbox.cursor.backlog import oldest_transaction
 from outbox.schedule import schedule
 from outbox.tables import metadata as outbox
-from relay.postgres_figures import PostgresFigures
+from relay.health.postgres import PostgresFigures
 from tests.messages import new_event
 from tests.postgres import Asyncpg, committed, connected, engine_of, run
 

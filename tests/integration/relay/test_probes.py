@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from ops.ports import free_port
-from relay import vitals as vitals_module
-from relay.probes import Probes, ProbesError
-from relay.vitals import Standing, Vitals
+from lab.stack.ports import free_port
+from relay.health import liveness as vitals_module
+from relay.health.endpoint import Probes, ProbesError
+from relay.health.liveness import Standing, Vitals
 from tests.messages import new_event
 from tests.metrics_page import metric
 from tests.outbox_to_broker import Ends

@@ -8,7 +8,7 @@ from pathlib import Path
 import amqp
 import pytest
 
-from ops.broker import connection
+from ops.doctor.broker_client import connection
 from orders.workflow import BY_QUEUE
 from outbox.envelope import decode, encode_headers
 from outbox.schedule import schedule

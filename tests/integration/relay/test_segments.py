@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from outbox.envelope import lowest_id
-from outbox.retention import SEGMENT_EVENTS, SEGMENTS_AHEAD
+from outbox.partitions.create import SEGMENT_EVENTS, SEGMENTS_AHEAD
 from tests.messages import new_event
 from tests.outbox_to_broker import Ends, ids
 from tests.relay_process import relay

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from outbox.dead_letters import set_aside
+from outbox.cursor.log import Carried, advance
+from outbox.cursor.reader import FencedError, Page, Reader
+from outbox.dead_letters.store import set_aside
 from outbox.envelope import Event
-from outbox.pages import Carried, advance
-from outbox.reader import FencedError, Page, Reader
 from outbox.record import record
 from relay import leadership as module
 from relay.leadership import Leadership

@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from ops.broker import connection
+from ops.doctor.broker_client import connection
 from outbox.envelope import Event, encode_headers
 from tests.messages import new_event
 from tests.outbox_to_broker import EVENT_EXCHANGE, Ends, assert_all_there_in_order, ids, numbered

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from outbox.hint import Hint
-from outbox.reader import FIRST_PAGE, SNAPSHOT
+from outbox.cursor.reader import FIRST_PAGE, SNAPSHOT
+from outbox.notify import Hint
 from tests.messages import new_event
 from tests.outbox_to_broker import Ends
 from tests.postgres import Asyncpg, committed, connected, engine_of

@@ -16,14 +16,14 @@ from typing import Any
 import amqp
 from sqlalchemy import text
 
-from consumers.collector import Collector
-from consumers.delivery import deliver
-from consumers.intake import adapt
-from consumers.outcome import Outcome
-from consumers.step import StepRunner
+from consumers.collector.sweep import Collector
+from consumers.delivery.context import Workplace, open_workplace
+from consumers.delivery.outcome import Outcome
+from consumers.delivery.runner import StepRunner
+from consumers.delivery.span import deliver
 from consumers.steps import REACTIONS
-from consumers.workplace import Workplace, open_workplace
-from ops.broker import connection
+from consumers.worker.intake import adapt
+from ops.doctor.broker_client import connection
 from orders.workflow import STEPS, Step
 from outbox.envelope import decode
 from relay.__main__ import Relay

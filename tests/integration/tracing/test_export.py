@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from consumers.app import CONCURRENCY
-from ops.ports import free_port
+from consumers.worker.app import CONCURRENCY
+from lab.stack.ports import free_port
 from runtime.settings import Settings
 from tests.api_process import ApiProcess, api_process
 from tests.integration.consumers.broker_queues import Queues
@@ -27,7 +27,7 @@ from tests.traces import TRACE_ID, TRACEPARENT
 # A process's imports and the first moments of its life, with {more} of its own.
 _LIFE = """
 import sys
-from runtime import tracing
+from runtime.tracing import tracer
 from runtime.logging import configure_logging
 from runtime.settings import load_settings
 
@@ -35,7 +35,7 @@ settings = load_settings()
 configure_logging(settings, "test")
 tracing.set_up(settings, "test")
 {more}
-with tracing.span("anything") as span:
+with tracer.span("anything") as span:
     assert span.traceparent is None
 tracing.shut_down()
 print(*(name for name in sys.modules if name.split(".")[0] == "opentelemetry"))

@@ -8,7 +8,7 @@ from uuid import uuid4
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
-from consumers.outcome import Outcome
+from consumers.delivery.outcome import Outcome
 from orders.workflow import BY_NAME
 from runtime.settings import Settings
 from tests.integration.tracing.one_house import House, house

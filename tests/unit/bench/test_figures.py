@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.figures import MEANINGS, flatness, percentile, result_line, table
+from lab.bench.figures import MEANINGS, flatness, percentile, result_line, table
 
 KEYS = [
     "raw_events_per_s",

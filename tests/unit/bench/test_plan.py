@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.plan import CHUNKS, PARTS, QUICK, SLICES, Plan, parse
+from lab.bench.plan import CHUNKS, PARTS, QUICK, SLICES, Plan, parse
 
 
 def test_the_full_size_is_what_the_figures_are_defined_on() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pika.spec import Basic
 
-from bench.messages import new_events
-from bench.raw_publisher import RawPublisherError, Run, message_of
+from lab.bench.messages import new_events
+from lab.bench.processes.raw_publisher import RawPublisherError, Run, message_of
 
 
 class FakeConnection:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from consumers.alerts import LONGEST_ERROR, without_persons
+from consumers.collector.alerts import LONGEST_ERROR, without_persons
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.autopsy import bare, examine, letter_of
-from consumers.dead_letter_queues import SOURCES, Taken
+from consumers.collector.classify import bare, examine, letter_of
+from consumers.collector.queues import SOURCES, Taken
 from orders.events import OrderPlaced
 from orders.service import envelope
-from outbox.dead_letters import Cause
+from outbox.dead_letters.store import Cause
 from outbox.envelope import Event, encode_headers, new_event_id
 from outbox.tables import LETTER_REASONS
 from tests.samples import sample_order

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from consumers.busy import BusySeconds
+from consumers.worker.busy_time import BusySeconds
 
 
 def test_an_ended_delivery_counts_as_long_as_it_took() -> None:

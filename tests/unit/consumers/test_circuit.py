@@ -3,9 +3,9 @@
 import pytest
 from prometheus_client import REGISTRY
 
-from consumers import circuit as circuits
-from consumers.circuit import Circuit
-from consumers.outcome import Outcome
+from consumers.delivery.outcome import Outcome
+from consumers.worker import circuit as circuits
+from consumers.worker.circuit import Circuit
 from tests.unit.consumers.words import word
 
 AWAY = [word(Outcome.AWAY)]

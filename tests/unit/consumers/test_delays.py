@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from consumers.reactions import StepError
-from consumers.step import StepRunner
+from consumers.delivery.context import open_workplace
+from consumers.delivery.runner import StepRunner
+from consumers.delivery.step_kinds import StepError
 from consumers.steps import REACTIONS
-from consumers.workplace import open_workplace
 from orders.workflow import BY_NAME
 from runtime.settings import Settings
 

@@ -8,14 +8,14 @@ from typing import Any, cast
 import pytest
 from opentelemetry.trace import StatusCode
 
-from consumers.delivery import deliver, work_of
-from consumers.intake import task_id
-from consumers.outcome import Outcome
-from consumers.step import StepRunner
+from consumers.delivery.outcome import Outcome
+from consumers.delivery.runner import StepRunner
+from consumers.delivery.span import deliver, work_of
+from consumers.worker.intake import task_id
 from orders.workflow import BY_NAME
 from outbox.envelope import TRACESTATE, Event
-from runtime import tracing
-from runtime.work import current, tried
+from runtime.log_context import current, tried
+from runtime.tracing import tracer
 from tests.log_lines import FIELDS, lines
 from tests.messages import new_event
 from tests.traces import TRACEPARENT, UNSAMPLED, Traces, linked, said, traced
@@ -32,7 +32,7 @@ class Runner:
 
     async def deliver(self, event: Event, *, redelivered: bool = False) -> Outcome:  # noqa: ARG002
         tried(3)
-        self.carried = tracing.traceparent()
+        self.carried = tracer.traceparent()
         return Outcome.RETRIED
 
 
@@ -93,8 +93,8 @@ def test_with_tracing_what_is_not_sampled_goes_on_and_is_not_sampled() -> None:
 
 def test_what_escapes_a_step_is_told_once_as_the_deliverys_and_without_what_is_private() -> None:
     broke, ended = lines("""
-        from consumers.delivery import deliver
-        from consumers.outcome import Outcome
+        from consumers.delivery.span import deliver
+        from consumers.delivery.outcome import Outcome
         from orders.workflow import BY_NAME
         from tests.messages import new_event
 

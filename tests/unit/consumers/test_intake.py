@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from consumers.intake import EventConsumer, adapt, task_id
+from consumers.worker.intake import EventConsumer, adapt, task_id
 from orders.events import OrderPlaced
 from orders.service import envelope
 from orders.workflow import BY_QUEUE

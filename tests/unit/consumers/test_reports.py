@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from consumers.outcome import Outcome
-from consumers.reports import Reports, Word, accepted_ago
+from consumers.delivery.outcome import Outcome
+from consumers.worker.child_reports import Reports, Word, accepted_ago
 from orders.events import EVENT_TYPES
 from orders.workflow import STEPS
 from outbox.envelope import Event, lowest_id, new_event_id

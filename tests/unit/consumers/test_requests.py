@@ -6,8 +6,8 @@ from unittest.mock import Mock
 import pytest
 from celery.worker.request import Request
 
-from consumers import requests
-from consumers.requests import EventRequest
+from consumers.worker import celery_request
+from consumers.worker.celery_request import EventRequest
 from outbox.envelope import encode_headers
 from tests.messages import new_event
 
@@ -24,7 +24,7 @@ class Failed(EventRequest):
 def test_a_message_whose_failure_cannot_be_told_is_settled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     settled = Mock()
     monkeypatch.setattr(Request, "on_failure", settled)
-    monkeypatch.setattr(requests, "log", Mock(error=Mock(side_effect=RuntimeError("no log"))))
+    monkeypatch.setattr(celery_request, "log", Mock(error=Mock(side_effect=RuntimeError("no log"))))
     failure = Mock(exception=ValueError("of a step"))
     with pytest.raises(RuntimeError, match="no log"):
         cast("Any", Failed()).on_failure(failure)

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import REGISTRY
 
-from consumers.intake import Chores
-from consumers.outcome import TRIES, Outcome
-from consumers.reports import Reports
-from consumers.tally import Tally
+from consumers.delivery.outcome import TRIES, Outcome
+from consumers.worker.child_reports import Reports
+from consumers.worker.counters import Tally
+from consumers.worker.intake import Chores
 from orders.workflow import POOLS, Pool, steps_of
 from tests.servers import ROOT
 from tests.unit.consumers.words import SAP, word
@@ -106,7 +106,7 @@ def test_what_was_told_as_the_pool_ended_is_counted_last_of_all(reports: Reports
 _EXPORTED = """
 import sys
 from prometheus_client import generate_latest
-from consumers.app import make_celery
+from consumers.worker.app import make_celery
 from runtime.settings import Settings
 make_celery(Settings(database_url="postgresql://x@127.0.0.1:1/x", amqp_url="amqp://127.0.0.1:1/"), sys.argv[1])
 print(generate_latest().decode())

@@ -2,8 +2,8 @@
 
 from uuid import uuid4
 
-from consumers.outcome import Outcome
-from consumers.reports import Word
+from consumers.delivery.outcome import Outcome
+from consumers.worker.child_reports import Word
 from orders.workflow import BY_NAME, Step
 
 SAP = BY_NAME["sync_order_to_sap"]

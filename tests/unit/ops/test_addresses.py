@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from ops.addresses import PREFERRED_PORTS, Addresses
-from ops.local_stack import LocalStack
+from lab.stack.addresses import PREFERRED_PORTS, Addresses
+from lab.stack.local import LocalStack
 from orders.workflow import POOLS
 
 OLD = {"api": 8080, "relay": 8081, "sap": 8090, "mail": 8025, "smtp": 2525}

@@ -10,11 +10,11 @@ import pytest
 import typer
 from rich.console import Console
 
-from ops.audit_command import orders_audit
-from ops.audit_view import SHOWN, as_json, print_report
-from ops.orders_audit import Report
-from orders.balance import SalesDifference, StockDifference
-from orders.judgement import Doubled, Effect, Missing, Orphan
+from ops.audit.report import Report
+from ops.cli.audit_view import SHOWN, as_json, print_report
+from ops.cli.orders_audit import orders_audit
+from orders.audit.reconciliation import SalesDifference, StockDifference
+from orders.audit.rules import Doubled, Effect, Missing, Orphan
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 CLEAN = Report(

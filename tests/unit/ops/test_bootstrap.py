@@ -1,11 +1,11 @@
-"""What ops/bootstrap.sh does to a machine, with a package manager and services of the test's own."""
+"""What lab/stack/bootstrap.sh does to a machine, with a package manager and services of the test's own."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "ops" / "bootstrap.sh"
+SCRIPT = Path(__file__).parents[3] / "lab" / "stack" / "bootstrap.sh"
 # The machine: below $ROOT, and with nothing but what the test says is there.
 MACHINE = """
 source "$SCRIPT"
@@ -90,10 +90,10 @@ def test_the_machines_own_policy_is_back_afterwards(machine: Path, installation:
 def test_who_is_not_root_is_told_of_the_command_that_starts_no_service(machine: Path) -> None:
     done = run(machine, "main")
     assert done.returncode == 1
-    assert "prometheus rabbitmq-server missing; run: sudo ops/bootstrap.sh --servers" in done.stderr
+    assert "prometheus rabbitmq-server missing; run: sudo lab/stack/bootstrap.sh --servers" in done.stderr
 
     given = run(machine, "main", AMQP_URL="amqp://broker/")
-    assert "prometheus missing; run: sudo --preserve-env=AMQP_URL ops/bootstrap.sh --servers" in given.stderr
+    assert "prometheus missing; run: sudo --preserve-env=AMQP_URL lab/stack/bootstrap.sh --servers" in given.stderr
 
 
 def test_where_there_is_no_apt_get_nobody_is_told_to_use_it(machine: Path) -> None:

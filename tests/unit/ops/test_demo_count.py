@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from ops.demo_count import checks, count, mentions
-from ops.demo_facts import Landed, Letter, StoredOrder
-from ops.demo_figures import Timings, figures, percentile, timings
-from ops.demo_orders import generate
-from ops.demo_set import DemoSet
+from lab.demo.count import checks, count, mentions
+from lab.demo.facts import Landed, Letter, StoredOrder
+from lab.demo.figures import Timings, figures, percentile, timings
+from lab.workload.expectations import DemoSet
+from lab.workload.generator import generate
 
 DEMO = generate(60)
 PLACED = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -3,8 +3,8 @@ from decimal import Decimal
 
 import pytest
 
-from ops.demo_orders import generate, refusals
-from ops.demo_set import DemoOrder, DemoSet, MailAddresses, ascii_name
+from lab.workload.expectations import DemoOrder, DemoSet, MailAddresses, ascii_name
+from lab.workload.generator import generate, refusals
 from orders.model import units_by_sku
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from ops.broker import QueueState
-from ops.doctor import durability
-from ops.doctor_broker import BACKLOG, collector, queue_findings, rabbitmq_version, workers
-from ops.doctor_finding import Verdict
+from ops.doctor.broker import BACKLOG, collector, queue_findings, rabbitmq_version, workers
+from ops.doctor.broker_client import QueueState
+from ops.doctor.checks import durability
+from ops.doctor.finding import Verdict
 from orders.workflow import required_queues
 
 
@@ -79,8 +79,8 @@ def test_a_local_queue_without_a_consumer_wants_its_worker_and_nothing_else() ->
 
 def test_in_a_system_of_make_up_its_supervisor_is_asked_to_bring_a_worker_back() -> None:
     (finding,) = queue_findings({"validation": QueueState(2, 0)}, local=True)
-    assert finding.remedy == "`waybill restart worker-local`"
-    assert "`waybill restart collector`" in collector({"sap.dlq": QueueState(2, 0)}, local=True).remedy
+    assert finding.remedy == "`lab restart worker-local`"
+    assert "`lab restart collector`" in collector({"sap.dlq": QueueState(2, 0)}, local=True).remedy
 
 
 def test_a_pool_counts_as_many_workers_as_take_from_each_of_its_queues() -> None:

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ops.dead_letters_cli import Reason
+from ops.cli.dead_letters import Reason
+from ops.dead_letters.filter import Filter, parse_rate
 from ops.errors import OptionError
-from ops.letter_filter import Filter, parse_rate
-from outbox.letter_search import Selection
+from outbox.dead_letters.queries import Selection
 from outbox.tables import LETTER_REASONS
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from ops.errors import OptionError
-from ops.moments import moment
+from ops.time_arguments import moment
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.csv_table import InputError, Row, read_table
-from ops.demo_set import DemoSet
-from ops.northwind import load_northwind
+from lab.workload.csv_table import InputError, Row, read_table
+from lab.workload.expectations import DemoSet
+from lab.workload.northwind import load_northwind
 
 NORTHWIND = Path(__file__).parents[4] / "shared" / "data" / "northwind"
 

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-from ops.order_story import sentence
-from orders.timeline import Entry, What
+from ops.cli.timeline_view import sentence
+from orders.tracking.timeline import Entry, What
 
 REPLAYED = Entry(datetime(2026, 3, 1, tzinfo=UTC), What.REPLAYED, letter=7, try_=2, actor="anna@desk")
 

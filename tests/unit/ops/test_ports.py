@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ops import ports
-from ops.ports import free_port, is_free
+from lab.stack import ports
+from lab.stack.ports import free_port, is_free
 
 ROOT = Path(__file__).parents[3]
 # Draws a port as a start does, says which, and binds it to nothing until its input ends.
-ANOTHER_START = "import sys; from ops.ports import free_port; print(free_port(), flush=True); sys.stdin.read()"
+ANOTHER_START = "import sys; from lab.stack.ports import free_port; print(free_port(), flush=True); sys.stdin.read()"
 
 
 def test_a_port_that_somebody_listens_on_is_not_chosen() -> None:

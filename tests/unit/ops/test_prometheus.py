@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ops import prometheus
-from ops.errors import ServerError, StackError
-from ops.program import Program
-from ops.servers import given_rabbitmq_metrics
+from lab.stack.errors import StackError
+from lab.stack.program import Program
+from lab.stack.servers import prometheus
+from lab.stack.servers.obtain import given_rabbitmq_metrics
+from ops.errors import ServerError
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_the_targets_are_those_of_this_instance(tmp_path: Path) -> None:
 def test_where_it_is_not_installed_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(StackError, match=r"sudo ops/bootstrap\.sh --servers"):
+    with pytest.raises(StackError, match=r"sudo lab/stack/bootstrap\.sh --servers"):
         prepared(tmp_path)
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from ops.prometheus_api import PrometheusApi, PrometheusError
+from ops.doctor.prometheus_api import PrometheusApi, PrometheusError
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ops.soak_figures import MESSAGES_PER_ORDER, Sample, fifth, growth, message_backlog, order_backlog, slope
+from lab.soak.figures import MESSAGES_PER_ORDER, Sample, fifth, growth, message_backlog, order_backlog, slope
 
 RATE = 10.0
 TEN_MINUTES = [10.0 * number for number in range(1, 61)]

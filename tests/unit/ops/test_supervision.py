@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ops.errors import StackError
-from ops.instance import Instance
-from ops.program import Program
-from ops.supervision import Supervisor, process_table
+from lab.stack.errors import StackError
+from lab.stack.instance import Instance
+from lab.stack.program import Program
+from lab.stack.supervisor import Supervisor, process_table
 
 
 def table(program: Program, folder: Path) -> RawConfigParser:

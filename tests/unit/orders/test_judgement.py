@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from orders.judgement import STEP_OF, Doubled, Effect, Judgement, Known, Orphan, Seen, Stock, judge, owed
+from orders.audit.rules import STEP_OF, Doubled, Effect, Judgement, Known, Orphan, Seen, Stock, judge, owed
 from orders.model import Status, StepProgress, StepState
-from orders.standing import Way
+from orders.tracking.progress import Way
 from outbox.envelope import new_event_id
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

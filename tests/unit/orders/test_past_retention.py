@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from orders.model import Attempt, AttemptEnd, Audited, Status
-from orders.timeline import What
+from orders.tracking.timeline import What
 from orders.workflow import JOINED
 from tests.unit.orders.test_timeline import HEARD, SAP, WORKER, an_order, at, letter, message, of, told
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orders.model import Status, StepProgress, StepState
-from orders.standing import REJECTED, Letter, Way, path_to, waits_for, where_it_stands
+from orders.tracking.progress import REJECTED, Letter, Way, path_to, waits_for, where_it_stands
 from orders.workflow import BY_QUEUE
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from orders.facts import Facts
 from orders.model import Attempt, AttemptEnd, Order, RejectReason, Status, StepProgress, StepState
-from orders.timeline import Entry, Outcome, Timeline, What, timeline
+from orders.tracking.snapshot import Facts
+from orders.tracking.timeline import Entry, Outcome, Timeline, What, timeline
+from outbox.cursor.message_tracking import Message, Waiting
+from outbox.dead_letters.queries import Action, Letter
 from outbox.envelope import lowest_id
-from outbox.letter_search import Action, Letter
-from outbox.whereabouts import Message, Waiting
 from tests.samples import sample_order
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

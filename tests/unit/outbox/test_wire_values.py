@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from outbox.dead_letters.amqp_json import from_json, to_json
 from outbox.envelope import encode_headers
-from outbox.wire_values import from_json, to_json
 from tests.messages import new_event
 
 ANY_TEXT = st.text(alphabet=st.characters(codec=None))

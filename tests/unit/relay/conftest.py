@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from relay import metrics
+from relay.health import metrics
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from unittest.mock import Mock
 import pytest
 from asyncpg import Connection, Record
 
-from outbox.reader import Page, Reader, Row
-from relay.carrier import Carrier
+from outbox.cursor.reader import Page, Reader, Row
+from relay.pipeline import Carrier
 from relay.publisher import Outcome, PublisherLostError
 from runtime.settings import Settings
 from tests.messages import a_page, a_row

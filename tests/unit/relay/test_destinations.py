@@ -5,7 +5,7 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 
-from relay.housekeeping import Destinations, QueuesMissingError
+from relay.maintenance.partitions import Destinations, QueuesMissingError
 
 
 class Stream:

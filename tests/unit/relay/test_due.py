@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from outbox.record import NoSegmentError
 from outbox.schedule import Place
-from relay.due import BATCH, POSTPONED_SECONDS, RECENT, REST, Mover, move_due_rows
+from relay.maintenance.scheduler import BATCH, POSTPONED_SECONDS, RECENT, REST, Mover, move_due_rows
 from tests.postgres import Asyncpg
 
 START = Place(datetime(2026, 3, 1, 12, 0, tzinfo=UTC), 0)
@@ -95,7 +95,7 @@ def test_looking_all_the_way_back_rests_in_proportion_to_what_it_took(look_secon
     async def scenario() -> None:
         stage = Stage(look_seconds)
         stage.back.due = [(BATCH, reached(0))]
-        with patch("relay.due.asyncio.sleep", side_effect=asyncio.CancelledError) as sleep:
+        with patch("relay.maintenance.scheduler.asyncio.sleep", side_effect=asyncio.CancelledError) as sleep:
             with pytest.raises(asyncio.CancelledError):
                 await stage.mover.keep_looking_back()
             assert len(stage.back.looks) == 2  # a full batch is followed by another at once
@@ -141,7 +141,11 @@ def test_what_passes_is_waited_for_and_what_ends_the_connection_is_raised(error:
         async def rest(seconds: float) -> None:
             rested.append(seconds)
 
-        with patch("relay.due.asyncio.sleep", rest), capture_logs() as logs, pytest.raises(ExceptionGroup) as ended:
+        with (
+            patch("relay.maintenance.scheduler.asyncio.sleep", rest),
+            capture_logs() as logs,
+            pytest.raises(ExceptionGroup) as ended,
+        ):
             await move_due_rows(cast("Asyncpg", onward), cast("Asyncpg", back))
         assert ended.group_contains(InterfaceError)
         postponed = [entry["reason"] for entry in logs if entry["event"] == "due_rows_postponed"]

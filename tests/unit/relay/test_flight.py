@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from outbox.reader import Row
-from relay import flight as flight_module
-from relay.flight import Bounds, Flight
+from outbox.cursor.reader import Row
+from relay import in_flight as flight_module
+from relay.in_flight import Bounds, Flight
 from relay.publisher import Outcome
 from tests.messages import a_page, a_row
 

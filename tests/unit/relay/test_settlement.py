@@ -10,8 +10,8 @@ from pika.exceptions import ChannelClosedByBroker, StreamLostError
 from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
-from outbox.reader import Row
-from relay import metrics
+from outbox.cursor.reader import Row
+from relay.health import metrics
 from relay.publisher import WRITE_BYTES, Outcome, Publisher
 from tests.messages import a_row
 

@@ -11,9 +11,9 @@ from pika.exceptions import ChannelClosedByBroker
 from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
+from outbox.cursor.reader import Row
 from outbox.envelope import TRACESTATE
-from outbox.reader import Row
-from relay.carrier import Carrier
+from relay.pipeline import Carrier
 from relay.publisher import Publisher
 from relay.traced_publisher import TracedPublisher
 from runtime.settings import Settings

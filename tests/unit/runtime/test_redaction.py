@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.redaction import excerpt, redacted, unquoted, without_literals
-from runtime.work import Work, at, conceal
+from runtime.log_context import Work, at, conceal
+from runtime.redaction.redact import excerpt, redacted, unquoted, without_literals
 from tests.samples import HOSTILE_NAMES, NAMES
 from tests.servers import ROOT
 
@@ -126,8 +126,8 @@ def test_so_is_the_nastiest_one(spelling: str, before: str, after: str) -> None:
 
 _REDACT_ALL = """
 import json, sys
-from runtime.redaction import redacted
-from runtime.work import Work, at, conceal
+from runtime.redaction.redact import redacted
+from runtime.log_context import Work, at, conceal
 for name, text in json.load(sys.stdin):
     with at(Work("x")):
         conceal(name)

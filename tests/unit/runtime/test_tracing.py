@@ -19,13 +19,13 @@ def test_a_variable_that_opentelemetry_refuses_is_named_with_its_value_and_costs
     monkeypatch.setenv(variable, REFUSED[variable])
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "key=of-ours")
     (line,) = lines("""
-        from runtime import tracing
+        from runtime.tracing import tracer
 
-        tracing.set_up(settings.model_copy(update={"tracing_otlp_url": "http://127.0.0.1:9"}), "test")
-        assert not tracing.is_on()
-        with tracing.span("anything"):
+        tracer.set_up(settings.model_copy(update={"tracing_otlp_url": "http://127.0.0.1:9"}), "test")
+        assert not tracer.is_on()
+        with tracer.span("anything"):
             pass
-        tracing.shut_down()
+        tracer.shut_down()
     """)
     assert (line["event"], line["level"]) == ("tracing_off", "error")
     assert line["error"].startswith("ValueError: ")

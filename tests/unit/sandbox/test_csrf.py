@@ -1,4 +1,4 @@
-from sandbox.csrf import CsrfTokens
+from lab.sandbox.sap.csrf import CsrfTokens
 
 
 def test_a_token_serves_in_its_own_session_only() -> None:

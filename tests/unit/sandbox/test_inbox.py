@@ -5,8 +5,8 @@ from typing import cast
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from sandbox.inbox import Inbox, InboxError
-from sandbox.smtp_service import Postmaster
+from lab.sandbox.mail.inbox import Inbox, InboxError
+from lab.sandbox.mail.smtp import Postmaster
 
 
 def test_an_inbox_in_use_is_not_opened_twice(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_a_message_that_cannot_be_kept_is_not_acknowledged(tmp_path: Path, monke
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sandbox.inbox.os.fsync", full)
+    monkeypatch.setattr("lab.sandbox.mail.inbox.os.fsync", full)
     inbox = Inbox(tmp_path)
     envelope = Envelope()
     envelope.content = b"Subject: x\r\n\r\n"

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.journal import Journal, JournalError
+from lab.sandbox.journal import Journal, JournalError
 
 
 def test_what_was_appended_is_read_back_and_a_torn_line_is_cut_off(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_damaged_line_in_the_middle_is_an_error_with_its_number(tmp_path: Path
 
 def test_those_who_wait_together_share_a_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushes: list[int] = []
-    monkeypatch.setattr("sandbox.journal.os.fsync", flushes.append)
+    monkeypatch.setattr("lab.sandbox.journal.os.fsync", flushes.append)
     journal = Journal(tmp_path / "journal")
 
     async def book(number: int) -> None:

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.odata import ODataError, quoted
-from sandbox.odata_filter import Comparison, parse_filter
+from lab.sandbox.sap.odata import ODataError, quoted
+from lab.sandbox.sap.odata_filter import Comparison, parse_filter
 
 NAMES = frozenset({"Reference", "Party"})
 

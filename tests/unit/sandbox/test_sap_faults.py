@@ -3,7 +3,7 @@ from itertools import product
 import pytest
 from pydantic import ValidationError
 
-from sandbox.sap_faults import Fault, FaultPlan, FaultSettings
+from lab.sandbox.sap.faults import Fault, FaultPlan, FaultSettings
 
 RATES = FaultSettings(error_rate=0.05, timeout_rate=0.03, lost_rate=0.02, late_rate=0.01)
 CALLS = list(product([f"R-{n}" for n in range(2000)], [1, 2]))

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from consumers.adapters.figures import money, one_line, per_cent, unit_price
+from consumers.adapters.formats import money, one_line, per_cent, unit_price
 
 
 @pytest.mark.parametrize(("amount", "written"), [("1234.5", "1234.50"), ("0", "0.00"), ("1265793.29", "1265793.29")])

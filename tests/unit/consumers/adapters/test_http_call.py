@@ -9,8 +9,8 @@ import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
 from consumers.adapters.sap import SapClient, SapRefused, SapUnreached
-from runtime import tracing
 from runtime.settings import Settings
+from runtime.tracing import tracer
 from tests.traces import TRACEPARENT, Traces, said, span_id, trace_id, traced
 
 SETTINGS = Settings(database_url="postgresql://h/d", amqp_url="amqp://h/", sap_url="https://sap.example")
@@ -70,6 +70,6 @@ def test_a_call_that_fails_is_an_error() -> None:
 def test_without_tracing_sap_is_told_of_a_context_that_came_from_outside_and_of_no_other() -> None:
     (request,) = looked_up(sound())
     assert "traceparent" not in request.headers
-    with tracing.carried(TRACEPARENT):
+    with tracer.carried(TRACEPARENT):
         (request,) = looked_up(sound())
     assert request.headers["traceparent"] == TRACEPARENT

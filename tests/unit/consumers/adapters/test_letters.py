@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from consumers.adapters.letters import LetterError, confirmation, rejection
+from consumers.adapters.email_texts import LetterError, confirmation, rejection
 from orders.model import Line, Order, RejectReason
 from runtime.settings import Settings
 from tests.samples import HOSTILE_NAMES, NAMES, sample_order

@@ -1,1 +1,1 @@
-"""Tests of `ops.observe`."""
+"""Tests of `lab.observe`."""

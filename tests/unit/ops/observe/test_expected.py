@@ -1,8 +1,8 @@
 """Which alerts may fire while an observation torments the system."""
 
-from ops.observe.expected import MAY_FIRE, MUST_FIRE, silent, unexpected
-from ops.observe.rules import alerts_of
-from ops.prometheus import RULES, SHIPPED
+from lab.observe.expected_alerts import MAY_FIRE, MUST_FIRE, silent, unexpected
+from lab.observe.rules import alerts_of
+from lab.stack.servers.prometheus import RULES, SHIPPED
 
 
 def test_only_shipped_alerts_are_expected() -> None:

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from ops.observe.expected import MUST_FIRE
-from ops.observe.figures import Observed, failures
-from ops.observe.outage import ALERT, Outage
-from ops.observe.panels import Panel
-from ops.observe.rules import WATCHDOG, Shown
-from ops.observe.sight import PanelSeen
-from ops.observe.totals import Compared, Total
-from ops.prometheus_api import Rule, Target
+from lab.observe.expected_alerts import MUST_FIRE
+from lab.observe.figures import Observed, failures
+from lab.observe.outage import ALERT, Outage
+from lab.observe.panels import Panel
+from lab.observe.prometheus_checks import PanelSeen
+from lab.observe.rules import WATCHDOG, Shown
+from lab.observe.totals import Compared, Total
+from ops.doctor.prometheus_api import Rule, Target
 
 FILLED = Panel("Flow", "Orders accepted", "sum(rate(a[1m]))", None)
 QUIET = Panel("Broker", "Alarms", "sum(b) > 0", "no alarm is on")

@@ -5,9 +5,9 @@ import re
 import pytest
 import yaml
 
-from ops.observe.hastened import FACTOR, hastened
-from ops.observe.rules import alerts_of
-from ops.prometheus import CONFIG, RULES, SHIPPED
+from lab.observe.rules import alerts_of
+from lab.observe.time_scaling import FACTOR, hastened
+from lab.stack.servers.prometheus import CONFIG, RULES, SHIPPED
 
 TIMES = re.compile(r"\d+(ms|[smhdw])+")
 

@@ -2,8 +2,8 @@
 
 import json
 
-from ops.demo_orders import generate
-from ops.observe.load import bad_bodies, unreachable_customer
+from lab.observe.load import bad_bodies, unreachable_customer
+from lab.workload.generator import generate
 
 DEMO = generate(12)
 

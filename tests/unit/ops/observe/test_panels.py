@@ -1,4 +1,4 @@
-"""What `waybill observe` is told of a dashboard's file."""
+"""What `lab observe` is told of a dashboard's file."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ops.observe.panels import EMPTY_WHEN_WELL, Panel, PanelError, read_panels
+from dashboards.board import EMPTY_WHEN_WELL
+from lab.observe.panels import Panel, PanelError, read_panels
 
 
 def dashboard(*panels: dict[str, Any], title: str = "Flow") -> dict[str, Any]:

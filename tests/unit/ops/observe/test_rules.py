@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ops.observe.rules import RulesError, Shown, alerts_of, expectations, run_unit_tests, scaled, shown
+from lab.observe.rules import RulesError, Shown, alerts_of, expectations, run_unit_tests, scaled, shown
 
 SHIPPED = (Path(__file__).parents[4] / "deploy" / "prometheus" / "alerts.yml").read_text()
 FACTOR = 30

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from ops.observe import sight
-from ops.observe.hastened import FACTOR
-from ops.observe.panels import Panel
-from ops.observe.rules import WATCHDOG
-from ops.observe.sight import REST_SECONDS
-from ops.prometheus_api import PrometheusApi
+from lab.observe import prometheus_checks
+from lab.observe.panels import Panel
+from lab.observe.prometheus_checks import REST_SECONDS
+from lab.observe.rules import WATCHDOG
+from lab.observe.time_scaling import FACTOR
+from ops.doctor.prometheus_api import PrometheusApi
 
 LATE = "WaybillQueueLong"
 
@@ -23,10 +23,10 @@ LATE = "WaybillQueueLong"
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for what a test says never comes: the clock goes on by a second at each look."""
-    monkeypatch.setattr(sight, "time", SimpleNamespace(monotonic=count().__next__, time=time.time))
-    monkeypatch.setattr(sight, "PATIENCE_SECONDS", 10)
-    monkeypatch.setattr(sight, "LOOK_SECONDS", 0)
-    monkeypatch.setattr(sight, "REST_SECONDS", 0.01)
+    monkeypatch.setattr(prometheus_checks, "time", SimpleNamespace(monotonic=count().__next__, time=time.time))
+    monkeypatch.setattr(prometheus_checks, "PATIENCE_SECONDS", 10)
+    monkeypatch.setattr(prometheus_checks, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(prometheus_checks, "REST_SECONDS", 0.01)
 
 
 def at_rest(*answers: list[tuple[str, str]], fired: tuple[str, ...] = ()) -> set[str]:
@@ -49,7 +49,7 @@ def at_rest(*answers: list[tuple[str, str]], fired: tuple[str, ...] = ()) -> set
 
     async def run() -> set[str]:
         async with httpx.AsyncClient(base_url="http://prometheus", transport=httpx.MockTransport(answer)) as http:
-            return await sight.firing_at_rest(PrometheusApi(http))
+            return await prometheus_checks.firing_at_rest(PrometheusApi(http))
 
     return asyncio.run(run())
 
@@ -102,8 +102,8 @@ def test_a_panel_that_shows_one_moment_is_asked_for_that_moment(panel: Panel, se
         once = [{"metric": {}, "values": [[0, "1"]]}] if request.url.path.endswith("query_range") else []
         return httpx.Response(200, json={"status": "success", "data": {"resultType": "matrix", "result": once}})
 
-    async def run() -> list[sight.PanelSeen]:
+    async def run() -> list[prometheus_checks.PanelSeen]:
         async with httpx.AsyncClient(base_url="http://prometheus", transport=httpx.MockTransport(answer)) as http:
-            return await sight.panels_seen(PrometheusApi(http), [panel], 0.0)
+            return await prometheus_checks.panels_seen(PrometheusApi(http), [panel], 0.0)
 
-    assert asyncio.run(run()) == [sight.PanelSeen(panel, series)]
+    assert asyncio.run(run()) == [prometheus_checks.PanelSeen(panel, series)]

@@ -1,7 +1,7 @@
 """The totals, and how an answer is read."""
 
-from ops.observe.totals import TOTALS, Total, counts_of
-from ops.prometheus_api import Sample
+from lab.observe.totals import TOTALS, Total, counts_of
+from ops.doctor.prometheus_api import Sample
 
 
 def test_no_total_is_there_twice() -> None:

@@ -1,14 +1,14 @@
 import json
 from dataclasses import replace
 
-from ops.prove import proof
-from ops.prove.figures import Outcome, enough, figures
-from ops.prove.finding import Finding
-from ops.prove.healing import Healed
-from ops.prove.injector import Injected
-from ops.prove.plan import Planned
+from lab.prove import parameters
+from lab.prove.faults.injector import Injected
+from lab.prove.faults.plan import Planned
+from lab.prove.figures import Outcome, enough, figures
+from lab.prove.judge.finding import Finding
+from lab.prove.recovery import Healed
 
-QUICK = proof.quick(7)
+QUICK = parameters.quick(7)
 
 
 def injected(kind: str, *, seen: bool = True, unfinished: int = 3) -> Injected:

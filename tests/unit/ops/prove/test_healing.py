@@ -7,10 +7,10 @@ from typing import cast
 
 import pytest
 
-from ops.prove import healing
-from ops.prove.healing import Left, recover
-from ops.prove.proof import quick
-from ops.prove.rig import Rig
+from lab.prove import recovery
+from lab.prove.parameters import quick
+from lab.prove.recovery import Left, recover
+from lab.prove.system_under_test import Rig
 
 NOTHING = Left(unfinished=0, at_work=0, scheduled=0, not_audited=0, open_letters=0, done=0, events=0)
 
@@ -28,7 +28,7 @@ async def nothing_to_heal(_: Rig) -> None:
 
 @pytest.fixture(autouse=True)
 def healed_already(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(healing, "heal", nothing_to_heal)
+    monkeypatch.setattr(recovery, "heal", nothing_to_heal)
 
 
 def recovered(healing_seconds: float) -> tuple[int, list[str]]:
@@ -43,7 +43,7 @@ def test_it_ends_at_its_time_though_something_still_moves(monkeypatch: pytest.Mo
     async def one_more_round(_: Rig) -> Left:
         return replace(NOTHING, at_work=1, done=next(rounds))
 
-    monkeypatch.setattr(healing, "look", one_more_round)
+    monkeypatch.setattr(recovery, "look", one_more_round)
 
     letters, told = recovered(0.05)
 
@@ -55,7 +55,7 @@ def test_it_ends_at_once_where_nothing_is_left(monkeypatch: pytest.MonkeyPatch) 
     async def quiet(_: Rig) -> Left:
         return NOTHING
 
-    monkeypatch.setattr(healing, "look", quiet)
+    monkeypatch.setattr(recovery, "look", quiet)
 
     assert recovered(60) == (7, [])
 
@@ -64,7 +64,7 @@ def test_another_time_out_is_not_taken_for_its_own(monkeypatch: pytest.MonkeyPat
     async def breaks(_: Rig) -> Left:
         raise TimeoutError("of a library")
 
-    monkeypatch.setattr(healing, "look", breaks)
+    monkeypatch.setattr(recovery, "look", breaks)
 
     with pytest.raises(TimeoutError, match="of a library"):
         recovered(60)

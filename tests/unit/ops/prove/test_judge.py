@@ -8,8 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from ops.demo_orders import generate
-from ops.prove.facts import (
+from lab.prove.judge.facts import (
     AuditFound,
     Death,
     DocumentFound,
@@ -20,8 +19,9 @@ from ops.prove.facts import (
     MailFound,
     OrderFound,
 )
-from ops.prove.finding import Finding
-from ops.prove.judge import judge
+from lab.prove.judge.finding import Finding
+from lab.prove.judge.judge import judge
+from lab.workload.generator import generate
 from orders.model import units_by_sku
 from orders.workflow import STEPS
 

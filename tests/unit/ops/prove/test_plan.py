@@ -2,9 +2,9 @@ from collections import Counter
 
 import pytest
 
-from ops.prove import proof
-from ops.prove.injector import FAULTS
-from ops.prove.plan import FULL, LONGEST_SECONDS, QUICK, SHORTEST_SECONDS, plan
+from lab.prove import parameters
+from lab.prove.faults.injector import FAULTS
+from lab.prove.faults.plan import FULL, LONGEST_SECONDS, QUICK, SHORTEST_SECONDS, plan
 from orders.workflow import POOLS
 
 
@@ -39,8 +39,8 @@ def test_every_kind_that_is_planned_can_be_injected() -> None:
     assert set(QUICK) <= set(FAULTS)
 
 
-@pytest.mark.parametrize("whole", [proof.full(1), proof.quick(1)])
-def test_more_is_planned_than_has_to_be_seen(whole: proof.Proof) -> None:
+@pytest.mark.parametrize("whole", [parameters.full(1), parameters.quick(1)])
+def test_more_is_planned_than_has_to_be_seen(whole: parameters.Proof) -> None:
     assert sum(whole.counts.values()) >= 1.25 * whole.least_faults
     assert len(whole.counts) >= 1.25 * whole.least_kinds
 

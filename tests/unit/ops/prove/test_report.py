@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from ops.prove.figures import Figures
-from ops.prove.report import verdict
+from lab.prove.figures import Figures
+from lab.prove.report import verdict
 
 SOUND = Figures(
     seed=1,

@@ -1,9 +1,9 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from ops.orders_audit import Report
-from ops.prove.second_opinion import differences
-from orders.judgement import Doubled, Effect, Missing, Orphan
+from lab.prove.judge.audit_cross_check import differences
+from ops.audit.report import Report
+from orders.audit.rules import Doubled, Effect, Missing, Orphan
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 CLEAN = Report(

@@ -1,0 +1,1 @@
+"""The collector, a process of its own: it moves dead letters from RabbitMQ into Postgres, and alerts people."""

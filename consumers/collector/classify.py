@@ -1,0 +1,190 @@
+"""What a message died of, and so what kind of letter it is. Pure.
+
+| reason                                        | by whose word                                                    |
+|-----------------------------------------------|------------------------------------------------------------------|
+| unrouted                                      | the queue it lies in: nobody listens to it                       |
+| delivery_limit, expired                       | the broker's, in the message's headers                           |
+| undecodable                                   | our own: the step could not read it                              |
+| rejected, retries_exhausted, killed_worker    | the inbox's, which has the error and the place in our code       |
+| expired                                       | the inbox's, by its silence: the event is older than it remembers |
+| rejected                                      | nobody's: refused, and nothing is known of it                    |
+
+The first that applies. Whatever the message holds, its letter can be stored: what Postgres or JSON cannot hold is kept
+in another form, never left out.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from consumers.collector.queues import Taken
+from consumers.delivery.message_check import attributes_of, read
+from orders.events import EventDataError, parse_order_id
+from orders.workflow import BY_QUEUE
+from outbox.dead_letters.amqp_json import to_json
+from outbox.dead_letters.store import Cause, Delivery, NewLetter
+from outbox.envelope import EnvelopeError, Event, decode
+from runtime.database import storable
+
+# RabbitMQ's counts as they are written: a short text, and a whole number of one of the types.
+_COUNT = re.compile(rb"\x10x-(?:delivery|acquired)-count(?:[bB].|[sUu].{2}|[Ii].{4}|[lL].{8})", re.DOTALL)
+
+BY_THE_BROKER = {
+    "delivery_limit": "it was delivered as often as the broker allows, and never finished",
+    "expired": "it waited longer than its time to live",
+}
+NOTHING_KNOWN = "nothing is written down of it; a worker's line step_broke or event_refused, by its event_id, says more"
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """A dead message as far as it can be read: its event, and why its step could not read it."""
+
+    message: Taken
+    event: Event | None
+    problem: Exception | None
+
+    @property
+    def delivery(self) -> Delivery | None:
+        """The delivery that the inbox may know of."""
+        if self.event is None or self.message.queue not in BY_QUEUE:
+            return None
+        return self.message.queue, self.event.id, self.event.attempt
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """What it died of."""
+
+    reason: str
+    fingerprint: str
+    error_class: str | None = None
+    error: str | None = None
+    error_trace: str | None = None
+
+
+def examine(message: Taken) -> Remains:
+    """Read a dead message as its step would."""
+    attributes = attributes_of(message.headers)
+    event: Event | None = None
+    try:
+        event = decode(attributes, message.body)
+        if message.queue in BY_QUEUE:
+            read(attributes, message.body, message.queue)
+            parse_order_id(event.type, event.data)
+    except (EnvelopeError, EventDataError) as error:
+        return Remains(message, event, error)
+    return Remains(message, event, None)
+
+
+def letter_of(remains: Remains, cause: Cause | None, lowest: UUID | None) -> NewLetter:
+    """The letter of a dead message. `cause` is what the inbox knows, `lowest` the lowest event id it remembers."""
+    message, event = remains.message, remains.event
+    death = _death(message)
+    found = _finding(remains, death.get("reason"), cause, lowest)
+    kept = _kept(message)
+    properties, headers = kept or ({}, _raw(message))
+    return NewLetter(
+        queue=message.queue,
+        consumer=message.queue if message.queue in BY_QUEUE else None,
+        body=message.body,
+        headers=headers,
+        properties=properties,
+        reason=found.reason,
+        fingerprint=storable(found.fingerprint),
+        event_id=None if event is None else event.id,
+        type=None if event is None else event.type,
+        subject=None if event is None else storable(event.subject),
+        attempt=None if event is None else event.attempt,
+        died_at=_died_at(death),
+        error_class=found.error_class,
+        error=found.error and storable(found.error),
+        error_trace=found.error_trace and storable(found.error_trace),
+        identity=None if kept else _identity(message.raw_properties),
+    )
+
+
+def bare(letter: NewLetter, message: Taken) -> NewLetter:
+    """The same letter with its headers as bytes: for one that Postgres will not take for whatever is in them."""
+    return NewLetter(
+        queue=letter.queue,
+        consumer=letter.consumer,
+        body=letter.body,
+        headers=_raw(message),
+        reason="undecodable",
+        fingerprint=f"undecodable:Unstorable@{letter.queue}",
+        died_at=letter.died_at,
+        error_class="Unstorable",
+        error="its headers are none that Postgres can keep; they are kept as bytes",
+        identity=_identity(message.raw_properties),
+    )
+
+
+def _finding(remains: Remains, death: object, cause: Cause | None, lowest: UUID | None) -> _Finding:
+    queue, event, problem = remains.message.queue, remains.event, remains.problem
+    if queue not in BY_QUEUE:
+        said = str(problem) if event is None else f"no queue is bound for {event.type}"
+        return _Finding("unrouted", "unrouted", None, said)
+    if isinstance(death, str) and death in BY_THE_BROKER:
+        return _Finding(death, f"{death}@{queue}", None, BY_THE_BROKER[death])
+    if cause is not None:
+        reason = cause.reason or "rejected"
+        fingerprint = cause.fingerprint or f"{cause.error_class or reason}@{queue}"
+        return _Finding(reason, fingerprint, cause.error_class, cause.error, cause.error_trace)
+    if problem is not None:
+        kind = type(problem).__name__
+        return _Finding("undecodable", f"undecodable:{kind}@{queue}", kind, str(problem))
+    if event is not None and lowest is not None and event.id < lowest:
+        return _Finding("expired", f"expired@{queue}", None, "its event is older than what the inbox remembers")
+    return _Finding("rejected", f"rejected@{queue}", None, NOTHING_KNOWN)
+
+
+def _death(message: Taken) -> Mapping[str, Any]:
+    """The broker's entry of this death: the one in the queue that it died in, or else the newest."""
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    entries = headers.get("x-death")
+    deaths = [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+    here = [one for one in deaths if one.get("queue") == message.queue]
+    return next(iter(here or deaths), {"reason": headers.get("x-first-death-reason")})
+
+
+def _died_at(death: Mapping[str, Any]) -> datetime | None:
+    moment = death.get("time")
+    if not isinstance(moment, datetime):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # py-amqp's times are UTC and do not say so
+
+
+def _kept(message: Taken) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Properties and headers as JSON; None where they were not read, or are too deep for JSON."""
+    unread = not message.headers and not message.properties and message.raw_properties.strip(b"\x00")
+    if not unread:
+        with suppress(TypeError, ValueError, RecursionError):
+            properties, headers = to_json(message.properties), to_json(message.headers or {})
+            json.dumps([properties, headers])
+            return properties, headers
+    return None
+
+
+def _raw(message: Taken) -> dict[str, Any]:
+    return {"$raw": base64.b64encode(message.raw_properties).decode()}
+
+
+def _identity(raw: bytes) -> str:
+    """What stays of a message's properties when it is delivered again.
+
+    The broker's count changes, and with it the length of the headers, which come after 16 flags and two short texts.
+    Source: AMQP 0-9-1, section 4.2.6.1.
+    """
+    flags, start = int.from_bytes(raw[:2]), 2
+    for given in (flags & 0x8000, flags & 0x4000):
+        if given:
+            start += 1 + int.from_bytes(raw[start : start + 1])
+    return hashlib.sha256(raw[:start] + _COUNT.sub(b"", raw[start + 4 :])).hexdigest()

@@ -1,0 +1,131 @@
+"""The queues of what was given up, as the collector empties them: look, take a batch, acknowledge it or give it back.
+
+Blocking, and for one thread at a time. What is taken stays the broker's until it is acknowledged: a process that dies,
+a connection that is lost, a channel that is closed give it back. Every call that waits for the broker waits
+ANSWER_SECONDS at most; BROKER_ERRORS is all that can be raised, and then `close` gives everything back.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import amqp
+import amqp.method_framing
+from kombu import Connection
+
+from consumers.worker.intake import ReadableMessage
+from orders.workflow import BY_QUEUE, UNROUTED_QUEUE
+
+CONNECT_SECONDS = 10
+ANSWER_SECONDS = 15
+HEARTBEAT_SECONDS = 60  # the broker's measure for a collector that is gone; batches take a small part of it
+BATCH_LETTERS = 200
+BATCH_BYTES = 8 * 1024 * 1024  # of bodies, before another is taken: one may be as large as the broker allows
+
+BROKER_ERRORS = (OSError, amqp.AMQPError)
+
+# What died, by the queue that it died in: where it lies now.
+SOURCES: dict[str, str] = {
+    **{queue: step.dead_letter_queue for queue, step in BY_QUEUE.items()},
+    UNROUTED_QUEUE: UNROUTED_QUEUE,
+}
+
+
+class KeptMessage(ReadableMessage):
+    """A message that keeps its properties' bytes, for when nobody can read them."""
+
+    raw_properties = b""
+
+    def _load_properties(self, class_id: int, buf: bytes, offset: int) -> int:
+        self.raw_properties = bytes(buf[offset:])
+        return super()._load_properties(class_id, buf, offset)
+
+
+amqp.method_framing.Message = KeptMessage  # type: ignore[misc]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A message taken from where it lay; `queue` is where it died. Properties are without the headers."""
+
+    queue: str
+    tag: int
+    body: bytes
+    headers: object
+    properties: dict[str, Any]
+    raw_properties: bytes
+
+
+class DeadLetterQueues:
+    """One connection to the broker, made when it is needed."""
+
+    def __init__(self, amqp_url: str) -> None:
+        self._amqp_url = amqp_url
+        self._link: Any = None
+        self._channel: Any = None
+
+    def waiting(self, queue: str) -> int | None:
+        """How many messages lie in the dead-letter queue of `queue`; None where there is no such queue."""
+        try:
+            return int(self._open_channel().queue_declare(SOURCES[queue], passive=True).message_count)
+        except amqp.NotFound:
+            return None
+
+    def take(self, queue: str) -> list[Taken]:
+        """The oldest messages of the dead-letter queue of `queue`, up to a batch."""
+        batch: list[Taken] = []
+        size = 0
+        while len(batch) < BATCH_LETTERS and size < BATCH_BYTES:
+            message = self._open_channel().basic_get(SOURCES[queue])
+            if message is None:
+                break
+            batch.append(_taken(queue, message))
+            size += len(batch[-1].body)
+        return batch
+
+    def acknowledge(self, batch: Sequence[Taken]) -> None:
+        """The broker may forget this batch, the last that was taken.
+
+        RabbitMQ's channel hands a quorum queue some 32 of these at a time, and forgets the others if it is closed
+        meanwhile: they come again, as copies of letters that are stored.
+        """
+        if batch:
+            self._channel.basic_ack(batch[-1].tag, multiple=True)
+
+    def close(self) -> None:
+        """End the connection, whatever state it is in: one that broke in mid-frame raises anything."""
+        link, self._link, self._channel = self._link, None, None
+        if link is not None:
+            with suppress(Exception):
+                link.close()
+
+    def _open_channel(self) -> Any:  # noqa: ANN401 - py-amqp's channel
+        """A channel: a broker that is asked for a queue that is not there closes it."""
+        if self._link is None:
+            self._link = _connected(self._amqp_url)
+        if self._channel is None or not self._channel.is_open:
+            self._channel = self._link.channel()
+            self._channel.auto_decode = False  # bodies are kept byte for byte
+        return self._channel
+
+
+def _connected(amqp_url: str) -> Any:  # noqa: ANN401 - py-amqp's connection
+    limits = {"read_timeout": ANSWER_SECONDS, "write_timeout": ANSWER_SECONDS}
+    connection = Connection(
+        amqp_url, connect_timeout=CONNECT_SECONDS, heartbeat=HEARTBEAT_SECONDS, transport_options=limits
+    )
+    return connection.transport.establish_connection()
+
+
+def _taken(queue: str, message: Any) -> Taken:  # noqa: ANN401 - KeptMessage
+    properties = dict(message.properties)
+    body = message.body.encode(errors="surrogatepass") if isinstance(message.body, str) else bytes(message.body)
+    return Taken(
+        queue=queue,
+        tag=message.delivery_info["delivery_tag"],
+        body=body,
+        headers=properties.pop("application_headers", {}),
+        properties=properties,
+        raw_properties=message.raw_properties,
+    )

@@ -1,0 +1,181 @@
+"""Moves what was given up out of the broker's dead-letter queues into `outbox.dead_letters`, exactly once.
+
+A batch is taken from one queue, stored in one transaction, and acknowledged after its commit. Whoever dies in between
+leaves the batch to the broker, which gives it out again: the letters' keys make one letter of both copies. Nothing is
+taken while Postgres is away, and what was taken when it went goes back. A letter that Postgres refuses whatever is
+done is kept in a form that it takes, so that none stands in the way of those behind it.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from consumers.collector import metrics
+from consumers.collector.classify import bare, examine, letter_of
+from consumers.collector.queues import BROKER_ERRORS, SOURCES, DeadLetterQueues, Taken
+from orders.workflow import BY_QUEUE
+from outbox.dead_letters.store import NewLetter, causes, store
+from outbox.partitions.expire_inbox import horizon
+from runtime.database import may_pass
+from runtime.logging import get_logger
+from runtime.redaction.redact import excerpt, unquoted
+from runtime.settings import Settings
+
+LOOK_SECONDS = 0.5  # between two looks at queues that were empty
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 10.0
+STORE_SECONDS = 60.0  # one batch, well within what the broker waits for an acknowledgement
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One look at every queue: messages taken, letters that were new, queues that are not there."""
+
+    taken: int
+    stored: int
+    missing: tuple[str, ...]
+
+
+class Collector:
+    """Empties the queues, again and again, until it is stopped."""
+
+    def __init__(self, settings: Settings, engine: AsyncEngine, stopping: asyncio.Event) -> None:
+        self._engine = engine
+        self._stopping = stopping
+        self._queues = DeadLetterQueues(settings.amqp_url)
+        self._turns = deque(SOURCES)  # a queue that fails has had its turn: the others come before it is asked again
+        self._missing: tuple[str, ...] = ()
+
+    async def run(self) -> None:
+        """Sweep until stopped; whatever fails is tried again after a pause that grows."""
+        pause = FIRST_PAUSE_SECONDS
+        while not self._stopping.is_set():
+            try:
+                sweep = await self.run_once()
+            except Exception as error:  # noqa: BLE001 - a collector that ends collects nothing
+                _say_failed(error, pause)
+                await self.close()
+                await self._rest(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            else:
+                pause = FIRST_PAUSE_SECONDS
+                self._say_missing(sweep.missing)
+                if not sweep.taken:
+                    await self._rest(LOOK_SECONDS)
+        await self.close()
+
+    async def run_once(self) -> Sweep:
+        """A batch out of each queue that holds something.
+
+        Raises what the broker or the database raises; `close` gives back what was taken.
+        """
+        taken = stored = 0
+        missing = []
+        for _ in SOURCES:
+            queue = self._turns[0]
+            self._turns.rotate(-1)
+            waiting = await asyncio.to_thread(partial(self._queues.waiting, queue))
+            if waiting is None:
+                missing.append(SOURCES[queue])
+            elif waiting and not self._stopping.is_set():
+                batch, fresh = await self._collect(queue)
+                taken, stored = taken + len(batch), stored + len(fresh)
+        metrics.MISSING_QUEUES.set(len(missing))
+        metrics.COLLECTOR_SUCCESS.set_to_current_time()
+        return Sweep(taken, stored, tuple(missing))
+
+    async def close(self) -> None:
+        """Leave the broker; it has everything back that was not acknowledged."""
+        await asyncio.to_thread(self._queues.close)
+
+    async def _collect(self, queue: str) -> tuple[Sequence[Taken], Sequence[NewLetter]]:
+        """One batch of one queue: taken, stored, acknowledged."""
+        async with self._engine.begin() as tx:
+            lowest = await horizon(tx)  # and so nothing is taken while Postgres is away
+        batch = await asyncio.to_thread(partial(self._queues.take, queue))
+        async with asyncio.timeout(STORE_SECONDS):
+            fresh = await self._store(batch, lowest)
+        _count(fresh)
+        await asyncio.to_thread(partial(self._queues.acknowledge, batch))
+        if batch:
+            log.info("letters_stored", queue=queue, letters=len(fresh), copies=len(batch) - len(fresh))
+        return batch, fresh
+
+    async def _store(self, batch: Sequence[Taken], lowest: UUID | None) -> Sequence[NewLetter]:
+        """Store a batch in one transaction; each message in its own, if one of them cannot be stored as it is."""
+        letters = await self._examined(batch, lowest)
+        try:
+            return await self._commit(letters)
+        except DBAPIError as error:
+            if may_pass(error):
+                raise
+            log.warning("batch_refused", reason=_short(error), letters=len(letters))
+        fresh: list[NewLetter] = []
+        for message, letter in zip(batch, letters, strict=True):
+            fresh += await self._store_alone(message, letter)
+        return fresh
+
+    async def _store_alone(self, message: Taken, letter: NewLetter) -> Sequence[NewLetter]:
+        try:
+            return await self._commit([letter])
+        except DBAPIError as error:
+            if may_pass(error):
+                raise
+            log.error("letter_kept_bare", queue=letter.queue, reason=_short(error))  # noqa: TRY400 - no trace: content
+            return await self._commit([bare(letter, message)])
+
+    async def _commit(self, letters: Sequence[NewLetter]) -> Sequence[NewLetter]:
+        async with self._engine.begin() as tx:
+            return await store(tx, letters)
+
+    async def _examined(self, batch: Sequence[Taken], lowest: UUID | None) -> list[NewLetter]:
+        """The batch as letters, with what the inbox knows of each."""
+        remains = [examine(message) for message in batch]
+        deliveries = [one.delivery for one in remains if one.delivery is not None]
+        async with self._engine.begin() as tx:
+            known = await causes(tx, deliveries)
+        return [letter_of(one, known.get(one.delivery) if one.delivery else None, lowest) for one in remains]
+
+    def _say_missing(self, missing: tuple[str, ...]) -> None:
+        if missing != self._missing:
+            self._missing = missing
+            if missing:
+                log.error("dead_letter_queues_missing", queues=missing, do="waybill topology apply")
+            else:
+                log.info("dead_letter_queues_back")
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, or until it is stopped."""
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+def _count(fresh: Sequence[NewLetter]) -> None:
+    for (queue, reason), letters in Counter((one.queue, one.reason) for one in fresh).items():
+        metrics.LETTERS_STORED.labels(metrics.queue_label(queue), reason).inc(letters)
+        if queue in BY_QUEUE:
+            metrics.STEPS_GIVEN_UP.labels(BY_QUEUE[queue].name).inc(letters)
+
+
+def _say_failed(error: Exception, pause: float) -> None:
+    if isinstance(error, BROKER_ERRORS) or may_pass(error):
+        log.warning("collecting_postponed", reason=_short(error), pause_seconds=pause)
+    else:
+        shown = None if isinstance(error, DBAPIError) else error  # a statement's trace shows its letters
+        log.error("collecting_failed", reason=_short(error), pause_seconds=pause, exc_info=shown)
+
+
+def _short(error: Exception) -> str:
+    """An error without the statement's parameters and the values that it quotes, which are letters."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return f"{type(error).__name__}: {excerpt(unquoted(str(cause)), 300)}"

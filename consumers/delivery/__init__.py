@@ -1,0 +1,1 @@
+"""One delivery of an event to a step: claim, run, finish, retry or dead-letter. Called by consumers.worker."""

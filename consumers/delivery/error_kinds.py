@@ -1,0 +1,64 @@
+"""What an error of a step means: for its next try, and for a person who looks at a thousand of them.
+
+`kind_of` says what `orders.workflow` decides by. A fingerprint, error class and place in our code, is the same for all
+that failed for one cause, and stays the same when a line moves.
+"""
+
+import traceback
+from types import TracebackType
+
+from consumers.delivery.step_kinds import StepError
+from orders.workflow import ErrorKind
+from outbox.inbox import Failure
+from runtime.database import may_pass, sqlstate, storable
+from runtime.documents import DocumentStoreError
+from runtime.redaction.redact import redacted
+
+OURS = ("consumers", "orders", "outbox", "runtime")
+# SQLSTATE classes of what Postgres will never take: data exceptions and broken constraints.
+_BAD_DATA = ("22", "23")
+
+
+class KilledWorkerError(Exception):
+    """A delivery was begun several times and never finished: it kills the worker that runs it."""
+
+
+def kind_of(error: BaseException) -> ErrorKind:
+    """What an error means for another try: its own word for it, or ours for those of libraries."""
+    kind = getattr(error, "kind", None)
+    if isinstance(kind, ErrorKind):
+        return kind
+    if isinstance(error, DocumentStoreError):
+        return ErrorKind.SERVER
+    if may_pass(error):
+        return ErrorKind.CONNECTION if isinstance(error, OSError) else ErrorKind.LOCK
+    if sqlstate(error).startswith(_BAD_DATA):
+        return ErrorKind.BAD_DATA
+    return ErrorKind.UNEXPECTED
+
+
+def wait_seconds(error: BaseException) -> float:
+    """How long the next try must wait at least."""
+    return error.wait_seconds if isinstance(error, StepError) else 0.0
+
+
+def failure_of(error: BaseException) -> Failure:
+    """An error as it is kept, for people to read. A StepError that wraps an adapter's is told as the adapter's."""
+    root = error.__cause__ if isinstance(error, StepError) and error.__cause__ is not None else error
+    trace = "".join(traceback.format_exception(error))
+    return Failure(type(root).__name__, storable(redacted(str(error))), storable(redacted(trace)), fingerprint(root))
+
+
+def fingerprint(error: BaseException) -> str:
+    """Class and innermost place in our code, such as `SapRefused@consumers.adapters.sap:SapClient.create`."""
+    return f"{type(error).__name__}@{_place(error.__traceback__)}"
+
+
+def _place(trace: TracebackType | None) -> str:
+    found = "unknown"
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__", ""))
+        if module.partition(".")[0] in OURS:
+            found = f"{module}:{trace.tb_frame.f_code.co_qualname}"
+        trace = trace.tb_next
+    return found

@@ -1,0 +1,62 @@
+"""The real relay as a process that notes each statement and each confirm.
+
+Started as `python -m lab.bench.processes.observed_relay FILE`.
+
+Statements are counted where asyncpg opens connections, so that none is missed whoever opens one; confirms where the
+publisher hands them on. The notes are written to FILE when the relay has stopped.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any
+from unittest.mock import patch
+
+import asyncpg
+from asyncpg import Connection, Record
+
+from lab.bench.observations import Observations, write
+from outbox.cursor.reader import Row
+from relay import pipeline
+from relay.__main__ import main
+from relay.publisher import Outcome, Publisher
+
+seen = Observations()
+
+
+class ObservedPublisher(Publisher):
+    """Notes when the broker's word on an event is known."""
+
+    def __init__(
+        self,
+        exchange: str,
+        settle: Callable[[Sequence[Row], Outcome], None],
+        refused: Callable[[Sequence[Row], str], None],
+    ) -> None:
+        def noted(rows: Sequence[Row], outcome: Outcome) -> None:
+            if outcome is Outcome.CONFIRMED:
+                seen.confirmed.update(dict.fromkeys((str(row.event_id) for row in rows), monotonic()))
+            settle(rows, outcome)
+
+        super().__init__(exchange, noted, refused)
+
+    def publish(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
+        """Publish, and note when that happened first."""
+        seen.first_publish = seen.first_publish or monotonic()
+        return super().publish(rows)
+
+
+_connect = asyncpg.connect
+
+
+async def _connect_noting(*args: Any, **options: Any) -> "Connection[Record]":  # noqa: ANN401 - as asyncpg takes them
+    connection: Connection[Record] = await _connect(*args, **options)
+    connection.add_query_logger(lambda _: seen.statements.append(monotonic()))
+    return connection
+
+
+if __name__ == "__main__":
+    with patch.object(asyncpg, "connect", _connect_noting), patch.object(pipeline, "Publisher", ObservedPublisher):
+        main()
+    write(Path(sys.argv[1]), seen)

@@ -1,0 +1,130 @@
+"""What an observation found, what of it is wrong, and its last line. Pure."""
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from lab.observe.expected_alerts import MUST_FIRE, silent, unexpected
+from lab.observe.outage import ALERT, Outage
+from lab.observe.prometheus_checks import PanelSeen
+from lab.observe.rules import WATCHDOG, Shown
+from lab.observe.totals import Compared
+from ops.doctor.prometheus_api import Rule, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One run. `shipped` are the alerts of the shipped file, `tested` those with a unit test.
+
+    `at_rest` fired before anything had happened, `fired` after that, the watchdog aside. `unsettled` are
+    deliveries that had not come to their end when the totals were compared.
+    """
+
+    targets: Sequence[Target]
+    shipped: Collection[str]
+    tested: Shown
+    rules: Sequence[Rule]
+    panels: Sequence[PanelSeen]
+    outage: Outage
+    at_rest: Collection[str]
+    fired: Sequence[str]
+    compared: Sequence[Compared]
+    unsettled: int
+
+    @property
+    def alerts(self) -> set[str]:
+        """The names of the alerts that are loaded."""
+        return {rule.name for rule in self.rules if rule.alerts}
+
+    @property
+    def shown_to_fire(self) -> frozenset[str]:
+        """The names of the shipped alerts that a unit test shows to fire."""
+        return self.tested.alerts & set(self.shipped)
+
+    @property
+    def totals_match(self) -> bool:
+        """Whether Prometheus and the places where things are say the same, of a system that is done."""
+        return self.unsettled == 0 and all(one.equal for one in self.compared)
+
+    def line(self) -> str:
+        """The last line, as JSON."""
+        figures = {
+            "panels": len(self.panels),
+            "panels_with_data": sum(seen.series > 0 for seen in self.panels),
+            "alerts": len(self.alerts),
+            "alerts_tested": len(self.shown_to_fire),
+            "alert_fired_and_resolved": self.outage.told,
+            "totals_match": self.totals_match,
+        }
+        return json.dumps(figures, separators=(",", ":"))
+
+
+def failures(observed: Observed) -> list[str]:
+    """What is not as it has to be, a sentence each; none when all is well."""
+    return [
+        *_unseen(observed.targets),
+        *_rules(observed),
+        *_alarms(observed),
+        *_panels(observed.panels),
+        *_outage(observed.outage),
+        *_totals(observed),
+    ]
+
+
+def _unseen(targets: Sequence[Target]) -> Iterator[str]:
+    if not targets:
+        yield "Prometheus has no target at all"
+    for target in targets:
+        if target.health != "up":
+            yield f"the target {target.job} {target.instance} is {target.health}: {target.error or 'not asked yet'}"
+
+
+def _rules(observed: Observed) -> Iterator[str]:
+    for name in sorted(set(observed.shipped) - observed.alerts):
+        yield f"the alert {name} is shipped and not loaded"
+    if observed.tested.why:
+        yield observed.tested.why
+    for name in sorted(set() if observed.tested.why else set(observed.shipped) - observed.tested.alerts):
+        yield f"the alert {name} has no unit test that passes"
+    for rule in observed.rules:
+        if rule.health != "ok":
+            kind = "alert" if rule.alerts else "recording rule"
+            yield f"the {kind} {rule.name} cannot be evaluated: {rule.error or rule.health}"
+
+
+def _alarms(observed: Observed) -> Iterator[str]:
+    if WATCHDOG not in observed.at_rest:
+        yield f"{WATCHDOG} does not fire, so that nothing is known of the others while nothing had happened"
+    for name in sorted(set(observed.at_rest) - {WATCHDOG}):
+        yield f"the alert {name} fires though nothing has happened"
+    for name in unexpected(observed.fired):
+        yield f"the alert {name} fired, and no fault of this run is a reason"
+    for name in silent(observed.fired):
+        if name != ALERT:  # of which the outage tells
+            yield f"the alert {name} did not fire, though {MUST_FIRE[name]}"
+
+
+def _panels(panels: Sequence[PanelSeen]) -> Iterator[str]:
+    if not panels:
+        yield "there is no panel at all"
+    for seen in panels:
+        if seen.error:
+            yield f"the panel {seen.panel.dashboard} / {seen.panel.title}: {seen.error}"
+        elif not seen.well:
+            yield f"the panel {seen.panel.dashboard} / {seen.panel.title} shows nothing: {seen.panel.expr}"
+
+
+def _outage(outage: Outage) -> Iterator[str]:
+    if outage.fired_after is None:
+        yield f"{ALERT} did not fire while SAP was away, or did before"
+    elif outage.resolved_after is None:
+        yield f"{ALERT} did not end when SAP was back"
+
+
+def _totals(observed: Observed) -> Iterator[str]:
+    if observed.unsettled:
+        yield f"{observed.unsettled} deliveries have not come to their end, so that no total could be final"
+    for one in observed.compared:
+        for kind in one.differing:
+            said, is_so = one.prometheus.get(kind, 0), one.truth.get(kind, 0)
+            yield f"{one.total.name}{f' ({kind})' if kind else ''}: Prometheus says {said:g}, there are {is_so:g}"

@@ -1,0 +1,62 @@
+"""SAP goes away and comes back: its alert has to fire meanwhile, and to end when it is over."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import httpx
+
+from ops.doctor.prometheus_api import PrometheusApi
+
+ALERT = "WaybillOutsideAway"
+QUEUE = "sap"
+FIRING = f'ALERTS{{alertname="{ALERT}",queue="{QUEUE}",alertstate="firing"}}'
+LOOK_SECONDS = 0.5
+# The circuit opens with the next delivery and is looked at every two seconds; the rule waits for minutes, hastened to
+# seconds. The rest is for a busy machine.
+PATIENCE_SECONDS = 40.0
+HTTP_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """How long after its beginning the alert fired, and how long after its end it was over; None: it did not."""
+
+    fired_after: float | None
+    resolved_after: float | None
+
+    @property
+    def told(self) -> bool:
+        """Whether the alert did both."""
+        return self.fired_after is not None and self.resolved_after is not None
+
+
+async def outage(prometheus: PrometheusApi, sap_url: str, send: Callable[[], Awaitable[None]]) -> Outage:
+    """SAP answers 503 to everything until its alert fires; `send` gives its worker something to do meanwhile."""
+    if await prometheus.query(FIRING):
+        return Outage(None, None)  # it would prove nothing now
+    begun = time.monotonic()
+    await _turn(sap_url, away=True)
+    try:
+        await send()
+        fired = await _seconds_until(prometheus, begun, firing=True)
+    finally:
+        await _turn(sap_url, away=False)
+    resolved = await _seconds_until(prometheus, time.monotonic(), firing=False) if fired is not None else None
+    return Outage(fired, resolved)
+
+
+async def _turn(sap_url: str, *, away: bool) -> None:
+    async with httpx.AsyncClient(timeout=HTTP_SECONDS, trust_env=False) as http:
+        (await http.put(f"{sap_url}/sandbox/faults", json={"outage": away})).raise_for_status()
+
+
+async def _seconds_until(prometheus: PrometheusApi, since: float, *, firing: bool) -> float | None:
+    """When the alert fires, or does not any more; None when it has not come to that in time."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        if bool(await prometheus.query(FIRING)) is firing:
+            return time.monotonic() - since
+        await asyncio.sleep(LOOK_SECONDS)
+    return None

@@ -1,0 +1,113 @@
+"""Runs a plan of faults beside the load. A fault counts when its effect was seen while an order was unfinished.
+
+Each fault starts at its time or when its lane is free. One whose effect is not seen within its bound does not count
+and says what was missing; whatever it had turned on is turned off again.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lab.prove.faults import message, outside, process, server
+from lab.prove.faults.plan import Planned
+from lab.prove.system_under_test import AWAY, Rig, Unseen
+
+FAULTS: Mapping[str, Callable[[Rig, Planned], Awaitable[str]]] = {
+    "kill_api": process.kill_api,
+    "kill_relay": process.kill_relay,
+    "kill_worker_main": process.kill_worker_main,
+    "kill_worker_child": process.kill_worker_child,
+    "kill_collector": process.kill_collector,
+    "kill_sap": process.kill_sap,
+    "kill_smtp": process.kill_smtp,
+    "restart_rabbitmq": server.restart_rabbitmq,
+    "restart_postgres": server.restart_postgres,
+    "cut_connections_postgres": server.cut_connections_postgres,
+    "cut_connections_rabbitmq": server.cut_connections_rabbitmq,
+    "hold_answers_postgres": server.hold_answers_postgres,
+    "hold_answers_rabbitmq": server.hold_answers_rabbitmq,
+    "sap_errors": outside.sap_errors,
+    "sap_timeouts": outside.sap_timeouts,
+    "sap_lost_responses": outside.sap_lost_responses,
+    "sap_late_commits": outside.sap_late_commits,
+    "sap_outage": outside.sap_outage,
+    "smtp_refusing": outside.smtp_refusing,
+    "smtp_refusing_for_good": outside.smtp_refusing_for_good,
+    "duplicate_delivery": message.duplicate_delivery,
+    "garbage": message.garbage_in_every_queue,
+}
+
+
+# These have their effect at once, among the orders that were unfinished just before; what is waited for is recovery.
+# The API's death even keeps new orders away.
+IMMEDIATE = frozenset(kind for kind in FAULTS if kind.startswith(("kill_", "restart_", "cut_")))
+COMING_SECONDS = 5.0  # until the next order is on its way, at any pace of a proof
+
+
+@dataclass(frozen=True, slots=True)
+class Injected:
+    """What became of one fault: `begun` and `ended` by this machine's clock.
+
+    `unfinished` are the orders that were so when it had its effect.
+    """
+
+    planned: Planned
+    begun: float
+    ended: float
+    seen: bool
+    unfinished: int
+    said: str
+
+    @property
+    def counts(self) -> bool:
+        """Whether its effect was seen while an order was unfinished."""
+        return self.seen and self.unfinished > 0
+
+
+async def inject(rig: Rig, plan: Sequence[Planned], bound: float, tell: Callable[[Injected], None]) -> list[Injected]:
+    """Inject every fault at its time, counted from now; each has `bound` seconds to be seen. `tell` hears of each."""
+    lanes: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+    begun = time.monotonic()
+
+    async def one(planned: Planned) -> Injected:
+        await asyncio.sleep(planned.at - (time.monotonic() - begun))
+        async with lanes[planned.lane]:
+            injected = await _inject(rig, planned, bound)
+        tell(injected)
+        return injected
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(planned)) for planned in plan]
+    return [task.result() for task in tasks]
+
+
+async def _inject(rig: Rig, planned: Planned, bound: float) -> Injected:
+    before = await _on_their_way(rig)
+    begun, seen = time.time(), False
+    if not before:
+        return Injected(planned, begun, begun, seen, 0, "not injected, since every order was finished")
+    try:
+        async with asyncio.timeout(bound):
+            said = await FAULTS[planned.kind](rig, planned)
+        seen = True
+    except TimeoutError:
+        said = f"its effect was not seen within {bound:g} s"
+    except Unseen as unseen:
+        said = str(unseen)
+    except AWAY as error:
+        said = f"{type(error).__name__}: {error}"
+    ended = time.time()
+    unfinished = before if planned.kind in IMMEDIATE else min(before, await rig.unfinished())
+    return Injected(planned, begun, ended, seen, unfinished, said)
+
+
+async def _on_their_way(rig: Rig) -> int:
+    """Unfinished orders, as soon as there are any; 0 when none comes."""
+    try:
+        async with asyncio.timeout(COMING_SECONDS):
+            await rig.until_answered(rig.unfinished)
+    except TimeoutError:
+        return 0
+    return await rig.unfinished()

@@ -1,0 +1,129 @@
+"""Messages that should not be there: events delivered once more, and garbage."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Collection, Mapping, Sequence
+
+import amqp
+
+from lab.prove.faults.garbage import MARK, garbage
+from lab.prove.faults.plan import Planned
+from lab.prove.system_under_test import LOOK_SECONDS, Rig, Unseen
+from ops.doctor import broker_client
+from ops.errors import ServerError
+from orders.workflow import STEPS
+from outbox.envelope import Event, encode_headers
+from runtime.settings import Settings
+
+EXCHANGE: str = Settings.model_fields["event_exchange"].default
+COPIES = 10
+TAKEN_SECONDS = 10.0
+FORMS_AT_ONCE = 2  # per queue: the whole list goes to each queue within a few faults
+
+# Recent events of orders that are on their way: some are at work at this moment, some were done long ago.
+_EVENTS = """
+SELECT e.event_id, e.type, e.subject, e.source, e.time, e.data, e.dataschema, e.traceparent, e.attempt
+FROM outbox.events e JOIN orders o ON o.id::text = e.subject
+WHERE e.destination IS NULL AND o.status NOT IN ('completed', 'rejected') ORDER BY e.id DESC LIMIT 300"""
+
+Publishing = tuple[str, str, amqp.Message]  # exchange, routing key, message
+
+
+async def duplicate_delivery(rig: Rig, planned: Planned) -> str:
+    """Events that the relay has published, published again as it does: to the exchange, or to one of the queues alone.
+
+    Seen when queues that got some have been empty after that: these copies were taken. (A queue that backs up for
+    another reason takes them later.)
+    """
+    rng = random.Random(planned.pick)  # noqa: S311  # to be told again
+    events = [Event(*row) for row in await rig.patient_query(_EVENTS) if str(row["event_id"]) in rig.arrived]
+    if not events:
+        raise Unseen("no event of an unfinished order had been published")
+    copies, queues = [], set()
+    for event in rng.sample(events, min(COPIES, len(events))):
+        listening = [step.queue for step in STEPS if event.type in step.listens_to]
+        alone = rng.choice(listening) if rng.random() < 0.5 else None
+        queues |= {alone} if alone else set(listening)
+        copies.append(("", alone, copy(event)) if alone else (EXCHANGE, event.type, copy(event)))
+    await _published(rig, copies)
+    return f"{len(copies)} events once more, taken from {', '.join(sorted(await _emptied(rig, queues)))}"
+
+
+async def garbage_in_every_queue(rig: Rig, planned: Planned) -> str:
+    """Seen when pieces are dead letters; the judge looks for all of them, also those that wait in long queues yet."""
+    mark = f"{MARK}-{planned.number}."
+    pieces: list[Publishing] = []
+    for step in STEPS:
+        forms = garbage(mark, step.listens_to[0], step.name)
+        first = int(planned.pick * len(forms)) + len(pieces)
+        pieces += [
+            ("", step.queue, _message(piece.body, piece.headers, piece.properties))
+            for piece in (forms[(first + turn) % len(forms)] for turn in range(FORMS_AT_ONCE))
+        ]
+    rig.garbage[mark] = len(pieces)
+    await _published(rig, pieces)
+
+    async def all_dead() -> bool:
+        return await rig.letters(mark) >= len(pieces)
+
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(TAKEN_SECONDS):
+            await rig.until_answered(all_dead)
+    died = await rig.letters(mark)
+    if not died:
+        raise Unseen(f"no piece was a dead letter within {TAKEN_SECONDS:g} s")
+    return f"{len(pieces)} pieces in {len(STEPS)} queues, {died} of them dead letters by now"
+
+
+def copy(event: Event) -> amqp.Message:
+    """The message of an event as the relay makes it."""
+    properties = {"content_type": "application/json", "message_id": str(event.id), "type": event.type}
+    return _message(event.data, encode_headers(event), properties)
+
+
+async def _published(rig: Rig, messages: Sequence[Publishing]) -> None:
+    """Return when all are confirmed. With the broker away it begins again: one more copy makes no difference here."""
+
+    def publish() -> bool:
+        try:
+            with broker_client.connection(rig.stack.amqp_url) as link:
+                channel = link.channel()
+                for exchange, key, message in messages:
+                    channel.basic_publish_confirm(message, exchange, key)
+        except (amqp.AMQPError, amqp.exceptions.MessageNacked, OSError, ServerError):
+            return False
+        return True
+
+    await rig.until_answered(lambda: asyncio.to_thread(publish))
+
+
+async def _emptied(rig: Rig, queues: Collection[str]) -> set[str]:
+    """Those of the queues that were empty at some time within TAKEN_SECONDS. Raises Unseen when none was."""
+    left = set(queues)
+    until = time.monotonic() + TAKEN_SECONDS
+    while left and time.monotonic() < until:
+        await asyncio.sleep(LOOK_SECONDS)
+        left = {queue for queue, messages in (await ready(rig, sorted(left))).items() if messages}
+    if left == set(queues):
+        raise Unseen(f"none of {', '.join(sorted(queues))} was empty within {TAKEN_SECONDS:g} s")
+    return set(queues) - left
+
+
+async def ready(rig: Rig, queues: Sequence[str]) -> Mapping[str, int]:
+    """Messages that wait in each queue; 1 in each while the broker does not answer, or a queue is not there."""
+
+    def look() -> dict[str, int]:
+        try:
+            with broker_client.connection(rig.stack.amqp_url) as link:
+                states = broker_client.queue_states(link, queues)
+        except (amqp.AMQPError, OSError, ServerError):
+            return dict.fromkeys(queues, 1)
+        return {queue: state.messages if state else 1 for queue, state in states.items()}
+
+    return await asyncio.to_thread(look)
+
+
+def _message(body: bytes, headers: Mapping[str, object], properties: Mapping[str, str]) -> amqp.Message:
+    return amqp.Message(body, application_headers=dict(headers), delivery_mode=2, **properties)

@@ -1,0 +1,80 @@
+"""The figures of a proof, and whether it is one. Pure."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from lab.prove.faults.injector import Injected
+from lab.prove.judge.finding import Finding
+from lab.prove.parameters import Proof
+from lab.prove.recovery import Healed
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one proof came to: orders accepted over HTTP, faults, what healing did, what is not as it had to be."""
+
+    accepted: int
+    injected: Sequence[Injected]
+    healed: Healed
+    findings: Sequence[Finding]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The last line of a proof."""
+
+    seed: int
+    orders: int
+    faults: int
+    fault_kinds: int
+    lost: int
+    duplicated: int
+    out_of_order: int
+    dead_letters: int
+    replayed: int
+    unfinished: int
+    seconds: float
+    resent: int
+    discarded: int
+
+    @property
+    def wrong(self) -> int:
+        """What must not be there."""
+        return self.lost + self.duplicated + self.out_of_order + self.unfinished
+
+    def line(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+
+def figures(proof: Proof, outcome: Outcome, seconds: float) -> Figures:
+    """The figures of one proof that took `seconds` in all."""
+    seen = counted(outcome.injected)
+    kinds = Counter(finding.kind for finding in outcome.findings)
+    return Figures(
+        seed=proof.seed,
+        orders=outcome.accepted,
+        faults=seen.total(),
+        fault_kinds=len(seen),
+        lost=kinds["lost"],
+        duplicated=kinds["duplicated"],
+        out_of_order=kinds["out_of_order"],
+        dead_letters=outcome.healed.dead_letters,
+        replayed=outcome.healed.replayed,
+        unfinished=kinds["unfinished"],
+        seconds=round(seconds, 1),
+        resent=kinds["resent"],
+        discarded=outcome.healed.discarded,
+    )
+
+
+def counted(injected: Sequence[Injected]) -> Counter[str]:
+    """Faults that count, by kind."""
+    return Counter(one.planned.kind for one in injected if one.counts)
+
+
+def enough(proof: Proof, found: Figures) -> bool:
+    """Whether what went well went well under enough faults."""
+    return found.faults >= proof.least_faults and found.fault_kinds >= proof.least_kinds

@@ -1,0 +1,118 @@
+"""Judges the effects outside: SAP's ledger, the mail server's folder, the PDFs. Pure.
+
+A mail that is there again under the same Message-ID is `resent` when somebody died at the time who alone knew that it
+had been accepted; without such a death it is duplicated.
+"""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from lab.prove.judge.facts import Death, DocumentFound, Facts, InvoiceFound, MailFound
+from lab.prove.judge.finding import Due, Finding
+
+# From the note of a death's time to the signal: a pid is looked up in between.
+AIM_SECONDS = 1.0
+
+
+def effects(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
+    """What differs, outside."""
+    yield from _sap(facts, dues)
+    yield from _mails(facts, dues)
+    yield from _invoices(facts, dues)
+
+
+def _sap(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
+    """One document per completing order, over its amount."""
+    held: defaultdict[str, list[DocumentFound]] = defaultdict(list)
+    for document in facts.documents:
+        held[document.order_id].append(document)
+    for due in dues.values():
+        found = held.pop(due.id, [])
+        numbers = ", ".join(document.number for document in found)
+        if due.completes and not found:
+            yield Finding("lost", "SAP document", due.reference)
+        for _ in range(len(found) - due.completes):
+            yield Finding("duplicated", "SAP document", due.reference, numbers)
+        if due.completes and any(document.net_amount != due.order.net_total for document in found):
+            yield Finding("lost", "amount in SAP", due.reference, f"{numbers}: not {due.order.net_total}")
+    for strays in held.values():
+        yield from (Finding("duplicated", "SAP document", stray.order_number, stray.number) for stray in strays)
+
+
+def _mails(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
+    """One mail per order, about the event that it is due for, to its customer."""
+    held: defaultdict[str, list[MailFound]] = defaultdict(list)
+    for mail in facts.mails:
+        held[mail.message_id].append(mail)
+    told = {
+        event.subject: event.id
+        for event in facts.events
+        if event.subject in dues and event.type == dues[event.subject].tells
+    }
+    excuses = _Excuses(facts.deaths)
+    by_event = {_event_of(message_id): message_id for message_id in held}
+    for due in dues.values():
+        message_id = by_event.get(told.get(due.id, ""))
+        if message_id is None:
+            yield Finding("lost", "e-mail", due.reference)
+            continue
+        copies = sorted(held.pop(message_id), key=lambda mail: mail.kept_at)
+        if any(mail.recipients != (due.order.customer.email,) for mail in copies):
+            yield Finding("lost", "e-mail to the customer", due.reference, f"{copies[0].file} went elsewhere")
+        for first, second in itertools.pairwise(copies):
+            apart = f"{first.file} and {second.file}, {second.kept_at - first.kept_at:.1f} s apart"
+            yield Finding("resent" if excuses.take(first, second) else "duplicated", "e-mail", due.reference, apart)
+    for strays in held.values():
+        yield from (Finding("duplicated", "e-mail", stray.message_id, f"{stray.file} is nobody's") for stray in strays)
+
+
+class _Excuses:
+    """The deaths, each of which explains so many second copies and no more."""
+
+    def __init__(self, deaths: Sequence[Death]) -> None:
+        self._left = [[death.at, death.mails] for death in sorted(deaths, key=lambda death: death.at)]
+
+    def take(self, first: MailFound, second: MailFound) -> bool:
+        """Whether somebody died after the first copy and before the second who is not taken up yet."""
+        for excuse in self._left:
+            at, mails = excuse
+            if mails and first.kept_at - AIM_SECONDS <= at <= second.kept_at:
+                excuse[1] -= 1
+                return True
+        return False
+
+
+def _invoices(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
+    """One invoice with its PDF per completing order; numbers without a gap."""
+    held: defaultdict[str, list[InvoiceFound]] = defaultdict(list)
+    for invoice in facts.invoices:
+        held[invoice.order_id].append(invoice)
+    for due in dues.values():
+        found = held.pop(due.id, [])
+        if due.completes and not found:
+            yield Finding("lost", "invoice", due.reference)
+        for _ in range(len(found) - due.completes):
+            yield Finding("duplicated", "invoice", due.reference)
+        for invoice in found:
+            if invoice.document not in facts.pdfs:
+                yield Finding("lost", "PDF", due.reference, f"{invoice.document} is not in the document store")
+    for strays in held.values():
+        yield from (Finding("duplicated", "invoice", stray.order_id, "of no order") for stray in strays)
+    for key in sorted(facts.pdfs - {invoice.document for invoice in facts.invoices}):
+        yield Finding("duplicated", "PDF", key, "of no invoice")
+    yield from _gaps(facts)
+
+
+def _gaps(facts: Facts) -> Iterator[Finding]:
+    numbers: defaultdict[str, set[int]] = defaultdict(set)
+    for invoice in facts.invoices:
+        numbers[invoice.series].add(invoice.sequence)
+    for series, taken in numbers.items():
+        for missing in sorted(set(range(1, max(taken) + 1)) - taken):
+            yield Finding("lost", "invoice number", f"{series}-{missing}", "a gap in the series")
+
+
+def _event_of(message_id: str) -> str:
+    """The event that a Message-ID names: `<event id@domain>`."""
+    return message_id.strip("<>").partition("@")[0]

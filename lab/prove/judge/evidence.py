@@ -1,0 +1,35 @@
+"""What is known of the first few orders that something is wrong with: their steps, deliveries, letters and events."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+
+from lab.prove.judge.finding import Finding
+from lab.prove.report import print_orders
+from lab.prove.system_under_test import Rig
+
+MOST_ORDERS = 4
+
+_KNOWN = """
+SELECT format('order %s %s, placed %s', number, status, placed_at) FROM orders WHERE id::text = $1
+UNION ALL
+(SELECT format('event %s %s %s try %s to %s, recorded %s', id, event_id, type, attempt,
+               coalesce(destination, 'the exchange'), recorded_at)
+ FROM outbox.events WHERE subject = $1 ORDER BY id)
+UNION ALL
+(SELECT format('delivery %s %s %s try %s begun %s, %s, journal %s: %s', consumer, event_id, state, attempt, begun,
+               changed_at, journal, error)
+ FROM outbox.deliveries WHERE subject = $1 ORDER BY changed_at)
+UNION ALL
+(SELECT format('letter %s in %s %s %s try %s, %s, replayed %s times: %s', id, queue, event_id, state, attempt, reason,
+               replay_count, error)
+ FROM outbox.dead_letters WHERE subject = $1 ORDER BY id)"""
+
+
+async def evidence(rig: Rig, console: Console, findings: Sequence[Finding], accepted: Mapping[str, str]) -> None:
+    """Print what is known of the first orders of all findings but `resent`."""
+    wrong = [one.about for one in findings if one.kind != "resent" and one.about in accepted]
+    known = {}
+    for reference in list(dict.fromkeys(wrong))[:MOST_ORDERS]:
+        known[reference] = [row[0] for row in await rig.patient_query(_KNOWN, accepted[reference])]
+    print_orders(console, known)

@@ -1,0 +1,131 @@
+"""Judges what was found: what is lost, what was done twice, what came out of order, what is unfinished. Pure.
+
+Everything is held to what HTTP accepted and to the input, never to what a program says that it did. An effect without
+its order, and an effect that an order must not have, count as duplicated; one that differs from what is due is lost.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from lab.prove.judge.books import books
+from lab.prove.judge.effects import effects
+from lab.prove.judge.facts import Facts, OrderFound
+from lab.prove.judge.finding import Due, Finding, accepted_orders
+from lab.workload.expectations import DemoSet
+from orders.workflow import STEPS
+
+COMPLETING = frozenset(
+    {"order.placed", "order.validated", "inventory.reserved", "order.synced", "order.fulfilled", "order.completed"}
+)
+REJECTED = frozenset({"order.placed", "order.rejected"})
+# An order that runs out of stock was validated before.
+PERHAPS = frozenset({"order.validated"})
+AT_WORK = frozenset({"running", "retrying"})
+
+
+def judge(demo: DemoSet, facts: Facts) -> list[Finding]:
+    """Everything that is not as it had to be, and mails that were sent again for a good reason."""
+    dues = accepted_orders(demo, facts)
+    return [
+        *_orders(demo, facts, dues),
+        *_left_over(facts),
+        *_events(facts, dues),
+        *_arrivals(facts, dues),
+        *_deliveries(facts, dues),
+        *effects(facts, dues),
+        *books(demo, facts, dues),
+    ]
+
+
+def _orders(demo: DemoSet, facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
+    """Each accepted order is there, once, and ended as it had to."""
+    for one in demo.orders:
+        if one.order.reference not in facts.accepted:
+            yield Finding("unfinished", "acceptance", one.order.reference)
+    stored = {order.id: order for order in facts.orders}
+    for order in facts.orders:
+        if order.id not in dues:
+            yield Finding("duplicated", "order", order.reference, f"nobody was told of {order.id}")
+    for due in dues.values():
+        yield from _outcome(due, stored.get(due.id))
+
+
+def _outcome(due: Due, found: OrderFound | None) -> Iterator[Finding]:
+    if found is None or found.reference != due.reference:
+        yield Finding("lost", "order", due.reference, f"there is no {due.id} of that reference")
+    elif found.status not in {"completed", "rejected"}:
+        yield Finding("unfinished", "order", due.reference, f"{found.number} is {found.status}")
+    elif due.completes != (found.status == "completed"):
+        yield Finding("lost", "outcome", due.reference, f"{found.number} is {found.status}")
+
+
+def _left_over(facts: Facts) -> Iterator[Finding]:
+    """Nothing waits any more, and what could not be read is kept as a letter."""
+    if facts.scheduled:
+        yield Finding("unfinished", "scheduled messages", "outbox.scheduled", f"{facts.scheduled} wait")
+    for garbage in facts.garbage:
+        for _ in range(garbage.pieces - garbage.letters):
+            yield Finding("lost", "dead letter", garbage.mark, f"{garbage.letters} of {garbage.pieces} pieces died")
+    if facts.open_letters:
+        yield Finding("unfinished", "dead letters", "outbox.dead_letters", f"{facts.open_letters} are open")
+
+
+def _events(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
+    """Each order has each of its events once, and none that it must not have."""
+    counts = Counter((event.subject, event.type) for event in facts.events)
+    for due in dues.values():
+        for event_type in COMPLETING if due.completes else REJECTED:
+            if not counts[due.id, event_type]:
+                yield Finding("lost", f"event {event_type}", due.reference)
+    for (subject, event_type), count in counts.items():
+        known = dues.get(subject)
+        allowed = known is not None and event_type in (COMPLETING if known.completes else REJECTED | PERHAPS)
+        for _ in range(count - allowed):
+            yield Finding("duplicated", f"event {event_type}", known.reference if known else subject)
+
+
+def _arrivals(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
+    """Each recorded event reached the broker, and per order the first copies came in the order of their commits."""
+    places = {event.id: place for place, event in enumerate(facts.events)}
+    furthest: dict[str, int] = {}
+    for event_id in facts.arrived:
+        place = places.get(event_id)
+        if place is None:
+            yield Finding("duplicated", "event", event_id, "it arrived and was never recorded")
+            continue
+        event = facts.events[place]
+        if place < furthest.get(event.subject, -1):
+            after = facts.events[furthest[event.subject]]
+            yield Finding("out_of_order", event.type, _name(dues, event.subject), f"it arrived after {after.type}")
+        furthest[event.subject] = max(place, furthest.get(event.subject, -1))
+    for event_id in places.keys() - set(facts.arrived):
+        event = facts.events[places[event_id]]
+        yield Finding("lost", f"publishing of {event.type}", _name(dues, event.subject), f"{event_id} never arrived")
+
+
+def _deliveries(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
+    """The inbox: each event is done by each step that listens to it, but for audit, whose row is its inbox row.
+
+    Nothing is at work any more, whoever's it is: audit has a row here while it tries again.
+    """
+    recorded = {event.id: event for event in facts.events}
+    for event in facts.events:
+        for step in STEPS:
+            if step.name == "record_audit" or event.type not in step.listens_to:
+                continue
+            state = facts.deliveries.get((step.queue, event.id))
+            if state is None:
+                yield Finding("lost", f"delivery to {step.queue}", _name(dues, event.subject), f"of {event.id}")
+            elif state != "done" and state not in AT_WORK:
+                about = _name(dues, event.subject)
+                yield Finding("unfinished", f"delivery to {step.queue}", about, f"{event.id} is {state}")
+    for (consumer, event_id), state in facts.deliveries.items():
+        if state == "done" and event_id not in recorded:
+            yield Finding("duplicated", f"delivery to {consumer}", event_id, "of an event that was never recorded")
+        elif state in AT_WORK:
+            about = _name(dues, recorded[event_id].subject) if event_id in recorded else event_id
+            yield Finding("unfinished", f"delivery to {consumer}", about, f"{event_id} is {state}")
+
+
+def _name(dues: Mapping[str, Due], order_id: str) -> str:
+    return dues[order_id].reference if order_id in dues else order_id

@@ -1,0 +1,182 @@
+"""After the faults: everything is put right, what died is replayed, and quiet is awaited.
+
+Letters of garbage are discarded, since nothing can come of them; all others are replayed by the command line, as a
+person would, and again when they die again, within bounds. It ends when nothing is left to do, when nothing moves any
+more, or when its time is over; what is left then the judge calls by its name.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lab.prove.faults.garbage import MARK
+from lab.prove.faults.message import ready
+from lab.prove.parameters import Proof
+from lab.prove.recorder import QUEUE as RECORDER_QUEUE
+from lab.prove.system_under_test import Rig
+from lab.stack.commands import COMMAND_SECONDS, run_command
+from lab.stack.errors import StackError
+from orders.workflow import STEPS, UNROUTED_QUEUE
+
+LOOK_SECONDS = 0.5
+TELL_SECONDS = 3.0
+MOST_REPLAYS = 5  # of one letter: what dies that often is not healed
+NO_FAULTS = {
+    "error_rate": 0,
+    "timeout_rate": 0,
+    "lost_rate": 0,
+    "late_rate": 0,
+    "outage": False,
+}
+QUEUES = (*(queue for step in STEPS for queue in (step.queue, step.dead_letter_queue)), UNROUTED_QUEUE, RECORDER_QUEUE)
+
+# Everything that is still to be done, as Postgres knows it.
+_LEFT = """
+SELECT (SELECT count(*) FROM orders WHERE status NOT IN ('completed', 'rejected'))::int AS unfinished,
+       (SELECT count(*) FROM outbox.deliveries WHERE state IN ('running', 'retrying'))::int AS at_work,
+       (SELECT count(*) FROM outbox.scheduled)::int AS scheduled,
+       (SELECT count(*) FROM outbox.events e WHERE destination IS NULL
+          AND NOT EXISTS (SELECT FROM audit_log a WHERE a.event_id = e.event_id))::int AS not_audited,
+       (SELECT count(*) FROM outbox.dead_letters WHERE state = 'open')::int AS open_letters,
+       (SELECT count(*) FROM outbox.deliveries WHERE state = 'done')::int AS done,
+       (SELECT count(*) FROM outbox.events WHERE destination IS NULL)::int AS events"""
+
+# $1 the mark of garbage.
+_OPEN = """
+SELECT id, replay_count, position(convert_to($1, 'UTF8') IN body) > 0 AS garbage
+FROM outbox.dead_letters WHERE state = 'open' ORDER BY id"""
+
+_LETTERS = "SELECT count(*)::int FROM outbox.dead_letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is still to be done; `done` and `events` only say that something moves."""
+
+    unfinished: int
+    at_work: int
+    scheduled: int
+    not_audited: int
+    open_letters: int
+    done: int
+    events: int
+    ready: int = 0
+    not_arrived: int = 0
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is left."""
+        return not (self.open_letters or self.unfinished or self.underway)
+
+    @property
+    def underway(self) -> int:
+        """Messages that somebody has to deal with yet; an event that nobody has is among them."""
+        return self.at_work + self.scheduled + self.not_audited + self.ready + self.not_arrived
+
+    def __str__(self) -> str:
+        return (
+            f"{self.unfinished} orders unfinished, {self.at_work} steps at work, {self.scheduled} scheduled, "
+            f"{self.ready} in queues, {self.not_audited} not audited, {self.open_letters} letters open"
+        )
+
+
+@dataclass(slots=True)
+class Healed:
+    """What healing did: letters there are, how many replays and discards; `refused` says why some were not replayed."""
+
+    dead_letters: int = 0
+    replayed: int = 0
+    discarded: int = 0
+    refused: list[str] = field(default_factory=list)
+
+
+async def recover(rig: Rig, proof: Proof, tell: Callable[[str], None]) -> Healed:
+    """Heal and settle, within the time that the proof has for it. `tell` hears of how far it is."""
+    healed = Healed()
+    limit = asyncio.timeout(proof.healing)
+    try:
+        async with limit:
+            await heal(rig)
+            await settle(rig, proof.patience, healed, tell)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        tell(f"not all has come to rest within {proof.healing:g} s; what is left is unfinished")
+    healed.dead_letters = (await rig.patient_query(_LETTERS))[0][0]
+    return healed
+
+
+async def heal(rig: Rig) -> None:
+    """All faults off, the ways open, every program running. Raises StackError when one does not come back."""
+    rig.proxies.open()
+    await rig.until_answered(lambda: _turned_off(rig))
+    deadline = time.monotonic() + COMMAND_SECONDS
+    while down := [state.name for state in await asyncio.to_thread(rig.stack.states) if state.state != "RUNNING"]:
+        if time.monotonic() > deadline:
+            raise StackError(f"{', '.join(down)} did not come back within {COMMAND_SECONDS} s")
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _turned_off(rig: Rig) -> bool:
+    await rig.turn_sap(**NO_FAULTS)
+    await rig.refuse_mails()
+    return True
+
+
+async def settle(rig: Rig, patience: float, healed: Healed, tell: Callable[[str], None]) -> None:
+    """Replay and wait until nothing is left, or nothing has moved for `patience` seconds; `healed` counts along."""
+    moved, told, before = time.monotonic(), 0.0, None
+    while True:
+        left = await look(rig)
+        if left.quiet:
+            break
+        if left != before:
+            moved, before = time.monotonic(), left
+            if moved - told > TELL_SECONDS:
+                told = moved
+                tell(str(left))
+        if left.open_letters and await _deal_with_letters(rig, healed):
+            moved = time.monotonic()
+        elif time.monotonic() - moved > patience:
+            break
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def look(rig: Rig) -> Left:
+    """What is left now."""
+    row = (await rig.patient_query(_LEFT))[0]
+    waiting = sum((await ready(rig, QUEUES)).values())
+    return Left(**row, ready=waiting, not_arrived=max(row["events"] - len(rig.arrived), 0))
+
+
+async def _deal_with_letters(rig: Rig, healed: Healed) -> bool:
+    """Discard what is garbage and replay the rest; whether anything was done."""
+    letters = await rig.patient_query(_OPEN, MARK)
+    garbage = [letter["id"] for letter in letters if letter["garbage"]]
+    others = [letter["id"] for letter in letters if not letter["garbage"] and letter["replay_count"] < MOST_REPLAYS]
+    done = 0
+    if garbage:
+        said = await _dead_letters(rig, "discard", _ids(garbage), "garbage that the proof put there")
+        done += said["discarded"]
+        healed.discarded += said["discarded"]
+    if others:
+        said = await _dead_letters(rig, "replay", _ids(others), "the proof has healed what they died of")
+        done += said["replayed"]
+        healed.replayed += said["replayed"]
+        healed.refused += [f"letter {one['letter']}: {one['why']}" for one in said["refused"]]
+    return done > 0
+
+
+def _ids(letters: Sequence[int]) -> list[str]:
+    return [word for letter in letters for word in ("--id", str(letter))]
+
+
+async def _dead_letters(rig: Rig, action: str, which: Sequence[str], why: str) -> dict[str, Any]:
+    """What `waybill dead-letters <action> --json` says. Raises StackError when it fails."""
+    words = ("dead-letters", action, *which, "--by", "prove", "--why", why, "--json")
+    printed = await asyncio.to_thread(run_command, words, rig.stack.environment())
+    said: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
+    return said

@@ -1,0 +1,1 @@
+"""A stand-in for the mail server: SMTP in, files on disk, a view over HTTP."""

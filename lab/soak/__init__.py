@@ -1,0 +1,1 @@
+"""`lab soak`: a steady load for minutes, and whether backlog or memory grows."""

@@ -1,0 +1,1 @@
+"""PostgreSQL, RabbitMQ and Prometheus on this machine: borrowed, in Docker, or private processes."""

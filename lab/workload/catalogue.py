@@ -1,0 +1,22 @@
+"""Puts a demo's products, price lists and stock into a fresh database, as one transaction."""
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from lab.workload.expectations import DemoSet
+from orders.tables import product_prices, products
+
+
+async def load_catalogue(tx: AsyncConnection, demo: DemoSet) -> None:
+    """Insert every product as sellable, with its stock and its prices in the demo's currency. Does not commit."""
+    rows = [
+        {"sku": product.sku, "name": product.name, "sellable": True, "available": product.stock}
+        for product in demo.products
+    ]
+    prices = [
+        {"sku": product.sku, "currency": demo.currency, "unit_price": price}
+        for product in demo.products
+        for price in sorted(product.prices)
+    ]
+    await tx.execute(insert(products), rows)
+    await tx.execute(insert(product_prices), prices)

@@ -1,0 +1,114 @@
+"""Waits until every order of a demo is finished: completed, or rejected and its customer told.
+
+One aggregate query per look. The wait ends early when whatever is left was given up (a dead step), and when nothing
+has moved for a while; what is stuck, and where, can then be asked for.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from lab.workload.progress import Meter
+from runtime.database import autocommit
+
+LOOK_SECONDS = 0.5
+NO_PROGRESS_SECONDS = 180.0
+_SHOWN = 20
+
+# An order is finished when it is completed, or rejected with the e-mail about it sent.
+_UNFINISHED = """
+o.status <> 'completed' AND NOT (o.status = 'rejected' AND EXISTS (
+  SELECT FROM order_steps t WHERE t.order_id = o.id AND t.step = 'send_confirmation_email'
+                              AND t.event_type = 'order.rejected' AND t.state = 'done'))"""
+
+_LOOK = text(f"""
+SELECT count(*) FILTER (WHERE NOT unfinished) AS finished,
+       count(*) FILTER (WHERE unfinished AND dead > 0) AS given_up,
+       coalesce(sum(done), 0)::int AS steps_done
+FROM (SELECT {_UNFINISHED} AS unfinished, s.done, s.dead
+      FROM orders o LEFT JOIN (SELECT order_id, count(*) FILTER (WHERE state = 'done') AS done,
+                                      count(*) FILTER (WHERE state = 'dead') AS dead
+                               FROM order_steps GROUP BY order_id) s ON s.order_id = o.id) AS looked
+""")  # noqa: S608 - _UNFINISHED is a constant
+
+_STUCK = text(f"""
+SELECT o.number, o.reference, o.status, s.step, s.event_type, s.state, s.attempt, s.error
+FROM orders o LEFT JOIN order_steps s ON s.order_id = o.id AND s.state <> 'done'
+WHERE {_UNFINISHED}
+ORDER BY o.number, s.step LIMIT {_SHOWN}
+""")  # noqa: S608 - constants
+
+_AUDIT_BEHIND = text("""
+SELECT count(DISTINCT event_id) FROM outbox.events e
+WHERE destination IS NULL AND NOT EXISTS (SELECT FROM audit_log a WHERE a.event_id = e.event_id)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How far all orders are; every finished step counts as progress."""
+
+    finished: int
+    given_up: int
+    steps_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """An order that is not finished, and the step it waits for; no step when none has been written down."""
+
+    number: str
+    reference: str
+    status: str
+    step: str | None
+    event_type: str | None
+    state: str | None
+    attempt: int | None
+    error: str | None
+
+
+async def wait_finished(
+    engine: AsyncEngine, total: int, show: Meter, no_progress_seconds: float = NO_PROGRESS_SECONDS
+) -> list[Stuck]:
+    """Return when `total` orders are finished: nothing. Or what is stuck, at most twenty, when they will not be."""
+    moved, before = time.monotonic(), Look(0, 0, 0)
+    while True:
+        look = await take_look(engine)
+        show(look.finished, f"({look.steps_done} steps done)")
+        if look.finished >= total:
+            return []
+        if look != before:
+            moved, before = time.monotonic(), look
+        if look.finished + look.given_up >= total or time.monotonic() - moved > no_progress_seconds:
+            return await stuck(engine)
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def wait_audited(engine: AsyncEngine, no_progress_seconds: float = 30.0) -> None:
+    """Return when every recorded event is in the audit log, or when no more come."""
+    moved, before = time.monotonic(), -1
+    while True:
+        async with autocommit(engine).connect() as connection:
+            behind = (await connection.execute(_AUDIT_BEHIND)).scalar_one()
+        if behind != before:
+            moved, before = time.monotonic(), behind
+        if behind == 0 or time.monotonic() - moved > no_progress_seconds:
+            return
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def take_look(engine: AsyncEngine) -> Look:
+    """How far all orders are now."""
+    async with autocommit(engine).connect() as connection:
+        row = (await connection.execute(_LOOK)).one()
+    return Look(row.finished, row.given_up, row.steps_done)
+
+
+async def stuck(engine: AsyncEngine) -> list[Stuck]:
+    """Orders that are not finished, each with every step that is begun and not done; at most twenty rows."""
+    async with autocommit(engine).connect() as connection:
+        rows = await connection.execute(_STUCK)
+        return [Stuck(*row) for row in rows]

@@ -1,0 +1,1 @@
+"""The command `waybill`. The only package of ops that prints."""

@@ -1,0 +1,5 @@
+"""`python -m ops.cli` is `waybill`."""
+
+from ops.cli.main import main
+
+main()

@@ -1,0 +1,93 @@
+"""Prints an audit: for a person as tables, for a program as one JSON object."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ops.audit.report import Report
+from orders.audit.rules import Missing
+
+SHOWN = 100  # rows of one kind; --json has them all
+
+
+def as_json(report: Report) -> str:
+    """The whole report in one line; money, times and ids as text."""
+    figures: dict[str, Any] = {**asdict(report), "overdue": len(report.overdue), "clean": report.clean}
+    return json.dumps(figures, default=str, ensure_ascii=False, separators=(",", ":"))
+
+
+def print_report(console: Console, report: Report) -> None:
+    """What is wrong first, then what is on its way, then the sums."""
+    statuses = ", ".join(f"{count} {status}" for status, count in sorted(report.statuses.items())) or "none"
+    placed = "1 order" if report.orders == 1 else f"{report.orders} orders"
+    console.print(
+        f"{placed} placed from {report.since:%Y-%m-%d %H:%M:%S} to {report.until:%Y-%m-%d %H:%M:%S} UTC: {statuses}",
+        soft_wrap=True,
+    )
+    for place, reason in report.not_seen.items():
+        console.print(f"[yellow]{place} was not seen, our own tables are believed:[/] {escape(reason)}", soft_wrap=True)
+    on_its_way = [one for one in report.missing if not one.overdue]
+    _print_missing(console, "Overdue", report.overdue)
+    _rows(
+        console,
+        f"Done twice: {len(report.doubled)}",
+        [(one.order, one.effect, one.what) for one in report.doubled],
+    )
+    _rows(
+        console,
+        f"Without an order that owes it: {len(report.orphans)}",
+        [("", one.effect, one.what) for one in report.orphans],
+    )
+    _print_missing(console, "On its way", on_its_way)
+    for sales in report.sales_wrong:
+        console.print(
+            f"[red]sales of {sales.day}, {escape(sales.sku)}, {escape(sales.country)}:[/] {sales.units} units and "
+            f"{sales.revenue} {sales.currency}, the orders have {sales.due_units} and {sales.due_revenue}",
+            soft_wrap=True,
+        )
+    for stock in report.stock_wrong:
+        console.print(
+            f"[red]stock of {escape(stock.sku)}:[/] {stock.available} available and {stock.reserved} reserved "
+            f"of {stock.initial}",
+            soft_wrap=True,
+        )
+    console.print(
+        f"letters sent again under the same Message-ID: {report.resent}; gaps in the invoice numbers: "
+        f"{report.invoice_gaps}; events missing from the audit log: {report.audit_missing}, of which "
+        f"{report.audit_overdue} overdue; audit rows too many: {report.audit_extra}",
+        soft_wrap=True,
+    )
+    verdict = "[green]Every effect is there, once.[/]" if report.clean else "[bold red]Not as it has to be.[/]"
+    if report.clean and on_its_way:
+        verdict = "[green]Nothing is overdue and nothing was done twice.[/]"
+    console.print(verdict)
+
+
+def _print_missing(console: Console, title: str, missing: Sequence[Missing]) -> None:
+    """A row for each order and place where it stands: what waits for a step stands where that step does."""
+    standing: defaultdict[tuple[str, str], list[Missing]] = defaultdict(list)
+    for one in missing:
+        stands = one.stands.partition(": ")[2] if one.stands.startswith("waits for ") else one.stands
+        standing[one.order, stands].append(one)
+    rows = []
+    for (order, stands), effects in standing.items():
+        at_it = any(one.stands == stands for one in effects)
+        rows.append((order, ", ".join(one.effect for one in effects), stands if at_it else effects[0].stands))
+    _rows(console, f"{title}: {len(missing)}", rows)
+
+
+def _rows(console: Console, title: str, rows: list[tuple[str, str, str]]) -> None:
+    if not rows:
+        return
+    table = Table("Order", "Effect", "What", title=title, title_justify="left")
+    for order, effect, what in rows[:SHOWN]:
+        table.add_row(order, str(effect), escape(what))
+    console.print(table)
+    if len(rows) > SHOWN:
+        console.print(f"… and {len(rows) - SHOWN} more (--json)")

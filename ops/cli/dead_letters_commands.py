@@ -1,0 +1,115 @@
+"""The commands of `waybill dead-letters`: what was asked for is done, and printed for a person or a program.
+
+They raise OpsError for what a person can put right.
+"""
+
+import getpass
+import os
+import socket
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+
+from ops.cli import dead_letters_view as view
+from ops.dead_letters import service as work
+from ops.dead_letters.filter import Filter, parse_rate
+from ops.errors import OptionError
+from ops.target import settings_in_question
+from outbox.dead_letters.queries import Selection
+from outbox.dead_letters.replay import Act
+
+
+def list_letters(chosen: Filter, state: str | None, *, as_json: bool) -> None:
+    """Print letters; a person is shown the first of many."""
+    settings, selection = settings_in_question(), chosen.selection(state, _now())
+    if as_json:
+        letters = work.listed(settings, selection)
+        numbers = work.numbers(settings, (letter.subject for letter in letters))
+        view.print_json([view.letter_json(letter, numbers) for letter in letters])
+        return
+    limit = selection.limit or view.SHOWN
+    letters = work.listed(settings, replace(selection, limit=limit + 1))
+    numbers = work.numbers(settings, (letter.subject for letter in letters))
+    view.print_letters(letters[:limit], numbers, more=len(letters) > limit)
+
+
+def list_groups(chosen: Filter, state: str | None, *, as_json: bool) -> None:
+    """Print letters by cause."""
+    groups = work.grouped(settings_in_question(), chosen.selection(state, _now()))
+    if as_json:
+        view.print_json([asdict(group) for group in groups])
+    else:
+        view.print_groups(groups)
+
+
+def show_letter(letter_id: int, *, as_json: bool) -> None:
+    """Print one letter."""
+    settings = settings_in_question()
+    letter = work.shown(settings, letter_id)
+    numbers = work.numbers(settings, [letter.letter.subject])
+    if as_json:
+        view.print_json(view.whole_json(letter, numbers))
+    else:
+        view.print_whole(letter, numbers)
+
+
+def replay_letters(
+    chosen: Filter, *, everything: bool, rate: str | None, dry_run: bool, by: str | None, why: str, as_json: bool
+) -> None:
+    """Send letters again, or say what that would do."""
+    selection = _changing(chosen, "open", everything=everything)
+    per_second = None if rate is None else parse_rate(rate)
+    if dry_run:
+        plan = work.planned(settings_in_question(), selection, per_second)
+        if as_json:
+            view.print_json(view.plan_json(plan))
+        else:
+            view.print_plan(plan)
+        return
+    report = work.replayed(settings_in_question(), selection, _act(by, why), per_second)
+    _print(report, "replayed", "sent again" if rate is None else f"sent again, {rate} a second", as_json=as_json)
+
+
+def discard_letters(chosen: Filter, *, everything: bool, by: str | None, why: str, as_json: bool) -> None:
+    """Put letters away."""
+    if not why.strip():
+        raise OptionError("--why is empty: say why what these letters stand for need not happen")
+    selection = _changing(chosen, "open", everything=everything)
+    report = work.discarded(settings_in_question(), selection, _act(by, why))
+    _print(report, "discarded", "discarded", as_json=as_json)
+
+
+def restore_letters(chosen: Filter, *, everything: bool, by: str | None, why: str, as_json: bool) -> None:
+    """Open discarded letters again."""
+    selection = _changing(chosen, "discarded", everything=everything)
+    report = work.restored(settings_in_question(), selection, _act(by, why))
+    _print(report, "restored", "open again", as_json=as_json)
+
+
+def _print(report: work.Report, key: str, done: str, *, as_json: bool) -> None:
+    if as_json:
+        view.print_json({key: report.letters, "refused": view.refused_json(report.refused)})
+    else:
+        view.print_done(report, done)
+
+
+def _changing(chosen: Filter, state: str, *, everything: bool) -> Selection:
+    """A selection that somebody said in so many words."""
+    if not (chosen.says_which or everything):
+        raise OptionError("say which letters: --id, --queue, --step, --type, --order, --fingerprint, …, or --all")
+    return chosen.selection(state, _now())
+
+
+def _act(by: str | None, why: str) -> Act:
+    return Act(_me() if by is None or not by.strip() else by.strip(), why.strip())
+
+
+def _me() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

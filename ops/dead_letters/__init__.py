@@ -1,0 +1,1 @@
+"""List, replay and discard dead letters, as functions. ops.cli prints what they return."""

@@ -1,0 +1,78 @@
+"""What a person says on the command line about which letters are meant, and how fast: read, checked, refused. Pure.
+
+Each refusal names the option, the value, and what would be understood.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ops.errors import OptionError
+from ops.time_arguments import moment
+from orders.workflow import BY_NAME
+from outbox.dead_letters.queries import Selection
+
+_RATE = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(?:/s)?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """The options as they were given; all of them together narrow the selection."""
+
+    ids: Sequence[int] = ()
+    queues: Sequence[str] = ()
+    steps: Sequence[str] = ()
+    types: Sequence[str] = ()
+    order: str | None = None
+    fingerprint: str | None = None
+    reason: str | None = None
+    since: str | None = None
+    until: str | None = None
+    limit: int | None = None
+
+    @property
+    def says_which(self) -> bool:
+        """Whether anything but a number narrows the selection."""
+        return any(
+            (
+                self.ids,
+                self.queues,
+                self.steps,
+                self.types,
+                self.order,
+                self.fingerprint,
+                self.reason,
+                self.since,
+                self.until,
+            )
+        )
+
+    def selection(self, state: str | None, now: datetime) -> Selection:
+        """The letters that are meant; `subject` is the order as it was named. Raises OptionError."""
+        return Selection(
+            ids=tuple(self.ids),
+            queues=(*self.queues, *(_queue_of(step) for step in self.steps)),
+            types=tuple(self.types),
+            subject=self.order,
+            fingerprint=self.fingerprint,
+            reason=self.reason,
+            state=state,
+            since=None if self.since is None else moment("--since", self.since, now),
+            until=None if self.until is None else moment("--until", self.until, now),
+            limit=self.limit,
+        )
+
+
+def parse_rate(value: str) -> float:
+    """Letters a second, from `5/s` or `5`. Raises OptionError."""
+    rate = _RATE.match(value.strip())
+    if rate is None or float(rate[1]) <= 0:
+        raise OptionError(f"--rate {value!r} is not a number of letters a second above 0, such as 5/s or 0.5/s")
+    return float(rate[1])
+
+
+def _queue_of(step: str) -> str:
+    if step not in BY_NAME:
+        raise OptionError(f"--step {step!r} is no step; the steps are {', '.join(BY_NAME)}")
+    return BY_NAME[step].queue

@@ -1,0 +1,237 @@
+"""The work behind `waybill dead-letters`: look at letters, send them again, discard them, take a discarding back.
+
+Changes go batch by batch, each a transaction: cut off at any moment, whole batches are done and the rest is as it was,
+so running the same command again finishes it. A letter that comes while a command runs is not its business: what a
+replay sends may die again at once, and would be sent again without an end.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ops.errors import OpsError, OptionError
+from ops.orders.find import id_of, uuid_of
+from orders import repository
+from orders.workflow import BY_QUEUE, UNROUTED_QUEUE
+from outbox.dead_letters import queries, replay
+from outbox.dead_letters.queries import Group, Letter, Place, Selection, WholeLetter
+from outbox.dead_letters.replay import Act, Changed
+from outbox.dead_letters.replay_plan import BATCH, Pace, Refused, Replayed, Sending
+from outbox.record import NoSegmentError
+from runtime.database import is_unavailable, make_engine, may_pass, sqlstate
+from runtime.settings import Settings
+
+T = TypeVar("T")
+UNDEFINED = {"42P01", "42703"}  # SQLSTATE: a table or column that is not there
+
+
+@dataclass(slots=True)
+class Report:
+    """What a command did, or would do: how many letters, which stay as they are, and for a dry run each sending."""
+
+    letters: int = 0
+    refused: list[Refused] = field(default_factory=list)
+    sendings: list[Sending] = field(default_factory=list)
+    orders: dict[str, str] = field(default_factory=dict)
+
+
+def listed(settings: Settings, selection: Selection) -> list[Letter]:
+    """The letters of a selection, oldest first. Raises OpsError."""
+    return _ask(settings, selection, queries.find)
+
+
+def grouped(settings: Settings, selection: Selection) -> list[Group]:
+    """The letters of a selection by cause. Raises OpsError."""
+    return _ask(settings, selection, queries.groups)
+
+
+def shown(settings: Settings, letter_id: int) -> WholeLetter:
+    """One letter with everything. Raises OpsError."""
+    letter = _ask(settings, Selection(), lambda tx, _: queries.whole(tx, letter_id))
+    if letter is None:
+        raise OpsError(f"there is no letter {letter_id}; `waybill dead-letters list` shows those that there are")
+    return letter
+
+
+def numbers(settings: Settings, subjects: Iterable[str | None]) -> dict[str, str]:
+    """The numbers of the orders among the subjects of letters, by id. Raises OpsError."""
+
+    async def work(engine: AsyncEngine, report: Report) -> None:
+        report.orders = await _orders(engine, subjects)
+
+    return _run(settings, work).orders
+
+
+def replayed(settings: Settings, selection: Selection, act: Act, rate: float | None) -> Report:
+    """Send the open letters of a selection again, `rate` of them a second or all at once. Raises OpsError."""
+    exchange = settings.event_exchange
+
+    async def send(tx: AsyncConnection, chosen: Selection, pace: Pace | None, after: Place | None) -> Replayed:
+        return await replay.replay(tx, chosen, act, exchange, pace, after)
+
+    return _run(settings, lambda engine, report: _send(engine, settings, selection, rate, send, report))
+
+
+def planned(settings: Settings, selection: Selection, rate: float | None) -> Report:
+    """What `replayed` would do, each letter by itself, and the numbers of the orders. Raises OpsError."""
+
+    async def look(tx: AsyncConnection, chosen: Selection, pace: Pace | None, after: Place | None) -> Replayed:
+        return await replay.plan(tx, chosen, settings.event_exchange, pace, after)
+
+    async def work(engine: AsyncEngine, report: Report) -> None:
+        await _send(engine, settings, selection, rate, look, report, keep=True)
+        report.orders = await _orders(engine, (sending.letter.subject for sending in report.sendings))
+
+    return _run(settings, work)
+
+
+def discarded(settings: Settings, selection: Selection, act: Act) -> Report:
+    """Put the open letters of a selection away. Raises OpsError."""
+    return _run(settings, lambda engine, report: _change(engine, settings, selection, act, replay.discard, report))
+
+
+def restored(settings: Settings, selection: Selection, act: Act) -> Report:
+    """Open the discarded letters of a selection again. Raises OpsError."""
+    return _run(settings, lambda engine, report: _change(engine, settings, selection, act, replay.restore, report))
+
+
+SendBatch = Callable[[AsyncConnection, Selection, Pace | None, Place | None], Awaitable[Replayed]]
+ChangeBatch = Callable[[AsyncConnection, Selection, Act, Place | None], Awaitable[Changed]]
+
+
+async def _send(
+    engine: AsyncEngine,
+    settings: Settings,
+    selection: Selection,
+    rate: float | None,
+    send: SendBatch,
+    report: Report,
+    *,
+    keep: bool = False,
+) -> None:
+    """Batch by batch; `keep` has the report list every sending."""
+    selection, started = await _as_of_now(engine, settings, selection)
+    pace = None if rate is None else Pace(started, rate)
+    after: Place | None = None
+    while (left := _left(selection, report)) != 0:
+        async with engine.begin() as tx:
+            batch = await send(tx, replace(selection, limit=left), pace, after)
+        if batch.last is None:
+            return
+        after, pace = batch.last, pace and pace.after(len(batch.sendings))
+        report.letters += len(batch.sendings)
+        report.refused += batch.refused
+        report.sendings += batch.sendings if keep else ()
+
+
+async def _change(
+    engine: AsyncEngine, settings: Settings, selection: Selection, act: Act, change: ChangeBatch, report: Report
+) -> None:
+    selection, _ = await _as_of_now(engine, settings, selection)
+    after: Place | None = None
+    while (left := _left(selection, report)) != 0:
+        async with engine.begin() as tx:
+            batch = await change(tx, replace(selection, limit=left), act, after)
+        if batch.last is None:
+            return
+        after = batch.last
+        report.letters += len(batch.letters)
+        report.refused += batch.refused
+
+
+def _left(selection: Selection, report: Report) -> int:
+    """How many letters the next batch may have at most."""
+    if selection.limit is None:
+        return BATCH
+    return min(BATCH, selection.limit - report.letters - len(report.refused))
+
+
+async def _as_of_now(engine: AsyncEngine, settings: Settings, selection: Selection) -> tuple[Selection, datetime]:
+    """The selection without letters that are yet to come, and the time."""
+    async with engine.begin() as tx:
+        selection = await _meant(tx, settings, selection)
+        now = await queries.now(tx)
+    return replace(selection, until=min(selection.until or now, now)), now
+
+
+async def _meant(tx: AsyncConnection, settings: Settings, selection: Selection) -> Selection:
+    """The selection with its order's id in place of the name; refuses what would read as an empty selection."""
+    await _refuse_unknown_queues(tx, settings, selection)
+    if selection.subject is None:
+        return selection
+    order_id = await id_of(tx, selection.subject) or uuid_of(selection.subject)  # a letter's order may be unknown
+    if order_id is None:
+        raise OptionError(
+            f"--order {selection.subject!r} is no order; say its id, its number (WB-00000001) or its client's reference"
+        )
+    return replace(selection, subject=str(order_id))
+
+
+async def _refuse_unknown_queues(tx: AsyncConnection, settings: Settings, selection: Selection) -> None:
+    """A misspelt queue must not read as an empty one. Letters may name others than ours: where the relay could not."""
+    known = (*BY_QUEUE, UNROUTED_QUEUE, settings.event_exchange)
+    for queue in selection.queues:
+        if queue not in known and not await queries.find(tx, Selection(queues=(queue,), state=None, limit=1)):
+            raise OptionError(f"--queue {queue!r} has no letters and is none of the queues: {', '.join(known)}")
+
+
+async def _orders(engine: AsyncEngine, subjects: Iterable[str | None]) -> dict[str, str]:
+    """The orders among the subjects, each with its number."""
+    ids = [order_id for subject in dict.fromkeys(subjects) if (order_id := uuid_of(subject)) is not None]
+    async with engine.begin() as tx:
+        known = await repository.numbers(tx, ids)
+    return {str(order_id): known[order_id] for order_id in ids if order_id in known}
+
+
+def _ask(settings: Settings, selection: Selection, query: Callable[[AsyncConnection, Selection], Awaitable[T]]) -> T:
+    """The answer of one query."""
+    answers: list[T] = []
+
+    async def work(engine: AsyncEngine, _: Report) -> None:
+        async with engine.begin() as tx:
+            answers.append(await query(tx, await _meant(tx, settings, selection)))
+
+    _run(settings, work)
+    return answers[0]
+
+
+def _run(settings: Settings, work: Callable[[AsyncEngine, Report], Coroutine[Any, Any, None]]) -> Report:
+    """Run it on a loop of its own. Raises OpsError that says how far it came."""
+    report = Report()
+
+    async def main() -> None:
+        async with _engine(settings) as engine:
+            await work(engine, report)
+
+    try:
+        asyncio.run(main())
+    except (OSError, DBAPIError, NoSegmentError, TimeoutError) as error:
+        raise _told(error, report) from error
+    return report
+
+
+def _told(error: Exception, report: Report) -> Exception:
+    """A database's error for a person, where it is one that a person can do something about."""
+    done = f"; {report.letters} letters were dealt with before, run it again for the others" if report.letters else ""
+    if sqlstate(error) in UNDEFINED:
+        return OpsError("the database lacks a table or column of this version: run `waybill migrate`")
+    if is_unavailable(error):
+        return OpsError(f"PostgreSQL does not answer: {error}{done or '; `make up` starts what was stopped here'}")
+    if may_pass(error) or isinstance(error, NoSegmentError):
+        return OpsError(f"it could not be done now: {str(error).splitlines()[0]}{done or '; nothing was changed'}")
+    return error
+
+
+@asynccontextmanager
+async def _engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    engine = make_engine(settings, "waybill dead-letters")
+    try:
+        yield engine
+    finally:
+        await engine.dispose()

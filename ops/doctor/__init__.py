@@ -1,0 +1,1 @@
+"""Checks of a running system, as functions. ops.cli prints what they return."""

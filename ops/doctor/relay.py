@@ -1,0 +1,49 @@
+"""Whether events leave the outbox, read from the tables: a relay that is frozen cannot say so itself."""
+
+import asyncpg
+
+from ops.doctor.finding import Finding, Verdict, to_start
+from outbox.cursor.backlog import backlog
+
+# A lease that was handed over ends at -infinity, of which there is no age.
+_LEASE = """
+SELECT holder, expires_at >= clock_timestamp() AS in_force,
+  CASE WHEN isfinite(expires_at) THEN extract(epoch FROM clock_timestamp() - expires_at)::float8 END AS over_seconds
+FROM outbox.leases WHERE name = 'relay'"""
+
+SLOW_SECONDS = 10.0  # a relay publishes within milliseconds, and takes over within one lease
+ALERT_SECONDS = 60.0  # where WaybillEventsUnpublished begins
+
+
+async def relay(connection: asyncpg.Connection, *, local: bool) -> list[Finding]:
+    """Who leads, and what waits to be published."""
+    try:
+        return [await _leader(connection, local=local), await _waiting(connection)]
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        return []  # the migrations' own finding says why
+
+
+async def _leader(connection: asyncpg.Connection, *, local: bool) -> Finding:
+    lease = await connection.fetchrow(_LEASE)
+    if lease is not None and lease["in_force"]:
+        return Finding(Verdict.GOOD, "relay", f"{lease['holder']} leads")
+    if lease is None:
+        found = "no relay leads, and none ever has"
+    elif lease["over_seconds"] is None:
+        found = f"no relay leads: {lease['holder']} has ended and handed over"
+    else:
+        found = f"no relay leads: the lease of {lease['holder']} ran out {lease['over_seconds']:.0f} s ago"
+    remedy = f"{to_start('relay', local=local)}; one that runs is frozen, or its /readyz says what it waits for"
+    return Finding(Verdict.BAD, "relay", found, remedy)
+
+
+async def _waiting(connection: asyncpg.Connection) -> Finding:
+    behind = await backlog(connection)
+    if behind.oldest_seconds is None:
+        return Finding(Verdict.GOOD, "outbox", "no event waits to be published")
+    waiting = "1 event waits" if behind.events == 1 else f"{behind.events} events wait"
+    found = f"{waiting} to be published, the oldest for {behind.oldest_seconds:.0f} s"
+    if behind.oldest_seconds < SLOW_SECONDS:
+        return Finding(Verdict.GOOD, "outbox", found)
+    verdict = Verdict.WARNING if behind.oldest_seconds <= ALERT_SECONDS else Verdict.BAD
+    return Finding(verdict, "outbox", found, "docs/runbook.md#events-are-not-published")

@@ -1,0 +1,1 @@
+"""Finds orders by what an operator knows of them."""

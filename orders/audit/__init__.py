@@ -1,0 +1,1 @@
+"""What orders owe: the rules, the queries and the sums that must agree. Called by ops.audit."""

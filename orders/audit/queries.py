@@ -1,0 +1,235 @@
+"""What our own tables know of the orders of a window: a few statements on sets, however many orders there are.
+
+All of it belongs into one transaction that sees one moment (REPEATABLE READ), or a step that ends between two of the
+statements reads as one that did not have its effect. Judged by `orders.audit.rules`; sums are in
+`orders.audit.reconciliation`.
+
+Inbox rows are found by the time in the event id, which their table is ordered by: an order's events come after it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orders.audit.rules import STEP_OF, Effect, Known, Stock
+from orders.model import Status, StepProgress, StepState, invoice_number
+from orders.tracking.progress import Letter, Way
+from orders.workflow import BY_NAME
+from outbox.cursor.id_ranges import Unread, unread
+from outbox.envelope import lowest_id
+
+# An event's id is made by its writer's clock, an order's time is Postgres's.
+CLOCK_SKEW = timedelta(hours=1)
+GAUGED_AT_MOST = 10_000
+
+_ORDERS = text("""
+SELECT o.id, o.number, o.status, o.placed_at, o.sap_document, i.series, i.sequence, i.document
+FROM orders o LEFT JOIN invoices i ON i.order_id = o.id
+WHERE o.placed_at >= :since AND o.placed_at < :until ORDER BY o.placed_at, o.id
+""")
+
+# Units per order and SKU that are not what its lines ask for.
+_STOCK = text("""
+WITH asked AS (SELECT id FROM orders WHERE placed_at >= :since AND placed_at < :until),
+due AS (SELECT order_id, sku, sum(quantity)::int AS units FROM order_lines JOIN asked ON id = order_id GROUP BY 1, 2),
+held AS (SELECT order_id, sku, quantity AS units FROM reservations JOIN asked ON id = order_id)
+SELECT order_id, sku, coalesce(due.units, 0) AS due, coalesce(held.units, 0) AS reserved
+FROM due FULL JOIN held USING (order_id, sku)
+WHERE due.units IS DISTINCT FROM held.units
+""")
+
+# Every letter that was begun, and sales figures that were counted. A letter with a journal was sent, whatever became
+# of its try.
+_INBOX = text("""
+SELECT o.id AS order_id, d.consumer, d.event_id, d.state, d.journal IS NOT NULL AS acted
+FROM outbox.deliveries d JOIN orders o ON o.id::text = d.subject
+WHERE o.placed_at >= :since AND o.placed_at < :until AND d.event_id >= :lowest
+  AND (d.consumer = :email OR (d.consumer = :analytics AND d.state = 'done'))
+""")
+
+# A completed order has every step behind it.
+_STEPS = text("""
+SELECT s.order_id, s.step, s.event_type, s.state, s.attempt, s.error, s.next_try_at, s.finished_at
+FROM order_steps s JOIN orders o ON o.id = s.order_id
+WHERE o.placed_at >= :since AND o.placed_at < :until AND o.status <> 'completed'
+""")
+
+# Whatever was given up of an order, also what no step's code ever saw.
+_LETTERS = text("""
+SELECT subject, id, state, queue, type, reason, error, attempt FROM outbox.dead_letters
+WHERE subject = ANY(CAST(:subjects AS text[]))
+""")
+
+_DUE = text("""
+SELECT subject, type, destination, min(due_at) AS due_at FROM outbox.scheduled
+WHERE subject = ANY(CAST(:subjects AS text[])) GROUP BY 1, 2, 3
+""")
+
+_THERE_ARE = text("SELECT id FROM orders WHERE id = ANY(CAST(:ids AS uuid[]))")
+
+# The audit log keeps for good what the inbox forgets.
+_ORDERS_OF_EVENTS = text("""
+SELECT event_id, CAST(subject AS uuid) AS order_id FROM outbox.deliveries
+WHERE consumer = :email AND event_id = ANY(CAST(:ids AS uuid[]))
+  AND subject ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+UNION
+SELECT event_id, order_id FROM audit_log WHERE event_id = ANY(CAST(:ids AS uuid[]))
+""")
+
+# Read from the few that are not finished, by the index that holds only them.
+_OVERDUE = text("""
+WITH late AS MATERIALIZED (
+  SELECT id, placed_at FROM orders
+  WHERE status NOT IN ('completed', 'rejected')
+    AND placed_at < clock_timestamp() - make_interval(secs => CAST(:shortest AS float8))
+  ORDER BY placed_at LIMIT :limit)
+SELECT e.effect, count(late.id) AS orders
+FROM unnest(CAST(:effects AS text[]), CAST(:steps AS text[]), CAST(:deadlines AS float8[]))
+  AS e (effect, step, deadline)
+LEFT JOIN late ON late.placed_at < clock_timestamp() - make_interval(secs => e.deadline)
+  AND NOT EXISTS (
+    SELECT FROM order_steps s WHERE s.order_id = late.id AND s.step = e.step AND s.state = 'done')
+GROUP BY e.effect
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Orders placed from `since` on and before `until`."""
+
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The orders of a window as our tables have them, and whose order each event of a letter is."""
+
+    orders: list[Known]
+    order_of_mail: dict[UUID, UUID]
+
+
+async def read_books(tx: AsyncConnection, window: Window) -> Books:
+    """Every order of the window with all that our own tables say of it."""
+    values = {"since": window.since, "until": window.until}
+    rows = (await tx.execute(_ORDERS, values)).all()
+    inbox = await _inbox(tx, window)
+    stock: defaultdict[UUID, list[Stock]] = defaultdict(list)
+    for row in await tx.execute(_STOCK, values):
+        stock[row.order_id].append(Stock(row.sku, row.due, row.reserved))
+    open_ids = [row.id for row in rows if row.status != Status.COMPLETED]
+    ways = await _ways(tx, window, open_ids) if open_ids else {}
+    return Books([_known(row, inbox, stock.get(row.id, ()), ways.get(row.id)) for row in rows], inbox.order_of_mail)
+
+
+async def existing(tx: AsyncConnection, order_ids: Iterable[UUID]) -> set[UUID]:
+    """Those among the ids that are orders, of whatever time."""
+    return set((await tx.execute(_THERE_ARE, {"ids": list(order_ids)})).scalars())
+
+
+async def orders_of_mails(tx: AsyncConnection, event_ids: Iterable[UUID]) -> dict[UUID, UUID]:
+    """The order that each of these events names, as far as any table of ours remembers the event."""
+    values = {"email": STEP_OF[Effect.EMAIL].queue, "ids": list(event_ids)}
+    return {row.event_id: row.order_id for row in await tx.execute(_ORDERS_OF_EVENTS, values)}
+
+
+async def overdue(tx: AsyncConnection, limit: int = GAUGED_AT_MOST) -> dict[Effect, int]:
+    """Unfinished orders per effect whose step is not done within its deadline, of the oldest `limit` orders.
+
+    By the word of the steps, at a price that does not grow with the finished orders. A rejected order counts as
+    finished: that its customer was not told is for the audit, and for the dead letters.
+    """
+    deadlines = [STEP_OF[effect].deadline_seconds for effect in Effect]
+    values = {
+        "shortest": min(deadlines),
+        "limit": limit,
+        "effects": [effect.value for effect in Effect],
+        "steps": [STEP_OF[effect].name for effect in Effect],
+        "deadlines": deadlines,
+    }
+    return {Effect(row.effect): row.orders for row in await tx.execute(_OVERDUE, values)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Inbox:
+    mails: defaultdict[UUID, list[UUID]]
+    counted: defaultdict[UUID, int]
+    order_of_mail: dict[UUID, UUID]
+
+
+async def _inbox(tx: AsyncConnection, window: Window) -> _Inbox:
+    email, analytics = STEP_OF[Effect.EMAIL].queue, STEP_OF[Effect.ANALYTICS].queue
+    values = {
+        "since": window.since,
+        "until": window.until,
+        "lowest": lowest_id(window.since - CLOCK_SKEW),
+        "email": email,
+        "analytics": analytics,
+    }
+    inbox = _Inbox(defaultdict(list), defaultdict(int), {})
+    for row in await tx.execute(_INBOX, values):
+        done = row.state == StepState.DONE
+        if row.consumer == email:
+            inbox.order_of_mail[row.event_id] = row.order_id
+            if done or row.acted:
+                inbox.mails[row.order_id].append(row.event_id)
+        elif done:
+            inbox.counted[row.order_id] += 1
+    return inbox
+
+
+async def _ways(tx: AsyncConnection, window: Window, open_ids: Sequence[UUID]) -> dict[UUID, Way]:
+    """How far each order is that is not completed."""
+    subjects = {str(order_id): order_id for order_id in open_ids}
+    steps: defaultdict[UUID, dict[tuple[str, str], StepProgress]] = defaultdict(dict)
+    for row in await tx.execute(_STEPS, {"since": window.since, "until": window.until}):
+        steps[row.order_id][BY_NAME[row.step].queue, row.event_type] = _progress(row)
+    letters: defaultdict[str, list[Letter]] = defaultdict(list)
+    for row in await tx.execute(_LETTERS, {"subjects": list(subjects)}):
+        letters[row.subject].append(Letter(*row[1:]))
+    due: defaultdict[str, dict[tuple[str, str | None], datetime]] = defaultdict(dict)
+    for row in await tx.execute(_DUE, {"subjects": list(subjects)}):
+        due[row.subject][row.type, row.destination] = row.due_at
+    waiting = _by_subject(await unread(tx, window.since))
+    return {
+        order_id: Way(
+            steps.get(order_id, {}),
+            letters.get(subject, ()),
+            due.get(subject, {}),
+            waiting.get(subject, frozenset()),
+        )
+        for subject, order_id in subjects.items()
+    }
+
+
+def _by_subject(events: Iterable[Unread]) -> dict[str, set[tuple[str, str | None]]]:
+    by_subject: defaultdict[str, set[tuple[str, str | None]]] = defaultdict(set)
+    for event in events:
+        by_subject[event.subject].add((event.type, event.destination))
+    return by_subject
+
+
+def _progress(row: Row[Any]) -> StepProgress:
+    return StepProgress(row.step, StepState(row.state), row.attempt, row.error, row.next_try_at, row.finished_at)
+
+
+def _known(row: Row[Any], inbox: _Inbox, stock: Sequence[Stock], way: Way | None) -> Known:
+    return Known(
+        id=row.id,
+        number=row.number,
+        status=Status(row.status),
+        placed_at=row.placed_at,
+        sap_document=row.sap_document,
+        invoice=None if row.sequence is None else invoice_number(row.series, row.sequence),
+        document=row.document,
+        stock=stock,
+        mails=inbox.mails.get(row.id, ()),
+        counted=inbox.counted.get(row.id, 0),
+        way=way or Way(),
+    )

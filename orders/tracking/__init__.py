@@ -1,0 +1,1 @@
+"""One order's progress and timeline, for the API and the command line."""

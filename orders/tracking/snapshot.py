@@ -1,0 +1,136 @@
+"""What is known of an order at one moment, and what of it belongs together. Pure.
+
+No row names the other that it goes with: an attempt is at the message of its event and try, a letter's by its event's
+id. Where clocks differ, or one transaction writes two rows, a cause is dated no later than what it caused.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from orders.model import Attempt, AttemptEnd, Audited, Order, StepProgress
+from orders.tracking.progress import Letter, Way
+from orders.workflow import BY_NAME
+from outbox.cursor.message_tracking import Message, Waiting
+from outbox.dead_letters.queries import Action
+from outbox.dead_letters.queries import Letter as KeptLetter
+
+UNPUBLISHABLE = "unpublishable"  # a letter's reason
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of an order at the moment `now`. Steps with the type of the event that each reacts to."""
+
+    order: Order
+    now: datetime
+    messages: Sequence[Message] = ()
+    audited: Sequence[Audited] = ()
+    attempts: Sequence[Attempt] = ()
+    steps: Sequence[tuple[str, StepProgress]] = ()
+    letters: Sequence[KeptLetter] = ()
+    actions: Mapping[int, Sequence[Action]] = field(default_factory=dict)
+    waiting: Sequence[Waiting] = ()
+    leases: Mapping[str, datetime] = field(default_factory=dict)
+
+
+def sent_at(message: Message, facts: Facts) -> datetime | None:
+    """When it was published: neither before it was recorded nor after somebody worked on it. None: that is not known.
+
+    What the relay has set aside was never sent.
+    """
+    if message.sent_at is None or set_aside(message, facts):
+        return None
+    begun = min((one.begun_at for one in facts.attempts if _was_for(message, one)), default=message.sent_at)
+    return max(message.recorded_at, min(message.sent_at, begun))
+
+
+def _was_for(message: Message, attempt: Attempt) -> bool:
+    """Whether an attempt may have worked on this message. An order has one event of a type.
+
+    What comes back when a lease is over bears the try of the message before it, whose attempts are older.
+    """
+    same = (attempt.event_type, attempt.attempt) == (message.type, message.attempt)
+    later = attempt.begun_at >= message.recorded_at
+    return same and later and attempt.step in BY_NAME and message.destination in {None, BY_NAME[attempt.step].queue}
+
+
+def set_aside(message: Message, facts: Facts) -> bool:
+    """Whether the relay could not send it, and made a dead letter of it."""
+    return any(letter.reason == UNPUBLISHABLE and _is_of(letter, message) for letter in facts.letters)
+
+
+def _is_of(letter: KeptLetter, message: Message) -> bool:
+    same = (letter.event_id, letter.attempt) == (message.event_id, message.attempt)
+    return same and message.destination in {None, letter.queue}
+
+
+def forgotten(facts: Facts) -> list[Audited]:
+    """The events that are past retention, which the audit log has for good.
+
+    A retry, a redelivery or a replay bears its event's id and may be kept for longer: the event itself is the first
+    try, for all who listen.
+    """
+    known = {one.event_id for one in facts.messages if one.attempt == 1 and one.destination is None}
+    return [event for event in facts.audited if event.event_id not in known]
+
+
+def committed_at(event: Audited, facts: Facts) -> datetime:
+    """When a forgotten event was recorded: by its own time, but not after what came of it, nor before its step's end.
+
+    A step's event is committed with the attempt that is done. Of several that may have emitted it, the last did.
+    """
+    emitters = [one for one in facts.attempts if one.end is AttemptEnd.DONE and _emits(one, event.type)]
+    not_before = max([facts.order.placed_at, *(one.ended_at for one in emitters if one.ended_at is not None)])
+    followed = [
+        *(one.begun_at for one in facts.attempts if one.event_type == event.type),
+        *(one.recorded_at for one in facts.messages if one.event_id == event.event_id),
+        *(one.first_seen_at for one in facts.letters if one.event_id == event.event_id),
+    ]
+    return max(not_before, min([event.occurred_at, *followed]))
+
+
+def _emits(attempt: Attempt, event_type: str) -> bool:
+    return attempt.step in BY_NAME and event_type in BY_NAME[attempt.step].emits
+
+
+def attempts_at(step: tuple[str, str], facts: Facts) -> list[Attempt]:
+    """The attempts at a step for its event, in order."""
+    of_step = [one for one in facts.attempts if (one.step, one.event_type) == step]
+    return sorted(of_step, key=lambda one: (one.attempt, one.begun))
+
+
+def acted_at(action: Action, letter: KeptLetter, facts: Facts) -> datetime:
+    """When somebody did something with a letter. A replay's message is recorded first, in the same transaction."""
+    of_replay = replace(letter, attempt=action.attempt)
+    recorded = [one.recorded_at for one in facts.messages if action.attempt is not None and _is_of(of_replay, one)]
+    return min([action.acted_at, *recorded])
+
+
+def way(facts: Facts) -> Way:
+    """How far the order is."""
+    due: dict[tuple[str, str | None], datetime] = {}
+    for one in facts.waiting:
+        address = (one.type, one.destination)
+        due[address] = min(one.due_at, due.get(address, one.due_at))
+    return Way(
+        steps={(BY_NAME[step.step].queue, kind): step for kind, step in facts.steps if step.step in BY_NAME},
+        letters=[
+            Letter(one.id, one.state, one.queue, one.type, one.reason, one.error, one.attempt) for one in facts.letters
+        ],
+        due=due,
+        unread={(one.type, one.destination) for one in facts.messages if not (one.published or set_aside(one, facts))},
+        leases=facts.leases,
+        tries=_tries(facts),
+    )
+
+
+def _tries(facts: Facts) -> dict[tuple[str, str], int]:
+    """The try that each step's attempts leave to come, or the one that it gave up."""
+    tries: dict[tuple[str, str], int] = {}
+    for one in facts.attempts:
+        if one.step in BY_NAME:
+            to_come = one.attempt + (one.end in {AttemptEnd.RETRIED, AttemptEnd.AWAY})
+            step = (BY_NAME[one.step].queue, one.event_type)
+            tries[step] = max(to_come, tries.get(step, 0))
+    return tries

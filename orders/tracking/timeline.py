@@ -1,0 +1,214 @@
+"""One order's story: what happened to it, in order of time, and what it waits for. Pure.
+
+Times are Postgres's but for three: an order is accepted by the API's clock, an event published and confirmed by the
+relay's, and an event that only the audit log remembers was recorded by the clock of whoever did. Where clocks differ,
+what was caused is never told before its cause. An event's publish and confirm are its page's; a consumer may have had
+it between the two.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from orders.model import Attempt, Order, Status, StepProgress, StepState
+from orders.tracking.progress import Stand, waits_for
+from orders.tracking.snapshot import Facts, acted_at, attempts_at, committed_at, forgotten, sent_at, set_aside, way
+from orders.workflow import BY_NAME
+from outbox.envelope import id_time
+
+
+class What(StrEnum):
+    """What happened; of one moment, in the order in which it does."""
+
+    ACCEPTED = "accepted"
+    REPLAYED = "replayed"
+    COMMITTED = "committed"
+    PUBLISHED = "published"
+    CONFIRMED = "confirmed"
+    ATTEMPT = "attempt"
+    DONE = "done"  # of a step whose attempts nobody wrote down
+    REJECTED = "rejected"
+    COMPLETED = "completed"
+    DEAD_LETTER = "dead_letter"
+    DISCARDED = "discarded"
+    RESTORED = "restored"
+
+
+class Outcome(StrEnum):
+    """How an attempt ended, or why it has not."""
+
+    DONE = "done"
+    RETRIED = "retried"
+    AWAY = "away"
+    DEAD = "dead"
+    RUNNING = "running"
+    LOST = "lost"  # its worker died, or was cut off from Postgres
+
+
+_ACTIONS = {"replay": What.REPLAYED, "discard": What.DISCARDED, "restore": What.RESTORED}
+_RANK = {what: rank for rank, what in enumerate(What)}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that happened; what does not apply is None. `gap_ms` has passed since the entry before.
+
+    `event` is an event's type. `try_` is the delivery's generation, which every retry, outage and replay raises: of a
+    message if it is not the first. `attempt` is a step's, counted from 1 since the last replay, without outages.
+    `queue`: the one that a message is for, and where a letter died. `why`: a letter's reason, and what somebody said
+    who did something with it.
+    """
+
+    at: datetime
+    what: What
+    gap_ms: float | None = None
+    event: str | None = None
+    queue: str | None = None
+    step: str | None = None
+    try_: int | None = None
+    attempt: int | None = None
+    outcome: Outcome | None = None
+    ended_at: datetime | None = None
+    duration_ms: float | None = None
+    worker: str | None = None
+    error: str | None = None
+    letter: int | None = None
+    actor: str | None = None
+    why: str | None = None
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The story, oldest first. `waits_for` is empty when nothing is left to do; `remarks` say what nobody knows.
+
+    It names the steps that are next, and an event that the audit gave up, also of a completed order.
+    """
+
+    entries: tuple[Entry, ...]
+    waits_for: tuple[Stand, ...]
+    remarks: tuple[str, ...]
+
+
+def timeline(facts: Facts) -> Timeline:
+    """The story that the facts make."""
+    told = [
+        _accepted(facts),
+        *_events(facts),
+        *(_attempt(one, facts) for one in facts.attempts),
+        *_steps_without_attempts(facts),
+        *_ending(facts.order),
+        *_letters(facts),
+    ]
+    stands = waits_for(facts.order.status, way(facts), facts.now)
+    return Timeline(tuple(_with_gaps(told)), tuple(stands), tuple(_remarks(facts)))
+
+
+def _with_gaps(entries: Iterable[Entry]) -> Iterator[Entry]:
+    before: datetime | None = None
+    for entry in sorted(entries, key=lambda one: (one.at, _RANK[one.what])):
+        yield entry if before is None else replace(entry, gap_ms=_ms(before, entry.at))
+        before = entry.at
+
+
+def _ms(begin: datetime, end: datetime) -> float:
+    return round((end - begin).total_seconds() * 1000, 3)
+
+
+def _accepted(facts: Facts) -> Entry:
+    return Entry(min(id_time(facts.order.id), facts.order.placed_at), What.ACCEPTED)
+
+
+def _events(facts: Facts) -> Iterator[Entry]:
+    for event in forgotten(facts):
+        yield Entry(committed_at(event, facts), What.COMMITTED, event=event.type)
+    for message in facts.messages:
+        of_event: dict[str, Any] = {
+            "event": message.type,
+            "queue": message.destination,
+            "try_": message.attempt if message.attempt > 1 else None,
+        }
+        yield Entry(message.recorded_at, What.COMMITTED, **of_event)
+        published_at = sent_at(message, facts)
+        if published_at is not None and message.confirmed_at is not None:
+            yield Entry(published_at, What.PUBLISHED, **of_event)
+            yield Entry(max(message.confirmed_at, published_at), What.CONFIRMED, **of_event)
+
+
+def _attempt(attempt: Attempt, facts: Facts) -> Entry:
+    return Entry(
+        attempt.begun_at,
+        What.ATTEMPT,
+        event=attempt.event_type,
+        step=attempt.step,
+        try_=attempt.attempt,
+        attempt=attempt.tries,
+        outcome=_outcome(attempt, facts),
+        ended_at=attempt.ended_at,
+        duration_ms=None if attempt.ended_at is None else _ms(attempt.begun_at, attempt.ended_at),
+        worker=attempt.worker,
+        error=attempt.error,
+    )
+
+
+def _outcome(attempt: Attempt, facts: Facts) -> Outcome:
+    """Without an end it runs, if it is the step's last, the step says so, and its lease is there and not over."""
+    if attempt.end is not None:
+        return Outcome(attempt.end.value)
+    step = (attempt.step, attempt.event_type)
+    states = {(one.step, kind): one.state for kind, one in facts.steps}
+    lease = facts.leases.get(BY_NAME[attempt.step].queue) if attempt.step in BY_NAME else None
+    runs = attempt == attempts_at(step, facts)[-1] and states.get(step) is StepState.RUNNING
+    return Outcome.RUNNING if runs and lease is not None and lease > facts.now else Outcome.LOST
+
+
+def _steps_without_attempts(facts: Facts) -> Iterator[Entry]:
+    """Steps that were done before attempts were kept."""
+    known = {(one.step, one.event_type) for one in facts.attempts}
+    for kind, step in facts.steps:
+        if step.finished_at is not None and (step.step, kind) not in known:
+            yield Entry(step.finished_at, What.DONE, event=kind, step=step.step, attempt=step.attempt)
+
+
+def _ending(order: Order) -> Iterator[Entry]:
+    if order.completed_at is not None and order.status is Status.REJECTED:
+        yield Entry(order.completed_at, What.REJECTED, why="; ".join(one.message for one in order.reject_reasons))
+    elif order.completed_at is not None:
+        yield Entry(order.completed_at, What.COMPLETED)
+
+
+def _letters(facts: Facts) -> Iterator[Entry]:
+    for letter in facts.letters:
+        of_letter: dict[str, Any] = {"letter": letter.id, "queue": letter.queue, "event": letter.type}
+        yield Entry(letter.first_seen_at, What.DEAD_LETTER, why=letter.reason, error=letter.error, **of_letter)
+        for action in facts.actions.get(letter.id, ()):
+            yield Entry(
+                acted_at(action, letter, facts),
+                _ACTIONS[action.action],
+                actor=action.actor,
+                why=action.why,
+                try_=action.attempt,
+                due_at=action.due_at,
+                **of_letter,
+            )
+
+
+def _remarks(facts: Facts) -> Iterator[str]:
+    gone = len(forgotten(facts))
+    if gone:
+        told = "an event is" if gone == 1 else f"{gone} events are"
+        yield f"{told} past retention, told from the audit log: when published and confirmed is not known any more"
+    unknown = sum(one.published and one.sent_at is None and not set_aside(one, facts) for one in facts.messages)
+    if unknown:
+        told = "an event was" if unknown == 1 else f"{unknown} events were"
+        yield f"{told} published at a time that the cursor's log does not remember any more"
+    if any(_lacks_attempts(kind, step, facts) for kind, step in facts.steps):
+        yield "attempts at its steps that were made before attempts were kept are not told"
+
+
+def _lacks_attempts(kind: str, step: StepProgress, facts: Facts) -> bool:
+    """Whether a step was tried before its first attempt that is kept; a replay counts from 1 again."""
+    kept = attempts_at((step.step, kind), facts)
+    return kept[0].tries > 1 if kept else step.state is not StepState.PENDING

@@ -1,0 +1,1 @@
+"""The relay's position in the outbox: read by snapshot, logged page by page."""

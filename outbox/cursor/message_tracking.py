@@ -1,0 +1,112 @@
+"""Where the messages of one subject are: recorded, published and confirmed, or waiting for their time; and who has one.
+
+A message's page is found by halving the cursor's log, some twenty index probes however long it is. Windows overlap in
+ids, so the ids of a page alone do not tell: a page has what became visible in its window, in order of id. "The cursor
+had passed it with this page" is therefore true from one page on, and that page is its own.
+
+An adoption gives events above its floor new transaction ids. Each is looked for among the pages of the cluster whose
+ids it bears: those behind the last adoption whose floor is below it.
+"""
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from outbox.cursor.id_ranges import span_since
+
+# `low` and `high` close in on the first page with which the cursor had passed the event. Page numbers have gaps: what
+# stands for one is the next page that there is. The bounds of both tables are parameters: see
+# outbox/cursor/id_ranges.py.
+_MESSAGES = text("""
+WITH log AS NOT MATERIALIZED (SELECT * FROM outbox.pages WHERE page >= :first_page AND page <= :last_page)
+SELECT e.event_id, e.type, e.destination, e.attempt, e.recorded_at,
+       e.id <= era.floor OR page.last_id IS NOT NULL AS published,
+       CASE WHEN page.has_it THEN page.sent_at END AS sent_at,
+       CASE WHEN page.has_it THEN page.confirmed_at END AS confirmed_at
+FROM outbox.events AS e
+CROSS JOIN LATERAL (
+  SELECT coalesce(max(floor_id), 0) AS floor, coalesce(max(after_page) FILTER (WHERE floor_id < e.id), 0) AS above,
+         coalesce(min(after_page) FILTER (WHERE floor_id >= e.id), 9223372036854775806) AS upto
+  FROM outbox.adoptions) AS era
+LEFT JOIN LATERAL (
+  WITH RECURSIVE halving (low, high) AS (
+    SELECT (SELECT min(page) FROM log WHERE page > era.above AND page <= era.upto),
+           (SELECT max(page) FROM log WHERE page > era.above AND page <= era.upto) + 1
+    UNION ALL
+    SELECT CASE WHEN passed THEN low ELSE probe.page + 1 END, CASE WHEN passed THEN middle ELSE high END
+    FROM halving
+    CROSS JOIN LATERAL (SELECT (low + high) / 2 AS middle) AS half
+    LEFT JOIN LATERAL (
+      SELECT page, old_snapshot, new_snapshot, last_id FROM log
+      WHERE page >= middle AND page < high ORDER BY page LIMIT 1) AS probe ON true
+    CROSS JOIN LATERAL (
+      SELECT probe.page IS NULL OR pg_visible_in_snapshot(e.xid, old_snapshot)
+        OR (pg_visible_in_snapshot(e.xid, new_snapshot) AND last_id >= e.id) AS passed) AS verdict
+    WHERE low < high)
+  SELECT sent_at, confirmed_at, last_id,
+         first_id <= e.id AND last_id >= e.id AND NOT pg_visible_in_snapshot(e.xid, old_snapshot) AS has_it
+  FROM log WHERE page >= (SELECT low FROM halving WHERE low >= high) AND page <= era.upto
+  ORDER BY page LIMIT 1) AS page ON true
+WHERE e.subject = :subject AND e.id >= :first_id AND e.id <= :last_id
+ORDER BY e.id
+""")
+
+_WAITING = text("""
+SELECT event_id, type, destination, attempt, due_at FROM outbox.scheduled WHERE subject = :subject ORDER BY due_at, id
+""")
+
+_LEASES = text("""
+SELECT consumer, lease_until FROM outbox.deliveries
+WHERE consumer = ANY(CAST(:consumers AS text[])) AND event_id = ANY(CAST(:event_ids AS uuid[])) AND state = 'running'
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One recorded event, or one that was recorded again for a single queue, its `destination`.
+
+    `published`: the cursor has passed it, which has sent it or set it aside as a dead letter. `sent_at` and
+    `confirmed_at` are its page's, also of what was set aside: the first publish and the last confirm. What is published
+    without them is older than the cursor's log remembers.
+    """
+
+    event_id: UUID
+    type: str
+    destination: str | None
+    attempt: int
+    recorded_at: datetime
+    published: bool = False
+    sent_at: datetime | None = None
+    confirmed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A message that is recorded when its time has come."""
+
+    event_id: UUID
+    type: str
+    destination: str | None
+    attempt: int
+    due_at: datetime
+
+
+async def messages(tx: AsyncConnection, subject: str, since: datetime) -> list[Message]:
+    """What was recorded about a subject, all of it `since` this moment, and is not past retention; in that order."""
+    values = {"subject": subject, **asdict(await span_since(tx, since))}
+    return [Message(**row) for row in (await tx.execute(_MESSAGES, values)).mappings()]
+
+
+async def waiting(tx: AsyncConnection, subject: str) -> list[Waiting]:
+    """What is scheduled about a subject, the next one first."""
+    return [Waiting(**row) for row in (await tx.execute(_WAITING, {"subject": subject})).mappings()]
+
+
+async def leases(tx: AsyncConnection, consumers: Collection[str], event_ids: Collection[UUID]) -> dict[str, datetime]:
+    """Until when these consumers hold one of these events, for each that does."""
+    values = {"consumers": list(consumers), "event_ids": list(event_ids)}
+    return {row.consumer: row.lease_until for row in await tx.execute(_LEASES, values)}

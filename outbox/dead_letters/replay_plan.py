@@ -1,0 +1,211 @@
+"""What a replay would do with each letter: where its event goes, under which try, or why it cannot go.
+
+Each batch is at most BATCH letters, oldest first. With `lock` the letters and their inbox rows are held until the
+caller's transaction ends, so that what is decided here stays true.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import RowMapping, case, func, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from outbox.dead_letters.amqp_json import from_json
+from outbox.dead_letters.queries import FACTS, Letter, Place, Selection, letter_of
+from outbox.envelope import MAX_DATA_BYTES, MAX_TRY, EnvelopeError, Event, decode, id_time
+from outbox.partitions.expire_inbox import horizon
+from outbox.tables import dead_letters
+
+BATCH = 500
+# The times that the outbox can keep (outbox/tables.py).
+_EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+
+# The inbox rows of what is to be sent. A worker that is about to finish one of them is waited for, or waits.
+_DELIVERIES = """
+SELECT d.consumer, d.event_id, d.state, d.attempt,
+       CASE WHEN d.lease_until > clock_timestamp() THEN d.lease_until END AS runs_until,
+       CASE WHEN d.due_at > clock_timestamp() THEN d.due_at END AS not_before
+FROM outbox.deliveries d
+JOIN unnest(CAST(:consumers AS text[]), CAST(:event_ids AS uuid[])) AS wanted (consumer, event_id)
+     USING (consumer, event_id)
+ORDER BY d.consumer, d.event_id"""
+_LOOK_AT_DELIVERIES = text(_DELIVERIES)
+_LOCK_DELIVERIES = text(f"{_DELIVERIES} FOR UPDATE OF d")
+
+# A row for what has none, to be locked like the others: a copy of the letter that is still somewhere in the broker
+# could claim its delivery between this look and the replay's commit, and both would run. As dead as its letter says.
+_GIVE_EACH_A_DELIVERY = text("""
+INSERT INTO outbox.deliveries (consumer, event_id, subject, state, attempt, first_attempt, begun)
+SELECT DISTINCT ON (consumer, event_id) consumer, event_id, subject, 'dead', attempt, attempt, 0
+FROM outbox.dead_letters
+WHERE id = ANY(CAST(:ids AS bigint[])) AND consumer IS NOT NULL
+ORDER BY consumer, event_id, attempt DESC
+ON CONFLICT (consumer, event_id) DO NOTHING
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Letter number n, counted from 0 over all batches, is sent `n / per_second` seconds after `start`."""
+
+    start: datetime
+    per_second: float
+    sent: int = 0
+
+    def due_at(self, number: int) -> datetime:
+        """When letter `number` of this batch is sent."""
+        return self.start + timedelta(seconds=(self.sent + number) / self.per_second)
+
+    def after(self, sent: int) -> "Pace":
+        """The pace of the next batch."""
+        return replace(self, sent=self.sent + sent)
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A letter that is sent again. `destination` None is the event exchange, `due_at` None is at once.
+
+    With `effect_done` its consumer has finished the event already and will acknowledge it as a duplicate.
+    """
+
+    letter: Letter
+    event: Event
+    destination: str | None
+    effect_done: bool
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A letter that stays as it is, and why."""
+
+    letter: Letter
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """One batch. `last` is where the next one goes on; None: there was nothing left to look at."""
+
+    sendings: tuple[Sending, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    last: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """An inbox row."""
+
+    state: str
+    attempt: int
+    runs_until: datetime | None = None
+    not_before: datetime | None = None
+
+
+async def batch_of(
+    tx: AsyncConnection, selection: Selection, state: str, after: Place | None, *, lock: bool
+) -> Sequence[RowMapping]:
+    """The next batch with headers, and with bodies that an event may have.
+
+    Letters named by their ids come in whatever state, so that one that is not in `state` is refused and not passed
+    over.
+    """
+    wanted = replace(selection, state=None if selection.ids else state)
+    limit = BATCH if selection.limit is None else min(BATCH, selection.limit)
+    c = dead_letters.c
+    body = case((func.octet_length(c.body) <= MAX_DATA_BYTES, c.body)).label("body")
+    query = select(*FACTS, c.headers, body).where(wanted.where(after)).order_by(c.first_seen_at, c.id).limit(limit)
+    return (await tx.execute(query.with_for_update() if lock else query)).mappings().all()
+
+
+async def decide(
+    tx: AsyncConnection, rows: Sequence[RowMapping], event_exchange: str, pace: Pace | None, *, lock: bool
+) -> Replayed:
+    """What becomes of each letter, given what the inbox knows of its event."""
+    if not rows:
+        return Replayed()
+    lowest = await horizon(tx)
+    read = [_read(row, event_exchange, lowest) for row in rows]
+    known = await _known(tx, [sending for sending in read if isinstance(sending, Sending)], lock=lock)
+    sendings: list[Sending] = []
+    refused: list[Refused] = []
+    for one in read:
+        decided = one if isinstance(one, Refused) else _with_next_try(one, known)
+        if isinstance(decided, Refused):
+            refused.append(decided)
+        else:
+            paced = None if pace is None else pace.due_at(len(sendings))
+            times = [moment for moment in (paced, decided.due_at) if moment is not None]
+            sendings.append(replace(decided, due_at=max(times, default=None)))
+    return Replayed(tuple(sendings), tuple(refused), letter_of(rows[-1]).place)
+
+
+def _read(row: RowMapping, event_exchange: str, lowest: UUID | None) -> Sending | Refused:
+    """A letter's event and where it goes."""
+    letter = letter_of(row)
+    if letter.state != "open":
+        return Refused(letter, f"it is {letter.state}, not open")
+    try:
+        event = _event(row)
+    except (EnvelopeError, ValueError) as error:
+        return Refused(letter, f"no consumer could read it: {error}")
+    if is_forgotten(event.id, lowest):
+        return Refused(letter, forgotten(event.id))
+    to_exchange = letter.reason == "unrouted" or letter.queue == event_exchange
+    return Sending(letter, event, None if to_exchange else letter.queue, effect_done=False)
+
+
+def _event(row: RowMapping) -> Event:
+    """The event that a letter was. Raises EnvelopeError or ValueError."""
+    if row["body"] is None:
+        raise EnvelopeError(f"data is over the limit of {MAX_DATA_BYTES} bytes")
+    event = decode(from_json(row["headers"]), bytes(row["body"]))
+    for told in (event.type, event.subject, event.source, event.dataschema, event.traceparent):
+        (told or "").encode()  # a lone surrogate, which Postgres does not take
+    if not _EARLIEST <= event.time < _LATEST:
+        raise EnvelopeError(f"time {event.time.isoformat()!r} is none that the outbox can keep")
+    return event
+
+
+async def _known(
+    tx: AsyncConnection, sendings: Sequence[Sending], *, lock: bool
+) -> dict[tuple[str | None, UUID], _Delivery]:
+    """The inbox rows, by consumer and event. What goes to the exchange has many consumers and needs none of them."""
+    addressed = [sending for sending in sendings if sending.destination is not None]
+    values = {
+        "consumers": [sending.destination for sending in addressed],
+        "event_ids": [sending.event.id for sending in addressed],
+    }
+    if lock:
+        await tx.execute(_GIVE_EACH_A_DELIVERY, {"ids": [sending.letter.id for sending in addressed]})
+    return {
+        (row.consumer, row.event_id): _Delivery(row.state, row.attempt, row.runs_until, row.not_before)
+        for row in await tx.execute(_LOCK_DELIVERIES if lock else _LOOK_AT_DELIVERIES, values)
+    }
+
+
+def _with_next_try(sending: Sending, known: dict[tuple[str | None, UUID], _Delivery]) -> Sending | Refused:
+    """The sending under a try that no copy had; `known` learns of it, for another letter of the same event."""
+    key = (sending.destination, sending.event.id)
+    delivery = known.get(key, _Delivery("none", 0))
+    if delivery.runs_until is not None:
+        return Refused(sending.letter, f"it runs now; try again after {delivery.runs_until.isoformat()}")
+    attempt = max(sending.event.attempt, delivery.attempt) + 1
+    if attempt > MAX_TRY:
+        return Refused(sending.letter, f"try {attempt - 1} was the last that can be counted")
+    known[key] = replace(delivery, attempt=attempt)
+    event = replace(sending.event, attempt=attempt)
+    return replace(sending, event=event, effect_done=delivery.state == "done", due_at=delivery.not_before)
+
+
+def is_forgotten(event_id: UUID | None, lowest: UUID | None) -> bool:
+    """Whether an event is older than the lowest that the inbox remembers."""
+    return event_id is not None and lowest is not None and event_id < lowest
+
+
+def forgotten(event_id: UUID | None) -> str:
+    """Why a letter of such an event is left alone."""
+    made = "" if event_id is None else f" of {id_time(event_id).date()}"
+    return f"its event{made} is older than what the inbox remembers: nobody could tell whether it was done already"

@@ -1,0 +1,1 @@
+"""How the relay shows that it works: liveness, metrics, and the thread that serves both."""

@@ -1,0 +1,1 @@
+"""The leader's duties beside publishing, one per module."""

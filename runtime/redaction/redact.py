@@ -1,0 +1,90 @@
+"""What no log line, span or kept error may show: passwords and keys, e-mail addresses, rows, a customer's data.
+
+Whoever writes a text says nothing private in the first place; this is the net below. It knows passwords and e-mail
+addresses by their form, and the row that Postgres quotes after DETAIL by that word. A name has no form: what the order
+at hand says of its customer is hidden however it is spelt there (runtime.redaction.name_matcher). Rather too much is
+hidden than too little, and in time that grows with the text alone: a stranger chooses some of these texts.
+"""
+
+import re
+from collections.abc import Iterable
+
+from runtime.log_context import current
+from runtime.redaction.name_matcher import places_of
+
+HIDDEN = "***"
+# Up to the last @ that may belong to it: a password has whatever signs somebody liked. At most 256, or it takes long.
+_PASSWORD = re.compile(r"(://[^/@\s:]{0,256}:)[^\s'\"<>]{0,256}@")
+# `password=…`, `"token": "…"`, but no sentence that goes on after the word.
+_SECRET = re.compile(
+    r"((?:password|passwd|pwd|secret|token|api[_-]?key)\w{0,64}(?:\s?=\s?|[\"']\s?[:=]\s?)[\"']?)[^\s\"'&,;)]+",
+    re.IGNORECASE,
+)
+_AUTHORIZATION = re.compile(r"(authorization[\"']?\s?[:=]\s?[\"']?)[^\"'\r\n,;]+", re.IGNORECASE)
+_MAY_BE_SECRET = re.compile(r"passw|pwd|secret|token|api[_-]?key|authorization", re.IGNORECASE)
+
+_LOCAL = r"(?:[^\s@<>()\[\],;:\"`%]|%(?!40))"
+_DOMAIN = r"(?:[\w-]+(?:\.[\w-]+)+|\[[\w.:]+\]|localhost(?![\w-]))"
+_EMAIL = re.compile(rf"(?<![^\s<>()\[\],;:\"`])(?:{_LOCAL}++(?:@|%40))+{_DOMAIN}|\"[^\"\n]{{1,64}}\"@{_DOMAIN}")
+# What stands before an address without a space: a key, a quote, a path.
+_BEFORE_EMAIL = re.compile(
+    r"(?:[\w.-]*='|(?:to|from|cc|bcc|email|mail|sender|recipient|user)=|.*//|/(?:.*/)?|')?", re.DOTALL
+)
+# A process's name, pool@host: our own.
+_PROCESS = re.compile(r"(?:waybill-|worker-)\w+@[\w.-]+\Z")
+
+# "Failing row contains (…)", with whatever line ends a customer typed: up to what SQLAlchemy or a trace puts behind it.
+_ROW = re.compile(r"(DETAIL: +).*?(?=\n\[SQL|\nHINT: |\nThe above |\nDuring handling |\nTraceback |\Z)", re.DOTALL)
+# What Python quotes, also where the end was cut off.
+_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*(?:'|\Z)|\"(?:[^\"\\]|\\.)*(?:\"|\Z)", re.DOTALL)
+# What SQL quotes, likewise. A quoted name is none of it; a dollar with a number is a parameter.
+_LITERAL = re.compile(
+    r"(\"[^\"]*\")|\bE'(?:[^'\\]|\\.|'')*(?:'|\Z)|'(?:[^']|'')*(?:'|\Z)|\$((?:[^\W\d]\w*)?)\$.*?(?:\$\2\$|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
+def redacted(text: str) -> str:
+    """The text without what must not be shown."""
+    if _MAY_BE_SECRET.search(text):
+        text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", _SECRET.sub(rf"\1{HIDDEN}", text))
+    if "@" in text or "%40" in text:
+        text = _EMAIL.sub(_address, _PASSWORD.sub(rf"\1{HIDDEN}@", text))
+    if "DETAIL:" in text:
+        text = _ROW.sub(rf"\1{HIDDEN}", text)
+    work = current()
+    return text if work is None or not work.private else _without(work.private, text)
+
+
+def excerpt(text: str, longest: int) -> str:
+    """The first characters of a text, without what must not be shown: what is cut first is not recognised any more."""
+    return redacted(text)[:longest]
+
+
+def unquoted(text: str) -> str:
+    """The text of an error without the values that it quotes: a stranger wrote them, and the dead letter has them."""
+    return _QUOTED.sub("'…'", text)
+
+
+def without_literals(statement: str) -> str:
+    """An SQL statement without the values that somebody wrote into it. Our own statements have none."""
+    return _LITERAL.sub(lambda found: found[1] or "'…'", statement)
+
+
+def _without(privates: Iterable[str], text: str) -> str:
+    shown, at = [], 0
+    for begin, end in places_of(privates, text):
+        shown += [text[at:begin], HIDDEN]
+        at = end
+    return "".join([*shown, text[at:]])
+
+
+def _address(found: re.Match[str]) -> str:
+    text = found[0]
+    work = current()
+    # A host whose password is hidden already, and the Message-ID of the letter at hand.
+    known = (f"{HIDDEN}@",) if work is None else (f"{HIDDEN}@", f"{work.event_id}@")
+    if _PROCESS.match(text) or text.startswith(known):
+        return text
+    before = _BEFORE_EMAIL.match(text)
+    return f"{'' if before is None else before[0]}{HIDDEN}"
