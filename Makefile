@@ -13,7 +13,7 @@ of_queue = $(if $(filter all,$(QUEUE)),--all,$(call option,queue,$(QUEUE)))
 without_queue = echo "Say which queue: make $@ QUEUE=sap, or QUEUE=all for all of them." >&2; exit 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo prove test check bench-relay soak observe up down status doctor dead-letters replay-dead-letters \
+.PHONY: help setup demo prove test test-fast check bench-relay soak observe up down status doctor dead-letters replay-dead-letters \
         discard-dead-letters dashboards lock clean
 
 help: ## List every target with what it does.
@@ -31,6 +31,9 @@ prove: setup ## Prove under random faults that nothing is lost or done twice, 8 
 # A given broker is one for all, and before each test all queues are deleted there: then one file at a time.
 test: setup ## Run the whole test suite on real servers, two files at a time; ARGS="-k word" passes options to pytest.
 	@.venv/bin/python -m pytest --numprocesses $(if $(value AMQP_URL),0,2) --dist loadfile $(ARGS)
+
+test-fast: setup ## Run the tests that start no server, within a minute; ARGS="-k word" passes options to pytest.
+	@.venv/bin/python -m pytest --numprocesses 2 -m fast $(ARGS)
 
 check: setup ## Run ruff, mypy --strict, the import contracts and the Compose schema.
 	@.venv/bin/ruff check .

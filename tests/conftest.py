@@ -1,4 +1,4 @@
-"""The fixtures that every test may ask for; the work is in `tests.servers` and `lab.stack.servers.obtain`."""
+"""The fixtures of every test, and the lanes. tests.support.servers.databases and lab.stack.servers.obtain do the work."""
 
 import shutil
 import warnings
@@ -11,15 +11,33 @@ from lab.stack.servers import docker
 from lab.stack.servers.obtain import ServerUrls, given_amqp_url, given_database_url
 from lab.stack.servers.obtain import servers as start_servers
 from ops.doctor import broker_client as ops_broker
-from tests import broker
-from tests import servers as real
-from tests.patience import ANSWER_SECONDS
-from tests.sandboxes import Sap, Smtp, start_sap, start_smtp
+from tests.support.deadlines import ANSWER_SECONDS
+from tests.support.processes.sandboxes import Sap, Smtp, start_sap, start_smtp
+from tests.support.servers import broker_cleanup as broker
+from tests.support.servers import databases as real
 
+TESTS = Path(__file__).parent
+# The contract tests that start nothing.
+PURE_CONTRACTS = {"test_mailer.py"}
+# Fixtures that start a server or a program.
+STARTING = {"servers", "running_sap", "running_inbox"}
 SESSIONS = Path(__file__).parent.parent / ".local" / "test"
 
 # A person at the keyboard is told after seconds that no broker answers.
 ops_broker.CONNECT_SECONDS = ANSWER_SECONDS
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with its lane, which is its folder, and with `fast` where nothing is started for it."""
+    for item in items:
+        lane, *_, name = item.path.relative_to(TESTS).parts
+        item.add_marker(lane)
+        if lane in {"unit", "config"} or (lane == "contract" and name in PURE_CONTRACTS):
+            item.add_marker("fast")
+            started = STARTING & set(getattr(item, "fixturenames", ()))
+            if started:
+                raise pytest.UsageError(f"{item.nodeid} is in a fast folder and starts {', '.join(sorted(started))}")
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +47,7 @@ def servers() -> Iterator[ServerUrls]:
     if not given and docker.engine_answers():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # testcontainers warns of its own insides
-            from tests import containers
+            from tests.support.servers import containers
 
             with containers.servers() as urls:
                 yield urls

@@ -10,8 +10,8 @@ from schemathesis.checks import load_all_checks
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from tests.api_process import api_process
-from tests.orders_over_http import order_body
+from tests.support.builders.in_process_api import order_body
+from tests.support.processes.api import api_process
 
 # Not asked: that all data of the document's schemas is accepted. JSON Schema takes 5.0 for an integer and has no word
 # for "not only blanks" or for a deliverable address; the API is stricter there, and its tests say where.

@@ -21,7 +21,7 @@ from consumers.adapters.mailer import Mailer, MailError, MailRefused, MailUnavai
 from consumers.delivery.error_kinds import failure_of
 from runtime.log_context import Work, at
 from runtime.settings import Settings
-from tests.samples import sample_order
+from tests.support.builders.orders import sample_order
 
 Reply = Callable[[Server], Awaitable[str]]
 

@@ -25,8 +25,8 @@ from consumers.adapters.sap import (
 )
 from lab.sandbox.sap.faults import Fault, FaultPlan, FaultSettings
 from runtime.settings import Settings
-from tests.patience import ANSWER_SECONDS
-from tests.sandboxes import Sap, start_sap
+from tests.support.deadlines import ANSWER_SECONDS
+from tests.support.processes.sandboxes import Sap, start_sap
 
 SERVICE = "/sap/opu/odata/sap/API_SALES_ORDER_SRV"
 Result = TypeVar("Result")

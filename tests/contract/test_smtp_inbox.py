@@ -8,8 +8,8 @@ import aiosmtplib
 import httpx
 import pytest
 
-from tests.patience import ANSWER_SECONDS
-from tests.sandboxes import Smtp, start_smtp
+from tests.support.deadlines import ANSWER_SECONDS
+from tests.support.processes.sandboxes import Smtp, start_smtp
 
 
 def letter(to: str = "zoë@example.org", subject: str = "Grüße an Þórunn O'Hara") -> EmailMessage:

@@ -11,8 +11,8 @@ import pytest
 
 from lab.stack.local import LocalStack
 from lab.workload.seed import fill_empty_shelves
-from tests import servers
-from tests.patience import ANSWER_SECONDS
+from tests.support.deadlines import ANSWER_SECONDS
+from tests.support.servers import databases as servers
 
 SESSIONS = Path(__file__).parents[2] / ".local" / "test-e2e"
 QUICK_RETRIES = {

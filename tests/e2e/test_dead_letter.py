@@ -10,7 +10,7 @@ import httpx
 from lab.stack.commands import run_command
 from lab.stack.local import LocalStack
 from tests.e2e.test_order_travels import letters_to, order, place
-from tests.patience import ANSWER_SECONDS
+from tests.support.deadlines import ANSWER_SECONDS
 
 Finished = Callable[[str], dict[str, Any]]
 PATIENCE_SECONDS = 60

@@ -11,7 +11,7 @@ import pytest
 from lab.stack.instance import Instance
 from lab.stack.local import LocalStack
 from lab.stack.options import Variant
-from tests.patience import ANSWER_SECONDS
+from tests.support.deadlines import ANSWER_SECONDS
 
 ROOT = Path(__file__).parent.parent.parent
 HOLD = """

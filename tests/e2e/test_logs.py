@@ -28,7 +28,7 @@ from orders.workflow import STEPS
 from outbox.envelope import Event, new_event_id
 from tests.e2e.conftest import SECRETS
 from tests.e2e.test_order_travels import query
-from tests.patience import ANSWER_SECONDS
+from tests.support.deadlines import ANSWER_SECONDS
 
 Finished = Callable[[str], dict[str, Any]]
 ORDERS = 12

@@ -16,7 +16,7 @@ import psutil
 from pypdf import PdfReader
 
 from lab.stack.local import LocalStack
-from tests.patience import ANSWER_SECONDS
+from tests.support.deadlines import ANSWER_SECONDS
 
 Finished = Callable[[str], dict[str, Any]]
 PATIENCE_SECONDS = 60

@@ -23,7 +23,7 @@ from ops import target
 from ops.cli.main import app
 from orders.workflow import required_queues
 from runtime.settings import load_settings
-from tests.patience import ANSWER_SECONDS
+from tests.support.deadlines import ANSWER_SECONDS
 
 ROOT = Path(__file__).parents[2]
 

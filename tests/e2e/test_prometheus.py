@@ -17,7 +17,7 @@ from ops.doctor.finding import Verdict
 from ops.doctor.prometheus_api import PrometheusApi, Rule, Sample, Target
 from orders.workflow import POOLS
 from runtime.settings import Settings
-from tests.patience import ANSWER_SECONDS
+from tests.support.deadlines import ANSWER_SECONDS
 
 T = TypeVar("T")
 SCRAPED_SECONDS = 60  # its interval is 15 s

@@ -11,7 +11,7 @@ import pytest
 from lab.prove.parameters import Proof
 from lab.prove.run import prove
 from orders.workflow import POOLS
-from tests import servers
+from tests.support.servers import databases as servers
 
 SESSIONS = Path(__file__).parents[2] / ".local" / "test-prove"
 DUPLICATES = {"duplicate_delivery": 4, "sap_outage": 1}
@@ -40,7 +40,7 @@ def proof(
 
 
 def broken(module: str, *words: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", f"tests.e2e.{module}", *words)
+    return (sys.executable, "-m", f"tests.support.processes.{module}", *words)
 
 
 def last_line(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:

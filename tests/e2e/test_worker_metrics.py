@@ -11,7 +11,7 @@ from ops.doctor import broker_client
 from orders.workflow import STEPS
 from outbox.envelope import Event
 from tests.e2e.test_order_travels import order, place, query
-from tests.metrics_page import metric
+from tests.support.probes.metrics_page import metric
 
 Finished = Callable[[str], dict[str, Any]]
 

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.log_lines import FIELDS, lines
+from tests.support.processes.log_lines import FIELDS, lines
 
 BROKEN_ANSWER = """
     from unittest.mock import AsyncMock

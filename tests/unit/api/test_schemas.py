@@ -10,7 +10,7 @@ import pytest
 from api.problems import ProblemError
 from api.schemas import MAX_LINES, parse_order
 from orders.model import Line
-from tests.orders_over_http import order_body
+from tests.support.builders.in_process_api import order_body
 
 
 def encoded(body: object) -> bytes:

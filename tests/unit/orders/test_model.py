@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orders import tables
 from orders.model import FINAL, TRANSITIONS, Line, NewOrder, Status, StepState, invoice_number, units_by_sku
-from tests.samples import sample_order
+from tests.support.builders.orders import sample_order
 
 LINES = st.builds(
     Line,

@@ -18,7 +18,7 @@ from outbox.envelope import (
     id_time,
     new_event_id,
 )
-from tests.messages import new_event
+from tests.support.builders.events import new_event
 
 TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1, max_size=255)
 OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))

@@ -1,1 +1,0 @@
-"""See tests/__init__.py."""

@@ -13,7 +13,7 @@ from pika.spec import Basic, BasicProperties
 from outbox.cursor.reader import Row
 from relay.health import metrics
 from relay.publisher import WRITE_BYTES, Outcome, Publisher
-from tests.messages import a_row
+from tests.support.builders.events import a_row
 
 Settled = list[tuple[int, str]]
 

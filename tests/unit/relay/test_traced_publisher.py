@@ -17,8 +17,8 @@ from relay.pipeline import Carrier
 from relay.publisher import Publisher
 from relay.traced_publisher import TracedPublisher
 from runtime.settings import Settings
-from tests.messages import a_row
-from tests.traces import TRACEPARENT, UNSAMPLED, Traces, said, span_id, trace_id, traced
+from tests.support.builders.events import a_row
+from tests.support.probes.traces import TRACEPARENT, UNSAMPLED, Traces, said, span_id, trace_id, traced
 
 PUBLISH = "publish events:order.placed"
 Play = Callable[[TracedPublisher, Sequence[Row]], Any]

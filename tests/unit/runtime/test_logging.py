@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.log_lines import FIELDS, ORDER_ID, lines, printed, said
-from tests.traces import TRACE_ID
+from tests.support.probes.traces import TRACE_ID
+from tests.support.processes.log_lines import FIELDS, ORDER_ID, lines, printed, said
 
 
 def test_each_line_within_a_delivery_bears_all_six_fields_a_librarys_too() -> None:

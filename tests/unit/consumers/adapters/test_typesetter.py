@@ -14,7 +14,7 @@ from consumers.adapters import typesetter
 from consumers.adapters.typesetter import TypesetError, typeset_invoice
 from orders.model import Line, Order
 from runtime.settings import Settings
-from tests.samples import HOSTILE_NAMES, NAMES, sample_invoice, sample_order
+from tests.support.builders.orders import HOSTILE_NAMES, NAMES, sample_invoice, sample_order
 
 SETTINGS = Settings(database_url="postgresql://nobody@127.0.0.1/none", amqp_url="amqp://nobody@127.0.0.1/")
 

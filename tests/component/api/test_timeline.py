@@ -1,0 +1,131 @@
+"""An order's story over HTTP: what happened, what the gaps are, and what the order waits for now."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outbox.cursor.log import Carried, advance
+from outbox.cursor.reader import Reader
+from outbox.dead_letters.queries import Selection
+from outbox.dead_letters.replay import discard
+from tests.component.outbox.cursor.test_reader import lead
+from tests.support.builders.dead_letters import ANNA, Desk, desk_at, letter_for
+from tests.support.builders.events import new_event
+from tests.support.builders.in_process_api import Api, order_body, running_api
+from tests.support.probes.database import connected
+from tests.support.proxies.postgres_wire_counter import watched
+
+NOBODYS = "01a204c4-3093-71e8-b7ef-e9c9d43358a7"
+
+
+def run(database_url: str, folder: Path, scenario: Callable[[Api, Desk], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with running_api(database_url, folder) as api, desk_at(database_url) as desk:
+            await scenario(api, desk)
+
+    asyncio.run(main())
+
+
+async def placed(api: Api, reference: str = "r") -> str:
+    answer = await api.client.post("/orders", json=order_body(reference=reference))
+    return str(answer.json()["order_id"])
+
+
+async def told(api: Api, order_id: str) -> dict[str, Any]:
+    answer = await api.client.get(f"/orders/{order_id}/timeline")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    story: dict[str, Any] = answer.json()
+    return story
+
+
+async def publish(database_url: str) -> None:
+    """As the relay does it: everything that is committed is sent now and confirmed a second later."""
+    async with connected(database_url) as (connection,):
+        await lead(connection)
+        reader = Reader(connection, 100)
+        await reader.resume()
+        while (page := await reader.next_page()) is not None:
+            sent = datetime.now(UTC)
+            await advance(connection, 1, [Carried(page, sent, sent + timedelta(seconds=1))])
+
+
+def test_a_new_order_is_accepted_committed_published_and_confirmed(database_url: str, tmp_path: Path) -> None:
+    async def scenario(api: Api, _: Desk) -> None:
+        order_id = await placed(api)
+        before = await told(api, order_id)
+        assert [entry["what"] for entry in before["entries"]] == ["accepted", "committed"]
+        assert before["waits_for"] == [
+            {
+                "step": "validate_order",
+                "queue": "validation",
+                "event": "order.placed",
+                "stands": "not begun: its event waits in the outbox",
+            }
+        ]
+        await publish(database_url)
+        story = await told(api, order_id)
+        assert (story["order_id"], story["status"], story["remarks"]) == (order_id, "pending", [])
+        assert [entry["what"] for entry in story["entries"]] == ["accepted", "committed", "published", "confirmed"]
+        assert story["entries"][:2] == before["entries"]
+        assert {(entry["try"], entry["attempt"]) for entry in story["entries"]} == {(None, None)}
+        assert [entry["event"] for entry in story["entries"]] == [None, *["order.placed"] * 3]
+        assert [entry["gap_ms"] is None for entry in story["entries"]] == [True, False, False, False]
+        assert story["entries"][3]["gap_ms"] == 1000
+        assert story["waits_for"][0]["stands"] == "not begun: its event is in queue validation"
+
+    run(database_url, tmp_path, scenario)
+
+
+def test_a_discarded_letter_is_in_the_story_with_who_did_it_and_why(database_url: str, tmp_path: Path) -> None:
+    async def scenario(api: Api, desk: Desk) -> None:
+        order_id = await placed(api)
+        await desk.keep(letter_for(new_event(order_id), "validation"), letter_for(new_event("another")))
+        await desk.sql(
+            "INSERT INTO order_steps (order_id, step, event_type, state, attempt) "
+            "VALUES (:id, 'validate_order', 'order.placed', 'dead', 1)",
+            id=order_id,
+        )
+        await desk.do(lambda tx: discard(tx, Selection(subject=order_id), ANNA))
+        story = await told(api, order_id)
+        given_up, discarded = story["entries"][-2:]
+        assert (given_up["what"], given_up["queue"], given_up["why"]) == ("dead_letter", "validation", "rejected")
+        assert given_up["error"] == "400: no such material"
+        assert (discarded["what"], discarded["letter"]) == ("discarded", given_up["letter"])
+        assert (discarded["actor"], discarded["why"]) == (ANNA.actor, ANNA.why)
+        assert story["waits_for"][0]["stands"] == (
+            f"given up: dead letter {given_up['letter']} in validation was discarded, last error 400: no such material"
+        )
+
+    run(database_url, tmp_path, scenario)
+
+
+@pytest.mark.parametrize("order_id", [NOBODYS, "WB-00000001", "x"])
+def test_what_is_no_order_has_no_story(database_url: str, tmp_path: Path, order_id: str) -> None:
+    async def scenario(api: Api, _: Desk) -> None:
+        answer = await api.client.get(f"/orders/{order_id}/timeline")
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+        assert answer.json()["detail"] == f"there is no order '{order_id}'"
+
+    run(database_url, tmp_path, scenario)
+
+
+def test_a_long_story_costs_no_more_statements_than_a_short_one(database_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with watched(database_url) as wire, running_api(wire.url, tmp_path) as api, desk_at(database_url) as desk:
+            order_id = await placed(api)
+            statements = []
+            for _ in range(3):
+                wire.sent.clear()
+                await told(api, order_id)
+                statements.append(wire.statements)
+                events = [new_event(order_id, attempt=number + 1) for number in range(5)]
+                await desk.keep(*(letter_for(event) for event in events))
+                await desk.do(lambda tx: discard(tx, Selection(subject=order_id), ANNA))
+            assert statements[1] == statements[2] <= 13
+            assert len((await told(api, order_id))["entries"]) == 2 + 3 * 5 * 2
+
+    asyncio.run(main())

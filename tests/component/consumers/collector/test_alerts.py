@@ -1,0 +1,218 @@
+"""People are told of each cause once in an interval, by whichever collector comes first, sooner or later."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from consumers.collector.alerts import Alerts
+from outbox.dead_letters.alert_claims import claim
+from outbox.dead_letters.queries import Selection
+from outbox.dead_letters.replay import replay
+from runtime.settings import Settings
+from tests.support.builders.dead_letters import ANNA, EXCHANGE, Desk, desk_at, letter_for
+from tests.support.builders.events import new_event
+from tests.support.probes.database import run
+from tests.support.probes.dead_letter_queues import Morgue
+from tests.support.processes.collector import collector
+from tests.support.servers.webhook import Webhook, webhook
+
+INTERVAL_SECONDS = 3600
+
+
+@pytest.fixture
+def hook() -> Iterator[Webhook]:
+    with webhook() as taking:
+        yield taking
+
+
+@dataclass(frozen=True)
+class Teller:
+    """A desk, and alerts that are told from it."""
+
+    desk: Desk
+    alerts: Alerts
+    client: httpx.AsyncClient
+
+    async def tell(self) -> str | None:
+        return await self.alerts.run_once(self.client)
+
+    async def age(self, seconds: float) -> None:
+        """Have all of it happened longer ago."""
+        await self.desk.sql(
+            "UPDATE outbox.letter_alerts SET alerted_at = alerted_at - make_interval(secs => :age), "
+            "alerting_until = alerting_until - make_interval(secs => :age)",
+            age=seconds,
+        )
+
+
+@asynccontextmanager
+async def teller(url: str, address: str) -> AsyncIterator[Teller]:
+    settings = Settings(
+        database_url=url,
+        amqp_url="amqp://127.0.0.1:1/",
+        alert_webhook_url=SecretStr(address),
+        alert_interval_seconds=INTERVAL_SECONDS,
+    )
+    async with desk_at(url) as desk, httpx.AsyncClient(timeout=10, trust_env=False) as client:
+        yield Teller(desk, Alerts(settings, desk.engine, asyncio.Event()), client)
+
+
+@pytest.fixture
+def telling(shared_database_url: str, hook: Webhook) -> Callable[[Callable[[Teller], Coroutine[Any, Any, None]]], None]:
+    def tell(scenario: Callable[[Teller], Coroutine[Any, Any, None]]) -> None:
+        async def main() -> None:
+            async with teller(shared_database_url, hook.url) as one:
+                await scenario(one)
+
+        run(main)
+
+    return tell
+
+
+Telling = Callable[[Callable[[Teller], Coroutine[Any, Any, None]]], None]
+
+
+def test_a_cause_is_told_of_once_in_an_interval_however_many_letters_it_has(telling: Telling, hook: Webhook) -> None:
+    async def scenario(one: Teller) -> None:
+        await one.desk.keep(*(letter_for() for _ in range(40)))
+        assert await one.tell() == "sent"
+        await one.desk.keep(*(letter_for() for _ in range(7)))
+        assert await one.tell() is None
+        (text,) = hook.texts
+        newest = (await one.desk.letters())[39].id
+        assert text.startswith("40 new dead letters in sap (rejected)\n")
+        assert "cause: SapRefused@consumers.adapters.sap:create" in text
+        assert "newest error: SapRefused: 400: no such material" in text
+        assert "`waybill dead-letters groups`" in text
+        assert f"`waybill dead-letters show {newest}`" in text
+        assert "replay --queue sap --fingerprint SapRefused@consumers.adapters.sap:create" in text
+        await one.age(INTERVAL_SECONDS + 1)
+        assert await one.tell() == "sent"
+        assert hook.texts[1].startswith("7 new dead letters in sap")
+        await one.age(INTERVAL_SECONDS + 1)
+        assert await one.tell() is None  # nothing new
+
+    telling(scenario)
+
+
+def test_each_cause_is_told_of_by_itself(telling: Telling, hook: Webhook) -> None:
+    async def scenario(one: Teller) -> None:
+        await one.desk.keep(letter_for(), letter_for(fingerprint="it's another"), letter_for(queue="email"))
+        assert [await one.tell() for _ in range(4)] == ["sent", "sent", "sent", None]
+        assert {text.splitlines()[0] for text in hook.texts} == {
+            "1 new dead letter in sap (rejected)",
+            "1 new dead letter in email (rejected)",
+        }
+        assert any("""--fingerprint 'it'"'"'s another'""" in text for text in hook.texts)
+
+    telling(scenario)
+
+
+def test_a_replay_that_died_again_says_so(telling: Telling, hook: Webhook) -> None:
+    async def scenario(one: Teller) -> None:
+        event = new_event()
+        await one.desk.keep(letter_for(event))
+        await one.desk.do(lambda tx: replay(tx, Selection(), ANNA, EXCHANGE))
+        await one.desk.keep(letter_for(new_event(id=event.id, attempt=2)))
+        await one.tell()
+        assert "replayed 1 times before" in hook.texts[0]
+
+    telling(scenario)
+
+
+def test_two_collectors_do_not_tell_the_same_twice(telling: Telling, hook: Webhook) -> None:
+    async def scenario(one: Teller) -> None:
+        await one.desk.keep(letter_for())
+        hook.may_answer.clear()
+        telling_first = asyncio.create_task(one.tell())
+        await asyncio.to_thread(hook.wait_until_asked)
+        assert await one.tell() is None
+        hook.may_answer.set()
+        assert await telling_first == "sent"
+        assert await one.tell() is None
+        assert len(hook.texts) == 1
+
+    telling(scenario)
+
+
+def test_what_came_while_people_were_told_counts_for_the_next_time(telling: Telling, hook: Webhook) -> None:
+    async def scenario(one: Teller) -> None:
+        await one.desk.keep(letter_for(), letter_for())
+        hook.may_answer.clear()
+        telling_first = asyncio.create_task(one.tell())
+        await asyncio.to_thread(hook.wait_until_asked)
+        await one.desk.keep(letter_for())
+        hook.may_answer.set()
+        await telling_first
+        await one.age(INTERVAL_SECONDS + 1)
+        await one.tell()
+        assert [text.split()[0] for text in hook.texts] == ["2", "1"]
+
+    telling(scenario)
+
+
+def test_a_webhook_that_refuses_is_told_later_of_all_that_there_is_by_then(telling: Telling, hook: Webhook) -> None:
+    async def scenario(one: Teller) -> None:
+        await one.desk.keep(letter_for())
+        for status in (500, 429, 404, 302):
+            hook.status = status
+            assert await one.tell() == "refused"
+        await one.desk.keep(letter_for())
+        hook.status = 200
+        assert await one.tell() == "sent"
+        assert hook.texts[0].startswith("2 new dead letters")
+
+    telling(scenario)
+
+
+def test_a_collector_that_dies_while_it_tells_leaves_the_alert_to_another(telling: Telling, hook: Webhook) -> None:
+    async def scenario(one: Teller) -> None:
+        await one.desk.keep(letter_for())
+        assert await one.desk.do(lambda tx: claim(tx, INTERVAL_SECONDS, 60)) is not None  # and then it dies
+        assert await one.tell() is None
+        await one.age(61)
+        assert await one.tell() == "sent"
+
+    telling(scenario)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1/T0secret", "nonsense/T0secret", "http://[T0secret"])
+def test_a_webhook_that_is_not_there_is_asked_again_and_its_address_is_not_told(
+    shared_database_url: str, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scenario() -> None:
+        async with teller(shared_database_url, address) as one:
+            await one.desk.keep(letter_for())
+            assert await one.tell() == "unanswered"
+            assert await one.tell() == "unanswered"
+            assert "T0secret" not in repr(one.alerts)
+
+    run(scenario)
+    said = capsys.readouterr()
+    assert "alert_unanswered" in said.out + said.err
+    assert "T0secret" not in said.out + said.err
+
+
+def test_the_collector_tells_once_and_never_says_where(morgue: Morgue, hook: Webhook, tmp_path: Path) -> None:
+    settings = morgue.settings
+    hook.status = 503
+    with collector(settings.database_url, settings.amqp_url, tmp_path, alert_webhook_url=hook.url) as process:
+        process.wait_for("collecting")
+        for n in range(5):
+            morgue.queues.publish("sap.dlq", b"%d" % n, {})
+        process.wait_for("alert_refused")
+        hook.status = 200
+        process.wait_for("alert_sent")
+        morgue.queues.publish("sap.dlq", b"one more", {})
+        process.wait_for("letters_stored", 2)
+        assert process.stop() == 0
+        assert Webhook.SECRET not in process.log.read_text()
+    assert len(hook.texts) == 1
+    assert "new dead letter" in hook.texts[0]

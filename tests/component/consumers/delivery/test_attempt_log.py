@@ -1,0 +1,294 @@
+"""Each attempt at a step is kept: who made it, how long it took, how it ended; and it costs a delivery no statement."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import RowMapping, event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from consumers.delivery.context import Workplace
+from consumers.delivery.outcome import Outcome
+from consumers.delivery.step_kinds import LocalStep, OutsideStep, StepError
+from orders.model import Order
+from orders.tracking.load import one_moment, story
+from orders.tracking.timeline import Outcome as Ending
+from orders.tracking.timeline import Timeline, What
+from orders.workflow import ErrorKind
+from outbox.envelope import Event
+from outbox.inbox import MAX_BEGUN
+from runtime.settings import Settings
+from tests.support.builders.step_doubles import Acting, Failing, Unrecorded
+from tests.support.builders.step_harness import Workshop, again, in_workshop
+
+LOCAL, OUTSIDE = "validate_order", "send_confirmation_email"
+ATTEMPTS = "SELECT * FROM order_attempts WHERE order_id = :id ORDER BY begun_at, attempt, begun"
+LEASE_OVER = "UPDATE outbox.deliveries SET lease_until = clock_timestamp() - interval '1 s' WHERE event_id = :id"
+
+
+async def _placed(shop: Workshop) -> tuple[Order, Event]:
+    order = await shop.place_order()
+    return order, await shop.event(order, "order.placed")
+
+
+async def _kept(shop: Workshop, order: Order) -> Sequence[RowMapping]:
+    return await shop.sql(ATTEMPTS, id=order.id)
+
+
+def _numbers(rows: Sequence[RowMapping]) -> list[tuple[int, int, int, str | None]]:
+    return [(row["attempt"], row["begun"], row["tries"], row["outcome"]) for row in rows]
+
+
+async def _told(shop: Workshop, order: Order) -> Timeline:
+    async with one_moment(shop.place.engine).begin() as tx:
+        return await story(tx, await shop.order(order.id))
+
+
+def test_a_local_step_is_one_attempt_that_is_written_with_its_end(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, placed = await _placed(shop)
+
+        class Slow(LocalStep):
+            async def apply(self, *_: Any) -> None:
+                await asyncio.sleep(0.05)
+
+        assert await shop.runner(LOCAL, Slow()).deliver(placed) is Outcome.DONE
+        assert await shop.runner(LOCAL, Slow()).deliver(placed) is Outcome.DUPLICATE
+        (row,) = await _kept(shop, order)
+        assert _numbers([row]) == [(1, 0, 1, "done")]
+        assert (row["step"], row["event_type"], row["error"]) == (LOCAL, "order.placed", None)
+        assert row["worker"] == f"test@{socket.gethostname()}/{os.getpid()}"
+        assert 0.05 <= (row["ended_at"] - row["begun_at"]).total_seconds() < 30
+
+    in_workshop(settings, scenario)
+
+
+def test_an_outside_step_opens_its_attempt_with_the_claim_and_closes_it_with_the_effect(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, placed = await _placed(shop)
+        reaction = Acting()
+        holder = asyncio.create_task(shop.runner(OUTSIDE, reaction).deliver(placed))
+        await reaction.begun.wait()
+        (opened,) = await _kept(shop, order)
+        assert (_numbers([opened]), opened["ended_at"]) == ([(1, 1, 1, None)], None)
+        (tried,) = [one for one in (await _told(shop, order)).entries if one.what is What.ATTEMPT]
+        assert tried.outcome is Ending.RUNNING
+        reaction.may_end.set()
+        assert await holder is Outcome.DONE
+        (closed,) = await _kept(shop, order)
+        assert _numbers([closed]) == [(1, 1, 1, "done")]
+        assert closed["begun_at"] == opened["begun_at"] < closed["ended_at"]
+
+    in_workshop(settings, scenario)
+
+
+def test_an_attempt_at_an_event_that_is_past_retention_still_runs(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, placed = await _placed(shop)
+        assert await shop.deliver("record_audit", placed) is Outcome.DONE
+        reaction = Acting()
+        holder = asyncio.create_task(shop.runner(OUTSIDE, reaction).deliver(placed))
+        await reaction.begun.wait()
+        await shop.sql("DELETE FROM outbox.events WHERE event_id = :id", id=placed.id)
+        (tried,) = [one for one in (await _told(shop, order)).entries if one.what is What.ATTEMPT]
+        assert tried.outcome is Ending.RUNNING
+        reaction.may_end.set()
+        assert await holder is Outcome.DONE
+
+    in_workshop(settings, scenario)
+
+
+class Refusing(Acting):
+    """Fails each time; the other side is there or not, as it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(waits=False)
+        self.kind, self.is_away = ErrorKind.SERVER, False
+
+    async def perform(self, *arguments: Any) -> dict[str, Any]:
+        await super().perform(*arguments)
+        raise StepError("no", kind=self.kind)
+
+    async def away(self, _: Workplace) -> bool:
+        return self.is_away
+
+
+def test_retries_an_outage_and_the_last_try_are_attempts_of_their_own(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, placed = await _placed(shop)
+        reaction = Refusing()
+        runner = shop.runner(OUTSIDE, reaction)
+        assert await runner.deliver(placed) is Outcome.RETRIED
+        reaction.is_away = True
+        assert await runner.deliver(again(placed, 2)) is Outcome.AWAY
+        reaction.is_away, reaction.kind = False, ErrorKind.BAD_DATA
+        assert await runner.deliver(again(placed, 3)) is Outcome.DEAD
+        rows = await _kept(shop, order)
+        assert _numbers(rows) == [(1, 1, 1, "retried"), (2, 1, 2, "away"), (3, 1, 2, "dead")]
+        assert {row["error"] for row in rows} == {"StepError: no"}
+
+        # A replay counts its tries anew, and the attempts before it stay.
+        assert await shop.runner(OUTSIDE, Acting(waits=False)).deliver(again(placed, 4)) is Outcome.DONE
+        assert _numbers(await _kept(shop, order)) == [*_numbers(rows), (4, 1, 1, "done")]
+
+    in_workshop(settings, scenario)
+
+
+@pytest.mark.parametrize(("kind", "outcome"), [(ErrorKind.SERVER, "retried"), (ErrorKind.BAD_DATA, "dead")])
+def test_a_local_step_that_fails_leaves_its_attempt_though_its_transaction_is_gone(
+    settings: Settings, kind: ErrorKind, outcome: str
+) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, placed = await _placed(shop)
+        await shop.runner(LOCAL, Failing(StepError("no", kind=kind))).deliver(placed)
+        (row,) = await _kept(shop, order)
+        assert (_numbers([row]), row["error"]) == ([(1, 0, 1, outcome)], "StepError: no")
+        assert row["begun_at"] < row["ended_at"]
+
+    in_workshop(settings, scenario)
+
+
+async def _kill(shop: Workshop, step: str, reaction: Acting, placed: Event) -> None:
+    """A worker claims a delivery, begins and dies; its lease runs out."""
+    reaction.begun.clear()
+    killed = asyncio.create_task(shop.runner(step, reaction).deliver(placed))
+    await reaction.begun.wait()
+    killed.cancel()
+    await asyncio.gather(killed, return_exceptions=True)
+    await shop.sql(LEASE_OVER, id=placed.id)
+
+
+def test_a_worker_that_dies_leaves_an_attempt_without_an_end_and_the_story_says_so(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, _ = await _placed(shop)
+        placed = await shop.event(order, "order.placed")
+        await _kill(shop, OUTSIDE, Acting(), placed)
+        (dead,) = [one for one in (await _told(shop, order)).entries if one.what is What.ATTEMPT]
+        assert (dead.outcome, dead.ended_at) == (Ending.LOST, None)  # the lease is over
+
+        assert await shop.runner(OUTSIDE, Acting(waits=False)).deliver(placed) is Outcome.DONE
+        assert _numbers(await _kept(shop, order)) == [(1, 1, 1, None), (1, 2, 1, "done")]
+        tries = [one for one in (await _told(shop, order)).entries if one.what is What.ATTEMPT]
+        assert [one.outcome for one in tries] == [Ending.LOST, Ending.DONE]
+
+    in_workshop(settings, scenario)
+
+
+def test_a_killer_of_workers_ends_with_the_claim_that_gives_it_up(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, placed = await _placed(shop)
+        reaction = Acting()
+        for _ in range(MAX_BEGUN):
+            await _kill(shop, OUTSIDE, reaction, placed)
+        assert await shop.runner(OUTSIDE, reaction).deliver(placed) is Outcome.DEAD
+        lost = [(1, begun, 1, None) for begun in range(1, MAX_BEGUN + 1)]
+        assert _numbers(await _kept(shop, order)) == [*lost, (1, MAX_BEGUN + 1, 1, "dead")]
+
+    in_workshop(settings, scenario)
+
+
+def test_a_local_step_that_is_claimed_first_keeps_its_claim_as_its_attempt(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, placed = await _placed(shop)
+        assert await shop.runner(LOCAL).deliver(placed, redelivered=True) is Outcome.DONE
+        assert _numbers(await _kept(shop, order)) == [(1, 1, 1, "done")]
+
+    in_workshop(settings, scenario)
+
+
+def test_the_audit_keeps_its_row_and_no_attempt(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, placed = await _placed(shop)
+        assert await shop.deliver("record_audit", placed) is Outcome.DONE
+        assert await _kept(shop, order) == []
+
+    in_workshop(settings, scenario)
+
+
+def test_an_audit_that_failed_is_a_step_of_its_order_until_it_is_done(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, placed = await _placed(shop)
+        assert await shop.runner("record_audit", Unrecorded()).deliver(placed) is Outcome.RETRIED
+        assert await shop.deliver("record_audit", again(placed, 2)) is Outcome.DONE
+        assert _numbers(await _kept(shop, order)) == [(1, 0, 1, "retried"), (2, 0, 2, "done")]
+        assert (await shop.shown(order, "record_audit"))["state"] == "done"
+
+    in_workshop(settings, scenario)
+
+
+def test_what_an_attempt_and_its_step_keep_of_an_error_shows_no_address(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, placed = await _placed(shop)
+        refused = StepError("550 <blondel@customers.example>: no such mailbox", kind=ErrorKind.REFUSED)
+        await shop.runner(LOCAL, Failing(refused)).deliver(placed)
+        (row,) = await _kept(shop, order)
+        assert row["error"] == (await shop.shown(order, LOCAL))["error"] == "StepError: 550 <***>: no such mailbox"
+
+    in_workshop(settings, scenario)
+
+
+def test_an_event_of_an_order_that_does_not_exist_leaves_no_attempt(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, placed = await _placed(shop)
+        await shop.sql("DELETE FROM order_lines WHERE order_id = :id", id=order.id)
+        await shop.sql("DELETE FROM orders WHERE id = :id", id=order.id)
+        assert await shop.deliver(LOCAL, placed) is Outcome.DEAD
+        assert await _kept(shop, order) == []
+
+    in_workshop(settings, scenario)
+
+
+class Idle(OutsideStep):
+    """Has nothing to do."""
+
+    async def prepare(self, *_: Any) -> None:
+        """Nothing."""
+
+    async def perform(self, *_: Any) -> dict[str, Any]:
+        return {}
+
+    async def conclude(self, *_: Any) -> None:
+        """Nothing."""
+
+
+class IdleHere(LocalStep):
+    """Has nothing to do here."""
+
+    async def apply(self, *_: Any) -> None:
+        """Nothing."""
+
+
+async def _counted(engine: AsyncEngine, deliver: Callable[[], Awaitable[Outcome]]) -> tuple[int, int]:
+    """Statements and commits of a delivery."""
+    statements, commits = [], []
+
+    def executed(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    def committed(connection: Any) -> None:
+        commits.append(connection)
+
+    listeners = (("before_cursor_execute", executed), ("commit", committed))
+    for name, listener in listeners:
+        event.listen(engine.sync_engine, name, listener)
+    try:
+        assert await deliver() is Outcome.DONE
+    finally:
+        for name, listener in listeners:
+            event.remove(engine.sync_engine, name, listener)
+    return len(statements), len(commits)
+
+
+@pytest.mark.parametrize(("step", "reaction", "cost"), [(LOCAL, IdleHere(), (2, 1)), (OUTSIDE, Idle(), (4, 2))])
+def test_a_delivery_costs_an_inbox_write_and_one_for_page_and_history_in_each_of_its_transactions(
+    settings: Settings, step: str, reaction: LocalStep | OutsideStep, cost: tuple[int, int]
+) -> None:
+    async def scenario(shop: Workshop) -> None:
+        _, placed = await _placed(shop)
+        runner = shop.runner(step, reaction)
+        assert await _counted(shop.place.engine, lambda: runner.deliver(placed)) == cost
+
+    in_workshop(settings, scenario)

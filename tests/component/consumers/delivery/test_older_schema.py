@@ -1,0 +1,40 @@
+"""A worker that finds an older schema than its own waits for the migration."""
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from consumers.delivery.outcome import Outcome
+from runtime.settings import Settings
+from tests.support.builders.step_doubles import Acting
+from tests.support.builders.step_harness import Workshop, in_workshop
+
+STEP = "send_confirmation_email"
+
+
+@pytest.mark.parametrize(
+    ("older", "migrated"),
+    [
+        ("ALTER TABLE order_attempts RENAME TO hidden", "ALTER TABLE hidden RENAME TO order_attempts"),
+        ("ALTER TABLE order_attempts RENAME worker TO w", "ALTER TABLE order_attempts RENAME w TO worker"),
+    ],
+)
+def test_a_worker_that_is_started_before_the_migration_waits_for_it_and_spends_no_try(
+    database_url: str, settings: Settings, older: str, migrated: str
+) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order = await shop.place_order()
+        placed = await shop.event(order, "order.placed")
+        await shop.sql(older)
+        with capture_logs() as said:
+            delivery = asyncio.create_task(shop.runner(STEP, Acting(waits=False)).deliver(placed))
+            while not said and not delivery.done():  # noqa: ASYNC110 - a log line sends no signal
+                await asyncio.sleep(0.005)
+            await shop.sql(migrated)
+            assert await delivery is Outcome.DONE
+        assert {(line["event"], line["cure"]) for line in said} == {("schema_missing", "waybill migrate")}
+        assert (await shop.inbox_row("email", placed))["attempt"] == 1
+        assert (await shop.shown(order, STEP))["state"] == "done"
+
+    in_workshop(settings.model_copy(update={"database_url": database_url}), scenario)

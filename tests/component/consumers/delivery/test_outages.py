@@ -1,0 +1,237 @@
+"""The other side is away as a whole: that is no try, the worker takes nothing more, and goes on by itself."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from consumers.delivery.context import Workplace
+from consumers.delivery.outcome import Outcome
+from consumers.delivery.step_kinds import StepError
+from orders.model import Order
+from orders.workflow import ErrorKind
+from outbox.envelope import Event
+from runtime.settings import Settings
+from tests.support.builders.step_doubles import Acting
+from tests.support.builders.step_harness import Workshop, again, in_workshop
+from tests.support.probes.broker_queues import Queues
+from tests.support.processes.relay import relay
+from tests.support.processes.sandboxes import Sap
+from tests.support.processes.worker import apply_topology, wait_until_it_consumes, worker
+from tests.support.proxies.tcp_proxy import proxied
+
+ORDERS = 30
+SAP_STEP, EMAIL_STEP = "sync_order_to_sap", "send_confirmation_email"
+
+
+class Unreachable(Acting):
+    """Fails each time; says that the other side is away for as long as it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(waits=False)
+        self.error: Exception | None = StepError("nobody is there", 3.0, kind=ErrorKind.CONNECTION)
+        self.is_away = True
+
+    async def perform(self, *arguments: Any) -> dict[str, Any]:
+        journal = await super().perform(*arguments)
+        if self.error is not None:
+            raise self.error
+        return journal
+
+    async def away(self, _: Workplace) -> bool:
+        return self.is_away
+
+
+def test_an_outage_is_no_try_however_long_it_lasts(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, placed = await _placed(shop)
+        reaction = Unreachable()
+        runner = shop.runner(EMAIL_STEP, reaction)
+        delivery = placed
+        for number in range(1, 21):
+            before = datetime.now(UTC)
+            assert await runner.deliver(delivery) is Outcome.AWAY
+            after = datetime.now(UTC)
+            waiting = max(await shop.scheduled(placed), key=lambda scheduled: scheduled.event.attempt)
+            assert waiting.event == again(placed, number + 1)
+            # What the step asked for, and up to its base of 4 s: the wait does not grow.
+            assert before + timedelta(seconds=3) <= waiting.due_at <= after + timedelta(seconds=3 + 4)
+            assert await runner.deliver(delivery) is Outcome.STALE
+            delivery = waiting.event
+        shown = await shop.shown(order, EMAIL_STEP)
+        assert (shown["state"], shown["attempt"]) == ("retrying", 1)
+        assert shown["error"] == "StepError: nobody is there"
+        reaction.is_away = False
+        for _ in range(5):
+            assert await runner.deliver(delivery) is Outcome.RETRIED
+            delivery = again(delivery, delivery.attempt + 1)
+        assert (await shop.shown(order, EMAIL_STEP))["attempt"] == 5
+        assert await runner.deliver(delivery) is Outcome.DEAD
+        assert (await shop.inbox_row("email", placed))["reason"] == "retries_exhausted"
+
+    in_workshop(settings, scenario)
+
+
+def test_what_cannot_be_done_is_given_up_without_asking_whether_anybody_is_there(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        _, placed = await _placed(shop)
+        reaction = Unreachable()
+        reaction.error = StepError("nonsense", kind=ErrorKind.BAD_DATA)
+        assert await shop.runner(EMAIL_STEP, reaction).deliver(placed) is Outcome.DEAD
+
+    in_workshop(settings, scenario)
+
+
+def test_sap_that_refuses_everybody_is_away_and_sap_that_fails_one_order_is_not(settings: Settings, sap: Sap) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, reserved = await shop.reserved()
+        sap.faults(error_rate=1)
+        assert await shop.deliver(SAP_STEP, reserved) is Outcome.RETRIED
+        sap.faults(error_rate=0, outage=True)
+        assert await shop.deliver(SAP_STEP, again(reserved, 2)) is Outcome.AWAY
+        assert (await shop.shown(order, SAP_STEP))["attempt"] == 2
+        locked_out = Workshop(
+            replace(
+                shop.place, sap=type(shop.place.sap)(settings.model_copy(update={"sap_password": SecretStr("expired")}))
+            )
+        )
+        sap.faults(outage=False)
+        assert await locked_out.deliver(SAP_STEP, again(reserved, 3)) is Outcome.AWAY
+        await locked_out.place.sap.aclose()
+        assert await shop.deliver(SAP_STEP, again(reserved, 4)) is Outcome.DONE
+        assert len(sap.order(order.number)["documents"]) == 1
+
+    in_workshop(settings, scenario)
+
+
+def test_a_probe_that_breaks_says_nothing(settings: Settings) -> None:
+    class Broken(Unreachable):
+        async def away(self, _: Workplace) -> bool:
+            raise RuntimeError("the probe is broken")
+
+    async def scenario(shop: Workshop) -> None:
+        _, placed = await _placed(shop)
+        assert await shop.runner(EMAIL_STEP, Broken()).deliver(placed) is Outcome.RETRIED
+
+    in_workshop(settings, scenario)
+
+
+def test_a_mail_server_that_is_gone_is_away(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        _, synced = await shop.synced()
+        assert await shop.deliver(EMAIL_STEP, synced) is Outcome.AWAY
+
+    in_workshop(settings.model_copy(update={"smtp_port": 1}), scenario)
+
+
+@pytest.fixture
+def life(settings: Settings, database_url: str, amqp_url: str) -> Settings:
+    """A worker's settings on the real broker, with a database and a relay of its own."""
+    changes = {"amqp_url": amqp_url, "database_url": database_url, "sap_retry_base_seconds": 0.5}
+    real = settings.model_copy(update=changes)
+    apply_topology(real)
+    return real
+
+
+@pytest.fixture
+def queues(amqp_url: str) -> Iterator[Queues]:
+    with Queues.of(amqp_url) as opened:
+        yield opened
+
+
+def test_a_worker_takes_nothing_while_sap_is_away_and_goes_on_by_itself(
+    life: Settings, queues: Queues, sap: Sap, tmp_path: Path
+) -> None:
+    """The orders wait in the broker; when SAP is back each has one document, and no try was counted."""
+
+    sap.faults(outage=True)
+    with worker("sap", life, tmp_path) as started:
+        wait_until_it_consumes(started, queues, "sap")
+        reserved = in_workshop(life, lambda shop: _reserved(shop, ORDERS))
+        with relay(life.database_url, life.amqp_url, tmp_path):
+            started.wait_for_line("circuit_opened")
+            started.wait_until(lambda: queues.consumers("sap") == 0, "no consumer")
+            queues.wait_for("sap", ORDERS)  # also what was in hand is back
+            answers = sap.ledger()["outage_answers"]
+            sap.wait_for("outage_answers", answers + 2)  # it probes
+            assert queues.depth("sap") == ORDERS
+            assert started.count("circuit_opened") == 1
+            sap.faults(outage=False)
+            started.wait_for_line("circuit_closed")
+            started.wait_until(lambda: in_workshop(life, _synced) == ORDERS, "every order synced")
+        assert started.stop() == 0
+
+    assert in_workshop(life, _tries) == [1]
+    booked = [document["order_id"] for document in sap.ledger()["documents"]]
+    assert [booked.count(order.id.hex) for order, _ in reserved] == [1] * ORDERS
+    assert (queues.depth("sap"), queues.depth("sap.dlq")) == (0, 0)
+
+
+async def _synced(shop: Workshop) -> int:
+    return int(await shop.value("SELECT count(*) FROM orders WHERE status = 'synced'"))
+
+
+async def _tries(shop: Workshop) -> list[int]:
+    rows = await shop.sql("SELECT DISTINCT attempt FROM order_steps WHERE step = :step", step=SAP_STEP)
+    return [row["attempt"] for row in rows]
+
+
+async def _placed(shop: Workshop) -> tuple[Order, Event]:
+    order = await shop.place_order()
+    return order, await shop.event(order, "order.placed")
+
+
+def test_a_circuit_stays_open_over_a_lost_broker(life: Settings, queues: Queues, sap: Sap, tmp_path: Path) -> None:
+    """The worker connects again and takes nothing, until SAP is back."""
+    sap.faults(outage=True)
+    reserved = in_workshop(life, lambda shop: _reserved(shop, 2))
+    with proxied(life.amqp_url) as (through, proxy):
+        behind = life.model_copy(update={"amqp_url": through})
+        with worker("sap", behind, tmp_path) as started:
+            wait_until_it_consumes(started, queues, "sap")
+            queues.publish_event("sap", reserved[0][1])
+            started.wait_for_line("circuit_opened")
+            started.wait_until(lambda: queues.consumers("sap") == 0, "no consumer")
+            connected = started.count("Connected to")
+            proxy.cut()
+            started.wait_until(lambda: started.count("Connected to") > connected, "a new connection")
+            queues.publish_event("sap", reserved[1][1])
+            answers = sap.ledger()["outage_answers"]
+            sap.wait_for("outage_answers", answers + 2)
+            assert (queues.consumers("sap"), queues.depth("sap")) == (0, 1)
+            sap.faults(outage=False)
+            started.wait_for_line("circuit_closed")
+            started.wait_until(lambda: in_workshop(life, _synced) == 1, "the order that waited is synced")
+            assert started.count("circuit_opened") == 1
+            assert started.stop() == 0
+
+
+async def _reserved(shop: Workshop, orders: int) -> list[tuple[Order, Event]]:
+    return [await shop.reserved() for _ in range(orders)]
+
+
+def test_a_worker_is_told_to_stop_while_its_circuit_is_open(
+    life: Settings, queues: Queues, sap: Sap, tmp_path: Path
+) -> None:
+    sap.faults(outage=True)
+    _, reserved = in_workshop(life, lambda shop: shop.reserved())
+    with worker("sap", life, tmp_path) as started:
+        wait_until_it_consumes(started, queues, "sap")
+        queues.publish_event("sap", reserved)
+        started.wait_for_line("circuit_opened")
+        assert started.stop() == 0
+    (waiting,) = asyncio.run(_scheduled(life, reserved))
+    assert waiting == again(reserved, 2)
+
+
+async def _scheduled(life: Settings, event: Event) -> list[Event]:
+    return await asyncio.to_thread(in_workshop, life, lambda shop: _events(shop, event))
+
+
+async def _events(shop: Workshop, event: Event) -> list[Event]:
+    return [waiting.event for waiting in await shop.scheduled(event)]

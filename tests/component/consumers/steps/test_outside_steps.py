@@ -1,0 +1,347 @@
+"""SAP, e-mail and invoice: one effect in the outside world, also when an answer or a commit is lost on the way."""
+
+import asyncio
+import email
+import email.policy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from consumers.delivery.context import Workplace
+from consumers.delivery.outcome import Outcome
+from consumers.delivery.step_kinds import OutsideStep
+from consumers.steps import REACTIONS
+from lab.demo.pdf_text import pdf_text
+from orders.model import Customer, Status
+from outbox.inbox import Claim
+from runtime.settings import Settings
+from tests.support.builders.step_harness import CUSTOMER, Workshop, in_workshop
+from tests.support.processes.sandboxes import Sap, Smtp
+
+
+class ConcludesAtTheSecond(OutsideStep):
+    """A real step whose first `conclude` fails; counts what it performs."""
+
+    def __init__(self, step: str) -> None:
+        reaction = REACTIONS[step]
+        assert isinstance(reaction, OutsideStep)
+        self.real, self.performed, self.concluded = reaction, 0, 0
+
+    async def prepare(self, place: Workplace, tx: AsyncConnection, order_id: UUID) -> Any:
+        return await self.real.prepare(place, tx, order_id)
+
+    async def perform(self, place: Workplace, prepared: Any, claim: Claim) -> dict[str, Any]:
+        self.performed += 1
+        return await self.real.perform(place, prepared, claim)
+
+    async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:
+        self.concluded += 1
+        if self.concluded == 1:
+            raise RuntimeError("the ink is dry")
+        await self.real.conclude(place, tx, order_id, journal)
+
+
+@pytest.fixture
+def customer() -> Customer:
+    """A customer whose letters nobody else gets."""
+    return replace(CUSTOMER, email=f"{uuid4().hex}@customers.example")
+
+
+# SAP
+
+
+def test_an_order_becomes_one_document_whose_number_is_kept(settings: Settings, sap: Sap) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, reserved = await shop.reserved()
+        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.DONE
+        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.DUPLICATE
+        synced = await shop.order(order.id)
+        booked = sap.order(order.number)
+        assert booked["documents"] == [synced.sap_document]
+        assert booked["net_total"] == str(order.net_total)
+        assert synced.status is Status.SYNCED
+        assert len(await shop.events(order, "order.synced")) == 1
+        row = await shop.inbox_row("sap", reserved)
+        assert row["journal"] == {"sap_document": synced.sap_document, "net_amount": str(order.net_total)}
+
+    in_workshop(settings, scenario)
+
+
+def test_a_lost_answer_waits_out_the_commit_and_then_finds_the_document(settings: Settings, sap: Sap) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, reserved = await shop.reserved()
+        sap.faults(lost_rate=1)
+        before = datetime.now(UTC)
+        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.RETRIED
+        (waiting,) = await shop.scheduled(reserved)
+        assert (waiting.due_at - before).total_seconds() >= settings.sap_commit_seconds
+        assert (waiting.destination, waiting.event.attempt) == ("sap", 2)
+        # Faults stay on: a second POST would be lost again, and the step would not end.
+        assert await shop.deliver("sync_order_to_sap", waiting.event) is Outcome.DONE
+        booked = sap.order(order.number)
+        assert (len(booked["documents"]), booked["posts"]) == (1, 1)
+        assert (await shop.order(order.id)).sap_document == booked["documents"][0]
+
+    in_workshop(settings, scenario)
+
+
+def test_an_error_of_sap_is_tried_again_with_back_off_and_makes_one_document(settings: Settings, sap: Sap) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, reserved = await shop.reserved()
+        sap.faults(error_rate=1)
+        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.RETRIED
+        assert sap.order(order.number)["documents"] == []
+        shown = await shop.shown(order, "sync_order_to_sap")
+        assert (shown["state"], shown["attempt"]) == ("retrying", 1)
+        assert "SAP answered 50" in shown["error"]
+        sap.faults(error_rate=0)
+        (waiting,) = await shop.scheduled(reserved)
+        assert shown["next_try_at"] == waiting.due_at
+        assert await shop.deliver("sync_order_to_sap", waiting.event) is Outcome.DONE
+        assert len(sap.order(order.number)["documents"]) == 1
+        shown = await shop.shown(order, "sync_order_to_sap")
+        assert (shown["state"], shown["error"], shown["next_try_at"]) == ("done", None, None)
+
+    in_workshop(settings, scenario)
+
+
+def test_sap_is_asked_again_no_sooner_than_it_said(settings: Settings, sap: Sap) -> None:
+    async def scenario(shop: Workshop) -> None:
+        _, reserved = await shop.reserved()
+        sap.faults(outage=True, retry_after_seconds=90)
+        before = datetime.now(UTC)
+        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.AWAY
+        (waiting,) = await shop.scheduled(reserved)
+        assert (waiting.due_at - before).total_seconds() >= 90
+
+    in_workshop(settings, scenario)
+
+
+def test_a_document_that_a_restored_inbox_knows_nothing_of_is_found_and_not_made_again(
+    settings: Settings, sap: Sap
+) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, reserved = await shop.reserved()
+        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.DONE
+        await shop.sql("UPDATE orders SET status = 'reserved', sap_document = NULL WHERE id = :id", id=order.id)
+        await shop.sql("DELETE FROM outbox.deliveries WHERE event_id = :id", id=reserved.id)
+        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.DONE
+        booked = sap.order(order.number)
+        assert (len(booked["documents"]), booked["posts"]) == (1, 1)
+        assert (await shop.order(order.id)).sap_document == booked["documents"][0]
+
+    in_workshop(settings, scenario)
+
+
+def test_a_replay_may_not_come_before_the_last_tries_post_is_over_in_sap(settings: Settings, sap: Sap) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, reserved = await shop.reserved()
+        sap.faults(timeout_rate=1)
+        await shop.deliver("sync_order_to_sap", reserved)
+        await shop.sql("UPDATE outbox.deliveries SET attempt = 5 WHERE event_id = :id", id=reserved.id)
+        before = datetime.now(UTC)
+        assert await shop.deliver("sync_order_to_sap", replace(reserved, attempt=5)) is Outcome.DEAD
+        row = await shop.inbox_row("sap", reserved)
+        assert (row["state"], row["reason"]) == ("dead", "retries_exhausted")
+        assert (row["due_at"] - before).total_seconds() >= settings.sap_commit_seconds
+        assert (await shop.shown(order, "sync_order_to_sap"))["next_try_at"] is None
+
+    in_workshop(settings.model_copy(update={"sap_timeout_seconds": 2}), scenario)
+
+
+def test_a_document_with_another_net_amount_is_never_accepted(settings: Settings, sap: Sap) -> None:
+    """The order's own total is wrong in the store: SAP computes for itself, so a person must look."""
+
+    async def scenario(shop: Workshop) -> None:
+        order, reserved = await shop.reserved()
+        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.DONE
+        (number,) = sap.order(order.number)["documents"]
+        await shop.sql("UPDATE order_lines SET quantity = quantity + 1 WHERE order_id = :id", id=order.id)
+        await shop.sql("UPDATE orders SET status = 'reserved', sap_document = NULL WHERE id = :id", id=order.id)
+        await shop.sql("DELETE FROM outbox.deliveries WHERE event_id = :id", id=reserved.id)
+
+        assert await shop.deliver("sync_order_to_sap", replace(reserved, attempt=2)) is Outcome.DEAD
+        error = (await shop.inbox_row("sap", reserved))["error"]
+        assert error == f"SAP document {number} of order {order.number} says 26.60 USD, the order 39.90 USD"
+        assert sap.order(order.number)["documents"] == [number]
+        assert (await shop.order(order.id)).status is Status.RESERVED
+
+    in_workshop(settings, scenario)
+
+
+def test_a_document_is_not_made_again_when_only_writing_it_down_failed(settings: Settings, sap: Sap) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, reserved = await shop.reserved()
+        reaction = ConcludesAtTheSecond("sync_order_to_sap")
+        runner = shop.runner("sync_order_to_sap", reaction)
+        assert await runner.deliver(reserved) is Outcome.RETRIED
+        (waiting,) = await shop.scheduled(reserved)
+        assert await runner.deliver(waiting.event) is Outcome.DONE
+        assert reaction.performed == 1
+        assert sap.order(order.number)["posts"] == 1
+        assert (await shop.order(order.id)).sap_document == sap.order(order.number)["documents"][0]
+
+    in_workshop(settings, scenario)
+
+
+# e-mail
+
+
+def _letters(inbox: Smtp, customer: Customer) -> list[email.message.EmailMessage]:
+    paths = [inbox.folder / message["file"] for message in inbox.messages_to(customer.email)]
+    return [email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in paths]
+
+
+def _text(letter: email.message.EmailMessage) -> str:
+    body = letter.get_body(("plain",))
+    assert body is not None
+    return str(body.get_content())
+
+
+def test_a_synced_order_is_confirmed_under_the_events_message_id(
+    settings: Settings, inbox: Smtp, customer: Customer
+) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, synced = await shop.synced(customer=customer)
+        assert await shop.deliver("send_confirmation_email", synced) is Outcome.DONE
+        assert await shop.deliver("send_confirmation_email", synced) is Outcome.DUPLICATE
+        (letter,) = _letters(inbox, customer)
+        assert letter["Message-ID"] == f"<{synced.id}@waybill.example>"
+        assert order.number in letter["Subject"]
+        assert f"{order.net_total}" in _text(letter)
+
+    in_workshop(settings, scenario)
+
+
+def test_a_rejected_order_is_told_why_and_joins_nothing(settings: Settings, inbox: Smtp, customer: Customer) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, rejected = await shop.rejected(customer=customer)
+        assert await shop.deliver("send_confirmation_email", rejected) is Outcome.DONE
+        assert await shop.deliver("send_confirmation_email", rejected) is Outcome.DUPLICATE
+        (letter,) = _letters(inbox, customer)
+        assert "not accepted" in letter["Subject"]
+        assert "Line 1: we have no product SKU-NOBODY-HAS." in _text(letter)
+        assert await shop.value("SELECT remaining FROM orders WHERE id = :id", id=order.id) == 3
+
+    in_workshop(settings, scenario)
+
+
+def test_a_letter_that_the_server_refuses_for_now_is_tried_again(
+    settings: Settings, inbox: Smtp, customer: Customer
+) -> None:
+    async def scenario(shop: Workshop) -> None:
+        _, synced = await shop.synced(customer=customer)
+        inbox.refuse((customer.email, 451))
+        assert await shop.deliver("send_confirmation_email", synced) is Outcome.RETRIED
+        assert "451" in (await shop.inbox_row("email", synced))["error"]
+        inbox.refuse()
+        (waiting,) = await shop.scheduled(synced)
+        assert await shop.deliver("send_confirmation_email", waiting.event) is Outcome.DONE
+        assert len(_letters(inbox, customer)) == 1
+
+    in_workshop(settings, scenario)
+
+
+def test_a_letter_that_the_server_refuses_for_good_is_given_up_at_once_and_sent_when_replayed(
+    settings: Settings, inbox: Smtp, customer: Customer
+) -> None:
+    async def scenario(shop: Workshop) -> None:
+        _, synced = await shop.synced(customer=customer)
+        inbox.refuse((customer.email, 550))
+        assert await shop.deliver("send_confirmation_email", synced) is Outcome.DEAD
+        row = await shop.inbox_row("email", synced)
+        assert (row["reason"], row["error_class"]) == ("rejected", "MailRefused")
+        assert row["fingerprint"] == "MailRefused@consumers.adapters.mailer:Mailer.send"
+        assert await shop.scheduled(synced) == []
+        inbox.refuse()
+        assert await shop.deliver("send_confirmation_email", replace(synced, attempt=2)) is Outcome.DONE
+        assert len(_letters(inbox, customer)) == 1
+
+    in_workshop(settings, scenario)
+
+
+def test_a_letter_is_not_sent_again_when_only_writing_it_down_failed(
+    settings: Settings, inbox: Smtp, customer: Customer
+) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, synced = await shop.synced(customer=customer)
+        runner = shop.runner("send_confirmation_email", ConcludesAtTheSecond("send_confirmation_email"))
+        assert await runner.deliver(synced) is Outcome.RETRIED
+        row = await shop.inbox_row("email", synced)
+        assert row["journal"] == {"message_id": f"<{synced.id}@waybill.example>", "rejected": False}
+        assert "the ink is dry" in row["error"]
+        (waiting,) = await shop.scheduled(synced)
+        assert await runner.deliver(waiting.event) is Outcome.DONE
+        assert len(_letters(inbox, customer)) == 1
+        assert await shop.value("SELECT remaining FROM orders WHERE id = :id", id=order.id) == 2
+
+    in_workshop(settings, scenario)
+
+
+# invoice
+
+
+async def _sequences(shop: Workshop) -> list[int]:
+    return [row["sequence"] for row in await shop.sql("SELECT sequence FROM invoices ORDER BY sequence")]
+
+
+def test_an_invoice_has_a_number_and_a_pdf_that_bears_it(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, synced = await shop.synced()
+        assert await shop.deliver("generate_invoice_pdf", synced) is Outcome.DONE
+        assert await shop.deliver("generate_invoice_pdf", synced) is Outcome.DUPLICATE
+        number = (await shop.order(order.id)).invoice_number
+        assert number is not None
+        key = await shop.value("SELECT document FROM invoices WHERE order_id = :id", id=order.id)
+        assert key == f"invoices/{number}.pdf"
+        pdf = await shop.place.documents.get(key)
+        assert pdf is not None
+        text = pdf_text(pdf)
+        assert number in text
+        assert order.reference[:10] in text
+        assert str(order.net_total) in text
+
+    in_workshop(settings, scenario)
+
+
+def test_a_second_try_keeps_the_number_that_the_first_was_given(
+    settings: Settings, block: Callable[[], object]
+) -> None:
+    async def scenario(shop: Workshop) -> None:
+        order, synced = await shop.synced()
+        block()
+        assert await shop.deliver("generate_invoice_pdf", synced) is Outcome.RETRIED
+        assert "Not a directory" in (await shop.inbox_row("invoice", synced))["error"]
+        first = (await shop.order(order.id)).invoice_number
+        assert first is not None
+        settings.documents_dir.unlink()
+        (waiting,) = await shop.scheduled(synced)
+        assert await shop.deliver("generate_invoice_pdf", waiting.event) is Outcome.DONE
+        assert (await shop.order(order.id)).invoice_number == first
+        assert await shop.place.documents.get(f"invoices/{first}.pdf") is not None
+
+    in_workshop(settings, scenario)
+
+
+@pytest.fixture
+def block(settings: Settings) -> Callable[[], object]:
+    """Put a file where the document store wants its folder."""
+    return lambda: settings.documents_dir.write_text("in the way")
+
+
+def test_invoice_numbers_have_no_gap_and_no_double_under_concurrency(settings: Settings) -> None:
+    async def scenario(shop: Workshop) -> None:
+        before = await _sequences(shop)
+        made = [await shop.synced() for _ in range(12)]
+        outcomes = await asyncio.gather(*(shop.deliver("generate_invoice_pdf", event) for _, event in made))
+        assert set(outcomes) == {Outcome.DONE}
+        after = await _sequences(shop)
+        assert len(after) == len(before) + 12
+        assert after == list(range(1, len(after) + 1))
+
+    in_workshop(settings, scenario)

@@ -1,0 +1,77 @@
+"""The outage of an observation: SAP is away while its alert is waited for, and back whatever the alert did."""
+
+import asyncio
+from collections.abc import Iterator
+from itertools import count
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+from lab.observe import outage as outages
+from lab.observe.outage import Outage, outage
+from ops.doctor.prometheus_api import PrometheusApi
+from tests.support.processes.sandboxes import Sap
+
+QUIET: list[object] = []
+FIRING: list[object] = [{"metric": {"alertname": outages.ALERT}, "value": [0, "1"]}]
+
+
+def tormented(sap: Sap, answers: list[list[object]]) -> tuple[Outage, list[bool]]:
+    """An outage watched by a Prometheus that gives these answers, the last for ever; SAP's state while orders go."""
+    left: Iterator[list[object]] = iter(answers)
+    away: list[bool] = []
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        result = next(left, answers[-1])
+        return httpx.Response(200, json={"status": "success", "data": {"resultType": "vector", "result": result}})
+
+    async def send() -> None:
+        away.append(sap.get("/sandbox/faults")["outage"])
+
+    async def run() -> Outage:
+        async with httpx.AsyncClient(base_url="http://prometheus", transport=httpx.MockTransport(answer)) as http:
+            return await outage(PrometheusApi(http), sap.url, send)
+
+    return asyncio.run(run()), away
+
+
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for an alert that a test says never comes: the clock goes on by a second when it is read.
+
+    It is read at each look, so patience is some looks, however long the machine takes for one.
+    """
+    monkeypatch.setattr(outages, "time", SimpleNamespace(monotonic=count().__next__))
+    monkeypatch.setattr(outages, "PATIENCE_SECONDS", 10)
+    monkeypatch.setattr(outages, "LOOK_SECONDS", 0)
+
+
+def test_an_alert_that_fires_and_ends_has_told(sap: Sap) -> None:
+    seen, away = tormented(sap, [QUIET, QUIET, FIRING, FIRING, QUIET])
+
+    assert seen.told
+    assert away == [True]
+    assert sap.get("/sandbox/faults")["outage"] is False
+
+
+def test_sap_is_back_also_when_the_alert_never_fires(sap: Sap) -> None:
+    seen, away = tormented(sap, [QUIET])
+
+    assert seen == Outage(None, None)
+    assert away == [True]
+    assert sap.get("/sandbox/faults")["outage"] is False
+
+
+def test_an_alert_that_does_not_end_has_not_told(sap: Sap) -> None:
+    seen, _ = tormented(sap, [QUIET, FIRING])
+
+    assert seen.fired_after is not None
+    assert not seen.told
+
+
+def test_an_alert_that_fires_before_would_prove_nothing(sap: Sap) -> None:
+    seen, away = tormented(sap, [FIRING])
+
+    assert seen == Outage(None, None)
+    assert away == []

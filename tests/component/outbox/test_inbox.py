@@ -1,0 +1,429 @@
+"""The inbox: every transition of the table in its docstring, every refusal, and who wins when two come at once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import asyncpg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from outbox import inbox
+from outbox.envelope import Event
+from outbox.inbox import Claim, Failure, GivenUp, LeaseLostError, Refusal, Refused
+from tests.support.builders.events import new_event
+from tests.support.probes.database import connected, engine_of, pid_of, run, waits_for_a_lock
+
+T = TypeVar("T")
+DUE = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
+FAILURE = Failure("SapError", "no answer", "Traceback: …")
+LEASE_SECONDS = 3600.0
+OVER = -1.0  # a lease that is over as soon as it is given
+
+
+class Inbox:
+    """One consumer's inbox, each call a transaction of its own."""
+
+    def __init__(self, engine: AsyncEngine, observer: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self.engine = engine
+        self.observer = observer
+
+    async def do(self, work: Callable[[AsyncConnection], Coroutine[Any, Any, T]]) -> T:
+        async with self.engine.begin() as tx:
+            return await work(tx)
+
+    async def try_claim(self, event: Event, lease_seconds: float = LEASE_SECONDS) -> Claim | Refused:
+        return await self.do(lambda tx: inbox.claim(tx, "sap", event, lease_seconds))
+
+    async def claimed(self, event: Event, lease_seconds: float = LEASE_SECONDS) -> Claim:
+        claim = await self.try_claim(event, lease_seconds)
+        assert isinstance(claim, Claim)
+        return claim
+
+    async def at_once(self, event: Event) -> Claim | Refused:
+        return await self.do(lambda tx: inbox.finish_at_once(tx, "sap", event))
+
+    async def finish(self, claim: Claim, **journal: Any) -> None:
+        await self.do(lambda tx: inbox.finish(tx, claim, journal))
+
+    async def retry(self, claim: Claim, journal: dict[str, Any] | None = None) -> None:
+        await self.do(lambda tx: inbox.retry_later(tx, claim, FAILURE, DUE, journal))
+
+    async def give_up(self, claim: Claim, journal: dict[str, Any] | None = None) -> None:
+        await self.do(lambda tx: inbox.give_up(tx, claim, FAILURE, GivenUp.RETRIES_EXHAUSTED, None, journal))
+
+    async def row(self) -> dict[str, Any]:
+        rows = await self.observer.fetch("SELECT * FROM outbox.deliveries")
+        assert len(rows) == 1
+        return dict(rows[0])
+
+
+def with_inbox(shared_database_url: str, scenario: Callable[[Inbox], Coroutine[Any, Any, None]]) -> None:
+    async def main() -> None:
+        async with opened(shared_database_url) as box:
+            await scenario(box)
+
+    run(main)
+
+
+@asynccontextmanager
+async def opened(shared_database_url: str) -> AsyncIterator[Inbox]:
+    async with engine_of(shared_database_url) as engine, connected(shared_database_url) as (observer,):
+        yield Inbox(engine, observer)
+
+
+def trial(event: Event, attempt: int) -> Event:
+    """The same event as its later try."""
+    return replace(event, attempt=attempt)
+
+
+def unleased(event: Event) -> Claim:
+    """What a local step holds when its transaction has failed."""
+    return Claim("sap", event)
+
+
+def test_the_first_claim_runs_under_a_lease(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event("order-8")
+        claim = await box.claimed(event)
+        row = await box.row()
+        assert (claim.begun, claim.journal, claim.tries) == (1, None, 1)
+        assert (row["state"], row["attempt"], row["begun"], row["subject"]) == ("running", 1, 1, "order-8")
+        assert (row["consumer"], row["event_id"], row["lease_token"]) == ("sap", event.id, claim.token)
+        left = row["lease_until"] - row["first_seen_at"]
+        assert timedelta(seconds=LEASE_SECONDS - 1) < left <= timedelta(seconds=LEASE_SECONDS)
+
+    with_inbox(shared_database_url, scenario)
+
+
+def test_a_finished_claim_is_done_and_keeps_its_journal(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        await box.finish(await box.claimed(event), sap_document="4711")
+        row = await box.row()
+        assert (row["state"], row["begun"], row["lease_token"], row["lease_until"]) == ("done", 0, None, None)
+        assert row["journal"] == '{"sap_document": "4711"}'
+
+    with_inbox(shared_database_url, scenario)
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_what_is_done_is_a_duplicate_for_every_later_delivery(shared_database_url: str, attempt: int) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        await box.finish(await box.claimed(event))
+        assert await box.try_claim(trial(event, attempt)) == Refused(Refusal.DUPLICATE)
+        assert await box.at_once(trial(event, attempt)) == Refused(Refusal.DUPLICATE)
+        assert (await box.row())["attempt"] == 1
+
+    with_inbox(shared_database_url, scenario)
+
+
+def test_another_consumer_of_the_same_event_is_not_concerned(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        await box.finish(await box.claimed(event))
+        other = await box.do(lambda tx: inbox.finish_at_once(tx, "audit", event))
+        assert isinstance(other, Claim)
+
+    with_inbox(shared_database_url, scenario)
+
+
+def test_local_effects_are_done_in_one_step_without_a_lease(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        claim = await box.at_once(event)
+        assert claim == Claim("sap", event)
+        row = await box.row()
+        assert (row["state"], row["attempt"], row["begun"], row["lease_token"]) == ("done", 1, 0, None)
+
+    with_inbox(shared_database_url, scenario)
+
+
+def test_local_effects_that_fail_leave_no_row(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+
+        async def fail(tx: AsyncConnection) -> None:
+            await inbox.finish_at_once(tx, "sap", event)
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await box.do(fail)
+        assert await box.observer.fetchval("SELECT count(*) FROM outbox.deliveries") == 0
+        assert isinstance(await box.at_once(event), Claim)
+
+    with_inbox(shared_database_url, scenario)
+
+
+def test_a_concurrent_duplicate_of_a_local_step_waits_and_is_a_duplicate(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        async with box.engine.connect() as first, box.engine.connect() as second:
+            assert isinstance(await inbox.finish_at_once(first, "sap", event), Claim)
+            pid = await pid_of(second)
+            waiting = asyncio.create_task(inbox.finish_at_once(second, "sap", event))
+            await waits_for_a_lock(box.observer, pid)
+            assert not waiting.done()
+            await first.commit()
+            assert await waiting == Refused(Refusal.DUPLICATE)
+            await second.rollback()
+
+    with_inbox(shared_database_url, scenario)
+
+
+def test_a_concurrent_duplicate_runs_when_the_first_one_is_rolled_back(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        async with box.engine.connect() as first, box.engine.connect() as second:
+            await inbox.finish_at_once(first, "sap", event)
+            pid = await pid_of(second)
+            waiting = asyncio.create_task(inbox.finish_at_once(second, "sap", event))
+            await waits_for_a_lock(box.observer, pid)
+            await first.rollback()
+            assert isinstance(await waiting, Claim)
+            await second.commit()
+        assert (await box.row())["state"] == "done"
+
+    with_inbox(shared_database_url, scenario)
+
+
+def test_of_two_claims_at_once_one_runs_and_the_other_is_told_until_when(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        outcomes = await asyncio.gather(*(box.try_claim(event) for _ in range(4)))
+        assert len([outcome for outcome in outcomes if isinstance(outcome, Claim)]) == 1
+        until = (await box.row())["lease_until"]
+        assert [outcome for outcome in outcomes if outcome == Refused(Refusal.BUSY, until)] == [
+            outcome for outcome in outcomes if isinstance(outcome, Refused)
+        ]
+        assert (await box.row())["begun"] == 1
+
+    with_inbox(shared_database_url, scenario)
+
+
+def test_a_claim_after_the_lease_is_over_runs_and_counts_how_often_it_was_begun(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        claims = [await box.claimed(event, OVER) for _ in range(3)]
+        assert [claim.begun for claim in claims] == [1, 2, 3]
+        assert [claim.begun for claim in claims] == [1, 2, 3]
+        assert len({claim.token for claim in claims}) == 3
+        assert (await box.row())["begun"] == 3
+
+    with_inbox(shared_database_url, scenario)
+
+
+def test_whoever_lost_the_lease_can_write_nothing(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        late = await box.claimed(event, OVER)
+        current = await box.claimed(event)
+        before = await box.row()
+        writes: list[Callable[[], Coroutine[Any, Any, None]]] = [
+            lambda: box.finish(late, a=1),
+            lambda: box.retry(late),
+            lambda: box.give_up(late),
+            lambda: box.do(lambda tx: inbox.renew(tx, late, LEASE_SECONDS)),
+        ]
+        for write in writes:
+            with pytest.raises(LeaseLostError, match=f"^sap does not hold try 1 of event {event.id} any more$"):
+                await write()
+        assert await box.row() == before
+        await box.finish(current)
+        with pytest.raises(LeaseLostError):
+            await box.finish(current)
+
+    with_inbox(shared_database_url, scenario)
+
+
+def test_the_holder_of_an_overdue_lease_may_still_finish_while_nobody_took_it_over(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        await box.finish(await box.claimed(new_event(), OVER))
+        assert (await box.row())["state"] == "done"
+
+    with_inbox(shared_database_url, scenario)
+
+
+def test_a_renewed_lease_keeps_others_out(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        claim = await box.claimed(event, OVER)
+        await box.do(lambda tx: inbox.renew(tx, claim, LEASE_SECONDS))
+        refused = await box.try_claim(event)
+        assert refused == Refused(Refusal.BUSY, (await box.row())["lease_until"])
+
+    with_inbox(shared_database_url, scenario)
+
+
+def test_a_retry_expects_the_next_try_and_keeps_the_error_and_the_journal(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        await box.retry(await box.claimed(event), {"csrf": "seen"})
+        row = await box.row()
+        assert (row["state"], row["attempt"], row["begun"], row["due_at"]) == ("retrying", 2, 0, DUE)
+        assert (row["error_class"], row["error"], row["error_trace"]) == ("SapError", "no answer", "Traceback: …")
+        assert (row["lease_token"], row["lease_until"], row["journal"]) == (None, None, '{"csrf": "seen"}')
+
+        again = await box.claimed(trial(event, 2))
+        assert (again.begun, again.journal, again.tries) == (1, {"csrf": "seen"}, 2)
+        row = await box.row()
+        assert (row["state"], row["attempt"], row["due_at"]) == ("running", 2, None)
+        await box.retry(again)  # nothing new came back: what is known stays
+        assert (await box.row())["journal"] == '{"csrf": "seen"}'
+
+    with_inbox(shared_database_url, scenario)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "refused"), [(1, Refused(Refusal.STALE)), (3, Refused(Refusal.BUSY, DUE))], ids=["older", "newer"]
+)
+def test_while_a_try_is_expected_an_older_one_is_stale_and_a_newer_one_comes_back(
+    shared_database_url: str, attempt: int, refused: Refused
+) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        await box.retry(await box.claimed(event))
+        before = await box.row()
+        assert await box.try_claim(trial(event, attempt)) == refused
+        assert await box.at_once(trial(event, attempt)) == refused
+        assert await box.row() == before
+
+    with_inbox(shared_database_url, scenario)
+
+
+def test_an_older_try_is_stale_while_a_later_one_runs_even_when_the_lease_is_over(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        await box.retry(await box.claimed(event))
+        await box.claimed(trial(event, 2), OVER)
+        assert await box.try_claim(event) == Refused(Refusal.STALE)
+        assert (await box.claimed(trial(event, 2))).begun == 2
+
+    with_inbox(shared_database_url, scenario)
+
+
+def test_a_local_step_is_retried_without_ever_having_had_a_row(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        await box.retry(unleased(event))
+        assert (await box.row())["attempt"] == 2
+        assert await box.at_once(event) == Refused(Refusal.STALE)
+        await box.retry(unleased(trial(event, 2)))
+        assert (await box.row())["attempt"] == 3
+        assert isinstance(await box.at_once(trial(event, 3)), Claim)
+        row = await box.row()
+        assert (row["state"], row["attempt"], row["due_at"]) == ("done", 3, None)
+
+    with_inbox(shared_database_url, scenario)
+
+
+def test_a_local_step_that_another_delivery_has_done_or_moved_on_schedules_nothing(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        await box.retry(unleased(event))
+        with pytest.raises(LeaseLostError):
+            await box.retry(unleased(event))  # its duplicate failed too: one retry is enough
+        await box.at_once(trial(event, 2))
+        for write in (box.retry, box.give_up):
+            with pytest.raises(LeaseLostError):
+                await write(unleased(trial(event, 2)))
+        assert (await box.row())["state"] == "done"
+
+    with_inbox(shared_database_url, scenario)
+
+
+@pytest.mark.parametrize("leased", [True, False])
+def test_what_is_given_up_is_dead_and_is_rejected_again(shared_database_url: str, leased: bool) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        await box.give_up(await box.claimed(event) if leased else unleased(event))
+        row = await box.row()
+        assert (row["state"], row["attempt"], row["begun"], row["due_at"]) == ("dead", 1, 0, None)
+        assert (row["error_class"], row["lease_token"]) == ("SapError", None)
+        assert await box.try_claim(event) == Refused(Refusal.DEAD)
+        assert await box.at_once(event) == Refused(Refusal.DEAD)
+
+    with_inbox(shared_database_url, scenario)
+
+
+@pytest.mark.parametrize("leased", [True, False])
+def test_an_expected_try_can_be_given_up(shared_database_url: str, leased: bool) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        await box.retry(await box.claimed(event))
+        last = trial(event, 2)
+        await box.give_up(await box.claimed(last) if leased else unleased(last))
+        row = await box.row()
+        assert (row["state"], row["attempt"]) == ("dead", 2)
+        assert await box.try_claim(event) == Refused(Refusal.STALE)
+        assert await box.try_claim(last) == Refused(Refusal.DEAD)
+
+    with_inbox(shared_database_url, scenario)
+
+
+def test_a_replay_of_what_is_dead_runs_as_a_higher_try_with_the_journal_of_before(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        await box.give_up(await box.claimed(event), {"asked": True})
+        replay = await box.claimed(trial(event, 2))
+        assert (replay.begun, replay.journal, replay.tries) == (1, {"asked": True}, 1)
+        assert await box.try_claim(event) == Refused(Refusal.STALE)
+        await box.finish(replay, done=True)
+        assert (await box.row())["state"] == "done"
+
+    with_inbox(shared_database_url, scenario)
+
+
+def test_a_replay_of_a_dead_local_step_is_done_at_once_or_fails_as_a_try_of_its_own(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        await box.give_up(unleased(event))
+        await box.retry(unleased(trial(event, 2)))
+        row = await box.row()
+        assert (row["state"], row["attempt"]) == ("retrying", 3)
+        await box.give_up(unleased(trial(event, 3)))
+        assert isinstance(await box.at_once(trial(event, 4)), Claim)
+        assert (await box.row())["state"] == "done"
+
+    with_inbox(shared_database_url, scenario)
+
+
+def test_a_refusal_that_is_rolled_back_leaves_the_row_as_it_was(shared_database_url: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        event = new_event()
+        claim = await box.claimed(event)
+        before = await box.row()
+        async with box.engine.connect() as tx:
+            await inbox.finish(tx, claim, {})
+            await tx.rollback()
+        assert await box.row() == before
+        await box.finish(claim)
+
+    with_inbox(shared_database_url, scenario)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        "'paused', 1, 0, NULL, NULL",
+        "'running', 1, 1, NULL, NULL",
+        "'running', 1, 1, gen_random_uuid(), NULL",
+        "'done', 1, 0, gen_random_uuid(), now()",
+        "'done', 1, 0, NULL, now()",
+        "'done', 0, 0, NULL, NULL",
+        "'done', 1, -1, NULL, NULL",
+    ],
+)
+def test_the_schema_refuses_a_row_that_no_transition_makes(shared_database_url: str, values: str) -> None:
+    async def scenario(box: Inbox) -> None:
+        with pytest.raises(asyncpg.CheckViolationError):
+            await box.observer.execute(
+                "INSERT INTO outbox.deliveries (consumer, event_id, subject, state, attempt, begun, lease_token, "
+                f"lease_until) VALUES ('sap', '{new_event().id}', 's', {values})"
+            )
+
+    with_inbox(shared_database_url, scenario)

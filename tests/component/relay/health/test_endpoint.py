@@ -1,0 +1,190 @@
+"""What the relay tells of itself over HTTP: alive or not, at its part or not, and why."""
+
+import asyncio
+import http.client
+import json
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.stack.ports import free_port
+from relay.health import liveness as vitals_module
+from relay.health.endpoint import Probes, ProbesError
+from relay.health.liveness import Standing, Vitals
+from tests.support.builders.events import new_event
+from tests.support.probes.metrics_page import metric
+from tests.support.probes.outbox_and_queues import Ends
+from tests.support.processes.relay import relay
+from tests.support.proxies.tcp_proxy import proxied
+
+PATIENCE_SECONDS = 30
+NEVER = 3600  # a term that nobody waits out
+
+Answer = tuple[int, dict[str, Any]]
+
+
+def asked(port: int, path: str, seconds: float = 10) -> Answer:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=seconds) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def waited_for(port: int, path: str, wanted: Callable[[Answer], bool]) -> Answer:
+    """The first answer that is the wanted one."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        answer = asked(port, path)
+        if wanted(answer):
+            return answer
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.02)
+
+
+def test_the_leader_and_the_standby_are_ready_each_in_its_role(ends: Ends, tmp_path: Path) -> None:
+    one, other = free_port(), free_port()
+    with relay(ends.database_url, ends.amqp_url, tmp_path, http_port=one, lease_seconds=NEVER) as leader:
+        leader.wait_for("leading")
+        assert waited_for(one, "/readyz", lambda answer: answer[0] == 200) == (200, {"role": "leader", "epoch": 1})
+        with relay(ends.database_url, ends.amqp_url, tmp_path, http_port=other, lease_seconds=NEVER) as standby:
+            standby.wait_for("standing_by")
+            assert asked(other, "/readyz") == (200, {"role": "standby"})
+            assert asked(one, "/livez")[0] == asked(other, "/livez")[0] == 200
+            assert (metric(one, "waybill_relay_leader"), metric(other, "waybill_relay_leader")) == (1, 0)
+            leader.stop()
+            assert waited_for(other, "/readyz", lambda answer: answer[1].get("epoch") == 2)[0] == 200
+            assert metric(other, "waybill_relay_epoch") == 2
+
+
+def test_a_relay_that_is_stopped_answers_no_probe(ends: Ends, tmp_path: Path) -> None:
+    port = free_port()
+    with relay(ends.database_url, ends.amqp_url, tmp_path, http_port=port) as process:
+        process.wait_for("leading")
+        process.send(signal.SIGSTOP)
+        with pytest.raises(TimeoutError):
+            asked(port, "/livez", seconds=0.5)
+        process.send(signal.SIGCONT)
+        waited_for(port, "/livez", lambda answer: answer[0] == 200)
+
+
+def test_what_a_relay_waits_for_is_said_and_is_no_reason_to_restart_it(ends: Ends, tmp_path: Path) -> None:
+    port = free_port()
+    ends.delete_queue("sap")
+    with (
+        proxied(ends.database_url) as (database, to_database),
+        proxied(ends.amqp_url) as (broker, to_broker),
+        relay(database, broker, tmp_path, http_port=port) as process,
+    ):
+        process.wait_for("required_queues_missing")
+        status, body = waited_for(port, "/readyz", lambda answer: "queue" in answer[1].get("reason", ""))
+        assert (status, body["role"]) == (503, "leader")
+        ends.declare()
+        waited_for(port, "/readyz", lambda answer: answer[0] == 200)
+
+        to_broker.hold_answers()  # the next connection is accepted and never answered
+        to_broker.cut()
+        assert waited_for(port, "/readyz", lambda answer: "broker" in answer[1].get("reason", ""))[0] == 503
+        to_broker.release_answers()
+        waited_for(port, "/readyz", lambda answer: answer[0] == 200)
+
+        to_database.hold_answers()
+        to_database.cut()
+        assert waited_for(port, "/readyz", lambda answer: "database" in answer[1].get("reason", ""))[0] == 503
+        assert asked(port, "/livez") == (200, {"status": "alive"})
+        to_database.release_answers()
+        waited_for(port, "/readyz", lambda answer: answer[0] == 200)
+        assert metric(port, "waybill_relay_sessions_ended_total", reason="broker") >= 1
+        assert metric(port, "waybill_relay_sessions_ended_total", reason="database") >= 1
+
+
+def test_every_outcome_is_counted_from_the_start(ends: Ends, tmp_path: Path) -> None:
+    port = free_port()
+    with relay(ends.database_url, ends.amqp_url, tmp_path, http_port=port) as process:
+        process.wait_for("leading")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            page = answer.read().decode()
+        for outcome in ("confirmed", "nacked", "returned", "unpublishable"):
+            assert f'waybill_relay_settled_total{{outcome="{outcome}"}} 0.0' in page
+        ends.record([new_event()])
+        ends.wait_for_cursor(1)
+        assert metric(port, "waybill_relay_settled_total", outcome="confirmed") == 1
+        assert metric(port, "waybill_relay_commit_to_confirm_seconds_count") == 1
+        assert asked(port, "/elsewhere")[0] == 404
+
+
+def test_liveness_fails_while_the_loop_hangs_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vitals_module, "LOOP_SECONDS", 0.5)
+    monkeypatch.setattr(vitals_module, "BEAT_SECONDS", 0.02)
+
+    async def scenario() -> None:
+        vitals = Vitals()
+        vitals.standing = Standing("standby")
+        beating = asyncio.create_task(vitals.beat())
+        with Probes(vitals, "127.0.0.1", 0) as probes:
+            assert (await asyncio.to_thread(asked, probes.port, "/livez"))[0] == 200
+            # From here on the loop does not turn; the thread answers all the same.
+            status, body = waited_for(probes.port, "/livez", lambda answer: answer[0] != 200)
+            assert (status, "event loop" in body["reason"]) == (503, True)
+            assert asked(probes.port, "/readyz") == (503, {"role": "standby", **body})
+            await asyncio.to_thread(waited_for, probes.port, "/livez", lambda answer: answer[0] == 200)
+        beating.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_liveness_fails_when_a_leaders_carrier_turns_no_more() -> None:
+    vitals = Vitals()
+    turned_at = time.monotonic()
+    vitals.standing = Standing("leader", None, 7, lambda: turned_at)
+    with Probes(vitals, "127.0.0.1", 0) as probes:
+        assert asked(probes.port, "/livez")[0] == 200
+        assert asked(probes.port, "/readyz") == (200, {"role": "leader", "epoch": 7})
+        turned_at -= vitals_module.TURN_SECONDS + 1
+        status, body = asked(probes.port, "/livez")
+        assert (status, "carrier" in body["reason"]) == (503, True)
+
+
+def test_a_leader_whose_events_get_no_confirm_is_not_ready_and_is_no_reason_to_restart_it() -> None:
+    vitals = Vitals()
+    sent_at = datetime.now(UTC)
+    vitals.standing = Standing("leader", None, 7, time.monotonic, lambda: sent_at)
+    with Probes(vitals, "127.0.0.1", 0) as probes:
+        assert asked(probes.port, "/readyz")[0] == 200
+        sent_at -= timedelta(seconds=vitals_module.UNCONFIRMED_SECONDS + 1)
+        status, body = asked(probes.port, "/readyz")
+        assert (status, "for its confirm" in body["reason"]) == (503, True)
+        assert asked(probes.port, "/livez")[0] == 200
+
+
+def test_a_scraper_that_has_gone_is_nothing_to_tell_and_anything_else_is_a_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Gone(Vitals):
+        def dead(self) -> str | None:
+            raise errors.pop()
+
+    errors: list[Exception] = [ValueError("of our own"), BrokenPipeError(), ConnectionResetError(), TimeoutError()]
+    with Probes(Gone(), "127.0.0.1", 0) as probes:
+        while errors:
+            with pytest.raises(http.client.RemoteDisconnected):
+                asked(probes.port, "/livez")
+    told = capsys.readouterr()
+    assert told.out.count("scrape_failed") == 1
+    assert "of our own" in told.out
+    assert not told.err
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ProbesError, match=f"127.0.0.1:{port}.*RELAY_HTTP_PORT"):
+            Probes(Vitals(), "127.0.0.1", port)

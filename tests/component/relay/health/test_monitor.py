@@ -1,0 +1,140 @@
+"""The monitor's figures are true whatever the relay itself does."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from lab.stack.ports import free_port
+from outbox.partitions.create import PAGE_SEGMENTS_AHEAD, SEGMENTS_AHEAD
+from relay.health import monitor
+from relay.health.monitor import Monitor
+from relay.health.postgres import PostgresFigures
+from runtime.settings import Settings
+from tests.support.builders.events import new_event
+from tests.support.probes.database import connected
+from tests.support.probes.metrics_page import metric
+from tests.support.probes.outbox_and_queues import Ends, numbered
+from tests.support.processes.relay import RelayProcess, relay
+from tests.support.proxies.tcp_proxy import proxied
+
+PATIENCE_SECONDS = 30
+OLDEST = "waybill_outbox_oldest_unpublished_age_seconds"
+BACKLOG = "waybill_outbox_backlog_events"
+OLDEST_TRANSACTION = "waybill_outbox_oldest_transaction_age_seconds"
+SUCCESS = "waybill_relay_monitor_last_success_timestamp_seconds"
+POSTGRES_SUCCESS = "waybill_relay_monitor_postgres_last_success_timestamp_seconds"
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_the_oldest_unpublished_event_ages_while_a_queue_is_missing_and_the_writer_that_holds_back_is_named(
+    ends: Ends, tmp_path: Path
+) -> None:
+    port = free_port()
+    ends.delete_queue("sap")
+
+    def look(process: RelayProcess, writers_pid: int) -> None:
+        process.wait_for("required_queues_missing")
+        ends.record(numbered(30, subjects=30))
+        wait_until(lambda: metric(port, BACKLOG) == 30)
+        first = metric(port, OLDEST)
+        said = process.wait_for("transaction_holds_back")
+        assert said["pid"] == writers_pid
+        assert said["application_name"] == "slow-writer"
+        assert "pg_current_xact_id" in said["query"]
+        assert "type = '…'" in said["query"]
+        assert said["age_seconds"] >= 5
+        wait_until(lambda: metric(port, OLDEST) > first + 1)
+        assert metric(port, OLDEST_TRANSACTION) >= 5
+        assert metric(port, "waybill_relay_publishing_held") == 1
+        assert ends.confirmed() == 0
+
+    def look_afterwards(process: RelayProcess) -> None:
+        ends.declare()
+        ends.wait_for_cursor(30)
+        wait_until(lambda: metric(port, OLDEST) == 0 and metric(port, BACKLOG) == 0)
+        wait_until(lambda: metric(port, OLDEST_TRANSACTION) == 0)
+        assert len(process.logged("transaction_holds_back")) == 1
+        for table, wanted in (("events", SEGMENTS_AHEAD), ("pages", PAGE_SEGMENTS_AHEAD)):
+            assert metric(port, "waybill_outbox_segments_left", table=table) >= wanted - 1
+            assert metric(port, "waybill_outbox_segments_wanted", table=table) == wanted
+
+    async def stuck() -> None:
+        async with connected(ends.database_url) as (writer,):
+            await writer.execute("SET application_name = 'slow-writer'")
+            transaction = writer.transaction()
+            await transaction.start()  # it grows old while the relay starts
+            await writer.execute("DELETE FROM outbox.dead_letters WHERE type = 'Jane Doe'; SELECT pg_current_xact_id()")
+            with relay(ends.database_url, ends.amqp_url, tmp_path, http_port=port) as process:
+                await asyncio.to_thread(look, process, writer.get_server_pid())
+                await transaction.rollback()
+                await asyncio.to_thread(look_afterwards, process)
+
+    asyncio.run(stuck())
+
+
+def test_the_figures_need_no_relay_and_come_back_when_the_database_does(ends: Ends) -> None:
+    def figure(name: str) -> float:
+        value = REGISTRY.get_sample_value(name)
+        assert value is not None
+        return value
+
+    with proxied(ends.database_url) as (through, proxy):
+        settings = Settings(database_url=through, amqp_url="amqp://127.0.0.1:1/")
+        ends.record([new_event()])
+        started = time.time()
+        with Monitor(settings):
+            # This thread only waits; no loop but the monitor's own turns.
+            wait_until(lambda: figure(SUCCESS) >= started)
+            assert figure(BACKLOG) == 1
+            seen = figure(OLDEST)
+            assert seen > 0
+            assert figure(OLDEST) > seen  # it grows between two looks
+            proxy.cut()
+            cut = time.time()
+            ends.record([new_event(), new_event()])
+            wait_until(lambda: figure(SUCCESS) >= cut + 0.5 and figure(BACKLOG) == 3)
+            assert figure(OLDEST) > seen
+            wait_until(lambda: figure(POSTGRES_SUCCESS) >= cut + 0.5)
+
+
+def test_a_monitor_without_a_database_ends_when_told() -> None:
+    with Monitor(Settings(database_url="postgresql://nobody@127.0.0.1:1/none", amqp_url="amqp://127.0.0.1:1/")) as it:
+        assert it.alive
+    assert not it.alive
+
+
+async def _refused(*_: object) -> None:
+    raise asyncpg.InsufficientPrivilegeError("no")
+
+
+async def _never_answered(*_: object) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("read", [_refused, _never_answered])
+def test_what_cannot_be_read_of_postgres_makes_nobody_blind_for_the_outbox(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch, read: Callable[..., Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(PostgresFigures, "read", read)
+    monkeypatch.setattr(monitor, "POSTGRES_LIMIT_SECONDS", 0.05)
+    settings = Settings(database_url=ends.database_url, amqp_url="amqp://127.0.0.1:1/")
+    ends.record([new_event()])
+    started, before = time.time(), REGISTRY.get_sample_value(POSTGRES_SUCCESS)
+    with capture_logs() as said, Monitor(settings):
+        wait_until(lambda: bool(said))
+        assert (REGISTRY.get_sample_value(SUCCESS) or 0) >= started
+        assert REGISTRY.get_sample_value(BACKLOG) == 1
+        assert REGISTRY.get_sample_value(POSTGRES_SUCCESS) == before  # WaybillPostgresNotWatched stands on it
+    assert [line["event"] for line in said] == ["postgres_not_watched"]

@@ -1,0 +1,172 @@
+"""A commit that does not come to its end keeps its locks: it holds up who would take over, and no renewal."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from outbox.cursor.log import Carried, advance
+from outbox.cursor.reader import FencedError, Page, Reader
+from outbox.dead_letters.store import set_aside
+from outbox.envelope import Event
+from outbox.record import record
+from relay import leadership as module
+from relay.leadership import Leadership
+from tests.support.builders.events import new_event
+from tests.support.fixtures.shared_database import empty
+from tests.support.probes.database import Asyncpg, committed, connected, engine_of, run, waits_for_a_lock
+from tests.support.probes.outbox_and_queues import Ends, assert_all_there_in_order, numbered
+from tests.support.processes.relay import relay
+from tests.support.servers.private_servers import OwnPostgres
+
+TERM = 3.0
+LONG_TERM = 10.0
+NEVER = 3600.0
+EXPIRY = "SELECT expires_at FROM outbox.leases"
+
+Write = Callable[[Asyncpg, int, Page], Awaitable[int]]
+
+
+async def move_cursor(connection: Asyncpg, epoch: int, page: Page) -> int:
+    return await advance(connection, epoch, [Carried(page, datetime.now(UTC), datetime.now(UTC))])
+
+
+async def write_letter(connection: Asyncpg, epoch: int, page: Page) -> int:
+    return await set_aside(connection, epoch, page.rows[0], "nowhere", "no such queue")
+
+
+async def recorded_page(url: str, connection: Asyncpg) -> Page:
+    """A page of one event."""
+    reader = Reader(connection, 10)
+    await reader.resume()
+    async with engine_of(url) as engine:
+        await committed(engine, [new_event()])
+    page = await reader.next_page()
+    assert page is not None
+    return page
+
+
+@pytest.mark.parametrize("write", [move_cursor, write_letter])
+def test_a_write_of_a_reign_that_is_not_committed_yet_lets_renewals_pass_and_holds_back_the_next_reign(
+    shared_database_url: str, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEW_AFTER", 0.1 / LONG_TERM)
+
+    async def scenario() -> None:
+        async with connected(shared_database_url, 4) as (cursor, lease, standby, observer):
+            page = await recorded_page(shared_database_url, cursor)
+            leadership = Leadership(lease, LONG_TERM, "the leader")
+            assert await leadership.wait_to_lead(asyncio.Event()) == 1
+            async with cursor.transaction():
+                await write(cursor, 1, page)
+                granted = await observer.fetchval(EXPIRY)
+                keeping = asyncio.create_task(leadership.keep(1))
+                while await observer.fetchval(EXPIRY) == granted:
+                    assert not keeping.done(), "a renewal waited for the commit"
+                keeping.cancel()
+                await asyncio.wait([keeping])
+                await leadership.release()  # passes as well
+                assert await observer.fetchval("SELECT expires_at < clock_timestamp() FROM outbox.leases")
+                following = asyncio.create_task(Leadership(standby, NEVER, "the next").wait_to_lead(asyncio.Event()))
+                await waits_for_a_lock(observer, standby.get_server_pid())
+            assert await following == 2
+            with pytest.raises(FencedError):
+                await write(cursor, 1, page)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("write", [move_cursor, write_letter])
+def test_a_write_of_a_reign_waits_for_an_acquisition_that_is_not_committed_yet_and_is_refused(
+    shared_database_url: str, write: Write
+) -> None:
+    async def scenario() -> None:
+        async with connected(shared_database_url, 4) as (cursor, lease, standby, observer):
+            page = await recorded_page(shared_database_url, cursor)
+            leadership = Leadership(lease, NEVER, "the leader")
+            assert await leadership.wait_to_lead(asyncio.Event()) == 1
+            await leadership.release()
+            async with standby.transaction():
+                assert await Leadership(standby, NEVER, "the next").wait_to_lead(asyncio.Event()) == 2
+                writing = asyncio.ensure_future(write(cursor, 1, page))
+                await waits_for_a_lock(observer, cursor.get_server_pid())
+            with pytest.raises(FencedError):
+                await writing
+
+    run(scenario)
+
+
+def test_of_relays_that_start_together_on_a_new_database_one_leads_and_none_fails(shared_database_url: str) -> None:
+    async def scenario() -> None:
+        async with connected(shared_database_url, 8) as links:
+            for _ in range(100):
+                await links[0].execute("DELETE FROM outbox.leases")
+                stopping = asyncio.Event()
+                waiting = [
+                    asyncio.create_task(Leadership(link, NEVER, f"relay {number}").wait_to_lead(stopping))
+                    for number, link in enumerate(links)
+                ]
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                stopping.set()
+                epochs = await asyncio.gather(*waiting)
+                assert [epoch for epoch in epochs if epoch is not None] == [1]
+
+    run(scenario)
+
+
+@contextlib.contextmanager
+def hanging_commits(ends: Ends) -> Iterator[None]:
+    """Commits wait for a replica that is not there, with all their locks, as they do for a disk that hangs."""
+    try:
+        ends.rows("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        ends.rows("SELECT pg_reload_conf()")
+        yield
+    finally:
+        ends.rows("ALTER SYSTEM RESET synchronous_standby_names")
+        ends.rows("SELECT pg_reload_conf()")
+
+
+def record_at_once(ends: Ends, events: Sequence[Event]) -> None:
+    """Commit events without waiting for the replica."""
+
+    async def write() -> None:
+        async with engine_of(ends.database_url) as engine, engine.begin() as tx:
+            await tx.exec_driver_sql("SET LOCAL synchronous_commit = local")
+            await record(tx, events)
+
+    run(write)
+
+
+def test_while_the_cursors_commit_hangs_reading_publishing_and_renewing_go_on(
+    own_postgres: OwnPostgres, clean_broker: str, tmp_path: Path
+) -> None:
+    run(lambda: empty(own_postgres.url))
+    ends = Ends(own_postgres.url, clean_broker)
+    ends.declare()
+    ends.purge()
+    events = numbered(60, subjects=6)
+    with relay(own_postgres.url, clean_broker, tmp_path, lease_seconds=TERM) as process:
+        process.wait_for("leading")
+        ends.record(events[:10])
+        ends.wait_for_cursor(10)
+        with hanging_commits(ends):
+            record_at_once(ends, events[10:20])
+            ends.wait_until("SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+            granted = ends.value(EXPIRY)
+            record_at_once(ends, events[20:40])
+            ends.take_until("validation", 40)
+            # A term on, the same reign renews and publishes still.
+            ends.wait_until(
+                "SELECT expires_at > $1::timestamptz + make_interval(secs => $2) FROM outbox.leases", granted, TERM
+            )
+            record_at_once(ends, events[40:])
+            ends.take_until("validation", 60)
+            assert ends.confirmed() == 10
+        ends.wait_for_cursor(60)
+        assert not process.logged("session_ended")
+        assert {row["epoch"] for row in ends.rows("SELECT epoch FROM outbox.pages")} == {1}
+    assert_all_there_in_order(events, ends.take("validation"))
+    assert len(ends.take("validation")) == 60

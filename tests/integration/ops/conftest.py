@@ -1,5 +1,0 @@
-"""A database for the commands' tests, shared by a module and emptied before each."""
-
-from tests.shared_database import module_database, shared_database_url
-
-__all__ = ["module_database", "shared_database_url"]

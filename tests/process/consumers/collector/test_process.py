@@ -1,0 +1,190 @@
+"""`waybill collector` as a process: killed at its worst moments, without a database, told to stop."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from consumers.collector.queues import BATCH_LETTERS
+from lab.stack.ports import free_port
+from tests.support.probes.database import Asyncpg
+from tests.support.probes.dead_letter_queues import Morgue
+from tests.support.probes.metrics_page import metric
+from tests.support.processes.collector import collector
+from tests.support.processes.relay import PATIENCE_SECONDS, RelayProcess
+from tests.support.proxies.tcp_proxy import proxied
+from tests.support.servers.private_servers import OwnPostgres
+
+LETTERS = 150
+
+# Waits within the commit for a lock that the test holds.
+WAIT_IN_COMMIT = """
+CREATE FUNCTION outbox.wait_in_commit() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER wait_in_commit AFTER INSERT ON outbox.dead_letters
+DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION outbox.wait_in_commit()"""
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not true():
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_SECONDS} s"
+        time.sleep(0.02)
+
+
+class Holder:
+    """A session that holds locks, and one that looks: a transaction sees the sessions of others as they once were."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._runner = asyncio.Runner()
+        self._holding, self._looking = self._runner.run(self._open()), self._runner.run(self._open())
+
+    async def _open(self) -> Asyncpg:
+        return await asyncpg.connect(self._url)
+
+    def execute(self, statement: str) -> None:
+        self._runner.run(self._holding.execute(statement))
+
+    def holds_somebody_up(self) -> bool:
+        return bool(self._ask("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
+
+    def letters(self) -> int:
+        return int(self._ask("SELECT count(*) FROM outbox.dead_letters"))
+
+    def close(self) -> None:
+        for connection in (self._holding, self._looking):
+            self._runner.run(connection.close())
+        self._runner.close()
+
+    def _ask(self, question: str) -> Any:
+        return self._runner.run(self._looking.fetchval(question))
+
+
+@pytest.fixture
+def holder(morgue: Morgue) -> Iterator[Holder]:
+    with closing(Holder(morgue.settings.database_url)) as holder:
+        yield holder
+
+
+def publish(morgue: Morgue, letters: int = LETTERS) -> set[bytes]:
+    bodies = {b"%d" % n for n in range(letters)}
+    for body in bodies:
+        morgue.queues.publish("sap.dlq", body, {})
+    return bodies
+
+
+@contextmanager
+def running(morgue: Morgue, folder: Path, **settings: object) -> Iterator[RelayProcess]:
+    given = {"database_url": morgue.settings.database_url, "amqp_url": morgue.settings.amqp_url, **settings}
+    url, amqp_url = str(given.pop("database_url")), str(given.pop("amqp_url"))
+    with collector(url, amqp_url, folder, **given) as process:
+        yield process
+
+
+def assert_each_is_one_letter(morgue: Morgue, folder: Path, bodies: set[bytes]) -> None:
+    """Another collector ends the work; then every message is a letter once, and none is left."""
+    with running(morgue, folder):
+        wait_until(lambda: len(morgue.letters()) == len(bodies), "all letters")
+        morgue.queues.wait_for("sap.dlq", 0)
+    rows = morgue.at_desk(lambda desk: desk.sql("SELECT body FROM outbox.dead_letters"))
+    assert sorted(bytes(row["body"]) for row in rows) == sorted(bodies)
+
+
+def test_killed_before_its_commit_it_has_moved_nothing(morgue: Morgue, holder: Holder, tmp_path: Path) -> None:
+    bodies = publish(morgue)
+    holder.execute("BEGIN; LOCK TABLE outbox.dead_letters IN SHARE MODE")
+    with running(morgue, tmp_path) as process:
+        wait_until(holder.holds_somebody_up, "a collector that waits to insert")
+        process.kill()
+    holder.execute("COMMIT")
+    morgue.queues.wait_for("sap.dlq", LETTERS)
+    assert_each_is_one_letter(morgue, tmp_path, bodies)
+
+
+def test_killed_between_its_commit_and_its_acknowledgement_it_makes_no_second_letter(
+    morgue: Morgue, holder: Holder, tmp_path: Path
+) -> None:
+    bodies = publish(morgue)
+    holder.execute(WAIT_IN_COMMIT)
+    try:
+        holder.execute("SELECT pg_advisory_lock(4711)")
+        with (
+            proxied(morgue.settings.database_url) as (url, proxy),
+            running(morgue, tmp_path, database_url=url) as process,
+        ):
+            wait_until(holder.holds_somebody_up, "a collector that waits in its commit")
+            proxy.hold_answers()
+            holder.execute("SELECT pg_advisory_unlock(4711)")
+            wait_until(lambda: holder.letters() == LETTERS, "the commit")
+            process.kill()
+        morgue.queues.wait_for("sap.dlq", LETTERS)  # nothing was acknowledged
+    finally:
+        holder.execute("DROP TRIGGER wait_in_commit ON outbox.dead_letters; DROP FUNCTION outbox.wait_in_commit")
+    assert_each_is_one_letter(morgue, tmp_path, bodies)
+
+
+def test_told_to_stop_it_ends_in_good_order_and_leaves_what_it_had_not_stored(
+    morgue: Morgue, holder: Holder, tmp_path: Path
+) -> None:
+    bodies = publish(morgue, BATCH_LETTERS + 50)
+    holder.execute("BEGIN; LOCK TABLE outbox.dead_letters IN SHARE MODE")
+    with running(morgue, tmp_path) as process:
+        wait_until(holder.holds_somebody_up, "a collector that waits to insert")
+        process.process.terminate()
+        holder.execute("COMMIT")
+        assert process.process.wait(PATIENCE_SECONDS) == 0
+        assert process.logged("collector_stopped")
+        assert not process.logged("collecting_failed")
+    assert holder.letters() == BATCH_LETTERS  # the batch at work was finished, and no other begun
+    assert_each_is_one_letter(morgue, tmp_path, bodies)
+
+
+def test_told_to_stop_while_it_is_idle_it_ends_at_once(morgue: Morgue, tmp_path: Path) -> None:
+    with running(morgue, tmp_path) as process:
+        process.wait_for("collecting")
+        assert process.stop() == 0
+
+
+def test_without_postgres_the_letters_stay_in_the_broker_and_are_collected_when_it_is_back(
+    morgue: Morgue, own_postgres: OwnPostgres, tmp_path: Path
+) -> None:
+    with running(morgue, tmp_path, database_url=own_postgres.url) as process:
+        process.wait_for("collecting")
+        with own_postgres.crashed():
+            publish(morgue)
+            process.wait_for("collecting_postponed", 2)
+            morgue.queues.wait_for("sap.dlq", LETTERS)
+        with closing(Holder(own_postgres.url)) as holder:
+            wait_until(lambda: holder.letters() == LETTERS, "all letters")
+        morgue.queues.wait_for("sap.dlq", 0)
+        assert not process.logged("collecting_failed")
+
+
+def test_it_tells_its_figures(morgue: Morgue, tmp_path: Path) -> None:
+    port = free_port()
+    with running(morgue, tmp_path, collector_http_port=port) as process:
+        process.wait_for("collecting")
+        publish(morgue, 3)
+        process.wait_for("letters_stored")
+        kind = {"queue": "sap", "reason": "undecodable"}
+        wait_until(lambda: metric(port, "waybill_dead_letters_open", **kind) == 3, "the figure of open letters")
+        assert metric(port, "waybill_dead_letters_stored_total", **kind) == 3
+        assert metric(port, "waybill_dead_letters_open") == 3
+        assert metric(port, "waybill_steps_given_up_total", step="sync_order_to_sap") == 3
+        assert time.time() - metric(port, "waybill_collector_last_success_timestamp_seconds") < 60
+
+
+def test_a_port_that_is_taken_is_named_with_its_settings(morgue: Morgue, tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        running(morgue, tmp_path, collector_http_port=taken.getsockname()[1]) as process,
+    ):
+        assert process.process.wait(PATIENCE_SECONDS) == 1
+        assert "COLLECTOR_HTTP_PORT" in process.log.read_text()

@@ -1,0 +1,344 @@
+"""Whatever is put into a queue, the worker lives: what is no event of ours ends in the dead-letter queue.
+
+One real worker of the local pool for the whole module, on real quorum queues.
+"""
+
+import json
+import random
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from lab.stack.servers.obtain import ServerUrls
+from orders.model import Status
+from outbox.envelope import MAX_DATA_BYTES, Event, encode_headers, new_event_id
+from runtime.settings import Settings
+from tests.support.builders.step_harness import Workshop, in_workshop
+from tests.support.probes.broker_queues import Queues, Raw, write_raw_values
+from tests.support.processes.worker import Worker, apply_topology, wait_until_it_consumes, worker
+from tests.support.servers import broker_cleanup as broker
+
+QUEUE, DLQ = "validation", "validation.dlq"
+Headers = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running worker of the local pool with its queues."""
+
+    settings: Settings
+    queues: Queues
+    worker: Worker
+    main_pid: int
+
+    def lives(self) -> bool:
+        """Whether the main process is the one that was started, and never lost its connection."""
+        return self.worker.process.poll() is None and not self.worker.count("onnection to broker lost")
+
+
+@pytest.fixture(scope="module")
+def running(servers: ServerUrls, steps_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder: Path = tmp_path_factory.mktemp("garbage")
+    settings = Settings(
+        database_url=steps_database_url,
+        amqp_url=servers.amqp_url,
+        documents_dir=folder,
+        retry_base_seconds=0.001,
+    )
+    broker.clean(servers.amqp_url)
+    apply_topology(settings)
+    try:
+        with Queues.of(servers.amqp_url) as queues, worker("local", settings, folder) as started:
+            wait_until_it_consumes(started, queues, "local")
+            yield Site(settings, queues, started, started.process.pid)
+    finally:
+        broker.clean(servers.amqp_url)
+
+
+@pytest.fixture
+def site(running: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    write_raw_values(monkeypatch)
+    running.queues.purge(DLQ, QUEUE)
+    yield running
+    assert running.lives(), running.worker.log.read_text()[-4000:]
+
+
+def _placed(site: Site) -> Event:
+    """A sound `order.placed` of an order that waits to be validated."""
+
+    async def place(shop: Workshop) -> Event:
+        return await shop.event(await shop.place_order(), "order.placed")
+
+    return in_workshop(site.settings, place)
+
+
+def _status(site: Site, event: Event) -> Status:
+    async def look(shop: Workshop) -> Status:
+        return (await shop.order(UUID(event.subject))).status
+
+    return in_workshop(site.settings, look)
+
+
+def _wait_until_validated(site: Site, event: Event) -> None:
+    site.worker.wait_until(lambda: _status(site, event) is Status.VALIDATED, "a validated order")
+
+
+def _with(event: Event, **attributes: object) -> Headers:
+    changed = {f"cloudEvents:{name}": value for name, value in attributes.items()}
+    return {name: value for name, value in (encode_headers(event) | changed).items() if value is not None}
+
+
+def _future_id() -> str:
+    future = int((datetime.now(UTC) + timedelta(days=2)).timestamp() * 1000)
+    return str(UUID(int=(new_event_id().int & (2**80 - 1)) | future << 80))
+
+
+def _time(seconds: int) -> Raw:
+    return Raw(b"T" + seconds.to_bytes(8))
+
+
+def _text(content: bytes) -> Raw:
+    return Raw(b"S" + len(content).to_bytes(4) + content)
+
+
+def _task(name: object = "validate_order", **more: object) -> Headers:
+    return {"lang": "py", "task": name, "id": str(uuid4()), "root_id": None, "argsrepr": "()", **more}
+
+
+STOCK_BODY = b"[[], {}, {}]"
+# Refused by the worker's main process: headers, body, properties.
+NO_EVENTS: dict[str, tuple[Headers | None, bytes, dict[str, Any]]] = {
+    "nothing at all": (None, b"", {}),
+    "no headers": (None, b'{"order_id": 1}', {}),
+    "a body that is not JSON": ({}, b"{not json", {"content_type": "application/json", "content_encoding": "utf-8"}),
+    "a task without its id": ({"task": "validate_order"}, STOCK_BODY, {}),
+    "a task that is a list": (_task(["validate_order"]), STOCK_BODY, {}),
+    "a task that is a dict": (_task({"name": "validate_order"}), STOCK_BODY, {}),
+    "a task that is a number": (_task(7), STOCK_BODY, {}),
+    "one of our tasks, well formed": (
+        _task(), STOCK_BODY, {"content_type": "application/json", "content_encoding": "utf-8"}
+    ),
+    "celery.backend_cleanup": (_task("celery.backend_cleanup"), STOCK_BODY, {"content_type": "application/json"}),
+    "celery.chord_unlock": (_task("celery.chord_unlock"), STOCK_BODY, {"content_type": "application/json"}),
+    "celery.ping": (_task("celery.ping"), STOCK_BODY, {"content_type": "application/json"}),
+    "a protocol-1 task": (
+        {}, b'{"task": "validate_order", "id": "x", "args": [], "kwargs": {}}',
+        {"content_type": "application/json", "content_encoding": "utf-8"},
+    ),
+    "a time limit that is a number": (_task(timelimit=7), STOCK_BODY, {}),
+    "a time limit of texts": (_task(timelimit=["soon", "later"]), STOCK_BODY, {}),
+    "an eta that is no time": (_task(eta="tomorrow", expires={"at": 1}), STOCK_BODY, {}),
+    "compression of what is not compressed": ({"compression": "zlib"}, STOCK_BODY, {}),
+    "compression that nobody knows": ({"compression": "crush"}, STOCK_BODY, {}),
+    "compression that is a list": ({"compression": ["zlib"]}, STOCK_BODY, {}),
+    "a pickle": ({}, b"\x80\x04cos\nsystem\n(S'true'\ntR.", {"content_type": "application/x-python-serialize"}),
+    "an unknown charset": ({}, b"{}", {"content_type": "application/json", "content_encoding": "klingon"}),
+    "a body that is not UTF-8": ({}, b"\xff\xfe\x00", {"content_type": "application/json"}),
+    "headers of every type": (
+        {"n": None, "b": True, "i": -1, "l": [1, [2]], "t": {"k": {}}, "d": datetime.now(UTC), "x": b"\xff"},
+        b"{}", {},
+    ),
+    "cloudEvents headers of wrong types": (
+        {"cloudEvents:id": 7, "cloudEvents:type": ["order.placed"], "cloudEvents:specversion": {}}, b"{}", {}
+    ),
+    "a header name that is not UTF-8": ({b"\xff\xfe": 1}, b"{}", {}),
+    "a header text that is not UTF-8": ({"cloudEvents:id": _text(b"\xff\xfe")}, b"{}", {}),
+    "a header text with a lone surrogate": ({"cloudEvents:id": _text(b"\xed\xa0\x80")}, b"{}", {}),
+    "a timestamp beyond calendars": ({}, b"{}", {"timestamp": 2**62}),
+    "reply_to, correlation_id, priority": ({}, b"{}", {"reply_to": "x", "correlation_id": "y", "priority": 255}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_EVENTS)
+def test_what_is_no_event_ends_in_the_dead_letter_queue(site: Site, name: str) -> None:
+    headers, body, properties = NO_EVENTS[name]
+    site.queues.publish(QUEUE, body, headers, **properties)
+    site.queues.wait_for(DLQ, 1)
+    given, kept = site.queues.take(DLQ)
+    assert kept == body
+    assert given.headers["x-first-death-reason"] == "rejected"
+
+
+# The broker passes these on, and neither py-amqp nor pika can read them.
+UNREADABLE: dict[str, Raw] = {
+    "a time beyond calendars": _time(2**62),
+    "a time in the year 10000": _time(253_402_300_800),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_headers_that_cannot_be_read_end_in_the_dead_letter_queue(site: Site, name: str) -> None:
+    for headers in ({"when": UNREADABLE[name]}, {"deep": {"er": [UNREADABLE[name]]}}):
+        site.queues.publish(QUEUE, b"{}", headers)
+    event = _placed(site)
+    site.queues.publish(QUEUE, event.data, encode_headers(event) | {"when": UNREADABLE[name]})
+    site.queues.wait_for(DLQ, 3)
+    assert _status(site, event) is Status.PENDING
+
+
+# Refused by the worker's main process: an event with one attribute changed.
+HALF_VALID: dict[str, dict[str, Any]] = {
+    **{f"no {name}": {name: None} for name in ("specversion", "id", "type", "source", "subject", "time")},
+    "another specversion": {"specversion": "0.3"},
+    "an id that is no UUID": {"id": "42"},
+    "an id that is no UUIDv7": {"id": str(uuid4())},
+    "an id from the future": {"id": _future_id()},
+    "an unknown type": {"type": "order.teleported"},
+    "a type that is no name": {"type": "#"},
+    "a type that the step does not listen to": {"type": "order.synced"},
+    "a time without an offset": {"time": "2026-01-01T00:00:00"},
+    "another version of the schema": {"dataschema": "urn:waybill:order.placed:99"},
+    "try 0": {"try": 0},
+    "try -1": {"try": -1},
+    "try as a text": {"try": "2"},
+    "a huge try": {"try": 2**40},
+    "a subject of 300 characters": {"subject": "x" * 300},
+    "a subject that is bytes": {"subject": b"\xff\x00"},
+}
+
+
+@pytest.mark.parametrize("name", HALF_VALID)
+def test_an_event_with_a_wrong_attribute_ends_in_the_dead_letter_queue(site: Site, name: str) -> None:
+    event = replace(_sample(), id=new_event_id())
+    refused = site.worker.count("message_refused")
+    site.queues.publish(QUEUE, event.data, _with(event, **HALF_VALID[name]))
+    site.queues.wait_for(DLQ, 1)
+    site.worker.wait_for_line("message_refused", refused + 1)
+
+
+# Found out by the child, in `deliver`: the task raises, and the message is rejected.
+WRONG_DATA: dict[str, bytes] = {
+    "empty": b"",
+    "not JSON": b"{",
+    "not an object": b"[]",
+    "a null": b"null",
+    "deep beyond recursion": b"[" * 100_000,
+    "without its fields": b'{"order_id": "0190"}',
+    "an order id that is no UUID": b'{"order_id": "x", "number": "", "reference": "", "currency": "", "net_total": ""}',
+    "an order id that is a list": b'{"order_id": [], "number": "", "reference": "", "currency": "", "net_total": ""}',
+}
+
+
+@pytest.mark.parametrize("name", WRONG_DATA)
+def test_data_that_is_not_the_types_ends_in_the_dead_letter_queue(site: Site, name: str) -> None:
+    event = replace(_sample(), id=new_event_id(), data=WRONG_DATA[name])
+    before = site.worker.log.read_text().count("EventDataError")
+    site.queues.publish_event(QUEUE, event)
+    site.queues.wait_for(DLQ, 1)
+    assert site.queues.take(DLQ)[1] == event.data
+    site.worker.wait_until(lambda: site.worker.log.read_text().count("EventDataError") > before, "EventDataError")
+
+    async def untouched(shop: Workshop) -> bool:
+        return await shop.delivery(QUEUE, event) is None
+
+    assert in_workshop(site.settings, untouched)
+
+
+def test_a_subject_that_postgres_could_not_keep_ends_in_the_dead_letter_queue(site: Site) -> None:
+    """Postgres takes no lone surrogate: neither the effect nor its failure could be written."""
+    event = replace(_sample(), id=new_event_id())
+    site.queues.publish(QUEUE, event.data, _with(event, subject=_text(b"x\xed\xa0\x80")))
+    site.queues.wait_for(DLQ, 1)
+
+
+def test_a_body_over_a_mebibyte_ends_in_the_dead_letter_queue(site: Site) -> None:
+    event = replace(_sample(), id=new_event_id(), data=b" " * (MAX_DATA_BYTES + 1))
+    site.queues.publish_event(QUEUE, event)
+    site.queues.wait_for(DLQ, 1)
+
+
+def test_an_event_of_an_unknown_order_ends_there_at_once(site: Site) -> None:
+    order_id = new_event_id()
+    data = json.loads(_sample().data) | {"order_id": str(order_id)}
+    event = replace(_sample(), id=new_event_id(), subject=str(order_id), data=json.dumps(data).encode())
+    site.queues.publish_event(QUEUE, event)
+    site.queues.wait_for(DLQ, 1)
+    assert site.queues.take(DLQ)[1] == event.data
+
+    async def row(shop: Workshop) -> tuple[str, str, str]:
+        kept = await shop.inbox_row(QUEUE, event)
+        return kept["state"], kept["reason"], kept["error"]
+
+    assert in_workshop(site.settings, row) == ("dead", "rejected", f"order {order_id} does not exist")
+
+
+HARMLESS: dict[str, tuple[Headers, dict[str, Any]]] = {
+    "as the relay sends it": ({}, {}),
+    "calling itself another task": (_task("celery.backend_cleanup", timelimit=7, retries="many", eta="never"), {}),
+    "calling itself an unhashable task": ({"task": {"a": []}, "id": []}, {}),
+    "with a wrong content type": (
+        {},
+        {"content_type": "application/x-python-serialize", "content_encoding": "klingon"},
+    ),
+    "with a priority, an expiry and a reply_to": ({}, {"priority": 9, "expiration": "60000", "reply_to": "nowhere"}),
+    "that was redelivered often": ({"x-delivery-count": 19, "x-acquired-count": "x"}, {}),
+    "with a try far ahead": ({"cloudEvents:try": 32_767}, {}),
+    "without its schema": ({"cloudEvents:dataschema": None}, {}),
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_a_sound_event_runs_whatever_else_its_message_says(site: Site, name: str) -> None:
+    headers, properties = HARMLESS[name]
+    event = _placed(site)
+    given = {key: value for key, value in (encode_headers(event) | headers).items() if value is not None}
+    site.queues.publish(QUEUE, event.data, given, **properties)
+    _wait_until_validated(site, event)
+    assert site.queues.depth(DLQ) == 0
+
+
+def test_a_compressed_event_runs(site: Site) -> None:
+    event = _placed(site)
+    site.queues.publish(QUEUE, zlib.compress(event.data), encode_headers(event) | {"compression": "zlib"})
+    _wait_until_validated(site, event)
+
+
+def test_a_thousand_pieces_of_garbage_do_not_stop_the_sound_events_between_them(site: Site) -> None:
+    rng = random.Random(7)
+    children = set(site.worker.children())
+
+    async def place(shop: Workshop) -> list[Event]:
+        return [await shop.event(await shop.place_order(), "order.placed") for _ in range(10)]
+
+    sound = in_workshop(site.settings, place)
+    for event in sound:
+        for _ in range(100):
+            headers, body, properties = _piece(rng)
+            site.queues.publish(QUEUE, body, headers, **properties)
+        site.queues.publish_event(QUEUE, event)
+    site.queues.wait_for(DLQ, 1000)
+    for event in sound:
+        _wait_until_validated(site, event)
+    assert site.queues.depth(DLQ) == 1000
+    assert set(site.worker.children()) == children
+    assert site.worker.process.pid == site.main_pid
+
+
+def _piece(rng: random.Random) -> tuple[Headers | None, bytes, dict[str, Any]]:
+    kind = rng.randrange(3)
+    event = replace(_sample(), id=new_event_id())
+    if kind == 0:
+        return rng.choice(list(NO_EVENTS.values()))
+    if kind == 1:
+        return _with(event, **rng.choice(list(HALF_VALID.values()))), event.data, {}
+    return encode_headers(event), rng.choice(list(WRONG_DATA.values())), {}
+
+
+def _sample() -> Event:
+    order_id = "0190163d-8694-739b-aea5-966c26f8ad91"
+    fields = {"order_id": order_id, "number": "WB-1", "reference": "r", "currency": "USD", "net_total": "1.00"}
+    return Event(
+        id=new_event_id(),
+        type="order.placed",
+        subject=order_id,
+        source="urn:waybill:orders",
+        time=datetime.now(UTC),
+        data=json.dumps(fields).encode(),
+        dataschema="urn:waybill:order.placed:1",
+    )

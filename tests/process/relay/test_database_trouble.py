@@ -1,0 +1,77 @@
+"""A database that crashes, and transactions that stay open: each committed event arrives, and nothing else does."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from outbox.record import record
+from tests.support.builders.events import new_event
+from tests.support.builders.steady_writer import writing
+from tests.support.fixtures.shared_database import empty
+from tests.support.probes.database import committed, engine_of, run
+from tests.support.probes.outbox_and_queues import Ends, assert_all_there_in_order, first_copies, numbered
+from tests.support.processes.relay import relay
+from tests.support.servers.private_servers import OwnPostgres
+
+RECORDED = "SELECT event_id, subject FROM outbox.events ORDER BY id"
+
+
+@pytest.fixture
+def crashing(own_postgres: OwnPostgres, clean_broker: str) -> Ends:
+    """An empty outbox in a database that this package may crash."""
+    run(lambda: empty(own_postgres.url))
+    ends = Ends(own_postgres.url, clean_broker)
+    ends.declare()
+    ends.purge()
+    return ends
+
+
+def test_a_database_that_crashes_under_writers_and_relay_loses_no_event_that_was_committed(
+    crashing: Ends, own_postgres: OwnPostgres, tmp_path: Path
+) -> None:
+    with (
+        relay(crashing.database_url, crashing.amqp_url, tmp_path, page_size=20, window=60) as process,
+        writing(crashing.database_url, "a", "b", "c") as writers,
+    ):
+        crashing.wait_for_cursor(300)
+        with own_postgres.crashed():
+            process.wait_for("session_ended")
+        process.wait_for("leading", 2)
+        for writer in writers:
+            writer.wait_for(100)
+        acknowledged = [event for writer in writers for event in writer.stop()]
+        recorded = crashing.rows(RECORDED)
+        crashing.wait_for_cursor(len(recorded))
+    # A writer that was cut off in its COMMIT does not know what became of it: the table does.
+    assert {event.id for event in acknowledged} <= {row["event_id"] for row in recorded}
+    firsts = first_copies(crashing.take("validation"))
+    assert sorted(firsts) == sorted(str(row["event_id"]) for row in recorded)
+    subject_of = {str(row["event_id"]): row["subject"] for row in recorded}
+    in_order = sorted(firsts, key=subject_of.__getitem__)
+    assert in_order == sorted((str(row["event_id"]) for row in recorded), key=subject_of.__getitem__)
+
+
+def test_a_transaction_open_for_the_whole_run_holds_back_its_own_events_and_no_others(
+    ends: Ends, tmp_path: Path
+) -> None:
+    early, late = numbered(20, subjects=5), numbered(20, subjects=5)
+    others = [new_event(f"other-{number % 50}") for number in range(1500)]
+
+    async def scenario() -> None:
+        async with engine_of(ends.database_url) as engine:
+            async with engine.begin() as tx:
+                await record(tx, early)
+                for start in range(0, len(others), 100):
+                    await committed(engine, others[start : start + 100])
+                await asyncio.to_thread(ends.wait_for_cursor, len(others))
+                await record(tx, late)
+                arrived = await asyncio.to_thread(ends.take, "validation")
+                assert_all_there_in_order(others, arrived)
+                assert len(arrived) == len(others)
+            await asyncio.to_thread(ends.wait_for_cursor, len(others) + 40)
+
+    with relay(ends.database_url, ends.amqp_url, tmp_path) as process:
+        process.wait_for("leading")
+        run(scenario)
+    assert_all_there_in_order(early + late, ends.take("validation")[len(others) :])

@@ -1,0 +1,158 @@
+"""Orders whose effects an audit looks for: a workshop, the places of its effects, and short words for both.
+
+SAP and the mailbox are the module's own, because an audit sees everything that is in them; what one test leaves there
+without an order is taken out of the next one's report.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from consumers.adapters.email_texts import confirmation
+from consumers.adapters.sap import SalesOrderDraft, SalesOrderItem
+from ops.audit.probes import SapSandbox
+from ops.audit.report import Places, Report, audit
+from orders.audit.queries import Window
+from orders.audit.rules import Effect, Orphan
+from orders.model import Order
+from orders.workflow import BY_QUEUE
+from outbox.cursor.log import Carried, advance
+from outbox.cursor.reader import ONE_PLAN, Reader
+from outbox.envelope import Event
+from runtime.settings import Settings
+from tests.support.builders.step_harness import Workshop, in_workshop
+from tests.support.fixtures.shared_database import module_database
+from tests.support.processes.sandboxes import Sap, Smtp, start_sap, start_smtp
+
+__all__ = ["audited", "module_database", "own_inbox", "own_sap"]
+
+AT_ONCE = timedelta(0)
+# The step of each event on an order's way, in the order of their commits.
+WAY = {
+    "order.placed": ["validation"],
+    "order.validated": ["inventory"],
+    "inventory.reserved": ["sap"],
+    "order.synced": ["email", "invoice", "analytics"],
+    "order.fulfilled": ["finalization"],
+    "order.completed": [],
+}
+LEAD = """
+INSERT INTO outbox.leases (name, epoch, holder, expires_at) VALUES ('relay', 1, 'test', 'infinity')
+ON CONFLICT DO NOTHING"""
+
+
+@pytest.fixture(scope="module")
+def own_sap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sap]:
+    """A SAP of this module's own: whoever else has documents in it has no order here."""
+    with start_sap(tmp_path_factory.mktemp("sap")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def own_inbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Smtp]:
+    """A mailbox of this module's own."""
+    with start_smtp(tmp_path_factory.mktemp("smtp")) as running:
+        yield running
+
+
+@dataclass
+class House:
+    """A workshop, the places of its effects, and the moment at which the test began."""
+
+    shop: Workshop
+    places: Places
+    since: datetime
+    documents: Path
+    found_before: list[Orphan]
+
+    async def audit(self, deadline: timedelta | None = AT_ONCE, **places: Any) -> Report:
+        """Orders of this test alone, and orphans that no test before it has made."""
+        window = Window(self.since, datetime.now(UTC) + timedelta(hours=1))
+        report = await audit(self.shop.place.engine, replace(self.places, **places), window, deadline)
+        return replace(report, orphans=[one for one in report.orphans if one not in self.found_before])
+
+    async def go(self, order: Order, *, until: str = "order.completed") -> None:
+        """Run an order's steps up to this event, which nobody hears any more."""
+        for kind in WAY:
+            if kind == until:
+                break
+            await self.hear(order, kind)
+
+    async def hear(self, order: Order, kind: str) -> None:
+        """Run the steps that react to an event of this type."""
+        event = await self.shop.event(order, kind)
+        for queue in WAY[kind]:
+            await self.shop.deliver(BY_QUEUE[queue].name, event)
+
+    async def record_audit(self, order: Order) -> None:
+        """What was recorded for an order goes into the audit log."""
+        for kind in (*WAY, "order.rejected"):
+            for event in await self.shop.events(order, kind):
+                await self.shop.deliver("record_audit", event)
+
+    async def completed(self) -> Order:
+        order = await self.shop.place_order()
+        await self.go(order)
+        await self.record_audit(order)
+        return await self.shop.order(order.id)
+
+    async def read_outbox(self) -> None:
+        """As the relay does it: read everything that is committed and move the cursor past it."""
+        url = self.shop.place.settings.database_url
+        connection = await asyncpg.connect(url, server_settings=ONE_PLAN)
+        try:
+            await connection.execute(LEAD)
+            reader = Reader(connection, 1000)
+            await reader.resume()
+            while (page := await reader.next_page()) is not None:
+                await advance(connection, 1, [Carried(page, datetime.now(UTC), datetime.now(UTC))])
+        finally:
+            await connection.close()
+
+
+Scenario = Callable[[House], Awaitable[None]]
+
+
+@pytest.fixture
+def audited(module_database: str, own_sap: Sap, own_inbox: Smtp, tmp_path: Path) -> Callable[[Scenario], None]:
+    """Runs a scenario in a house whose places are all looked into."""
+    own_sap.faults(outage=False)
+    settings = Settings(
+        database_url=module_database,
+        amqp_url="amqp://guest:guest@127.0.0.1:1/",
+        sap_url=own_sap.url,
+        smtp_port=own_inbox.port,
+        documents_dir=tmp_path,
+        sap_commit_seconds=0,
+        sap_retry_base_seconds=4,
+    )
+
+    def run(scenario: Scenario) -> None:
+        async def work(shop: Workshop) -> None:
+            places = Places(SapSandbox(own_sap.url), own_inbox.url, shop.place.documents)
+            house = House(shop, places, datetime.now(UTC), tmp_path, [])
+            house.found_before.extend((await house.audit()).orphans)
+            await scenario(house)
+
+        in_workshop(settings, work)
+
+    return run
+
+
+def wrong(report: Report) -> list[tuple[Effect, bool]]:
+    return [(one.effect, one.overdue) for one in report.missing]
+
+
+def draft(order: Order) -> SalesOrderDraft:
+    items = tuple(SalesOrderItem(line.sku, line.quantity, line.unit_price, line.discount) for line in order.lines)
+    return SalesOrderDraft(order.number, order.id, order.currency, items)
+
+
+async def send(house: House, order: Order, event: Event) -> None:
+    place = house.shop.place
+    await place.mailer.send(confirmation(order, event_id=event.id, settings=place.settings))

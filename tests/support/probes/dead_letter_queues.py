@@ -1,0 +1,92 @@
+"""Real dead-letter queues and a table for their letters: messages die as they do in production, and are collected."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from consumers.collector.sweep import Collector
+from outbox.dead_letters.queries import Letter, WholeLetter, whole
+from outbox.envelope import Event, encode_headers, new_event_id
+from runtime.settings import Settings
+from tests.support.builders.dead_letters import Desk, desk_at
+from tests.support.probes.broker_queues import Queues
+
+T = TypeVar("T")
+ORDER = "0190163d-8694-739b-aea5-966c26f8ad91"
+
+
+def reserved(**changes: Any) -> Event:
+    """A sound event for the SAP step."""
+    fields = {"order_id": ORDER, "number": "WB-1", "reference": "r", "units": 3}
+    event = Event(
+        id=new_event_id(),
+        type="inventory.reserved",
+        subject=ORDER,
+        source="urn:waybill:orders",
+        time=datetime.now(UTC),
+        data=json.dumps(fields).encode(),
+        dataschema="urn:waybill:inventory.reserved:1",
+    )
+    return replace(event, **changes)
+
+
+@dataclass(frozen=True)
+class Morgue:
+    """A broker with the product's queues, all empty, and a database without letters."""
+
+    settings: Settings
+    queues: Queues
+    consumer: Any  # a channel of py-amqp: pika's connection ends at headers that it cannot read
+
+    def die(self, queue: str, body: bytes, headers: Mapping[Any, Any] | None = None, **properties: Any) -> None:
+        """Have a message rejected by the consumer of a queue, for good."""
+        self.queues.publish(queue, body, headers, **properties)
+        self.reject(queue)
+
+    def die_event(self, queue: str, event: Event) -> None:
+        """Have an event rejected by the consumer of a queue."""
+        self.die(queue, event.data, encode_headers(event))
+
+    def reject(self, queue: str, *, requeue: bool = False) -> None:
+        """Reject the oldest message of a queue, once it is there."""
+        self.queues.wait_for(queue, 1)
+        message = self.consumer.basic_get(queue)
+        assert message is not None
+        self.consumer.basic_reject(message.delivery_info["delivery_tag"], requeue=requeue)
+
+    def at_desk(self, work: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
+        """Do something with the database."""
+
+        async def run() -> T:
+            async with desk_at(self.settings.database_url) as desk:
+                return await work(desk)
+
+        return asyncio.run(run())
+
+    def collect(self, letters: int) -> list[WholeLetter]:
+        """Collect until there are so many letters; all of them."""
+
+        async def work(desk: Desk) -> list[WholeLetter]:
+            collector = Collector(self.settings, desk.engine, asyncio.Event())
+            try:
+                async with asyncio.timeout(60):
+                    while len(found := await desk.letters()) < letters:
+                        await collector.run_once()
+            finally:
+                await collector.close()
+            return [await self._whole(desk, letter) for letter in found]
+
+        return self.at_desk(work)
+
+    def letters(self) -> list[Letter]:
+        """The letters that there are."""
+        return self.at_desk(lambda desk: desk.letters())
+
+    @staticmethod
+    async def _whole(desk: Desk, letter: Letter) -> WholeLetter:
+        found = await desk.do(lambda tx: whole(tx, letter.id))
+        assert found is not None
+        return found

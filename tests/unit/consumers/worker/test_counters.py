@@ -1,0 +1,132 @@
+"""A worker counts every word of its children, knows what runs, and exports nothing of other workers' steps."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+from prometheus_client import REGISTRY
+
+from consumers.delivery.outcome import TRIES, Outcome
+from consumers.worker.child_reports import Reports
+from consumers.worker.counters import Tally
+from consumers.worker.intake import Chores
+from orders.workflow import POOLS, Pool, steps_of
+from tests.support.builders.child_reports import SAP, word
+from tests.support.servers.databases import ROOT
+
+
+@dataclass
+class Request:
+    """An active request of Celery's."""
+
+    id: str
+    name: str
+
+
+@pytest.fixture
+def reports() -> Iterator[Reports]:
+    opened = Reports()
+    yield opened
+    opened.close()
+
+
+def value(name: str, **labels: str) -> float:
+    found = REGISTRY.get_sample_value(name, labels)
+    assert found is not None
+    return found
+
+
+def count(outcome: Outcome) -> float:
+    return value("waybill_deliveries_total", step=SAP.name, outcome=outcome.value)
+
+
+def test_every_word_of_the_children_is_counted_and_handed_on(reports: Reports) -> None:
+    tally = Tally(reports, "sap", 8)
+    before = {outcome: count(outcome) for outcome in Outcome}
+    tries = value("waybill_step_seconds_count", step=SAP.name)
+    told = [word(outcome) for outcome in (Outcome.DONE, Outcome.DONE, *Outcome)]
+    for said in told:
+        reports.tell(said)
+    assert [said.task for said in tally.look([])] == [said.task for said in told]
+    assert {outcome: count(outcome) - before[outcome] for outcome in Outcome} == {
+        outcome: 3 if outcome is Outcome.DONE else 1 for outcome in Outcome
+    }
+    assert value("waybill_step_seconds_count", step=SAP.name) - tries == len(TRIES) + 2
+
+
+def test_an_effect_is_observed_by_its_event_and_only_where_its_time_is_known(reports: Reports) -> None:
+    tally = Tally(reports, "sap", 8)
+    labels = {"step": SAP.name, "event": SAP.listens_to[0]}
+    before = [value(f"waybill_commit_to_effect_seconds_{what}", **labels) for what in ("count", "sum")]
+    reports.tell(word(Outcome.DONE, effect_seconds=59.5))
+    reports.tell(word(Outcome.DONE))
+    tally.look([])
+    after = [value(f"waybill_commit_to_effect_seconds_{what}", **labels) for what in ("count", "sum")]
+    assert [new - old for new, old in zip(after, before, strict=True)] == [1, 59.5]
+    assert value("waybill_commit_to_effect_seconds_bucket", **labels, le="60.0") >= 1
+
+
+def test_running_and_busy_follow_what_celery_and_the_children_say(reports: Reports) -> None:
+    tally = Tally(reports, "sap", 8)
+    busy = value("waybill_worker_busy_seconds_total", pool="sap")
+    tally.look([Request("a", SAP.name), Request("b", SAP.name)])
+    assert value("waybill_deliveries_running", step=SAP.name) == 2
+    reports.tell(word(Outcome.DONE, seconds=1000.0))
+    tally.look([])
+    assert value("waybill_deliveries_running", step=SAP.name) == 0
+    assert value("waybill_worker_busy_seconds_total", pool="sap") - busy >= 1000
+    assert value("waybill_worker_children", pool="sap") == 8
+
+
+def test_words_that_found_the_pipe_full_are_counted_as_lost(reports: Reports) -> None:
+    tally, told = Tally(reports, "sap", 8), 50_000
+    before, done = value("waybill_worker_words_lost_total", pool="sap"), count(Outcome.DONE)
+    said = word(Outcome.DONE)
+    for _ in range(told):
+        reports.tell(said)
+    tally.look([])
+    reports.tell(said)
+    tally.look([])
+    lost = value("waybill_worker_words_lost_total", pool="sap") - before
+    assert lost > 0
+    assert lost + count(Outcome.DONE) - done == told + 1
+
+
+def test_what_was_told_as_the_pool_ended_is_counted_last_of_all(reports: Reports) -> None:
+    parent = SimpleNamespace(app=SimpleNamespace(tally=Tally(reports, "sap", 8)), steps=[])
+    chores, before = Chores(parent), count(Outcome.DONE)
+    reports.tell(word(Outcome.DONE))
+    chores.shutdown(parent)
+    assert count(Outcome.DONE) - before == 1
+
+
+_EXPORTED = """
+import sys
+from prometheus_client import generate_latest
+from consumers.worker.app import make_celery
+from runtime.settings import Settings
+make_celery(Settings(database_url="postgresql://x@127.0.0.1:1/x", amqp_url="amqp://127.0.0.1:1/"), sys.argv[1])
+print(generate_latest().decode())
+"""
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_worker_exports_its_own_steps_from_the_start_and_no_others(pool: Pool) -> None:
+    """In a process of its own: the library's registry is one for all."""
+    page = subprocess.run([sys.executable, "-c", _EXPORTED, pool], cwd=ROOT, capture_output=True, text=True, check=True)
+    samples = [line for line in page.stdout.splitlines() if line.startswith("waybill_") and "_created" not in line]
+    for step in steps_of(pool):
+        for outcome in Outcome:
+            assert f'waybill_deliveries_total{{outcome="{outcome.value}",step="{step.name}"}} 0.0' in samples
+        assert f'waybill_step_seconds_count{{step="{step.name}"}} 0.0' in samples
+        assert f'waybill_deliveries_running{{step="{step.name}"}} 0.0' in samples
+        for event in step.listens_to:
+            assert f'waybill_commit_to_effect_seconds_count{{event="{event}",step="{step.name}"}} 0.0' in samples
+    assert f'waybill_worker_busy_seconds_total{{pool="{pool}"}} 0.0' in samples
+    circuits = [line for line in samples if line.startswith("waybill_circuit_open")]
+    assert circuits == [f'waybill_circuit_open{{queue="{pool}"}} 0.0' for pool in {pool} & {"sap", "email", "invoice"}]
+    others = [step.name for other in POOLS if other != pool for step in steps_of(other)]
+    assert not [line for line in samples if any(name in line for name in others)]

@@ -1,0 +1,119 @@
+"""What lab/stack/bootstrap.sh does to a machine, with a package manager and services of the test's own."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[4] / "lab" / "stack" / "bootstrap.sh"
+# The machine: below $ROOT, and with nothing but what the test says is there.
+MACHINE = """
+source "$SCRIPT"
+POLICY=$ROOT/policy-rc.d UNITS=$ROOT/systemd RUNLEVEL=$ROOT/rc2.d
+root() { false; }
+has_apt() { true; }
+has_venv() { [ -e "$ROOT/python3-venv" ]; }
+has_prometheus() { [ -e "$ROOT/prometheus" ]; }
+has_rabbitmq() { [ -e "$ROOT/rabbitmq-server" ]; }
+docker_answers() { false; }
+systemctl() { echo "systemctl $*" >>"$ROOT/said"; }
+update-rc.d() { echo "update-rc.d $*" >>"$ROOT/said"; }
+# The package enables its service, and would start it unless the policy forbids that.
+apt_install() {
+  local package
+  for package; do
+    touch "$ROOT/$package"
+    if [ "$package" = python3-venv ]; then continue; fi
+    touch "$UNITS/multi-user.target.wants/$package.service" "$RUNLEVEL/S01$package"
+    sh "$POLICY" || echo "policy of $package: $?" >>"$ROOT/said"
+  done
+}
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """One with a service that starts at each boot."""
+    for folder in ("systemd/multi-user.target.wants", "rc2.d"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "systemd/multi-user.target.wants/cron.service").touch()
+    (tmp_path / "rc2.d/S02cron").touch()
+    return tmp_path
+
+
+def run(machine: Path, words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {"PATH": "/usr/bin:/bin", "SCRIPT": str(SCRIPT), "ROOT": str(machine), **environment}
+    command = ["bash", "-c", f"{MACHINE}\n{words}"]
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=30)
+
+
+def said(machine: Path) -> list[str]:
+    return sorted((machine / "said").read_text().splitlines())
+
+
+def test_services_of_new_packages_start_neither_now_nor_at_a_boot_and_others_are_left_alone(machine: Path) -> None:
+    done = run(machine, "root() { true; }; main --servers")
+
+    assert done.returncode == 0, done.stderr
+    assert said(machine) == [
+        "policy of prometheus: 101",
+        "policy of rabbitmq-server: 101",
+        "systemctl disable prometheus.service",
+        "systemctl disable rabbitmq-server.service",
+        "update-rc.d prometheus disable",
+        "update-rc.d rabbitmq-server disable",
+    ]
+
+
+def test_a_service_that_was_enabled_before_stays_so(machine: Path) -> None:
+    (machine / "prometheus").touch()
+    (machine / "rc2.d" / "S01prometheus").touch()
+    (machine / "systemd" / "multi-user.target.wants" / "prometheus.service").touch()
+
+    assert run(machine, "root() { true; }; main --servers").returncode == 0
+    assert not [line for line in said(machine) if "prometheus" in line]
+
+
+@pytest.mark.parametrize("installation", ["true", "false"])
+def test_the_machines_own_policy_is_back_afterwards(machine: Path, installation: str) -> None:
+    (machine / "policy-rc.d").write_text("its own\n")
+
+    (machine / "rabbitmq-server").touch()
+    done = run(
+        machine, f"root() {{ true; }}; apt_install() {{ touch $ROOT/prometheus; {installation}; }}; main --servers"
+    )
+
+    assert (done.returncode == 0) is (installation == "true"), done.stderr
+    assert (machine / "policy-rc.d").read_text() == "its own\n"
+
+
+def test_who_is_not_root_is_told_of_the_command_that_starts_no_service(machine: Path) -> None:
+    done = run(machine, "main")
+    assert done.returncode == 1
+    assert "prometheus rabbitmq-server missing; run: sudo lab/stack/bootstrap.sh --servers" in done.stderr
+
+    given = run(machine, "main", AMQP_URL="amqp://broker/")
+    assert "prometheus missing; run: sudo --preserve-env=AMQP_URL lab/stack/bootstrap.sh --servers" in given.stderr
+
+
+def test_where_there_is_no_apt_get_nobody_is_told_to_use_it(machine: Path) -> None:
+    done = run(machine, "has_apt() { false; }; main")
+
+    assert done.returncode == 1
+    assert "there is no apt-get; install by hand: prometheus rabbitmq-server" in done.stderr
+
+
+def test_the_packages_of_the_system_are_all_that_the_option_installs(machine: Path) -> None:
+    done = run(machine, "root() { true; }; install_python_packages() { touch $ROOT/venv; }; main --servers")
+
+    assert done.returncode == 0, done.stderr
+    assert {"python3-venv", "prometheus", "rabbitmq-server"} <= {path.name for path in machine.iterdir()}
+    assert not (machine / "venv").exists()
+
+
+def test_an_unknown_option_installs_nothing(machine: Path) -> None:
+    done = run(machine, "root() { true; }; main --server")
+
+    assert done.returncode == 1
+    assert "--server is no option" in done.stderr
+    assert not (machine / "prometheus").exists()

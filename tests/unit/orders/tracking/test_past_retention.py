@@ -1,0 +1,83 @@
+"""What is past the outbox's retention is told from the audit log: which events, when, and in what order."""
+
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from orders.model import Attempt, AttemptEnd, Audited, Status
+from orders.tracking.timeline import What
+from orders.workflow import JOINED
+from tests.unit.orders.tracking.test_timeline import HEARD, SAP, WORKER, an_order, at, letter, message, of, told
+
+
+def test_what_the_outbox_has_forgotten_is_told_from_the_audit_log_and_said() -> None:
+    known = message(5000, 5010, 5020, type="order.validated")
+    audited = [Audited(uuid4(), "order.placed", at(4)), Audited(known.event_id, known.type, at(4999))]
+    story = told(messages=[known], audited=audited)
+    assert [(one.event, one.at) for one in of(story, What.COMMITTED)] == [
+        ("order.placed", at(4)),
+        ("order.validated", at(5000)),
+    ]
+    assert [one.event for one in of(story, What.PUBLISHED)] == ["order.validated"]
+    assert story.remarks == (
+        "an event is past retention, told from the audit log: when published and confirmed is not known any more",
+    )
+
+
+def test_an_event_is_forgotten_also_when_a_later_message_of_it_is_kept() -> None:
+    event_id = uuid4()
+    for facts in ({"destination": "sap"}, {"destination": "sap", "attempt": 2}, {"attempt": 2}):
+        later = replace(message(5000, 5010, 5020, type=HEARD, **facts), event_id=event_id)
+        first = replace(message(20, 30, 40, type=HEARD), event_id=event_id)
+        audited = [Audited(event_id, HEARD, at(19))]
+        story = told(messages=[later], audited=audited)
+        assert [one.at for one in of(story, What.COMMITTED)] == [at(19), at(5000)]
+        assert [remark[:27] for remark in story.remarks] == ["an event is past retention,"]
+        story = told(messages=[first, later], audited=audited)
+        assert [one.at for one in of(story, What.COMMITTED)] == [at(20), at(5000)]
+        assert story.remarks == ()
+
+
+@pytest.mark.parametrize("skew", [-2000, 0, 2000])
+def test_where_clocks_differ_no_forgotten_event_is_told_before_its_cause_or_after_what_came_of_it(skew: float) -> None:
+    """The hosts that recorded the events are behind, right, or ahead."""
+    kinds = ["order.placed", "order.validated", HEARD, "order.synced", "order.fulfilled", "order.completed"]
+    audited = [Audited(uuid4(), kind, at(5 + 100 * number + skew)) for number, kind in enumerate(kinds)]
+    line = ["validate_order", "reserve_inventory", SAP]
+    path = [*zip(line, kinds, strict=False), *((step, "order.synced") for step in JOINED), ("finalize_order", kinds[4])]
+    begins = [20, 120, 220, 320, 330, 340, 440]
+    ends = [104, 204, 304, 350, 404, 390, 504]
+    attempts = [
+        Attempt(step, kind, 1, 0, 1, WORKER, at(begin), at(end), AttemptEnd.DONE)
+        for (step, kind), begin, end in zip(path, begins, ends, strict=True)
+    ]
+    told_of = told(order=an_order(Status.COMPLETED, at(504)), audited=audited, attempts=attempts).entries
+    order = [f"{one.what} {one.step or one.event or ''}".strip() for one in told_of if one.what is not What.COMPLETED]
+    assert order == [
+        "accepted",
+        "committed order.placed",
+        "attempt validate_order",
+        "committed order.validated",
+        "attempt reserve_inventory",
+        f"committed {HEARD}",
+        f"attempt {SAP}",
+        "committed order.synced",
+        *(f"attempt {step}" for step in JOINED),
+        "committed order.fulfilled",
+        "attempt finalize_order",
+        "committed order.completed",
+    ]
+    if skew == 0:
+        committed = [one.at for one in told_of if one.what is What.COMMITTED]
+        assert committed == [one.occurred_at for one in audited]
+
+
+def test_a_forgotten_event_comes_before_its_later_message_and_its_letter() -> None:
+    event_id = uuid4()
+    audited = [Audited(event_id, HEARD, at(9000))]
+    again = replace(message(5000, type=HEARD, destination="sap", attempt=2), event_id=event_id)
+    story = told(audited=audited, messages=[again], letters=[letter(event_id=event_id, seen=8000)])
+    assert [(one.at, one.try_) for one in of(story, What.COMMITTED)] == [(at(5000), None), (at(5000), 2)]
+    story = told(audited=audited, letters=[letter(event_id=event_id, seen=8000)])
+    assert [one.what for one in story.entries] == [What.ACCEPTED, What.COMMITTED, What.DEAD_LETTER]

@@ -1,0 +1,344 @@
+"""An order's story is told in order of time, with its gaps, causes before what they caused, and what is not known."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from orders.model import Attempt, AttemptEnd, Order, RejectReason, Status, StepProgress, StepState
+from orders.tracking.snapshot import Facts
+from orders.tracking.timeline import Entry, Outcome, Timeline, What, timeline
+from outbox.cursor.message_tracking import Message, Waiting
+from outbox.dead_letters.queries import Action, Letter
+from outbox.envelope import lowest_id
+from tests.support.builders.orders import sample_order
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+SAP, HEARD = "sync_order_to_sap", "inventory.reserved"
+WORKER = "worker-sap@host/7"
+
+
+def at(milliseconds: float) -> datetime:
+    return NOON + timedelta(milliseconds=milliseconds)
+
+
+def an_order(status: Status = Status.PENDING, completed_at: datetime | None = None, *reasons: RejectReason) -> Order:
+    new = sample_order()
+    made_at = UUID(int=lowest_id(NOON).int | (7 << 76) | (2 << 62) | 1)
+    return Order(
+        new.reference,
+        new.customer,
+        new.currency,
+        new.lines,
+        id=made_at,
+        number="WB-00000001",
+        status=status,
+        placed_at=at(4),
+        completed_at=completed_at,
+        reject_reasons=reasons,
+    )
+
+
+def told(**facts: Any) -> Timeline:
+    return timeline(Facts(**{"order": an_order(), "now": at(60_000), **facts}))
+
+
+def message(recorded: float, sent: float | None = None, confirmed: float | None = None, **more: Any) -> Message:
+    facts: dict[str, Any] = {"type": "order.placed", "destination": None, "attempt": 1, "published": sent is not None}
+    times = [None if one is None else at(one) for one in (sent, confirmed)]
+    return Message(uuid4(), **{**facts, **more}, recorded_at=at(recorded), sent_at=times[0], confirmed_at=times[1])
+
+
+def attempt(number: int, began: float, ended: float | None, end: AttemptEnd | None = None, **more: Any) -> Attempt:
+    facts: dict[str, Any] = {"attempt": number, "begun": 1, "tries": number, "worker": WORKER, "error": None, **more}
+    ended_at = None if ended is None else at(ended)
+    return Attempt(SAP, HEARD, begun_at=at(began), ended_at=ended_at, end=end, **facts)
+
+
+def running(state: StepState = StepState.RUNNING, number: int = 1) -> list[tuple[str, StepProgress]]:
+    before = [("validate_order", "order.placed"), ("reserve_inventory", "order.validated")]
+    done = [(kind, StepProgress(step, StepState.DONE, 1)) for step, kind in before]
+    return [*done, (HEARD, StepProgress(SAP, state, number, next_try_at=at(1000)))]
+
+
+def letter(number: int = 17, state: str = "open", seen: float = 500, queue: str = "sap", **more: Any) -> Letter:
+    seen_at = at(seen)
+    facts: dict[str, Any] = {"event_id": uuid4(), "attempt": 1, "reason": "rejected", "type": HEARD, **more}
+    return Letter(
+        **facts,
+        id=number,
+        state=state,
+        queue=queue,
+        consumer=queue,
+        subject="s",
+        error_class="SapRefused",
+        error="400: no",
+        fingerprint=None,
+        replay_count=0,
+        died_at=None,
+        first_seen_at=seen_at,
+        last_seen_at=seen_at,
+    )
+
+
+def brief(story: Timeline) -> list[tuple[What, str | None, float | None]]:
+    return [(entry.what, entry.event or entry.step, entry.gap_ms) for entry in story.entries]
+
+
+def of(story: Timeline, what: What) -> list[Entry]:
+    return [entry for entry in story.entries if entry.what is what]
+
+
+def test_a_new_order_is_accepted_and_committed_and_waits_in_the_outbox() -> None:
+    story = told(messages=[message(4.5)])
+    assert brief(story) == [(What.ACCEPTED, None, None), (What.COMMITTED, "order.placed", 4.5)]
+    (stand,) = story.waits_for
+    assert (stand.step.queue, stand.text) == ("validation", "not begun: its event waits in the outbox")
+    assert story.remarks == ()
+
+
+def test_events_and_attempts_are_told_in_order_of_time_with_the_gaps_between() -> None:
+    story = told(
+        messages=[message(20, 31.5, 40, type="order.validated"), message(5, 12, 15)],
+        attempts=[
+            Attempt("validate_order", "order.placed", 1, 0, 1, "w@h/1", at(14), at(20.25), AttemptEnd.DONE),
+        ],
+    )
+    assert brief(story) == [
+        (What.ACCEPTED, None, None),
+        (What.COMMITTED, "order.placed", 5),
+        (What.PUBLISHED, "order.placed", 7),
+        (What.ATTEMPT, "order.placed", 2),
+        (What.CONFIRMED, "order.placed", 1),
+        (What.COMMITTED, "order.validated", 5),
+        (What.PUBLISHED, "order.validated", 11.5),
+        (What.CONFIRMED, "order.validated", 8.5),
+    ]
+    (tried,) = of(story, What.ATTEMPT)
+    assert (tried.step, tried.worker, tried.attempt) == ("validate_order", "w@h/1", 1)
+    assert (tried.outcome, tried.duration_ms, tried.ended_at) == (Outcome.DONE, 6.25, at(20.25))
+
+
+def test_where_clocks_differ_no_event_is_published_before_it_is_committed() -> None:
+    story = told(order=an_order(), messages=[message(5, 3, 4)])
+    assert [entry.at for entry in story.entries] == [at(0), at(5), at(5), at(5)]
+    assert [entry.what for entry in story.entries] == [What.ACCEPTED, What.COMMITTED, What.PUBLISHED, What.CONFIRMED]
+
+
+def test_every_try_is_told_with_its_error_and_how_it_ended() -> None:
+    story = told(
+        steps=running(StepState.DONE),
+        attempts=[
+            attempt(1, 100, 220, AttemptEnd.RETRIED, error="SapUnavailable: 503"),
+            attempt(2, 900, 910, AttemptEnd.AWAY, error="SapUnavailable: no answer"),
+            attempt(3, 2000, 2100, AttemptEnd.DONE, tries=2),
+        ],
+    )
+    tries = of(story, What.ATTEMPT)
+    assert [(one.attempt, one.outcome, one.duration_ms, one.error) for one in tries] == [
+        (1, Outcome.RETRIED, 120, "SapUnavailable: 503"),
+        (2, Outcome.AWAY, 10, "SapUnavailable: no answer"),
+        (2, Outcome.DONE, 100, None),
+    ]
+
+
+def test_an_attempt_without_an_end_runs_if_it_is_the_last_and_has_a_lease_that_is_not_over() -> None:
+    lost, last = attempt(1, 100, None), attempt(1, 5000, None, begun=2)
+    for leases, outcome in (
+        ({"sap": at(61_000)}, Outcome.RUNNING),
+        ({"sap": at(59_000)}, Outcome.LOST),
+        ({}, Outcome.LOST),
+    ):
+        story = told(steps=running(), attempts=[lost, last], leases=leases)
+        assert [one.outcome for one in of(story, What.ATTEMPT)] == [Outcome.LOST, outcome]
+        assert all(one.duration_ms is None for one in of(story, What.ATTEMPT))
+
+
+def test_an_attempt_whose_step_has_ended_otherwise_was_lost() -> None:
+    story = told(steps=running(StepState.DEAD), attempts=[attempt(1, 100, None)])
+    assert [one.outcome for one in of(story, What.ATTEMPT)] == [Outcome.LOST]
+
+
+def test_what_runs_says_until_when_its_lease_is() -> None:
+    (stand,) = told(steps=running(), leases={"sap": at(65_000)}).waits_for
+    assert stand.text == "running in sap, attempt 1, its lease ends 12:01:05"
+
+
+def test_letters_are_told_with_what_was_done_with_them() -> None:
+    actions = [
+        Action("discard", "anna", "hopeless", None, None, at(700)),
+        Action("restore", "ben", "not so", None, None, at(800)),
+        Action("replay", "ben", "mended", 2, at(9000), at(900)),
+    ]
+    story = told(letters=[letter()], actions={17: actions})
+    given_up, *done = story.entries[1:]
+    assert (given_up.what, given_up.letter, given_up.queue) == (What.DEAD_LETTER, 17, "sap")
+    assert (given_up.why, given_up.error) == ("rejected", "400: no")
+    assert [(one.what, one.letter, one.actor, one.why, one.try_, one.due_at) for one in done] == [
+        (What.DISCARDED, 17, "anna", "hopeless", None, None),
+        (What.RESTORED, 17, "ben", "not so", None, None),
+        (What.REPLAYED, 17, "ben", "mended", 2, at(9000)),
+    ]
+
+
+def test_a_discarded_letter_is_what_its_order_waits_for() -> None:
+    (stand,) = told(steps=running(StepState.DEAD), letters=[letter(state="discarded")]).waits_for
+    assert stand.text == "given up: dead letter 17 in sap was discarded, last error 400: no"
+
+
+def test_a_message_for_one_queue_says_which_and_its_try() -> None:
+    waiting = Waiting(uuid4(), HEARD, "sap", 3, at(70_000))
+    story = told(
+        messages=[message(900, 905, 910, type=HEARD, destination="sap", attempt=2)],
+        steps=running(StepState.DEAD),
+        letters=[letter(state="replayed")],
+        waiting=[waiting],
+    )
+    assert [(one.queue, one.try_) for one in story.entries if one.event == HEARD and one.letter is None] == [
+        ("sap", 2)
+    ] * 3
+    (stand,) = story.waits_for
+    assert stand.text == "dead letter 17 in sap is replayed: its event is due 12:01:10"
+
+
+def test_what_is_sent_to_all_again_later_is_waited_for_until_then() -> None:
+    aside = message(5, 12, 15)
+    replayed = letter(
+        state="replayed", queue="orders.events", type="order.placed", reason="unpublishable", event_id=aside.event_id
+    )
+    waiting = [Waiting(aside.event_id, "order.placed", None, 2, at(due)) for due in (3_600_000, 7_200_000)]
+    (stand,) = told(messages=[aside], letters=[replayed], waiting=waiting).waits_for
+    assert (stand.step.queue, stand.text) == ("validation", "not begun: its event is due 13:00:00")
+
+
+def test_an_order_ends_completed_or_rejected_with_its_reasons() -> None:
+    story = told(order=an_order(Status.COMPLETED, at(700)))
+    assert (story.entries[-1].what, story.entries[-1].at, story.waits_for) == (What.COMPLETED, at(700), ())
+    reason = RejectReason("unknown-sku", "We do not sell SKU-1.", "SKU-1")
+    story = told(order=an_order(Status.REJECTED, at(700), reason))
+    assert (story.entries[-1].what, story.entries[-1].why) == (What.REJECTED, "We do not sell SKU-1.")
+    assert [stand.step.queue for stand in story.waits_for] == ["email"]
+
+
+def test_a_publish_whose_page_is_forgotten_is_said_and_nothing_waits_for_it() -> None:
+    story = told(messages=[message(5, published=True), message(6, published=True)])
+    assert of(story, What.PUBLISHED) == []
+    assert story.waits_for[0].text == "not begun: its event is in queue validation"
+    assert story.remarks == ("2 events were published at a time that the cursor's log does not remember any more",)
+
+
+def test_steps_that_were_done_before_attempts_were_kept_are_done_all_the_same() -> None:
+    done = StepProgress("validate_order", StepState.DONE, 2, finished_at=at(50))
+    story = told(steps=[("order.placed", done)])
+    (entry,) = of(story, What.DONE)
+    assert (entry.step, entry.attempt, entry.at) == ("validate_order", 2, at(50))
+    assert story.remarks == ("attempts at its steps that were made before attempts were kept are not told",)
+
+
+def test_a_step_that_nobody_knows_any_more_is_told_and_waited_for_by_nobody() -> None:
+    gone = Attempt("fax_order", HEARD, 1, 1, 1, WORKER, at(10), None)
+    progress = StepProgress("fax_order", StepState.RUNNING, 1)
+    story = told(attempts=[gone], steps=[(HEARD, progress)])
+    assert [one.step for one in of(story, What.ATTEMPT)] == ["fax_order"]
+    assert [stand.step.queue for stand in story.waits_for] == ["validation"]
+
+
+def test_no_event_is_published_after_somebody_worked_on_it() -> None:
+    """The relay's clock is ahead. A later try of the same event, and another queue's, are messages of their own."""
+    tried = [
+        attempt(1, 30, 40, AttemptEnd.RETRIED),
+        attempt(2, 130, 140, AttemptEnd.DONE),
+        Attempt("send_confirmation_email", HEARD, 1, 1, 1, WORKER, at(25), at(26), AttemptEnd.DONE),
+    ]
+    for destination, published in ((None, 25), ("sap", 30), ("invoice", 5000)):
+        story = told(messages=[message(5, 5000, 5010, type=HEARD, destination=destination)], attempts=tried)
+        assert [one.at for one in of(story, What.PUBLISHED)] == [at(published)]
+        assert [one.at for one in of(story, What.CONFIRMED)] == [at(5010)]
+    again = told(messages=[message(100, 5000, 5010, type=HEARD, destination="sap", attempt=2)], attempts=tried)
+    assert [one.at for one in of(again, What.PUBLISHED)] == [at(130)]
+
+
+def test_what_came_back_after_a_lease_is_published_when_it_was_and_not_when_the_first_attempt_began() -> None:
+    lost, done = attempt(1, 100, None), attempt(1, 180_100, 180_300, AttemptEnd.DONE, begun=2)
+    again = message(120_000, 180_000, 180_010, type=HEARD, destination="sap")
+    story = told(now=at(200_000), messages=[message(20, 30, 40, type=HEARD), again], attempts=[lost, done])
+    assert [one.at for one in of(story, What.PUBLISHED)] == [at(30), at(180_000)]
+    again = replace(again, sent_at=at(190_000))  # the relay's clock is ahead
+    story = told(now=at(200_000), messages=[again], attempts=[lost, done])
+    assert [one.at for one in of(story, What.PUBLISHED)] == [at(180_100)]
+
+
+def test_a_replay_comes_before_the_message_that_it_recorded() -> None:
+    dead = letter()
+    sent = Message(dead.event_id or uuid4(), HEARD, "sap", 2, at(898))
+    elsewhere = Message(sent.event_id, HEARD, "email", 2, at(600))
+    replay = Action("replay", "ben", "mended", 2, None, at(900))
+    for recorded, order in (
+        ([sent, elsewhere], [What.DEAD_LETTER, What.COMMITTED, What.REPLAYED, What.COMMITTED]),
+        ([], [What.DEAD_LETTER, What.REPLAYED]),
+    ):
+        story = told(letters=[dead], actions={17: [replay]}, messages=recorded)
+        assert [one.what for one in story.entries[1:]] == order
+    assert [one.at for one in of(story, What.REPLAYED)] == [at(900)]
+
+
+def test_what_the_relay_set_aside_was_neither_published_nor_confirmed() -> None:
+    aside, other = message(5, 12, 15), message(6, 13, 16, destination="sap", type=HEARD)
+    unpublishable: dict[str, Any] = {"queue": "orders.events", "type": "order.placed", "reason": "unpublishable"}
+    for facts, published in (
+        ({**unpublishable, "event_id": aside.event_id}, [HEARD]),
+        ({**unpublishable, "event_id": aside.event_id, "attempt": 2}, ["order.placed", HEARD]),
+        ({**unpublishable, "event_id": aside.event_id, "reason": "unrouted"}, ["order.placed", HEARD]),
+        ({**unpublishable, "event_id": other.event_id}, ["order.placed", HEARD]),
+    ):
+        story = told(messages=[aside, other], letters=[letter(**facts)])
+        assert [one.event for one in of(story, What.PUBLISHED)] == published
+        assert [one.event for one in of(story, What.CONFIRMED)] == published
+
+
+def test_a_discarded_event_that_the_relay_set_aside_is_the_end_also_before_the_cursor_has_passed_it() -> None:
+    aside = message(5)
+    discarded = letter(
+        state="discarded",
+        queue="orders.events",
+        type="order.placed",
+        event_id=aside.event_id,
+        reason="unpublishable",
+    )
+    (stand,) = told(messages=[aside], letters=[discarded]).waits_for
+    assert stand.text == "given up: dead letter 17 in orders.events was discarded, last error 400: no"
+
+
+def test_a_replay_that_died_again_says_that_its_letter_is_not_collected() -> None:
+    died = [attempt(1, 100, 200, AttemptEnd.DEAD), attempt(2, 900, 950, AttemptEnd.DEAD, tries=1)]
+    for attempts, stands in (
+        (died, "given up in sap after attempt 1, its letter is not collected yet"),
+        (died[:1], "dead letter 17 in sap is replayed: its event is in queue sap"),
+    ):
+        (stand,) = told(steps=running(StepState.DEAD), letters=[letter(state="replayed")], attempts=attempts).waits_for
+        assert stand.text == stands
+
+
+def test_a_discarded_letter_of_a_try_before_the_one_that_is_to_come_is_not_the_end() -> None:
+    facts = {"steps": running(StepState.RETRYING, 2), "letters": [letter(state="discarded")]}
+    (stand,) = told(**facts, attempts=[attempt(1, 100, 200, AttemptEnd.RETRIED)]).waits_for
+    assert stand.text == "waiting in sap, attempt 2, due since 12:00:01: its event is in queue sap"
+    (stand,) = told(**facts, attempts=[attempt(1, 100, None)]).waits_for
+    assert "was discarded" in stand.text
+
+
+def test_an_attempt_says_its_number_and_the_try_that_it_worked_on() -> None:
+    (tried,) = of(told(attempts=[attempt(4, 100, 200, AttemptEnd.DONE, tries=1)]), What.ATTEMPT)
+    assert (tried.attempt, tried.try_) == (1, 4)
+    (recorded,) = of(told(messages=[message(5, attempt=4)]), What.COMMITTED)
+    assert (recorded.attempt, recorded.try_) == (None, 4)
+
+
+def test_attempts_that_nobody_kept_are_said_to_be_missing() -> None:
+    remark = ("attempts at its steps that were made before attempts were kept are not told",)
+    retrying = running(StepState.RETRYING)[2:]
+    assert told(steps=retrying).remarks == remark
+    assert told(steps=retrying, attempts=[attempt(3, 100, 200, AttemptEnd.RETRIED, tries=3)]).remarks == remark
+    # After an outage, or a replay of what no step saw, the first attempt is of a later try.
+    assert told(steps=retrying, attempts=[attempt(3, 100, 200, AttemptEnd.RETRIED, tries=1)]).remarks == ()
+    assert told(steps=running(StepState.PENDING)[2:]).remarks == ()
