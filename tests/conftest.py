@@ -1,4 +1,4 @@
-"""The fixtures of every test, and the lanes. tests.support.servers.databases and lab.stack.servers.obtain do the work."""
+"""The fixtures of every test, and the lanes. Servers come from lab.stack.servers.obtain, databases from support."""
 
 import shutil
 import warnings

@@ -139,185 +139,141 @@ def letter(address: str = "frederique@blondel.example") -> EmailMessage:
     return confirmation(order, event_id=uuid.uuid4(), settings=settings())
 
 
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def limited() -> None:
-        async with asyncio.timeout(20):
-            await test()
-
-    asyncio.run(limited())
-
-
-def test_a_letter_arrives_whole_for_its_one_recipient() -> None:
-    async def test() -> None:
-        async with serving(Inbox()) as inbox, mailer_to(inbox) as mailer:
-            message = letter()
-            await mailer.send(message)
-            (taken,) = inbox.letters
-            assert taken.mail_from == "orders@waybill.example"
-            assert taken.rcpt_tos == ["frederique@blondel.example"]
-            assert isinstance(taken.content, bytes)
-            assert f"Message-ID: {message['Message-ID']}".encode() in taken.content
-            assert b"1234.50 USD" in taken.content
-
-    run(test)
+async def test_a_letter_arrives_whole_for_its_one_recipient() -> None:
+    async with serving(Inbox()) as inbox, mailer_to(inbox) as mailer:
+        message = letter()
+        await mailer.send(message)
+        (taken,) = inbox.letters
+        assert taken.mail_from == "orders@waybill.example"
+        assert taken.rcpt_tos == ["frederique@blondel.example"]
+        assert isinstance(taken.content, bytes)
+        assert f"Message-ID: {message['Message-ID']}".encode() in taken.content
+        assert b"1234.50 USD" in taken.content
 
 
-def test_letters_share_one_connection() -> None:
-    async def test() -> None:
-        async with serving(Inbox()) as inbox, mailer_to(inbox) as mailer:
-            await asyncio.gather(*(mailer.send(letter()) for _ in range(5)))
-            assert len(inbox.letters) == 5
-            assert len(inbox.sessions) == 1
-
-    run(test)
+async def test_letters_share_one_connection() -> None:
+    async with serving(Inbox()) as inbox, mailer_to(inbox) as mailer:
+        await asyncio.gather(*(mailer.send(letter()) for _ in range(5)))
+        assert len(inbox.letters) == 5
+        assert len(inbox.sessions) == 1
 
 
-def test_a_connection_that_the_server_dropped_between_letters_is_replaced() -> None:
-    async def test() -> None:
-        async with serving(Inbox()) as inbox, mailer_to(inbox) as mailer:
-            await mailer.send(letter())
-            await hangs_up(inbox.sessions[0])
-            await mailer.send(letter())
-            assert len(inbox.letters) == 2
-            assert len(inbox.sessions) == 2
-
-    run(test)
+async def test_a_connection_that_the_server_dropped_between_letters_is_replaced() -> None:
+    async with serving(Inbox()) as inbox, mailer_to(inbox) as mailer:
+        await mailer.send(letter())
+        await hangs_up(inbox.sessions[0])
+        await mailer.send(letter())
+        assert len(inbox.letters) == 2
+        assert len(inbox.sessions) == 2
 
 
 @pytest.mark.parametrize("reply", [says("421 idle for too long"), hangs_up])
-def test_a_connection_found_dead_before_a_letter_is_replaced_within_the_call(reply: Reply) -> None:
-    async def test() -> None:
-        async with serving(Inbox(replies={"RSET": [reply]})) as inbox, mailer_to(inbox) as mailer:
-            await mailer.send(letter())
-            await mailer.send(letter())
-            assert len(inbox.letters) == 2
-            assert len(inbox.sessions) == 2
-
-    run(test)
+async def test_a_connection_found_dead_before_a_letter_is_replaced_within_the_call(reply: Reply) -> None:
+    async with serving(Inbox(replies={"RSET": [reply]})) as inbox, mailer_to(inbox) as mailer:
+        await mailer.send(letter())
+        await mailer.send(letter())
+        assert len(inbox.letters) == 2
+        assert len(inbox.sessions) == 2
 
 
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA"])
 @pytest.mark.parametrize(
     ("reply", "error"), [("451 come back later", MailUnavailable), ("550 no such mailbox", MailRefused)]
 )
-def test_a_4xx_is_worth_another_try_and_a_5xx_is_not(stage: str, reply: str, error: type[MailError]) -> None:
-    async def test() -> None:
-        async with serving(Inbox(replies={stage: [says(reply)]})) as inbox, mailer_to(inbox) as mailer:
-            with pytest.raises(error, match=reply[4:]):
-                await mailer.send(letter())
+async def test_a_4xx_is_worth_another_try_and_a_5xx_is_not(stage: str, reply: str, error: type[MailError]) -> None:
+    async with serving(Inbox(replies={stage: [says(reply)]})) as inbox, mailer_to(inbox) as mailer:
+        with pytest.raises(error, match=reply[4:]):
             await mailer.send(letter())
-            assert len(inbox.letters) == (2 if stage == "DATA" else 1)
-
-    run(test)
+        await mailer.send(letter())
+        assert len(inbox.letters) == (2 if stage == "DATA" else 1)
 
 
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA"])
 @pytest.mark.parametrize("code", [451, 550])
-def test_no_text_of_a_failed_mail_says_whom_it_was_for(stage: str, code: int) -> None:
-    async def test() -> None:
-        message = letter()
-        name = message["To"].addresses[0].display_name
-        assert name
-        reply = says(f"{code} <Frederique@Blondel.Example>: no mailbox of {name} here (frederique)")
-        async with serving(Inbox(replies={stage: [reply]})) as inbox, mailer_to(inbox) as mailer:
-            with pytest.raises(MailError) as failed:
-                await mailer.send(message)
-        with at(Work("send_confirmation_email", event_id=message["Message-ID"][1:].partition("@")[0])):
-            told = failure_of(failed.value)
-        assert f"{message['Message-ID']}: " in told.message
-        assert "<the recipient>: no mailbox of the recipient here (the recipient)" in told.message
-        for text in (told.message, told.trace):
-            assert "frederique" not in text.lower()
-            assert "blondel" not in text.lower()
-            assert name not in text
-
-    run(test)
+async def test_no_text_of_a_failed_mail_says_whom_it_was_for(stage: str, code: int) -> None:
+    message = letter()
+    name = message["To"].addresses[0].display_name
+    assert name
+    reply = says(f"{code} <Frederique@Blondel.Example>: no mailbox of {name} here (frederique)")
+    async with serving(Inbox(replies={stage: [reply]})) as inbox, mailer_to(inbox) as mailer:
+        with pytest.raises(MailError) as failed:
+            await mailer.send(message)
+    with at(Work("send_confirmation_email", event_id=message["Message-ID"][1:].partition("@")[0])):
+        told = failure_of(failed.value)
+    assert f"{message['Message-ID']}: " in told.message
+    assert "<the recipient>: no mailbox of the recipient here (the recipient)" in told.message
+    for text in (told.message, told.trace):
+        assert "frederique" not in text.lower()
+        assert "blondel" not in text.lower()
+        assert name not in text
 
 
 @pytest.mark.parametrize("reply", [hangs_up, never_answers])
-def test_a_letter_whose_answer_is_lost_is_not_sent_again_within_the_call(reply: Reply) -> None:
-    async def test() -> None:
-        inbox = Inbox(replies={"DATA": [reply]})
-        async with serving(inbox), mailer_to(inbox, smtp_timeout_seconds=2) as mailer:
-            with pytest.raises(MailUnavailable):
-                await mailer.send(letter())
-            assert len(inbox.letters) == 1
+async def test_a_letter_whose_answer_is_lost_is_not_sent_again_within_the_call(reply: Reply) -> None:
+    inbox = Inbox(replies={"DATA": [reply]})
+    async with serving(inbox), mailer_to(inbox, smtp_timeout_seconds=2) as mailer:
+        with pytest.raises(MailUnavailable):
             await mailer.send(letter())
-            assert len(inbox.letters) == 2
-            assert len(inbox.sessions) == 2
+        assert len(inbox.letters) == 1
+        await mailer.send(letter())
+        assert len(inbox.letters) == 2
+        assert len(inbox.sessions) == 2
 
-    run(test)
+
+async def test_a_cancelled_letter_leaves_no_connection_for_the_next_to_misread() -> None:
+    reached, released = asyncio.Event(), asyncio.Event()
+
+    async def holds(server: Server) -> str:
+        reached.set()
+        await released.wait()
+        return "250 OK"
+
+    async with serving(Inbox()) as inbox, mailer_to(inbox) as mailer:
+        await mailer.send(letter())
+        inbox.replies["RCPT"] = [holds]
+        sending = asyncio.create_task(mailer.send(letter()))
+        await reached.wait()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        released.set()
+        await mailer.send(letter())
+        assert len(inbox.letters) == 2
+        assert len(inbox.sessions) == 2
 
 
-def test_a_cancelled_letter_leaves_no_connection_for_the_next_to_misread() -> None:
-    async def test() -> None:
-        reached, released = asyncio.Event(), asyncio.Event()
+async def test_an_address_beyond_ascii_is_sent_to_a_server_that_takes_it() -> None:
+    async with serving(Inbox()) as inbox, mailer_to(inbox) as mailer:
+        await mailer.send(letter("frédérique@bücher.example"))
+        assert inbox.letters[0].rcpt_tos == ["frédérique@xn--bcher-kva.example"]
+        assert "SMTPUTF8" in inbox.letters[0].mail_options
 
-        async def holds(server: Server) -> str:
-            reached.set()
-            await released.wait()
-            return "250 OK"
 
-        async with serving(Inbox()) as inbox, mailer_to(inbox) as mailer:
+async def test_an_address_beyond_ascii_is_refused_by_name_where_the_server_cannot_take_it() -> None:
+    async with serving(Inbox(), utf8=False) as inbox, mailer_to(inbox) as mailer:
+        with pytest.raises(MailRefused, match="SMTPUTF8"):
+            await mailer.send(letter("frédérique@blondel.example"))
+        assert inbox.letters == []
+
+
+async def test_no_server_is_worth_another_try_and_named() -> None:
+    async with serving(Inbox()) as gone:
+        pass
+    async with mailer_to(gone) as mailer:
+        with pytest.raises(MailUnavailable, match=rf"127\.0\.0\.1:{gone.port}"):
             await mailer.send(letter())
-            inbox.replies["RCPT"] = [holds]
-            sending = asyncio.create_task(mailer.send(letter()))
-            await reached.wait()
-            sending.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await sending
-            released.set()
+
+
+async def test_a_server_without_starttls_never_sees_the_password() -> None:
+    inbox = Inbox()
+    options: dict[str, Any] = {"authenticator": inbox.check_password, "auth_require_tls": False}
+    async with (
+        serving(inbox, **options),
+        mailer_to(inbox, smtp_starttls=True, smtp_user="shop", smtp_password="right") as mailer,
+    ):
+        with pytest.raises(MailUnavailable, match="STARTTLS"):
             await mailer.send(letter())
-            assert len(inbox.letters) == 2
-            assert len(inbox.sessions) == 2
-
-    run(test)
-
-
-def test_an_address_beyond_ascii_is_sent_to_a_server_that_takes_it() -> None:
-    async def test() -> None:
-        async with serving(Inbox()) as inbox, mailer_to(inbox) as mailer:
-            await mailer.send(letter("frédérique@bücher.example"))
-            assert inbox.letters[0].rcpt_tos == ["frédérique@xn--bcher-kva.example"]
-            assert "SMTPUTF8" in inbox.letters[0].mail_options
-
-    run(test)
-
-
-def test_an_address_beyond_ascii_is_refused_by_name_where_the_server_cannot_take_it() -> None:
-    async def test() -> None:
-        async with serving(Inbox(), utf8=False) as inbox, mailer_to(inbox) as mailer:
-            with pytest.raises(MailRefused, match="SMTPUTF8"):
-                await mailer.send(letter("frédérique@blondel.example"))
-            assert inbox.letters == []
-
-    run(test)
-
-
-def test_no_server_is_worth_another_try_and_named() -> None:
-    async def test() -> None:
-        async with serving(Inbox()) as gone:
-            pass
-        async with mailer_to(gone) as mailer:
-            with pytest.raises(MailUnavailable, match=rf"127\.0\.0\.1:{gone.port}"):
-                await mailer.send(letter())
-
-    run(test)
-
-
-def test_a_server_without_starttls_never_sees_the_password() -> None:
-    async def test() -> None:
-        inbox = Inbox()
-        options: dict[str, Any] = {"authenticator": inbox.check_password, "auth_require_tls": False}
-        async with (
-            serving(inbox, **options),
-            mailer_to(inbox, smtp_starttls=True, smtp_user="shop", smtp_password="right") as mailer,
-        ):
-            with pytest.raises(MailUnavailable, match="STARTTLS"):
-                await mailer.send(letter())
-            assert inbox.passwords == []
-
-    run(test)
+        assert inbox.passwords == []
 
 
 @pytest.fixture
@@ -336,28 +292,25 @@ def server_tls(tmp_path: Path) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize(("trusted", "password"), [(True, "right"), (True, "wrong"), (False, "right")])
-def test_starttls_and_password_open_a_session_only_with_a_trusted_server(
+async def test_starttls_and_password_open_a_session_only_with_a_trusted_server(
     server_tls: ssl.SSLContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool, password: str
 ) -> None:
     if trusted:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
 
-    async def test() -> None:
-        inbox = Inbox()
-        options: dict[str, Any] = {
-            "authenticator": inbox.check_password,
-            "tls_context": server_tls,
-            "require_starttls": True,
-        }
-        tls = {"smtp_starttls": True, "smtp_user": "shop", "smtp_password": password}
-        async with serving(inbox, **options), mailer_to(inbox, **tls) as mailer:
-            if trusted and password == "right":
+    inbox = Inbox()
+    options: dict[str, Any] = {
+        "authenticator": inbox.check_password,
+        "tls_context": server_tls,
+        "require_starttls": True,
+    }
+    tls = {"smtp_starttls": True, "smtp_user": "shop", "smtp_password": password}
+    async with serving(inbox, **options), mailer_to(inbox, **tls) as mailer:
+        if trusted and password == "right":
+            await mailer.send(letter())
+            assert len(inbox.letters) == 1
+        else:
+            with pytest.raises(MailUnavailable, match=r"CERTIFICATE|535"):
                 await mailer.send(letter())
-                assert len(inbox.letters) == 1
-            else:
-                with pytest.raises(MailUnavailable, match=r"CERTIFICATE|535"):
-                    await mailer.send(letter())
-                assert inbox.letters == []
-            assert set(inbox.passwords) == ({password.encode()} if trusted else set())
-
-    run(test)
+            assert inbox.letters == []
+        assert set(inbox.passwords) == ({password.encode()} if trusted else set())

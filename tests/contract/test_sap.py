@@ -5,8 +5,8 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,13 +49,19 @@ def settings(sap_url: str, **changes: Any) -> Settings:
     return Settings(**(values | changes))
 
 
+@asynccontextmanager
+async def client_of(sap_url: str, **changes: Any) -> AsyncIterator[SapClient]:
+    client = SapClient(settings(sap_url, **changes))
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
 def with_client(sap_url: str, work: Callable[[SapClient], Awaitable[Result]], **changes: Any) -> Result:
     async def run() -> Result:
-        client = SapClient(settings(sap_url, **changes))
-        try:
-            return await work(client)
-        finally:
-            await client.aclose()
+        async with client_of(sap_url, **changes) as given:
+            return await work(given)
 
     return asyncio.run(run())
 
@@ -175,20 +181,22 @@ def test_two_posts_make_two_documents_and_find_refuses_to_choose(sap: Sap, refer
     assert sap.order(reference)["documents"] == numbers
 
 
-def test_an_expired_token_is_fetched_again_within_the_call(tmp_path: Path) -> None:
+async def test_an_expired_token_is_fetched_again_within_the_call(tmp_path: Path) -> None:
     async def work(client: SapClient) -> list[str]:
         return [(await client.create(draft(f"R-{n}"))).number for n in range(3)]
 
     with start_sap(tmp_path, token_uses=1) as sap:
-        assert len(set(with_client(sap.url, work))) == 3
+        async with client_of(sap.url) as client:
+            assert len(set(await work(client))) == 3
         assert sap.ledger()["posts"] == 3
 
 
-def test_tasks_that_share_a_client_share_its_token(sap: Sap, reference: str) -> None:
+async def test_tasks_that_share_a_client_share_its_token(sap: Sap, reference: str) -> None:
     async def work(client: SapClient) -> list[SalesDocument]:
         return await asyncio.gather(*(client.create(draft(f"{reference}-{n}")) for n in range(20)))
 
-    assert len({document.number for document in with_client(sap.url, work)}) == 20
+    async with client_of(sap.url) as client:
+        assert len({document.number for document in await work(client)}) == 20
 
 
 def test_a_wrong_password_is_refused(sap: Sap, reference: str) -> None:
@@ -272,7 +280,7 @@ def test_no_answer_within_the_time_out_is_uncertain_and_nothing_is_booked(sap: S
     assert find(sap, reference) is None
 
 
-def test_a_hanging_call_does_not_keep_the_sandbox_from_stopping(tmp_path: Path) -> None:
+async def test_a_hanging_call_does_not_keep_the_sandbox_from_stopping(tmp_path: Path) -> None:
     async def hang_and_stop(sap: Sap) -> int:
         client = SapClient(settings(sap.url))
         call = asyncio.create_task(client.create(draft("R-1")))
@@ -284,7 +292,7 @@ def test_a_hanging_call_does_not_keep_the_sandbox_from_stopping(tmp_path: Path) 
         return code
 
     with start_sap(tmp_path, timeout_rate=1) as sap:
-        assert asyncio.run(hang_and_stop(sap)) == 0
+        assert await hang_and_stop(sap) == 0
 
 
 def test_an_outage_says_when_to_come_back(sap: Sap, reference: str) -> None:

@@ -93,10 +93,10 @@ def test_messages_outlive_a_kill_and_numbers_go_on(tmp_path: Path) -> None:
         assert inbox.stop() == 0
 
 
-def test_many_messages_at_once_are_all_kept(inbox: Smtp) -> None:
+async def test_many_messages_at_once_are_all_kept(inbox: Smtp) -> None:
     async def deliver() -> None:
         letters = (letter(f"c{n}@example.org") for n in range(50))
         await asyncio.gather(*(aiosmtplib.send(one, hostname="127.0.0.1", port=inbox.port) for one in letters))
 
-    asyncio.run(deliver())
+    await deliver()
     assert {message["to"][0] for message in inbox.messages()} >= {f"c{n}@example.org" for n in range(50)}

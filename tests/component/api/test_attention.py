@@ -1,24 +1,14 @@
 """An order about which something was given up says so, as long as the letter is open, and costs a list one query."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import discard, replay
-from tests.support.builders.dead_letters import ANNA, EXCHANGE, Desk, desk_at, letter_for
+from tests.support.builders.dead_letters import ANNA, EXCHANGE, desk_at, letter_for
 from tests.support.builders.events import new_event
 from tests.support.builders.in_process_api import Api, order_body, running_api
 from tests.support.proxies.postgres_wire_counter import watched
-
-
-def run(database_url: str, folder: Path, scenario: Callable[[Api, Desk], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with running_api(database_url, folder) as api, desk_at(database_url) as desk:
-            await scenario(api, desk)
-
-    asyncio.run(main())
 
 
 async def placed(api: Api, reference: str = "r") -> str:
@@ -31,8 +21,8 @@ async def seen(api: Api, order_id: str) -> dict[str, Any]:
     return answer
 
 
-def test_an_order_with_open_letters_says_what_was_given_up_and_why(database_url: str, tmp_path: Path) -> None:
-    async def scenario(api: Api, desk: Desk) -> None:
+async def test_an_order_with_open_letters_says_what_was_given_up_and_why(database_url: str, tmp_path: Path) -> None:
+    async with running_api(database_url, tmp_path) as api, desk_at(database_url) as desk:
         order_id = await placed(api)
         assert (await seen(api, order_id))["attention"] == []
         await desk.keep(letter_for(new_event(order_id)), letter_for(new_event("another"), "email"))
@@ -50,11 +40,9 @@ def test_an_order_with_open_letters_says_what_was_given_up_and_why(database_url:
             }
         ]
 
-    run(database_url, tmp_path, scenario)
 
-
-def test_an_order_whose_letters_are_replayed_or_discarded_needs_nobody(database_url: str, tmp_path: Path) -> None:
-    async def scenario(api: Api, desk: Desk) -> None:
+async def test_an_order_whose_letters_are_replayed_or_discarded_needs_nobody(database_url: str, tmp_path: Path) -> None:
+    async with running_api(database_url, tmp_path) as api, desk_at(database_url) as desk:
         order_id = await placed(api)
         await desk.keep(letter_for(new_event(order_id)), letter_for(new_event(order_id), "email"))
         await desk.do(lambda tx: replay(tx, Selection(queues=("sap",)), ANNA, EXCHANGE))
@@ -63,24 +51,21 @@ def test_an_order_whose_letters_are_replayed_or_discarded_needs_nobody(database_
         order = await seen(api, order_id)
         assert (order["attention_needed"], order["attention"]) == (False, [])
 
-    run(database_url, tmp_path, scenario)
 
-
-def test_a_list_says_which_orders_need_attention_with_one_query_for_all(database_url: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with (
-            watched(database_url) as wire,
-            running_api(wire.url, tmp_path) as api,
-            desk_at(database_url) as desk,
-        ):
-            ids = [await placed(api, f"r{n}") for n in range(6)]
-            await desk.keep(*(letter_for(new_event(order_id)) for order_id in ids[::2]))
-            statements = []
-            for limit in (1, 5):
-                wire.sent.clear()
-                page = (await api.client.get(f"/orders?limit={limit}")).json()
-                statements.append(wire.statements)
-            assert [order["attention_needed"] for order in page["orders"]] == [False, True, False, True, False]
-            assert statements == [2, 2]
-
-    asyncio.run(main())
+async def test_a_list_says_which_orders_need_attention_with_one_query_for_all(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with (
+        watched(database_url) as wire,
+        running_api(wire.url, tmp_path) as api,
+        desk_at(database_url) as desk,
+    ):
+        ids = [await placed(api, f"r{n}") for n in range(6)]
+        await desk.keep(*(letter_for(new_event(order_id)) for order_id in ids[::2]))
+        statements = []
+        for limit in (1, 5):
+            wire.sent.clear()
+            page = (await api.client.get(f"/orders?limit={limit}")).json()
+            statements.append(wire.statements)
+        assert [order["attention_needed"] for order in page["orders"]] == [False, True, False, True, False]
+        assert statements == [2, 2]

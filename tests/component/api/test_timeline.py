@@ -1,7 +1,5 @@
 """An order's story over HTTP: what happened, what the gaps are, and what the order waits for now."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,21 +11,13 @@ from outbox.cursor.reader import Reader
 from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import discard
 from tests.component.outbox.cursor.test_reader import lead
-from tests.support.builders.dead_letters import ANNA, Desk, desk_at, letter_for
+from tests.support.builders.dead_letters import ANNA, desk_at, letter_for
 from tests.support.builders.events import new_event
 from tests.support.builders.in_process_api import Api, order_body, running_api
 from tests.support.probes.database import connected
 from tests.support.proxies.postgres_wire_counter import watched
 
 NOBODYS = "01a204c4-3093-71e8-b7ef-e9c9d43358a7"
-
-
-def run(database_url: str, folder: Path, scenario: Callable[[Api, Desk], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with running_api(database_url, folder) as api, desk_at(database_url) as desk:
-            await scenario(api, desk)
-
-    asyncio.run(main())
 
 
 async def placed(api: Api, reference: str = "r") -> str:
@@ -53,8 +43,8 @@ async def publish(database_url: str) -> None:
             await advance(connection, 1, [Carried(page, sent, sent + timedelta(seconds=1))])
 
 
-def test_a_new_order_is_accepted_committed_published_and_confirmed(database_url: str, tmp_path: Path) -> None:
-    async def scenario(api: Api, _: Desk) -> None:
+async def test_a_new_order_is_accepted_committed_published_and_confirmed(database_url: str, tmp_path: Path) -> None:
+    async with running_api(database_url, tmp_path) as api, desk_at(database_url) as _:
         order_id = await placed(api)
         before = await told(api, order_id)
         assert [entry["what"] for entry in before["entries"]] == ["accepted", "committed"]
@@ -77,11 +67,9 @@ def test_a_new_order_is_accepted_committed_published_and_confirmed(database_url:
         assert story["entries"][3]["gap_ms"] == 1000
         assert story["waits_for"][0]["stands"] == "not begun: its event is in queue validation"
 
-    run(database_url, tmp_path, scenario)
 
-
-def test_a_discarded_letter_is_in_the_story_with_who_did_it_and_why(database_url: str, tmp_path: Path) -> None:
-    async def scenario(api: Api, desk: Desk) -> None:
+async def test_a_discarded_letter_is_in_the_story_with_who_did_it_and_why(database_url: str, tmp_path: Path) -> None:
+    async with running_api(database_url, tmp_path) as api, desk_at(database_url) as desk:
         order_id = await placed(api)
         await desk.keep(letter_for(new_event(order_id), "validation"), letter_for(new_event("another")))
         await desk.sql(
@@ -100,32 +88,25 @@ def test_a_discarded_letter_is_in_the_story_with_who_did_it_and_why(database_url
             f"given up: dead letter {given_up['letter']} in validation was discarded, last error 400: no such material"
         )
 
-    run(database_url, tmp_path, scenario)
-
 
 @pytest.mark.parametrize("order_id", [NOBODYS, "WB-00000001", "x"])
-def test_what_is_no_order_has_no_story(database_url: str, tmp_path: Path, order_id: str) -> None:
-    async def scenario(api: Api, _: Desk) -> None:
+async def test_what_is_no_order_has_no_story(database_url: str, tmp_path: Path, order_id: str) -> None:
+    async with running_api(database_url, tmp_path) as api, desk_at(database_url) as _:
         answer = await api.client.get(f"/orders/{order_id}/timeline")
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
         assert answer.json()["detail"] == f"there is no order '{order_id}'"
 
-    run(database_url, tmp_path, scenario)
 
-
-def test_a_long_story_costs_no_more_statements_than_a_short_one(database_url: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with watched(database_url) as wire, running_api(wire.url, tmp_path) as api, desk_at(database_url) as desk:
-            order_id = await placed(api)
-            statements = []
-            for _ in range(3):
-                wire.sent.clear()
-                await told(api, order_id)
-                statements.append(wire.statements)
-                events = [new_event(order_id, attempt=number + 1) for number in range(5)]
-                await desk.keep(*(letter_for(event) for event in events))
-                await desk.do(lambda tx: discard(tx, Selection(subject=order_id), ANNA))
-            assert statements[1] == statements[2] <= 13
-            assert len((await told(api, order_id))["entries"]) == 2 + 3 * 5 * 2
-
-    asyncio.run(main())
+async def test_a_long_story_costs_no_more_statements_than_a_short_one(database_url: str, tmp_path: Path) -> None:
+    async with watched(database_url) as wire, running_api(wire.url, tmp_path) as api, desk_at(database_url) as desk:
+        order_id = await placed(api)
+        statements = []
+        for _ in range(3):
+            wire.sent.clear()
+            await told(api, order_id)
+            statements.append(wire.statements)
+            events = [new_event(order_id, attempt=number + 1) for number in range(5)]
+            await desk.keep(*(letter_for(event) for event in events))
+            await desk.do(lambda tx: discard(tx, Selection(subject=order_id), ANNA))
+        assert statements[1] == statements[2] <= 13
+        assert len((await told(api, order_id))["entries"]) == 2 + 3 * 5 * 2

@@ -94,7 +94,7 @@ def test_a_pipelined_request_has_nothing_of_the_one_before_it(database_url: str,
 
 
 @pytest.mark.parametrize("on", [False, True])
-def test_a_request_without_a_context_is_in_no_trace_whoever_calls(*, on: bool) -> None:
+async def test_a_request_without_a_context_is_in_no_trace_whoever_calls(*, on: bool) -> None:
     carried: list[str | None] = []
 
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -104,14 +104,11 @@ def test_a_request_without_a_context_is_in_no_trace_whoever_calls(*, on: bool) -
         scope = {"type": "http", "method": "GET", "path": "/", "scheme": "http", "headers": headers}
         await Traced(app)(scope, AsyncMock(), AsyncMock())
 
-    async def scenario() -> None:
+    with traced() if on else nullcontext() as traces:
         around = tracer.span("around") if on else tracer.carried(TRACEPARENT)
         with around:
             await call()
             await call(CLIENTS)
-
-    with traced() if on else nullcontext() as traces:
-        asyncio.run(scenario())
     without, with_one = carried
     assert with_one is not None
     assert with_one[:36] == TRACEPARENT[:36]

@@ -14,7 +14,7 @@ from consumers.worker.intake import BindQueues
 from orders.events import EVENT_TYPES
 from orders.workflow import BY_QUEUE, STEPS, UNROUTED_QUEUE, required_queues
 from runtime.settings import Settings
-from tests.support.builders.step_harness import Workshop, in_workshop
+from tests.support.builders.step_harness import Workshop, a_workshop
 from tests.support.probes.broker_queues import Queues
 
 KEEPING_QUEUE: dict[str, object] = dict(topology.keeping_queue("any", "any").queue_arguments or {})
@@ -32,22 +32,25 @@ def queues(amqp_url: str) -> Iterator[Queues]:
         yield opened
 
 
-def test_applying_twice_changes_nothing_and_names_what_stands(topology_settings: Settings, queues: Queues) -> None:
-    first = asyncio.run(topology.apply(topology_settings))
+async def test_applying_twice_changes_nothing_and_names_what_stands(
+    topology_settings: Settings, queues: Queues
+) -> None:
+    first = await topology.apply(topology_settings)
     queues.publish("sap", b"kept", {})
-    assert asyncio.run(topology.apply(topology_settings)) == first
+    assert await topology.apply(topology_settings) == first
     assert set(first.queues) == {UNROUTED_QUEUE, *(q for step in STEPS for q in (step.queue, step.dead_letter_queue))}
     assert queues.depth("sap") == 1
 
 
-def test_the_required_queues_are_written_down_for_the_relay(topology_settings: Settings) -> None:
+async def test_the_required_queues_are_written_down_for_the_relay(topology_settings: Settings) -> None:
     async def required(shop: Workshop) -> set[str]:
         rows = await shop.sql("SELECT queue FROM outbox.destinations")
         return {row["queue"] for row in rows}
 
     for _ in range(2):
-        asyncio.run(topology.apply(topology_settings))
-        assert in_workshop(topology_settings, required) == set(required_queues())
+        await topology.apply(topology_settings)
+        async with a_workshop(topology_settings) as shop:
+            assert await required(shop) == set(required_queues())
 
 
 @pytest.mark.parametrize(
@@ -59,21 +62,21 @@ def test_the_required_queues_are_written_down_for_the_relay(topology_settings: S
         (UNROUTED_QUEUE, KEEPING_QUEUE | {"x-overflow": "drop-head"}, "x-overflow"),
     ],
 )
-def test_a_queue_with_other_arguments_is_named_with_the_argument_and_left_alone(
+async def test_a_queue_with_other_arguments_is_named_with_the_argument_and_left_alone(
     topology_settings: Settings, queues: Queues, queue: str, arguments: dict[str, object], named: str
 ) -> None:
     queues.channel.queue_declare(queue, durable=True, arguments=arguments)
     queues.publish(queue, b"precious", {})
     with pytest.raises(TopologyError, match=rf"(?s)^'{queue}' exists with other arguments.*{named}") as raised:
-        asyncio.run(topology.apply(topology_settings))
+        await topology.apply(topology_settings)
     assert "waybill topology apply" in str(raised.value)
     assert queues.depth(queue) == 1
 
 
-def test_an_event_exchange_with_other_arguments_is_named(topology_settings: Settings, queues: Queues) -> None:
+async def test_an_event_exchange_with_other_arguments_is_named(topology_settings: Settings, queues: Queues) -> None:
     queues.channel.exchange_declare("orders.events", "topic", durable=True)
     with pytest.raises(TopologyError, match=r"'orders.events' exists with other arguments.*alternate-exchange"):
-        asyncio.run(topology.apply(topology_settings))
+        await topology.apply(topology_settings)
 
 
 @pytest.mark.parametrize("event_type", list(EVENT_TYPES))
@@ -102,9 +105,11 @@ def applied(topology_settings: Settings, queues: Queues) -> Queues:
     return queues
 
 
-def test_a_worker_binds_its_queues_at_each_connect_and_makes_none(topology_settings: Settings, queues: Queues) -> None:
+async def test_a_worker_binds_its_queues_at_each_connect_and_makes_none(
+    topology_settings: Settings, queues: Queues
+) -> None:
     """A queue that came back without its bindings would miss every event, and nothing else would tell."""
-    asyncio.run(topology.apply(topology_settings))
+    await topology.apply(topology_settings)
     app = make_celery(topology_settings, "email")
     exchange = topology_settings.event_exchange
     queues.channel.queue_unbind("email", exchange, "order.synced")

@@ -9,7 +9,7 @@ from alembic import command
 
 from migrations.upgrade import alembic_config, upgrade
 from outbox.partitions.create import SEGMENT_EVENTS, SEGMENTS_AHEAD, make_partitions
-from tests.support.probes.database import Asyncpg, connected, run
+from tests.support.probes.database import Asyncpg, connected
 
 SEGMENTS = SEGMENTS_AHEAD + 1
 INDEXED = """
@@ -74,20 +74,17 @@ async def counted(connection: Asyncpg) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def test_writers_pass_while_the_migration_waits_for_one_longer_than_for_any_lock(empty_database_url: str) -> None:
-    async def scenario() -> None:
-        async with before(empty_database_url, 3) as (observer, slow, writer):
-            await writer.execute("SET lock_timeout = '200ms'")
-            await slow.execute("BEGIN")
-            await slow.execute(FIRST_SEGMENT)
-            migration = upgrading(empty_database_url)
-            await waits(observer, migration, "CREATE INDEX%events_000000%", TOO_LONG)
-            await writer.execute(EVENT)
-            await slow.execute("COMMIT")
-            await migration
-            assert await whole(observer)
-
-    run(scenario)
+async def test_writers_pass_while_the_migration_waits_for_one_longer_than_for_any_lock(empty_database_url: str) -> None:
+    async with before(empty_database_url, 3) as (observer, slow, writer):
+        await writer.execute("SET lock_timeout = '200ms'")
+        await slow.execute("BEGIN")
+        await slow.execute(FIRST_SEGMENT)
+        migration = upgrading(empty_database_url)
+        await waits(observer, migration, "CREATE INDEX%events_000000%", TOO_LONG)
+        await writer.execute(EVENT)
+        await slow.execute("COMMIT")
+        await migration
+        assert await whole(observer)
 
 
 @pytest.mark.parametrize(
@@ -97,101 +94,84 @@ def test_writers_pass_while_the_migration_waits_for_one_longer_than_for_any_lock
         ("dead_letters", LETTER),
     ],
 )
-def test_retries_and_letters_pass_too_up_and_down(empty_database_url: str, table: str, writes: str) -> None:
-    async def scenario() -> None:
-        async with before(empty_database_url, 3) as (observer, slow, writer):
-            await writer.execute("SET lock_timeout = '200ms'")
+async def test_retries_and_letters_pass_too_up_and_down(empty_database_url: str, table: str, writes: str) -> None:
+    async with before(empty_database_url, 3) as (observer, slow, writer):
+        await writer.execute("SET lock_timeout = '200ms'")
 
-            async def while_one_is_at_work(migrate: Callable[[], None]) -> None:
-                await slow.execute("BEGIN")
-                await slow.execute(writes)
-                migration: asyncio.Task[object] = asyncio.create_task(asyncio.to_thread(migrate))
-                await waits(observer, migration, f"%INDEX%{table}%")
-                await writer.execute(writes)
-                await slow.execute("COMMIT")
-                await migration
+        async def while_one_is_at_work(migrate: Callable[[], None]) -> None:
+            await slow.execute("BEGIN")
+            await slow.execute(writes)
+            migration: asyncio.Task[object] = asyncio.create_task(asyncio.to_thread(migrate))
+            await waits(observer, migration, f"%INDEX%{table}%")
+            await writer.execute(writes)
+            await slow.execute("COMMIT")
+            await migration
 
-            await while_one_is_at_work(lambda: upgrade(empty_database_url))
-            assert await whole(observer)
-            await while_one_is_at_work(lambda: command.downgrade(alembic_config(empty_database_url), "0002"))
-            await asyncio.to_thread(upgrade, empty_database_url)
-            assert await whole(observer)
-
-    run(scenario)
+        await while_one_is_at_work(lambda: upgrade(empty_database_url))
+        assert await whole(observer)
+        await while_one_is_at_work(lambda: command.downgrade(alembic_config(empty_database_url), "0002"))
+        await asyncio.to_thread(upgrade, empty_database_url)
+        assert await whole(observer)
 
 
-def test_a_migration_that_was_cut_short_goes_on_and_new_segments_have_the_index(empty_database_url: str) -> None:
-    async def scenario() -> None:
-        async with before(empty_database_url, 1) as (connection,):
-            await connection.execute("CREATE INDEX events_subject ON ONLY outbox.events (subject)")
-            # Of no use, as one is whose making was interrupted: made for other rows than it says.
-            await connection.execute("CREATE INDEX events_000001_subject_idx ON outbox.events_000001 (subject)")
-            await connection.execute("CREATE INDEX scheduled_subject ON outbox.scheduled (subject)")
-            await connection.execute(
-                "UPDATE pg_index SET indisvalid = false WHERE indexrelid = ANY($1::text[]::regclass[])",
-                ["outbox.events_000001_subject_idx", "outbox.scheduled_subject"],
-            )
-            await asyncio.to_thread(upgrade, empty_database_url)
-            assert await whole(connection)
-            assert await counted(connection) == (SEGMENTS, SEGMENTS)
+async def test_a_migration_that_was_cut_short_goes_on_and_new_segments_have_the_index(empty_database_url: str) -> None:
+    async with before(empty_database_url, 1) as (connection,):
+        await connection.execute("CREATE INDEX events_subject ON ONLY outbox.events (subject)")
+        # Of no use, as one is whose making was interrupted: made for other rows than it says.
+        await connection.execute("CREATE INDEX events_000001_subject_idx ON outbox.events_000001 (subject)")
+        await connection.execute("CREATE INDEX scheduled_subject ON outbox.scheduled (subject)")
+        await connection.execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = ANY($1::text[]::regclass[])",
+            ["outbox.events_000001_subject_idx", "outbox.scheduled_subject"],
+        )
+        await asyncio.to_thread(upgrade, empty_database_url)
+        assert await whole(connection)
+        assert await counted(connection) == (SEGMENTS, SEGMENTS)
 
-            await connection.execute("SELECT setval('outbox.event_ids', $1::bigint)", 3 * SEGMENT_EVENTS)
-            made = await make_partitions(connection)
-            assert made == 3
-            assert await counted(connection) == (SEGMENTS + made, SEGMENTS + made)
-            assert await whole(connection)
-
-    run(scenario)
+        await connection.execute("SELECT setval('outbox.event_ids', $1::bigint)", 3 * SEGMENT_EVENTS)
+        made = await make_partitions(connection)
+        assert made == 3
+        assert await counted(connection) == (SEGMENTS + made, SEGMENTS + made)
+        assert await whole(connection)
 
 
 @pytest.mark.parametrize("dropped", ["events_000000", "events_000001"])
-def test_a_segment_that_is_dropped_meanwhile_needs_no_index(empty_database_url: str, dropped: str) -> None:
+async def test_a_segment_that_is_dropped_meanwhile_needs_no_index(empty_database_url: str, dropped: str) -> None:
     """The one that the migration is at, or a later one."""
 
-    async def scenario() -> None:
-        async with before(empty_database_url, 2) as (observer, relay):
-            await relay.execute("BEGIN; LOCK TABLE outbox.events_000000 IN SHARE UPDATE EXCLUSIVE MODE")
-            migration = upgrading(empty_database_url)
-            await waits(observer, migration, "CREATE INDEX%events_000000%")
-            await relay.execute(f"ALTER TABLE outbox.events DETACH PARTITION outbox.{dropped}")
-            await relay.execute(f"DROP TABLE outbox.{dropped}; COMMIT")
-            await migration
-            assert await whole(observer)
-            assert (await counted(observer))[1] == SEGMENTS - 1
-
-    run(scenario)
+    async with before(empty_database_url, 2) as (observer, relay):
+        await relay.execute("BEGIN; LOCK TABLE outbox.events_000000 IN SHARE UPDATE EXCLUSIVE MODE")
+        migration = upgrading(empty_database_url)
+        await waits(observer, migration, "CREATE INDEX%events_000000%")
+        await relay.execute(f"ALTER TABLE outbox.events DETACH PARTITION outbox.{dropped}")
+        await relay.execute(f"DROP TABLE outbox.{dropped}; COMMIT")
+        await migration
+        assert await whole(observer)
+        assert (await counted(observer))[1] == SEGMENTS - 1
 
 
-def test_a_segment_that_is_being_detached_needs_no_index(empty_database_url: str) -> None:
-    async def scenario() -> None:
-        async with before(empty_database_url, 3) as (observer, relay, reader):
-            await reader.execute("BEGIN; SELECT FROM outbox.events")
-            detach = relay.execute("ALTER TABLE outbox.events DETACH PARTITION outbox.events_000000 CONCURRENTLY")
-            detaching: asyncio.Task[object] = asyncio.create_task(detach)
-            await waits(observer, detaching, "ALTER TABLE outbox.events DETACH%")
-            await observer.execute("SELECT pg_cancel_backend($1)", relay.get_server_pid())
-            await asyncio.gather(detaching, return_exceptions=True)
-            await reader.execute("ROLLBACK")
-            await asyncio.to_thread(upgrade, empty_database_url)
-            assert await relay.fetchval(VALID, INDEXES) is True
-            await relay.execute("ALTER TABLE outbox.events DETACH PARTITION outbox.events_000000 FINALIZE")
-            assert await whole(relay)
-
-    run(scenario)
+async def test_a_segment_that_is_being_detached_needs_no_index(empty_database_url: str) -> None:
+    async with before(empty_database_url, 3) as (observer, relay, reader):
+        await reader.execute("BEGIN; SELECT FROM outbox.events")
+        detach = relay.execute("ALTER TABLE outbox.events DETACH PARTITION outbox.events_000000 CONCURRENTLY")
+        detaching: asyncio.Task[object] = asyncio.create_task(detach)
+        await waits(observer, detaching, "ALTER TABLE outbox.events DETACH%")
+        await observer.execute("SELECT pg_cancel_backend($1)", relay.get_server_pid())
+        await asyncio.gather(detaching, return_exceptions=True)
+        await reader.execute("ROLLBACK")
+        await asyncio.to_thread(upgrade, empty_database_url)
+        assert await relay.fetchval(VALID, INDEXES) is True
+        await relay.execute("ALTER TABLE outbox.events DETACH PARTITION outbox.events_000000 FINALIZE")
+        assert await whole(relay)
 
 
-def test_an_index_whose_last_segment_went_before_it_had_its_part_is_made_again(empty_database_url: str) -> None:
-    async def scenario() -> None:
-        async with before(empty_database_url, 1) as (connection,):
-            await connection.execute("CREATE INDEX events_subject ON ONLY outbox.events (subject)")
-            for number in range(1, SEGMENTS):
-                segment = f"events_{number:06d}"
-                await connection.execute(f"CREATE INDEX {segment}_subject_idx ON outbox.{segment} (subject)")
-                await connection.execute(
-                    f"ALTER INDEX outbox.events_subject ATTACH PARTITION outbox.{segment}_subject_idx"
-                )
-            await connection.execute("ALTER TABLE outbox.events DETACH PARTITION outbox.events_000000")
-            await asyncio.to_thread(upgrade, empty_database_url)
-            assert await whole(connection)
-
-    run(scenario)
+async def test_an_index_whose_last_segment_went_before_it_had_its_part_is_made_again(empty_database_url: str) -> None:
+    async with before(empty_database_url, 1) as (connection,):
+        await connection.execute("CREATE INDEX events_subject ON ONLY outbox.events (subject)")
+        for number in range(1, SEGMENTS):
+            segment = f"events_{number:06d}"
+            await connection.execute(f"CREATE INDEX {segment}_subject_idx ON outbox.{segment} (subject)")
+            await connection.execute(f"ALTER INDEX outbox.events_subject ATTACH PARTITION outbox.{segment}_subject_idx")
+        await connection.execute("ALTER TABLE outbox.events DETACH PARTITION outbox.events_000000")
+        await asyncio.to_thread(upgrade, empty_database_url)
+        assert await whole(connection)

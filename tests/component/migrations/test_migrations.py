@@ -129,28 +129,22 @@ BAD_ROWS = {
 }
 
 
-def test_the_schema_refuses_states_and_figures_that_cannot_be(database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(database_url) as (connection,):
-            for constraint, statement in BAD_ROWS.items():
-                with pytest.raises(asyncpg.CheckViolationError) as refusal:
-                    await connection.execute(statement)
-                assert refusal.value.constraint_name == constraint
-            await connection.execute(order())  # and takes the good one that the bad ones were made of
-            await connection.execute(order(status="'rejected'", reasons="'[]'", reference="'R2'"))
-
-    run(scenario)
+async def test_the_schema_refuses_states_and_figures_that_cannot_be(database_url: str) -> None:
+    async with connected(database_url) as (connection,):
+        for constraint, statement in BAD_ROWS.items():
+            with pytest.raises(asyncpg.CheckViolationError) as refusal:
+                await connection.execute(statement)
+            assert refusal.value.constraint_name == constraint
+        await connection.execute(order())  # and takes the good one that the bad ones were made of
+        await connection.execute(order(status="'rejected'", reasons="'[]'", reference="'R2'"))
 
 
-def test_a_migration_gives_up_on_a_lock_instead_of_queueing_writers_behind_it(empty_database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(empty_database_url) as (connection,):
-            # Waits for the migration's own connection to say what it was given.
-            await connection.execute("CREATE TABLE alembic_version (version_num varchar(32) NOT NULL)")
-            await connection.execute("BEGIN; LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
-            with pytest.raises(Exception, match="lock timeout"):
-                await asyncio.to_thread(upgrade, empty_database_url)
-            await connection.execute("ROLLBACK")
-        await asyncio.to_thread(upgrade, empty_database_url)
-
-    run(scenario)
+async def test_a_migration_gives_up_on_a_lock_instead_of_queueing_writers_behind_it(empty_database_url: str) -> None:
+    async with connected(empty_database_url) as (connection,):
+        # Waits for the migration's own connection to say what it was given.
+        await connection.execute("CREATE TABLE alembic_version (version_num varchar(32) NOT NULL)")
+        await connection.execute("BEGIN; LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(Exception, match="lock timeout"):
+            await asyncio.to_thread(upgrade, empty_database_url)
+        await connection.execute("ROLLBACK")
+    await asyncio.to_thread(upgrade, empty_database_url)

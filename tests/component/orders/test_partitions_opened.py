@@ -17,7 +17,7 @@ from orders.tracking.timeline import What
 from outbox.cursor.id_ranges import first_id_since
 from outbox.partitions.create import SEGMENT_EVENTS, SEGMENT_PAGES
 from tests.support.builders.orders import sample_order
-from tests.support.probes.database import connected, engine_of, run
+from tests.support.probes.database import connected, engine_of
 
 KEPT, PAGES_KEPT = 50, 7  # behind the segments in use; a migrated outbox has more than as many ahead
 # Postgres compares with a plan for any values at a statement's sixth execution.
@@ -84,51 +84,43 @@ async def opened(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitabl
     return most
 
 
-def test_a_story_opens_the_segments_of_its_orders_lifetime_whatever_is_kept_and_made_ahead(database_url: str) -> None:
-    async def scenario() -> None:
-        async with busy_shop(database_url) as (engine, order):
-            assert await opened(engine, lambda tx: story(tx, order)) == EVENTS_OF_TODAY + PAGES_OF_TODAY
+async def test_a_story_opens_the_segments_of_its_orders_lifetime_whatever_is_kept_and_made_ahead(
+    database_url: str,
+) -> None:
+    async with busy_shop(database_url) as (engine, order):
+        assert await opened(engine, lambda tx: story(tx, order)) == EVENTS_OF_TODAY + PAGES_OF_TODAY
 
-    run(scenario)
 
-
-def test_an_older_orders_events_are_found_in_every_segment_since_also_behind_an_empty_one(database_url: str) -> None:
+async def test_an_older_orders_events_are_found_in_every_segment_since_also_behind_an_empty_one(
+    database_url: str,
+) -> None:
     days = 5
 
-    async def scenario() -> None:
-        async with busy_shop(database_url) as (engine, order):
-            async with engine.begin() as tx:
-                await tx.execute(AGED, {"days": days, "id": order.id, "first_id": (KEPT - days) * SEGMENT_EVENTS})
-                await tx.execute(EMPTIED, {"id": (KEPT - 2) * SEGMENT_EVENTS})
-            async with one_moment(engine).begin() as tx:
-                older = await repository.get(tx, order.id)
-                assert older is not None
-                told = await story(tx, older)
-            assert [one.what for one in told.entries].count(What.COMMITTED) == days
-            segments = await opened(engine, lambda tx: story(tx, older))
-            assert [one for one in segments if one.startswith("events")] == events(*range(KEPT - days - 1, KEPT + 1))
-
-    run(scenario)
+    async with busy_shop(database_url) as (engine, order):
+        async with engine.begin() as tx:
+            await tx.execute(AGED, {"days": days, "id": order.id, "first_id": (KEPT - days) * SEGMENT_EVENTS})
+            await tx.execute(EMPTIED, {"id": (KEPT - 2) * SEGMENT_EVENTS})
+        async with one_moment(engine).begin() as tx:
+            older = await repository.get(tx, order.id)
+            assert older is not None
+            told = await story(tx, older)
+        assert [one.what for one in told.entries].count(What.COMMITTED) == days
+        segments = await opened(engine, lambda tx: story(tx, older))
+        assert [one for one in segments if one.startswith("events")] == events(*range(KEPT - days - 1, KEPT + 1))
 
 
-def test_an_audit_of_today_opens_the_events_of_today(database_url: str) -> None:
-    async def scenario() -> None:
-        async with busy_shop(database_url) as (engine, _):
-            now = datetime.now(UTC)
-            window = Window(now - timedelta(hours=1), now + timedelta(hours=1))
-            books = await opened(engine, lambda tx: read_books(tx, window))
-            assert [one for one in books if one.startswith("events")] == EVENTS_OF_TODAY
-            first_id = await opened(engine, lambda tx: first_id_since(tx, window.since))
-            assert first_id == EVENTS_OF_TODAY + PAGES_OF_TODAY
-
-    run(scenario)
+async def test_an_audit_of_today_opens_the_events_of_today(database_url: str) -> None:
+    async with busy_shop(database_url) as (engine, _):
+        now = datetime.now(UTC)
+        window = Window(now - timedelta(hours=1), now + timedelta(hours=1))
+        books = await opened(engine, lambda tx: read_books(tx, window))
+        assert [one for one in books if one.startswith("events")] == EVENTS_OF_TODAY
+        first_id = await opened(engine, lambda tx: first_id_since(tx, window.since))
+        assert first_id == EVENTS_OF_TODAY + PAGES_OF_TODAY
 
 
-def test_placing_an_order_opens_one_segment_and_a_look_at_readiness_none(database_url: str) -> None:
-    async def scenario() -> None:
-        async with busy_shop(database_url) as (engine, _):
-            new = sample_order(reference="PO-2")
-            assert await opened(engine, lambda tx: place(tx, new, "urn:test")) == events(KEPT)
-            assert await opened(engine, lambda tx: tx.execute(health._READY)) == []
-
-    run(scenario)
+async def test_placing_an_order_opens_one_segment_and_a_look_at_readiness_none(database_url: str) -> None:
+    async with busy_shop(database_url) as (engine, _):
+        new = sample_order(reference="PO-2")
+        assert await opened(engine, lambda tx: place(tx, new, "urn:test")) == events(KEPT)
+        assert await opened(engine, lambda tx: tx.execute(health._READY)) == []

@@ -19,7 +19,7 @@ from outbox.envelope import MAX_DATA_BYTES
 from outbox.record import EventTooLargeError
 from runtime.database import autocommit
 from tests.support.builders.orders import HOSTILE_NAMES, NAMES, sample_order
-from tests.support.probes.database import Asyncpg, connected, engine_of, pid_of, run, waits_for_a_lock
+from tests.support.probes.database import Asyncpg, connected, engine_of, pid_of, waits_for_a_lock
 from tests.support.proxies.postgres_wire_counter import watched
 
 SOURCE = "urn:waybill:tests"
@@ -40,158 +40,136 @@ async def counts(observer: Asyncpg) -> tuple[int, ...]:
     return tuple(row.values())
 
 
-def test_an_order_is_one_statement_and_no_transaction_around_it(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with watched(shared_database_url) as wire, engine_of(wire.url) as engine:  # noqa: SIM117 - reads better
-            async with autocommit(engine).connect() as tx:
-                await place(tx, new_order("warm-up"), SOURCE)  # the driver learns its types once per connection
-                await place(tx, new_order("warm-up-2"), SOURCE)
-                wire.sent.clear()
-                assert isinstance(await place(tx, new_order("counted"), SOURCE), Placed)
-                assert wire.statements == 1
-        async with connected(shared_database_url) as (observer,):
-            assert await counts(observer) == (3, 6, 3)
-
-    run(scenario)
+async def test_an_order_is_one_statement_and_no_transaction_around_it(shared_database_url: str) -> None:
+    async with watched(shared_database_url) as wire, engine_of(wire.url) as engine:  # noqa: SIM117 - reads better
+        async with autocommit(engine).connect() as tx:
+            await place(tx, new_order("warm-up"), SOURCE)  # the driver learns its types once per connection
+            await place(tx, new_order("warm-up-2"), SOURCE)
+            wire.sent.clear()
+            assert isinstance(await place(tx, new_order("counted"), SOURCE), Placed)
+            assert wire.statements == 1
+    async with connected(shared_database_url) as (observer,):
+        assert await counts(observer) == (3, 6, 3)
 
 
-def test_an_order_of_a_thousand_lines_is_one_statement_too(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        lines = tuple(Line(f"SKU-{number % 300}", 1 + number, Decimal("1.99")) for number in range(1000))
-        async with watched(shared_database_url) as wire, engine_of(wire.url) as engine:  # noqa: SIM117 - reads better
-            async with autocommit(engine).connect() as tx:
-                await place(tx, new_order("warm-up"), SOURCE)
-                wire.sent.clear()
-                placed = await place(tx, new_order("large", lines=lines), SOURCE)
-                assert wire.statements == 1
-                assert isinstance(placed, Placed)
-                stored = await repository.get(tx, placed.order_id)
-        assert stored is not None
-        assert stored.lines == lines
-
-    run(scenario)
+async def test_an_order_of_a_thousand_lines_is_one_statement_too(shared_database_url: str) -> None:
+    lines = tuple(Line(f"SKU-{number % 300}", 1 + number, Decimal("1.99")) for number in range(1000))
+    async with watched(shared_database_url) as wire, engine_of(wire.url) as engine:  # noqa: SIM117 - reads better
+        async with autocommit(engine).connect() as tx:
+            await place(tx, new_order("warm-up"), SOURCE)
+            wire.sent.clear()
+            placed = await place(tx, new_order("large", lines=lines), SOURCE)
+            assert wire.statements == 1
+            assert isinstance(placed, Placed)
+            stored = await repository.get(tx, placed.order_id)
+    assert stored is not None
+    assert stored.lines == lines
 
 
 @pytest.mark.parametrize("name", [*NAMES, *HOSTILE_NAMES])
-def test_an_order_comes_back_as_it_was_placed(shared_database_url: str, name: str) -> None:
-    async def scenario() -> None:
-        customer = replace(sample_order().customer, name=name)
-        order = new_order(customer=customer)
-        async with engine_of(shared_database_url) as engine, engine.begin() as tx:
-            placed = await place(tx, order, SOURCE)
-            assert isinstance(placed, Placed)
-            stored = await repository.get(tx, placed.order_id)
-        assert isinstance(stored, Order)
-        assert (stored.id, stored.number, stored.status) == (placed.order_id, placed.number, Status.PENDING)
-        assert (stored.reference, stored.customer, stored.currency) == (order.reference, customer, order.currency)
-        assert stored.lines == order.lines
-        assert stored.net_total == order.net_total == Decimal("1234.50")
-
-    run(scenario)
-
-
-def test_the_event_says_the_orders_number_and_total_and_its_subject_is_the_order(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with engine_of(shared_database_url) as engine, connected(shared_database_url) as (observer,):
-            async with engine.begin() as tx:
-                placed = await place(tx, new_order('PO "ß" \\ 1'), SOURCE)
-            row = await observer.fetchrow("SELECT * FROM outbox.events")
-            remaining = await observer.fetchval("SELECT remaining FROM orders")
+async def test_an_order_comes_back_as_it_was_placed(shared_database_url: str, name: str) -> None:
+    customer = replace(sample_order().customer, name=name)
+    order = new_order(customer=customer)
+    async with engine_of(shared_database_url) as engine, engine.begin() as tx:
+        placed = await place(tx, order, SOURCE)
         assert isinstance(placed, Placed)
-        assert row is not None
-        assert (row["type"], row["subject"], row["source"], row["destination"], row["attempt"]) == (
-            "order.placed",
-            str(placed.order_id),
-            SOURCE,
-            None,
-            1,
-        )
-        assert json.loads(row["data"]) == {
-            "order_id": str(placed.order_id),
-            "number": placed.number,
-            "reference": 'PO "ß" \\ 1',
-            "currency": "USD",
-            "net_total": "1234.50",
-        }
-        assert row["dataschema"] == "urn:waybill:order.placed:1"
-        assert parse_order_id(row["type"], row["data"]) == placed.order_id
-        assert remaining == len(JOINED)
-
-    run(scenario)
+        stored = await repository.get(tx, placed.order_id)
+    assert isinstance(stored, Order)
+    assert (stored.id, stored.number, stored.status) == (placed.order_id, placed.number, Status.PENDING)
+    assert (stored.reference, stored.customer, stored.currency) == (order.reference, customer, order.currency)
+    assert stored.lines == order.lines
+    assert stored.net_total == order.net_total == Decimal("1234.50")
 
 
-def test_a_reference_that_is_taken_makes_neither_order_nor_lines_nor_event(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with engine_of(shared_database_url) as engine, connected(shared_database_url) as (observer,):  # noqa: SIM117
-            async with autocommit(engine).connect() as tx:
-                first = await place(tx, new_order(), SOURCE)
-                assert isinstance(first, Placed)
-                before = await counts(observer)
-                again = await place(tx, new_order(currency="EUR"), SOURCE)
-                assert again == ReferenceTaken(first.order_id)
-                assert await counts(observer) == before == (1, 2, 1)
-
-    run(scenario)
-
-
-def test_of_two_placings_of_one_reference_at_once_one_is_placed_and_the_other_learns_of_it(
+async def test_the_event_says_the_orders_number_and_total_and_its_subject_is_the_order(
     shared_database_url: str,
 ) -> None:
-    async def scenario() -> None:
-        async with (
-            engine_of(shared_database_url) as engine,
-            connected(shared_database_url) as (observer,),
-            engine.connect() as one,
-            engine.connect() as two,
-        ):
-            first = await place(one, new_order(), SOURCE)
-            pid = await pid_of(two)
-            waiting = asyncio.create_task(place(two, new_order(), SOURCE))
-            await waits_for_a_lock(observer, pid)
-            await one.commit()
+    async with engine_of(shared_database_url) as engine, connected(shared_database_url) as (observer,):
+        async with engine.begin() as tx:
+            placed = await place(tx, new_order('PO "ß" \\ 1'), SOURCE)
+        row = await observer.fetchrow("SELECT * FROM outbox.events")
+        remaining = await observer.fetchval("SELECT remaining FROM orders")
+    assert isinstance(placed, Placed)
+    assert row is not None
+    assert (row["type"], row["subject"], row["source"], row["destination"], row["attempt"]) == (
+        "order.placed",
+        str(placed.order_id),
+        SOURCE,
+        None,
+        1,
+    )
+    assert json.loads(row["data"]) == {
+        "order_id": str(placed.order_id),
+        "number": placed.number,
+        "reference": 'PO "ß" \\ 1',
+        "currency": "USD",
+        "net_total": "1234.50",
+    }
+    assert row["dataschema"] == "urn:waybill:order.placed:1"
+    assert parse_order_id(row["type"], row["data"]) == placed.order_id
+    assert remaining == len(JOINED)
+
+
+async def test_a_reference_that_is_taken_makes_neither_order_nor_lines_nor_event(shared_database_url: str) -> None:
+    async with engine_of(shared_database_url) as engine, connected(shared_database_url) as (observer,):  # noqa: SIM117
+        async with autocommit(engine).connect() as tx:
+            first = await place(tx, new_order(), SOURCE)
             assert isinstance(first, Placed)
-            assert await waiting == ReferenceTaken(first.order_id)
-            await two.commit()
-            assert await counts(observer) == (1, 2, 1)
-
-    run(scenario)
-
-
-def test_of_many_placings_of_one_reference_in_a_crowd_exactly_one_is_placed(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with engine_of(shared_database_url) as engine, connected(shared_database_url) as (observer,):
-
-            async def attempt() -> Placed | ReferenceTaken:
-                async with autocommit(engine).connect() as tx:
-                    return await place(tx, new_order(), SOURCE)
-
-            outcomes = await asyncio.gather(*(attempt() for _ in range(20)))
-            placed = [outcome for outcome in outcomes if isinstance(outcome, Placed)]
-            assert len(placed) == 1
-            assert {outcome.order_id for outcome in outcomes} == {placed[0].order_id}
-            assert await counts(observer) == (1, 2, 1)
-
-    run(scenario)
+            before = await counts(observer)
+            again = await place(tx, new_order(currency="EUR"), SOURCE)
+            assert again == ReferenceTaken(first.order_id)
+            assert await counts(observer) == before == (1, 2, 1)
 
 
-def test_a_placing_whose_rival_is_rolled_back_is_placed(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with (
-            engine_of(shared_database_url) as engine,
-            connected(shared_database_url) as (observer,),
-            engine.connect() as one,
-            engine.connect() as two,
-        ):
-            await place(one, new_order(), SOURCE)
-            pid = await pid_of(two)
-            waiting = asyncio.create_task(place(two, new_order(), SOURCE))
-            await waits_for_a_lock(observer, pid)
-            await one.rollback()
-            assert isinstance(await waiting, Placed)
-            await two.commit()
-            assert await counts(observer) == (1, 2, 1)
+async def test_of_two_placings_of_one_reference_at_once_one_is_placed_and_the_other_learns_of_it(
+    shared_database_url: str,
+) -> None:
+    async with (
+        engine_of(shared_database_url) as engine,
+        connected(shared_database_url) as (observer,),
+        engine.connect() as one,
+        engine.connect() as two,
+    ):
+        first = await place(one, new_order(), SOURCE)
+        pid = await pid_of(two)
+        waiting = asyncio.create_task(place(two, new_order(), SOURCE))
+        await waits_for_a_lock(observer, pid)
+        await one.commit()
+        assert isinstance(first, Placed)
+        assert await waiting == ReferenceTaken(first.order_id)
+        await two.commit()
+        assert await counts(observer) == (1, 2, 1)
 
-    run(scenario)
+
+async def test_of_many_placings_of_one_reference_in_a_crowd_exactly_one_is_placed(shared_database_url: str) -> None:
+    async with engine_of(shared_database_url) as engine, connected(shared_database_url) as (observer,):
+
+        async def attempt() -> Placed | ReferenceTaken:
+            async with autocommit(engine).connect() as tx:
+                return await place(tx, new_order(), SOURCE)
+
+        outcomes = await asyncio.gather(*(attempt() for _ in range(20)))
+        placed = [outcome for outcome in outcomes if isinstance(outcome, Placed)]
+        assert len(placed) == 1
+        assert {outcome.order_id for outcome in outcomes} == {placed[0].order_id}
+        assert await counts(observer) == (1, 2, 1)
+
+
+async def test_a_placing_whose_rival_is_rolled_back_is_placed(shared_database_url: str) -> None:
+    async with (
+        engine_of(shared_database_url) as engine,
+        connected(shared_database_url) as (observer,),
+        engine.connect() as one,
+        engine.connect() as two,
+    ):
+        await place(one, new_order(), SOURCE)
+        pid = await pid_of(two)
+        waiting = asyncio.create_task(place(two, new_order(), SOURCE))
+        await waits_for_a_lock(observer, pid)
+        await one.rollback()
+        assert isinstance(await waiting, Placed)
+        await two.commit()
+        assert await counts(observer) == (1, 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -205,58 +183,48 @@ def test_a_placing_whose_rival_is_rolled_back_is_placed(shared_database_url: str
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_an_order_that_the_schema_refuses_leaves_nothing(shared_database_url: str, changes: dict[str, object]) -> None:
-    async def scenario() -> None:
-        async with engine_of(shared_database_url) as engine, connected(shared_database_url) as (observer,):
-            async with autocommit(engine).connect() as tx:
-                with pytest.raises(DBAPIError, match="check constraint"):
-                    await place(tx, replace(new_order(), **changes), SOURCE)  # type: ignore[arg-type]
-            assert await counts(observer) == (0, 0, 0)
-
-    run(scenario)
-
-
-def test_an_event_too_large_refuses_the_order(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with engine_of(shared_database_url) as engine, connected(shared_database_url) as (observer,):
-            async with autocommit(engine).connect() as tx:
-                with pytest.raises(EventTooLargeError):
-                    await place(tx, new_order("x" * MAX_DATA_BYTES), SOURCE)
-            assert await counts(observer) == (0, 0, 0)
-
-    run(scenario)
+async def test_an_order_that_the_schema_refuses_leaves_nothing(
+    shared_database_url: str, changes: dict[str, object]
+) -> None:
+    async with engine_of(shared_database_url) as engine, connected(shared_database_url) as (observer,):
+        async with autocommit(engine).connect() as tx:
+            with pytest.raises(DBAPIError, match="check constraint"):
+                await place(tx, replace(new_order(), **changes), SOURCE)  # type: ignore[arg-type]
+        assert await counts(observer) == (0, 0, 0)
 
 
-def test_an_order_moves_only_from_the_status_it_is_in(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with engine_of(shared_database_url) as engine, engine.begin() as tx:
-            placed = await place(tx, new_order(), SOURCE)
+async def test_an_event_too_large_refuses_the_order(shared_database_url: str) -> None:
+    async with engine_of(shared_database_url) as engine, connected(shared_database_url) as (observer,):
+        async with autocommit(engine).connect() as tx:
+            with pytest.raises(EventTooLargeError):
+                await place(tx, new_order("x" * MAX_DATA_BYTES), SOURCE)
+        assert await counts(observer) == (0, 0, 0)
+
+
+async def test_an_order_moves_only_from_the_status_it_is_in(shared_database_url: str) -> None:
+    async with engine_of(shared_database_url) as engine, engine.begin() as tx:
+        placed = await place(tx, new_order(), SOURCE)
+        await repository.advance(tx, placed.order_id, Status.PENDING, Status.VALIDATED)
+        with pytest.raises(UnexpectedStatusError, match="is not pending, so it cannot become validated"):
             await repository.advance(tx, placed.order_id, Status.PENDING, Status.VALIDATED)
-            with pytest.raises(UnexpectedStatusError, match="is not pending, so it cannot become validated"):
-                await repository.advance(tx, placed.order_id, Status.PENDING, Status.VALIDATED)
-            with pytest.raises(UnexpectedStatusError, match="is not pending, so it cannot be rejected"):
-                await repository.reject(tx, placed.order_id, Status.PENDING, [])
-            with pytest.raises(UnexpectedStatusError):
-                await repository.advance(tx, uuid4(), Status.PENDING, Status.VALIDATED)
-            stored = await repository.get(tx, placed.order_id)
-            assert stored is not None
-            assert stored.status is Status.VALIDATED
-
-    run(scenario)
+        with pytest.raises(UnexpectedStatusError, match="is not pending, so it cannot be rejected"):
+            await repository.reject(tx, placed.order_id, Status.PENDING, [])
+        with pytest.raises(UnexpectedStatusError):
+            await repository.advance(tx, uuid4(), Status.PENDING, Status.VALIDATED)
+        stored = await repository.get(tx, placed.order_id)
+        assert stored is not None
+        assert stored.status is Status.VALIDATED
 
 
-def test_the_join_counts_down_to_zero_once_however_many_commit_at_once(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with engine_of(shared_database_url) as engine:
+async def test_the_join_counts_down_to_zero_once_however_many_commit_at_once(shared_database_url: str) -> None:
+    async with engine_of(shared_database_url) as engine:
+        async with engine.begin() as tx:
+            placed = await place(tx, new_order(), SOURCE)
+
+        async def done() -> int:
             async with engine.begin() as tx:
-                placed = await place(tx, new_order(), SOURCE)
+                return await repository.joined_step_done(tx, placed.order_id)
 
-            async def done() -> int:
-                async with engine.begin() as tx:
-                    return await repository.joined_step_done(tx, placed.order_id)
-
-            assert sorted(await asyncio.gather(*(done() for _ in JOINED))) == [0, 1, 2]
-            with pytest.raises(DBAPIError, match="remaining_not_negative"):
-                await done()
-
-    run(scenario)
+        assert sorted(await asyncio.gather(*(done() for _ in JOINED))) == [0, 1, 2]
+        with pytest.raises(DBAPIError, match="remaining_not_negative"):
+            await done()

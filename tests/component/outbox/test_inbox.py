@@ -15,7 +15,7 @@ from outbox import inbox
 from outbox.envelope import Event
 from outbox.inbox import Claim, Failure, GivenUp, LeaseLostError, Refusal, Refused
 from tests.support.builders.events import new_event
-from tests.support.probes.database import connected, engine_of, pid_of, run, waits_for_a_lock
+from tests.support.probes.database import connected, engine_of, pid_of, waits_for_a_lock
 
 T = TypeVar("T")
 DUE = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
@@ -61,14 +61,6 @@ class Inbox:
         return dict(rows[0])
 
 
-def with_inbox(shared_database_url: str, scenario: Callable[[Inbox], Coroutine[Any, Any, None]]) -> None:
-    async def main() -> None:
-        async with opened(shared_database_url) as box:
-            await scenario(box)
-
-    run(main)
-
-
 @asynccontextmanager
 async def opened(shared_database_url: str) -> AsyncIterator[Inbox]:
     async with engine_of(shared_database_url) as engine, connected(shared_database_url) as (observer,):
@@ -85,8 +77,8 @@ def unleased(event: Event) -> Claim:
     return Claim("sap", event)
 
 
-def test_the_first_claim_runs_under_a_lease(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_the_first_claim_runs_under_a_lease(shared_database_url: str) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event("order-8")
         claim = await box.claimed(event)
         row = await box.row()
@@ -96,55 +88,45 @@ def test_the_first_claim_runs_under_a_lease(shared_database_url: str) -> None:
         left = row["lease_until"] - row["first_seen_at"]
         assert timedelta(seconds=LEASE_SECONDS - 1) < left <= timedelta(seconds=LEASE_SECONDS)
 
-    with_inbox(shared_database_url, scenario)
 
-
-def test_a_finished_claim_is_done_and_keeps_its_journal(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_a_finished_claim_is_done_and_keeps_its_journal(shared_database_url: str) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         await box.finish(await box.claimed(event), sap_document="4711")
         row = await box.row()
         assert (row["state"], row["begun"], row["lease_token"], row["lease_until"]) == ("done", 0, None, None)
         assert row["journal"] == '{"sap_document": "4711"}'
 
-    with_inbox(shared_database_url, scenario)
-
 
 @pytest.mark.parametrize("attempt", [1, 2])
-def test_what_is_done_is_a_duplicate_for_every_later_delivery(shared_database_url: str, attempt: int) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_what_is_done_is_a_duplicate_for_every_later_delivery(shared_database_url: str, attempt: int) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         await box.finish(await box.claimed(event))
         assert await box.try_claim(trial(event, attempt)) == Refused(Refusal.DUPLICATE)
         assert await box.at_once(trial(event, attempt)) == Refused(Refusal.DUPLICATE)
         assert (await box.row())["attempt"] == 1
 
-    with_inbox(shared_database_url, scenario)
 
-
-def test_another_consumer_of_the_same_event_is_not_concerned(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_another_consumer_of_the_same_event_is_not_concerned(shared_database_url: str) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         await box.finish(await box.claimed(event))
         other = await box.do(lambda tx: inbox.finish_at_once(tx, "audit", event))
         assert isinstance(other, Claim)
 
-    with_inbox(shared_database_url, scenario)
 
-
-def test_local_effects_are_done_in_one_step_without_a_lease(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_local_effects_are_done_in_one_step_without_a_lease(shared_database_url: str) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         claim = await box.at_once(event)
         assert claim == Claim("sap", event)
         row = await box.row()
         assert (row["state"], row["attempt"], row["begun"], row["lease_token"]) == ("done", 1, 0, None)
 
-    with_inbox(shared_database_url, scenario)
 
-
-def test_local_effects_that_fail_leave_no_row(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_local_effects_that_fail_leave_no_row(shared_database_url: str) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
 
         async def fail(tx: AsyncConnection) -> None:
@@ -156,11 +138,9 @@ def test_local_effects_that_fail_leave_no_row(shared_database_url: str) -> None:
         assert await box.observer.fetchval("SELECT count(*) FROM outbox.deliveries") == 0
         assert isinstance(await box.at_once(event), Claim)
 
-    with_inbox(shared_database_url, scenario)
 
-
-def test_a_concurrent_duplicate_of_a_local_step_waits_and_is_a_duplicate(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_a_concurrent_duplicate_of_a_local_step_waits_and_is_a_duplicate(shared_database_url: str) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         async with box.engine.connect() as first, box.engine.connect() as second:
             assert isinstance(await inbox.finish_at_once(first, "sap", event), Claim)
@@ -172,11 +152,9 @@ def test_a_concurrent_duplicate_of_a_local_step_waits_and_is_a_duplicate(shared_
             assert await waiting == Refused(Refusal.DUPLICATE)
             await second.rollback()
 
-    with_inbox(shared_database_url, scenario)
 
-
-def test_a_concurrent_duplicate_runs_when_the_first_one_is_rolled_back(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_a_concurrent_duplicate_runs_when_the_first_one_is_rolled_back(shared_database_url: str) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         async with box.engine.connect() as first, box.engine.connect() as second:
             await inbox.finish_at_once(first, "sap", event)
@@ -188,11 +166,9 @@ def test_a_concurrent_duplicate_runs_when_the_first_one_is_rolled_back(shared_da
             await second.commit()
         assert (await box.row())["state"] == "done"
 
-    with_inbox(shared_database_url, scenario)
 
-
-def test_of_two_claims_at_once_one_runs_and_the_other_is_told_until_when(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_of_two_claims_at_once_one_runs_and_the_other_is_told_until_when(shared_database_url: str) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         outcomes = await asyncio.gather(*(box.try_claim(event) for _ in range(4)))
         assert len([outcome for outcome in outcomes if isinstance(outcome, Claim)]) == 1
@@ -202,11 +178,9 @@ def test_of_two_claims_at_once_one_runs_and_the_other_is_told_until_when(shared_
         ]
         assert (await box.row())["begun"] == 1
 
-    with_inbox(shared_database_url, scenario)
 
-
-def test_a_claim_after_the_lease_is_over_runs_and_counts_how_often_it_was_begun(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_a_claim_after_the_lease_is_over_runs_and_counts_how_often_it_was_begun(shared_database_url: str) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         claims = [await box.claimed(event, OVER) for _ in range(3)]
         assert [claim.begun for claim in claims] == [1, 2, 3]
@@ -214,11 +188,9 @@ def test_a_claim_after_the_lease_is_over_runs_and_counts_how_often_it_was_begun(
         assert len({claim.token for claim in claims}) == 3
         assert (await box.row())["begun"] == 3
 
-    with_inbox(shared_database_url, scenario)
 
-
-def test_whoever_lost_the_lease_can_write_nothing(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_whoever_lost_the_lease_can_write_nothing(shared_database_url: str) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         late = await box.claimed(event, OVER)
         current = await box.claimed(event)
@@ -237,30 +209,26 @@ def test_whoever_lost_the_lease_can_write_nothing(shared_database_url: str) -> N
         with pytest.raises(LeaseLostError):
             await box.finish(current)
 
-    with_inbox(shared_database_url, scenario)
 
-
-def test_the_holder_of_an_overdue_lease_may_still_finish_while_nobody_took_it_over(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_the_holder_of_an_overdue_lease_may_still_finish_while_nobody_took_it_over(
+    shared_database_url: str,
+) -> None:
+    async with opened(shared_database_url) as box:
         await box.finish(await box.claimed(new_event(), OVER))
         assert (await box.row())["state"] == "done"
 
-    with_inbox(shared_database_url, scenario)
 
-
-def test_a_renewed_lease_keeps_others_out(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_a_renewed_lease_keeps_others_out(shared_database_url: str) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         claim = await box.claimed(event, OVER)
         await box.do(lambda tx: inbox.renew(tx, claim, LEASE_SECONDS))
         refused = await box.try_claim(event)
         assert refused == Refused(Refusal.BUSY, (await box.row())["lease_until"])
 
-    with_inbox(shared_database_url, scenario)
 
-
-def test_a_retry_expects_the_next_try_and_keeps_the_error_and_the_journal(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_a_retry_expects_the_next_try_and_keeps_the_error_and_the_journal(shared_database_url: str) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         await box.retry(await box.claimed(event), {"csrf": "seen"})
         row = await box.row()
@@ -275,16 +243,14 @@ def test_a_retry_expects_the_next_try_and_keeps_the_error_and_the_journal(shared
         await box.retry(again)  # nothing new came back: what is known stays
         assert (await box.row())["journal"] == '{"csrf": "seen"}'
 
-    with_inbox(shared_database_url, scenario)
-
 
 @pytest.mark.parametrize(
     ("attempt", "refused"), [(1, Refused(Refusal.STALE)), (3, Refused(Refusal.BUSY, DUE))], ids=["older", "newer"]
 )
-def test_while_a_try_is_expected_an_older_one_is_stale_and_a_newer_one_comes_back(
+async def test_while_a_try_is_expected_an_older_one_is_stale_and_a_newer_one_comes_back(
     shared_database_url: str, attempt: int, refused: Refused
 ) -> None:
-    async def scenario(box: Inbox) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         await box.retry(await box.claimed(event))
         before = await box.row()
@@ -292,22 +258,20 @@ def test_while_a_try_is_expected_an_older_one_is_stale_and_a_newer_one_comes_bac
         assert await box.at_once(trial(event, attempt)) == refused
         assert await box.row() == before
 
-    with_inbox(shared_database_url, scenario)
 
-
-def test_an_older_try_is_stale_while_a_later_one_runs_even_when_the_lease_is_over(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_an_older_try_is_stale_while_a_later_one_runs_even_when_the_lease_is_over(
+    shared_database_url: str,
+) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         await box.retry(await box.claimed(event))
         await box.claimed(trial(event, 2), OVER)
         assert await box.try_claim(event) == Refused(Refusal.STALE)
         assert (await box.claimed(trial(event, 2))).begun == 2
 
-    with_inbox(shared_database_url, scenario)
 
-
-def test_a_local_step_is_retried_without_ever_having_had_a_row(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_a_local_step_is_retried_without_ever_having_had_a_row(shared_database_url: str) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         await box.retry(unleased(event))
         assert (await box.row())["attempt"] == 2
@@ -318,11 +282,11 @@ def test_a_local_step_is_retried_without_ever_having_had_a_row(shared_database_u
         row = await box.row()
         assert (row["state"], row["attempt"], row["due_at"]) == ("done", 3, None)
 
-    with_inbox(shared_database_url, scenario)
 
-
-def test_a_local_step_that_another_delivery_has_done_or_moved_on_schedules_nothing(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_a_local_step_that_another_delivery_has_done_or_moved_on_schedules_nothing(
+    shared_database_url: str,
+) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         await box.retry(unleased(event))
         with pytest.raises(LeaseLostError):
@@ -333,12 +297,10 @@ def test_a_local_step_that_another_delivery_has_done_or_moved_on_schedules_nothi
                 await write(unleased(trial(event, 2)))
         assert (await box.row())["state"] == "done"
 
-    with_inbox(shared_database_url, scenario)
-
 
 @pytest.mark.parametrize("leased", [True, False])
-def test_what_is_given_up_is_dead_and_is_rejected_again(shared_database_url: str, leased: bool) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_what_is_given_up_is_dead_and_is_rejected_again(shared_database_url: str, leased: bool) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         await box.give_up(await box.claimed(event) if leased else unleased(event))
         row = await box.row()
@@ -347,12 +309,10 @@ def test_what_is_given_up_is_dead_and_is_rejected_again(shared_database_url: str
         assert await box.try_claim(event) == Refused(Refusal.DEAD)
         assert await box.at_once(event) == Refused(Refusal.DEAD)
 
-    with_inbox(shared_database_url, scenario)
-
 
 @pytest.mark.parametrize("leased", [True, False])
-def test_an_expected_try_can_be_given_up(shared_database_url: str, leased: bool) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_an_expected_try_can_be_given_up(shared_database_url: str, leased: bool) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         await box.retry(await box.claimed(event))
         last = trial(event, 2)
@@ -362,11 +322,11 @@ def test_an_expected_try_can_be_given_up(shared_database_url: str, leased: bool)
         assert await box.try_claim(event) == Refused(Refusal.STALE)
         assert await box.try_claim(last) == Refused(Refusal.DEAD)
 
-    with_inbox(shared_database_url, scenario)
 
-
-def test_a_replay_of_what_is_dead_runs_as_a_higher_try_with_the_journal_of_before(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_a_replay_of_what_is_dead_runs_as_a_higher_try_with_the_journal_of_before(
+    shared_database_url: str,
+) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         await box.give_up(await box.claimed(event), {"asked": True})
         replay = await box.claimed(trial(event, 2))
@@ -375,11 +335,11 @@ def test_a_replay_of_what_is_dead_runs_as_a_higher_try_with_the_journal_of_befor
         await box.finish(replay, done=True)
         assert (await box.row())["state"] == "done"
 
-    with_inbox(shared_database_url, scenario)
 
-
-def test_a_replay_of_a_dead_local_step_is_done_at_once_or_fails_as_a_try_of_its_own(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_a_replay_of_a_dead_local_step_is_done_at_once_or_fails_as_a_try_of_its_own(
+    shared_database_url: str,
+) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         await box.give_up(unleased(event))
         await box.retry(unleased(trial(event, 2)))
@@ -389,11 +349,9 @@ def test_a_replay_of_a_dead_local_step_is_done_at_once_or_fails_as_a_try_of_its_
         assert isinstance(await box.at_once(trial(event, 4)), Claim)
         assert (await box.row())["state"] == "done"
 
-    with_inbox(shared_database_url, scenario)
 
-
-def test_a_refusal_that_is_rolled_back_leaves_the_row_as_it_was(shared_database_url: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_a_refusal_that_is_rolled_back_leaves_the_row_as_it_was(shared_database_url: str) -> None:
+    async with opened(shared_database_url) as box:
         event = new_event()
         claim = await box.claimed(event)
         before = await box.row()
@@ -402,8 +360,6 @@ def test_a_refusal_that_is_rolled_back_leaves_the_row_as_it_was(shared_database_
             await tx.rollback()
         assert await box.row() == before
         await box.finish(claim)
-
-    with_inbox(shared_database_url, scenario)
 
 
 @pytest.mark.parametrize(
@@ -418,12 +374,10 @@ def test_a_refusal_that_is_rolled_back_leaves_the_row_as_it_was(shared_database_
         "'done', 1, -1, NULL, NULL",
     ],
 )
-def test_the_schema_refuses_a_row_that_no_transition_makes(shared_database_url: str, values: str) -> None:
-    async def scenario(box: Inbox) -> None:
+async def test_the_schema_refuses_a_row_that_no_transition_makes(shared_database_url: str, values: str) -> None:
+    async with opened(shared_database_url) as box:
         with pytest.raises(asyncpg.CheckViolationError):
             await box.observer.execute(
                 "INSERT INTO outbox.deliveries (consumer, event_id, subject, state, attempt, begun, lease_token, "
                 f"lease_until) VALUES ('sap', '{new_event().id}', 's', {values})"
             )
-
-    with_inbox(shared_database_url, scenario)

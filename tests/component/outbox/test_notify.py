@@ -11,7 +11,7 @@ from lab.stack.ports import free_port
 from outbox import notify as module
 from outbox.notify import APPLICATION_NAME, CHANNEL, Hint
 from tests.support.builders.events import new_event
-from tests.support.probes.database import Asyncpg, committed, connected, engine_of, run
+from tests.support.probes.database import Asyncpg, committed, connected, engine_of
 from tests.support.probes.waking_clock import awake
 from tests.support.proxies.tcp_proxy import proxied
 
@@ -48,116 +48,98 @@ async def hinting(url: str) -> AsyncIterator[Hint]:
         await hint.close()
 
 
-def test_hints_given_while_one_is_on_its_way_become_one_more(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        with proxied(shared_database_url) as (through, proxy):
-            async with connected(shared_database_url) as (connection,), hinting(through) as hint:
-                ear = Ear()
-                await ear.listen(connection)
-                hint.give()
-                await ear.until(1)
-                proxy.hold_answers()
-                hint.give()
-                # That the first was heard does not say that its giver has the answer: it is this answer that is
-                # held now, or the second's. Either way one hint is on its way.
-                await asyncio.to_thread(proxy.held.wait)
-                await connection.execute("SELECT")  # whatever was notified has come with this answer
-                sent = len(ear.heard)
-                for _ in range(100):
-                    hint.give()
-                    await asyncio.sleep(0)
-                proxy.release_answers()
-                await ear.until(sent + 1)
-                await asyncio.sleep(10 * module.GAP_SECONDS)  # time for more, if any were to come
-                await hint.close()
-                await connection.execute("SELECT")
-                assert len(ear.heard) == sent + 1
-
-    run(scenario)
-
-
-def test_no_hint_is_no_connection_and_a_closed_giver_leaves_none(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(shared_database_url) as (observer,):
+async def test_hints_given_while_one_is_on_its_way_become_one_more(shared_database_url: str) -> None:
+    with proxied(shared_database_url) as (through, proxy):
+        async with connected(shared_database_url) as (connection,), hinting(through) as hint:
             ear = Ear()
-            await ear.listen(observer)
-            async with hinting(shared_database_url) as hint:
-                await asyncio.sleep(0)
-                assert await observer.fetchval(HINTS_BACKEND, APPLICATION_NAME) is None
+            await ear.listen(connection)
+            hint.give()
+            await ear.until(1)
+            proxy.hold_answers()
+            hint.give()
+            # That the first was heard does not say that its giver has the answer: it is this answer that is
+            # held now, or the second's. Either way one hint is on its way.
+            await asyncio.to_thread(proxy.held.wait)
+            await connection.execute("SELECT")  # whatever was notified has come with this answer
+            sent = len(ear.heard)
+            for _ in range(100):
                 hint.give()
-                await ear.until(1)
-                assert await observer.fetchval(HINTS_BACKEND, APPLICATION_NAME) == ear.heard[0]
-            while await observer.fetchval(HINTS_BACKEND, APPLICATION_NAME) is not None:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
-            hint.give()  # by then nobody is left to pass it on, which is nobody's trouble
+                await asyncio.sleep(0)
+            proxy.release_answers()
+            await ear.until(sent + 1)
+            await asyncio.sleep(10 * module.GAP_SECONDS)  # time for more, if any were to come
+            await hint.close()
+            await connection.execute("SELECT")
+            assert len(ear.heard) == sent + 1
 
-    run(scenario)
+
+async def test_no_hint_is_no_connection_and_a_closed_giver_leaves_none(shared_database_url: str) -> None:
+    async with connected(shared_database_url) as (observer,):
+        ear = Ear()
+        await ear.listen(observer)
+        async with hinting(shared_database_url) as hint:
+            await asyncio.sleep(0)
+            assert await observer.fetchval(HINTS_BACKEND, APPLICATION_NAME) is None
+            hint.give()
+            await ear.until(1)
+            assert await observer.fetchval(HINTS_BACKEND, APPLICATION_NAME) == ear.heard[0]
+        while await observer.fetchval(HINTS_BACKEND, APPLICATION_NAME) is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        hint.give()  # by then nobody is left to pass it on, which is nobody's trouble
 
 
-def test_a_hint_after_its_connection_was_ended_arrives_over_another(
+async def test_a_hint_after_its_connection_was_ended_arrives_over_another(
     shared_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.01)
 
-    async def scenario() -> None:
-        async with connected(shared_database_url) as (observer,), hinting(shared_database_url) as hint:
-            ear = Ear()
-            await ear.listen(observer)
+    async with connected(shared_database_url) as (observer,), hinting(shared_database_url) as hint:
+        ear = Ear()
+        await ear.listen(observer)
+        hint.give()
+        await ear.until(1)
+        assert await observer.fetchval("SELECT pg_terminate_backend($1, 10000)", ear.heard[0])
+        with capture_logs() as logs:
             hint.give()
-            await ear.until(1)
-            assert await observer.fetchval("SELECT pg_terminate_backend($1, 10000)", ear.heard[0])
-            with capture_logs() as logs:
+            await ear.until(2)
+        assert ear.heard[1] != ear.heard[0]
+        assert [entry["event"] for entry in logs] == ["hint_not_sent"]
+
+
+async def test_without_postgres_giving_costs_nothing_and_closing_is_quick() -> None:
+    with capture_logs() as logs, awake() as clock:
+        async with hinting(f"postgresql://nobody@127.0.0.1:{free_port()}/none") as hint:
+            hint.give()
+            while not logs:  # noqa: ASYNC110 - until it has found nobody there
+                await asyncio.sleep(0.005)
+            began = clock.seconds
+            for _ in range(10_000):
                 hint.give()
-                await ear.until(2)
-            assert ear.heard[1] != ear.heard[0]
-            assert [entry["event"] for entry in logs] == ["hint_not_sent"]
-
-    run(scenario)
+            assert clock.seconds - began < 1
+        assert clock.seconds - began < 2
+    assert {entry["event"] for entry in logs} == {"hint_not_sent"}
 
 
-def test_without_postgres_giving_costs_nothing_and_closing_is_quick() -> None:
-    async def scenario() -> None:
-        with capture_logs() as logs, awake() as clock:
-            async with hinting(f"postgresql://nobody@127.0.0.1:{free_port()}/none") as hint:
-                hint.give()
-                while not logs:  # noqa: ASYNC110 - until it has found nobody there
-                    await asyncio.sleep(0.005)
-                began = clock.seconds
-                for _ in range(10_000):
-                    hint.give()
-                assert clock.seconds - began < 1
-            assert clock.seconds - began < 2
-        assert {entry["event"] for entry in logs} == {"hint_not_sent"}
-
-    run(scenario)
-
-
-def test_a_postgres_that_accepts_and_never_answers_holds_up_neither_giver_nor_closing(
+async def test_a_postgres_that_accepts_and_never_answers_holds_up_neither_giver_nor_closing(
     shared_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CLOSE_SECONDS", 0.1)
 
-    async def scenario() -> None:
-        with proxied(shared_database_url) as (through, proxy), awake() as clock:
-            proxy.hold_answers()
-            async with hinting(through) as hint:
-                hint.give()
-                await asyncio.to_thread(proxy.held.wait)
-                began = clock.seconds
-                hint.give()
-            assert clock.seconds - began < module.ANSWER_SECONDS / 2
-
-    run(scenario)
+    with proxied(shared_database_url) as (through, proxy), awake() as clock:
+        proxy.hold_answers()
+        async with hinting(through) as hint:
+            hint.give()
+            await asyncio.to_thread(proxy.held.wait)
+            began = clock.seconds
+            hint.give()
+        assert clock.seconds - began < module.ANSWER_SECONDS / 2
 
 
-def test_recording_an_event_notifies_nobody(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(shared_database_url, 2) as (listener, notifier), engine_of(shared_database_url) as engine:
-            ear = Ear()
-            await ear.listen(listener)
-            await committed(engine, [new_event()])
-            await notifier.execute(module.NOTIFY)
-            await ear.until(1)
-            assert ear.heard == [notifier.get_server_pid()]  # notifications come in order of commit
-
-    run(scenario)
+async def test_recording_an_event_notifies_nobody(shared_database_url: str) -> None:
+    async with connected(shared_database_url, 2) as (listener, notifier), engine_of(shared_database_url) as engine:
+        ear = Ear()
+        await ear.listen(listener)
+        await committed(engine, [new_event()])
+        await notifier.execute(module.NOTIFY)
+        await ear.until(1)
+        assert ear.heard == [notifier.get_server_pid()]  # notifications come in order of commit

@@ -1,7 +1,7 @@
 """What moving due messages costs, counted in blocks: neither what waits nor what was moved before may cost anything."""
 
 from outbox.schedule import MOVE_DUE, Place, move_due, start
-from tests.support.probes.database import Asyncpg, connected, run
+from tests.support.probes.database import Asyncpg, connected
 from tests.support.probes.query_cost import as_the_relay, blocks_touched
 
 WAITING = 100_000  # a million would take ten seconds to store, and costs one more level of the index
@@ -20,42 +20,36 @@ async def fill(connection: Asyncpg, rows: int, due: str) -> None:
     await connection.execute(FILL.replace("CAST($2 AS interval)", f"interval '{due}'"), rows)
 
 
-def test_what_waits_costs_the_due_ones_nothing_with_statistics_and_without(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(shared_database_url) as (mover,):
-            await as_the_relay(mover)
-            await fill(mover, WAITING, "1 day")
-            for _ in ("without", "with"):
-                await fill(mover, 5, "-1 minute")
-                assert await blocks_touched(mover, MOVE_DUE, *NO_BOUND, *NO_BOUND, 1000) < FEW_BLOCKS
-                assert await mover.fetchval("SELECT count(*) FROM outbox.scheduled") == WAITING
-                assert await blocks_touched(mover, MOVE_DUE, *NO_BOUND, *NO_BOUND, 1000) < FEW_BLOCKS
-                await mover.execute("ANALYZE outbox.scheduled")
-            whole = await blocks_touched(mover, "SELECT count(*) FROM outbox.scheduled WHERE data <> ''")
-            assert whole > 25 * FEW_BLOCKS
-
-    run(scenario)
+async def test_what_waits_costs_the_due_ones_nothing_with_statistics_and_without(shared_database_url: str) -> None:
+    async with connected(shared_database_url) as (mover,):
+        await as_the_relay(mover)
+        await fill(mover, WAITING, "1 day")
+        for _ in ("without", "with"):
+            await fill(mover, 5, "-1 minute")
+            assert await blocks_touched(mover, MOVE_DUE, *NO_BOUND, *NO_BOUND, 1000) < FEW_BLOCKS
+            assert await mover.fetchval("SELECT count(*) FROM outbox.scheduled") == WAITING
+            assert await blocks_touched(mover, MOVE_DUE, *NO_BOUND, *NO_BOUND, 1000) < FEW_BLOCKS
+            await mover.execute("ANALYZE outbox.scheduled")
+        whole = await blocks_touched(mover, "SELECT count(*) FROM outbox.scheduled WHERE data <> ''")
+        assert whole > 25 * FEW_BLOCKS
 
 
-def test_rows_that_were_moved_under_an_open_snapshot_cost_the_next_look_nothing(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(shared_database_url, 2) as (mover, holder):
-            await as_the_relay(mover)
-            async with holder.transaction(isolation="repeatable_read"):
-                await holder.fetchval("SELECT count(*) FROM outbox.scheduled")
-                await fill(mover, MOVED, "-1 hour")
-                place = await start(mover)
-                while (moved := await move_due(mover, 1000, place)).last is not None:
-                    place = moved.last
-                await fill(mover, 5, "-1 minute")
+async def test_rows_that_were_moved_under_an_open_snapshot_cost_the_next_look_nothing(shared_database_url: str) -> None:
+    async with connected(shared_database_url, 2) as (mover, holder):
+        await as_the_relay(mover)
+        async with holder.transaction(isolation="repeatable_read"):
+            await holder.fetchval("SELECT count(*) FROM outbox.scheduled")
+            await fill(mover, MOVED, "-1 hour")
+            place = await start(mover)
+            while (moved := await move_due(mover, 1000, place)).last is not None:
+                place = moved.last
+            await fill(mover, 5, "-1 minute")
 
-                due = await blocks_touched(mover, MOVE_DUE, place.due_at, place.id, *NO_BOUND, 1000)
-                late = await blocks_touched(mover, MOVE_DUE, *NO_BOUND, place.due_at, place.id, 1000)
-                again = Place(await mover.fetchval("SELECT now()"), 0)
-                new = await blocks_touched(mover, MOVE_DUE, again.due_at, again.id, *NO_BOUND, 1000)
+            due = await blocks_touched(mover, MOVE_DUE, place.due_at, place.id, *NO_BOUND, 1000)
+            late = await blocks_touched(mover, MOVE_DUE, *NO_BOUND, place.due_at, place.id, 1000)
+            again = Place(await mover.fetchval("SELECT now()"), 0)
+            new = await blocks_touched(mover, MOVE_DUE, again.due_at, again.id, *NO_BOUND, 1000)
 
-            assert await mover.fetchval("SELECT count(*) FROM outbox.scheduled") == 0
-            assert max(due, new) < FEW_BLOCKS
-            assert late > 5 * FEW_BLOCKS  # the dead entries are there, and looking back reads them
-
-    run(scenario)
+        assert await mover.fetchval("SELECT count(*) FROM outbox.scheduled") == 0
+        assert max(due, new) < FEW_BLOCKS
+        assert late > 5 * FEW_BLOCKS  # the dead entries are there, and looking back reads them

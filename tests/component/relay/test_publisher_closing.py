@@ -29,60 +29,51 @@ async def timed_close(publisher: Publisher) -> float:
     return clock.seconds
 
 
-def test_a_broker_that_no_longer_reads_is_cut_off_with_all_that_was_to_be_sent(
+async def test_a_broker_that_no_longer_reads_is_cut_off_with_all_that_was_to_be_sent(
     ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CLOSE_SECONDS", 0.3)
 
-    async def scenario() -> None:
-        with proxied(ends.amqp_url) as (through, proxy):
-            publisher = Publisher(EVENT_EXCHANGE, Mock(), Mock())
-            await publisher.open(through)
-            proxy.fall_silent()
-            assert publisher.publish([a_row(number, f"s{number}")._replace(data=LARGE) for number in range(200)]) == []
-            await asyncio.sleep(0)
-            connection = publisher._connection
-            assert connection is not None
-            assert connection._transport is not None
-            assert connection._transport.get_write_buffer_size() > len(LARGE)
-            assert connections_to(proxy.port)
-            assert await timed_close(publisher) < 2
-            assert connection.is_closed
-            assert connection._transport is None
-            assert not connections_to(proxy.port)
-
-    asyncio.run(scenario())
+    with proxied(ends.amqp_url) as (through, proxy):
+        publisher = Publisher(EVENT_EXCHANGE, Mock(), Mock())
+        await publisher.open(through)
+        proxy.fall_silent()
+        assert publisher.publish([a_row(number, f"s{number}")._replace(data=LARGE) for number in range(200)]) == []
+        await asyncio.sleep(0)
+        connection = publisher._connection
+        assert connection is not None
+        assert connection._transport is not None
+        assert connection._transport.get_write_buffer_size() > len(LARGE)
+        assert connections_to(proxy.port)
+        assert await timed_close(publisher) < 2
+        assert connection.is_closed
+        assert connection._transport is None
+        assert not connections_to(proxy.port)
 
 
-def test_a_broker_that_never_answered_is_cut_off_at_once(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_broker_that_never_answered_is_cut_off_at_once(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CLOSE_SECONDS", LONG_SECONDS)
 
-    async def scenario() -> None:
-        with proxied(ends.amqp_url) as (through, proxy):
-            proxy.fall_silent()
-            publisher = Publisher(EVENT_EXCHANGE, Mock(), Mock())
-            with pytest.raises(PublisherLostError):
-                await publisher.open(f"{through}?stack_timeout=0.3")
-            assert await timed_close(publisher) < LONG_SECONDS / 2
-            assert not connections_to(proxy.port)
-
-    asyncio.run(scenario())
+    with proxied(ends.amqp_url) as (through, proxy):
+        proxy.fall_silent()
+        publisher = Publisher(EVENT_EXCHANGE, Mock(), Mock())
+        with pytest.raises(PublisherLostError):
+            await publisher.open(f"{through}?stack_timeout=0.3")
+        assert await timed_close(publisher) < LONG_SECONDS / 2
+        assert not connections_to(proxy.port)
 
 
-def test_a_broker_that_answers_is_left_in_good_order(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_broker_that_answers_is_left_in_good_order(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CLOSE_SECONDS", LONG_SECONDS)
 
-    async def scenario() -> None:
-        with proxied(ends.amqp_url) as (through, proxy):
-            publisher = Publisher(EVENT_EXCHANGE, Mock(), Mock())
-            await publisher.open(through)
-            connection = publisher._connection
-            assert connection is not None
-            said = Mock()
-            connection.add_on_close_callback(lambda _, reason: said(str(reason)))
-            assert await timed_close(publisher) < LONG_SECONDS / 2
-            assert "Normal shutdown" in said.call_args.args[0]
-            assert connection.is_closed
-            assert not connections_to(proxy.port)
-
-    asyncio.run(scenario())
+    with proxied(ends.amqp_url) as (through, proxy):
+        publisher = Publisher(EVENT_EXCHANGE, Mock(), Mock())
+        await publisher.open(through)
+        connection = publisher._connection
+        assert connection is not None
+        said = Mock()
+        connection.add_on_close_callback(lambda _, reason: said(str(reason)))
+        assert await timed_close(publisher) < LONG_SECONDS / 2
+        assert "Normal shutdown" in said.call_args.args[0]
+        assert connection.is_closed
+        assert not connections_to(proxy.port)

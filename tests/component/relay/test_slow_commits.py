@@ -50,71 +50,64 @@ async def recorded_page(url: str, connection: Asyncpg) -> Page:
 
 
 @pytest.mark.parametrize("write", [move_cursor, write_letter])
-def test_a_write_of_a_reign_that_is_not_committed_yet_lets_renewals_pass_and_holds_back_the_next_reign(
+async def test_a_write_of_a_reign_that_is_not_committed_yet_lets_renewals_pass_and_holds_back_the_next_reign(
     shared_database_url: str, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RENEW_AFTER", 0.1 / LONG_TERM)
 
-    async def scenario() -> None:
-        async with connected(shared_database_url, 4) as (cursor, lease, standby, observer):
-            page = await recorded_page(shared_database_url, cursor)
-            leadership = Leadership(lease, LONG_TERM, "the leader")
-            assert await leadership.wait_to_lead(asyncio.Event()) == 1
-            async with cursor.transaction():
-                await write(cursor, 1, page)
-                granted = await observer.fetchval(EXPIRY)
-                keeping = asyncio.create_task(leadership.keep(1))
-                while await observer.fetchval(EXPIRY) == granted:
-                    assert not keeping.done(), "a renewal waited for the commit"
-                keeping.cancel()
-                await asyncio.wait([keeping])
-                await leadership.release()  # passes as well
-                assert await observer.fetchval("SELECT expires_at < clock_timestamp() FROM outbox.leases")
-                following = asyncio.create_task(Leadership(standby, NEVER, "the next").wait_to_lead(asyncio.Event()))
-                await waits_for_a_lock(observer, standby.get_server_pid())
-            assert await following == 2
-            with pytest.raises(FencedError):
-                await write(cursor, 1, page)
-
-    run(scenario)
+    async with connected(shared_database_url, 4) as (cursor, lease, standby, observer):
+        page = await recorded_page(shared_database_url, cursor)
+        leadership = Leadership(lease, LONG_TERM, "the leader")
+        assert await leadership.wait_to_lead(asyncio.Event()) == 1
+        async with cursor.transaction():
+            await write(cursor, 1, page)
+            granted = await observer.fetchval(EXPIRY)
+            keeping = asyncio.create_task(leadership.keep(1))
+            while await observer.fetchval(EXPIRY) == granted:
+                assert not keeping.done(), "a renewal waited for the commit"
+            keeping.cancel()
+            await asyncio.wait([keeping])
+            await leadership.release()  # passes as well
+            assert await observer.fetchval("SELECT expires_at < clock_timestamp() FROM outbox.leases")
+            following = asyncio.create_task(Leadership(standby, NEVER, "the next").wait_to_lead(asyncio.Event()))
+            await waits_for_a_lock(observer, standby.get_server_pid())
+        assert await following == 2
+        with pytest.raises(FencedError):
+            await write(cursor, 1, page)
 
 
 @pytest.mark.parametrize("write", [move_cursor, write_letter])
-def test_a_write_of_a_reign_waits_for_an_acquisition_that_is_not_committed_yet_and_is_refused(
+async def test_a_write_of_a_reign_waits_for_an_acquisition_that_is_not_committed_yet_and_is_refused(
     shared_database_url: str, write: Write
 ) -> None:
-    async def scenario() -> None:
-        async with connected(shared_database_url, 4) as (cursor, lease, standby, observer):
-            page = await recorded_page(shared_database_url, cursor)
-            leadership = Leadership(lease, NEVER, "the leader")
-            assert await leadership.wait_to_lead(asyncio.Event()) == 1
-            await leadership.release()
-            async with standby.transaction():
-                assert await Leadership(standby, NEVER, "the next").wait_to_lead(asyncio.Event()) == 2
-                writing = asyncio.ensure_future(write(cursor, 1, page))
-                await waits_for_a_lock(observer, cursor.get_server_pid())
-            with pytest.raises(FencedError):
-                await writing
-
-    run(scenario)
+    async with connected(shared_database_url, 4) as (cursor, lease, standby, observer):
+        page = await recorded_page(shared_database_url, cursor)
+        leadership = Leadership(lease, NEVER, "the leader")
+        assert await leadership.wait_to_lead(asyncio.Event()) == 1
+        await leadership.release()
+        async with standby.transaction():
+            assert await Leadership(standby, NEVER, "the next").wait_to_lead(asyncio.Event()) == 2
+            writing = asyncio.ensure_future(write(cursor, 1, page))
+            await waits_for_a_lock(observer, cursor.get_server_pid())
+        with pytest.raises(FencedError):
+            await writing
 
 
-def test_of_relays_that_start_together_on_a_new_database_one_leads_and_none_fails(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(shared_database_url, 8) as links:
-            for _ in range(100):
-                await links[0].execute("DELETE FROM outbox.leases")
-                stopping = asyncio.Event()
-                waiting = [
-                    asyncio.create_task(Leadership(link, NEVER, f"relay {number}").wait_to_lead(stopping))
-                    for number, link in enumerate(links)
-                ]
-                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                stopping.set()
-                epochs = await asyncio.gather(*waiting)
-                assert [epoch for epoch in epochs if epoch is not None] == [1]
-
-    run(scenario)
+async def test_of_relays_that_start_together_on_a_new_database_one_leads_and_none_fails(
+    shared_database_url: str,
+) -> None:
+    async with connected(shared_database_url, 8) as links:
+        for _ in range(100):
+            await links[0].execute("DELETE FROM outbox.leases")
+            stopping = asyncio.Event()
+            waiting = [
+                asyncio.create_task(Leadership(link, NEVER, f"relay {number}").wait_to_lead(stopping))
+                for number, link in enumerate(links)
+            ]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            stopping.set()
+            epochs = await asyncio.gather(*waiting)
+            assert [epoch for epoch in epochs if epoch is not None] == [1]
 
 
 @contextlib.contextmanager

@@ -14,7 +14,9 @@ from tests.support.deadlines import ANSWER_SECONDS
 from tests.support.processes.api import ApiProcess, api_process
 
 
-def test_on_sigterm_what_was_accepted_is_answered_and_the_exit_code_is_0(database_url: str, tmp_path: Path) -> None:
+async def test_on_sigterm_what_was_accepted_is_answered_and_the_exit_code_is_0(
+    database_url: str, tmp_path: Path
+) -> None:
     async def scenario(api: ApiProcess) -> None:
         blocker = await asyncpg.connect(database_url)
         async with httpx.AsyncClient(base_url=api.url, timeout=30) as client:
@@ -49,7 +51,7 @@ def test_on_sigterm_what_was_accepted_is_answered_and_the_exit_code_is_0(databas
             writer.close()
 
     with api_process(database_url, tmp_path) as api:
-        asyncio.run(scenario(api))
+        await scenario(api)
         assert api.process.wait(20) == 0
         events = [json.loads(line)["event"] for line in api.log.read_text().splitlines()]
     assert "Application shutdown complete." in events

@@ -52,13 +52,14 @@ def test_a_database_that_crashes_under_writers_and_relay_loses_no_event_that_was
     assert in_order == sorted((str(row["event_id"]) for row in recorded), key=subject_of.__getitem__)
 
 
-def test_a_transaction_open_for_the_whole_run_holds_back_its_own_events_and_no_others(
+async def test_a_transaction_open_for_the_whole_run_holds_back_its_own_events_and_no_others(
     ends: Ends, tmp_path: Path
 ) -> None:
     early, late = numbered(20, subjects=5), numbered(20, subjects=5)
     others = [new_event(f"other-{number % 50}") for number in range(1500)]
 
-    async def scenario() -> None:
+    with relay(ends.database_url, ends.amqp_url, tmp_path) as process:
+        process.wait_for("leading")
         async with engine_of(ends.database_url) as engine:
             async with engine.begin() as tx:
                 await record(tx, early)
@@ -70,8 +71,4 @@ def test_a_transaction_open_for_the_whole_run_holds_back_its_own_events_and_no_o
                 assert_all_there_in_order(others, arrived)
                 assert len(arrived) == len(others)
             await asyncio.to_thread(ends.wait_for_cursor, len(others) + 40)
-
-    with relay(ends.database_url, ends.amqp_url, tmp_path) as process:
-        process.wait_for("leading")
-        run(scenario)
     assert_all_there_in_order(early + late, ends.take("validation")[len(others) :])

@@ -114,39 +114,33 @@ def test_a_relay_whose_database_sessions_were_ended_leads_again_without_waiting_
         assert process.wait_for("leading", 2)["epoch"] == 2
 
 
-def test_a_relay_told_to_stop_at_any_moment_of_its_acquisition_leaves_no_lease_behind(
+async def test_a_relay_told_to_stop_at_any_moment_of_its_acquisition_leaves_no_lease_behind(
     shared_database_url: str,
 ) -> None:
-    async def scenario() -> None:
-        async with connected(shared_database_url, 2) as (own, observer):
-            acquired: list[bool] = []
-            while sum(acquired) < 10:  # from before the first statement until well after the last one
-                stopping = asyncio.Event()
-                leadership = Leadership(own, NEVER, "it")
-                waiting = asyncio.create_task(leadership.wait_to_lead(stopping))
-                await asyncio.sleep(0.0002 * len(acquired))
-                stopping.set()
-                acquired.append(await waiting is not None)
-                await leadership.release()
-                assert not await observer.fetchval(LEASE), f"told at moment {len(acquired)}"
-            assert not acquired[0]
-
-    run(scenario)
-
-
-def test_a_release_reaches_also_a_lease_whose_grant_was_never_read(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(shared_database_url, 2) as (own, observer):
+    async with connected(shared_database_url, 2) as (own, observer):
+        acquired: list[bool] = []
+        while sum(acquired) < 10:  # from before the first statement until well after the last one
+            stopping = asyncio.Event()
             leadership = Leadership(own, NEVER, "it")
-            acquiring = asyncio.create_task(leadership.wait_to_lead(asyncio.Event()))
-            while not await observer.fetchval(LEASE):
-                pass
-            acquiring.cancel()
-            await asyncio.wait([acquiring])
+            waiting = asyncio.create_task(leadership.wait_to_lead(stopping))
+            await asyncio.sleep(0.0002 * len(acquired))
+            stopping.set()
+            acquired.append(await waiting is not None)
             await leadership.release()
-            assert not await observer.fetchval(LEASE)
+            assert not await observer.fetchval(LEASE), f"told at moment {len(acquired)}"
+        assert not acquired[0]
 
-    run(scenario)
+
+async def test_a_release_reaches_also_a_lease_whose_grant_was_never_read(shared_database_url: str) -> None:
+    async with connected(shared_database_url, 2) as (own, observer):
+        leadership = Leadership(own, NEVER, "it")
+        acquiring = asyncio.create_task(leadership.wait_to_lead(asyncio.Event()))
+        while not await observer.fetchval(LEASE):
+            pass
+        acquiring.cancel()
+        await asyncio.wait([acquiring])
+        await leadership.release()
+        assert not await observer.fetchval(LEASE)
 
 
 def test_a_leader_whose_loop_hangs_is_replaced_and_learns_it_when_the_loop_turns_again(

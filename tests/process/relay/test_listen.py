@@ -23,7 +23,7 @@ BEFORE_THE_NEXT_POLL_SECONDS = 0.8
 EVENTS = 3  # a pause of the machine makes one late now and then; without hints all are
 
 
-def test_a_hint_has_an_idle_relay_look_at_once_and_without_one_it_sleeps_on(ends: Ends, tmp_path: Path) -> None:
+async def test_a_hint_has_an_idle_relay_look_at_once_and_without_one_it_sleeps_on(ends: Ends, tmp_path: Path) -> None:
     async def in_time(hint: Hint, observer: Asyncpg, engine: AsyncEngine, number: int) -> bool:
         """Whether an event slept until the hint, and was published before the next poll."""
         await asyncio.to_thread(ends.wait_until, LONG_SINCE_A_POLL, POLLS)
@@ -35,7 +35,8 @@ def test_a_hint_has_an_idle_relay_look_at_once_and_without_one_it_sleeps_on(ends
             await asyncio.sleep(0.005)
         return slept and time.monotonic() - began < BEFORE_THE_NEXT_POLL_SECONDS
 
-    async def hinted() -> int:
+    with relay(ends.database_url, ends.amqp_url, tmp_path, idle_poll_seconds=10) as process:
+        process.wait_for("leading")
         """How many events it took until one was in time."""
         hint = Hint(ends.database_url)
         hint.open()
@@ -45,9 +46,5 @@ def test_a_hint_has_an_idle_relay_look_at_once_and_without_one_it_sleeps_on(ends
                 number += 1
                 assert number <= EVENTS
         await hint.close()
-        return number
-
-    with relay(ends.database_url, ends.amqp_url, tmp_path, idle_poll_seconds=10) as process:
-        process.wait_for("leading")
-        recorded = asyncio.run(hinted())
+        recorded = number
     assert len(ends.take("validation")) == recorded

@@ -4,7 +4,7 @@ SAP and the mailbox are the module's own, because an audit sees everything that 
 without an order is taken out of the next one's report.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,11 +25,11 @@ from outbox.cursor.log import Carried, advance
 from outbox.cursor.reader import ONE_PLAN, Reader
 from outbox.envelope import Event
 from runtime.settings import Settings
-from tests.support.builders.step_harness import Workshop, in_workshop
+from tests.support.builders.step_harness import Workshop, a_workshop
 from tests.support.fixtures.shared_database import module_database
 from tests.support.processes.sandboxes import Sap, Smtp, start_sap, start_smtp
 
-__all__ = ["audited", "module_database", "own_inbox", "own_sap"]
+__all__ = ["house", "module_database", "own_inbox", "own_sap"]
 
 AT_ONCE = timedelta(0)
 # The step of each event on an order's way, in the order of their commits.
@@ -115,12 +115,9 @@ class House:
             await connection.close()
 
 
-Scenario = Callable[[House], Awaitable[None]]
-
-
 @pytest.fixture
-def audited(module_database: str, own_sap: Sap, own_inbox: Smtp, tmp_path: Path) -> Callable[[Scenario], None]:
-    """Runs a scenario in a house whose places are all looked into."""
+async def house(module_database: str, own_sap: Sap, own_inbox: Smtp, tmp_path: Path) -> AsyncIterator[House]:
+    """A house whose places are all looked into."""
     own_sap.faults(outage=False)
     settings = Settings(
         database_url=module_database,
@@ -132,16 +129,11 @@ def audited(module_database: str, own_sap: Sap, own_inbox: Smtp, tmp_path: Path)
         sap_retry_base_seconds=4,
     )
 
-    def run(scenario: Scenario) -> None:
-        async def work(shop: Workshop) -> None:
-            places = Places(SapSandbox(own_sap.url), own_inbox.url, shop.place.documents)
-            house = House(shop, places, datetime.now(UTC), tmp_path, [])
-            house.found_before.extend((await house.audit()).orphans)
-            await scenario(house)
-
-        in_workshop(settings, work)
-
-    return run
+    async with a_workshop(settings) as shop:
+        places = Places(SapSandbox(own_sap.url), own_inbox.url, shop.place.documents)
+        house = House(shop, places, datetime.now(UTC), tmp_path, [])
+        house.found_before.extend((await house.audit()).orphans)
+        yield house
 
 
 def wrong(report: Report) -> list[tuple[Effect, bool]]:

@@ -4,7 +4,8 @@ What a step recorded is read back from the outbox and handed to the next step by
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -186,15 +187,23 @@ class Workshop:
         return replace(order, status=status), await self.event(order, event.type)
 
 
+@asynccontextmanager
+async def a_workshop(settings: Settings) -> AsyncIterator[Workshop]:
+    """An open workplace."""
+
+    place = open_workplace(settings, "waybill-test")
+    try:
+        yield Workshop(place)
+    finally:
+        await place.close()
+
+
 def in_workshop(settings: Settings, scenario: Callable[[Workshop], Awaitable[Result]]) -> Result:
     """Run a scenario on a loop of its own with an open workplace."""
 
     async def run() -> Result:
-        place = open_workplace(settings, "waybill-test")
-        try:
-            return await scenario(Workshop(place))
-        finally:
-            await place.close()
+        async with a_workshop(settings) as given:
+            return await scenario(given)
 
     return asyncio.run(run())
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 import pytest
@@ -51,283 +51,230 @@ class Broker:
         return [page.page.rows[0].id for page in pages]
 
 
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    async def main() -> None:
-        await scenario()
-
-    asyncio.run(main())
-
-
-def test_a_second_event_of_a_subject_waits_for_the_first_to_be_confirmed_and_others_overtake() -> None:
-    async def scenario() -> None:
-        broker = Broker()
-        first, second, other = a_row(1, "a"), a_row(2, "a"), a_row(3, "b")
-        broker.launch(first, second, other)
-        assert broker.ids() == [1, 3]
-        broker.flight.settle([other], Outcome.CONFIRMED)
-        assert broker.ids() == [1, 3]
-        broker.flight.settle([first], Outcome.CONFIRMED)
-        assert broker.ids() == [1, 3, 2]
-
-    run(scenario)
+async def test_a_second_event_of_a_subject_waits_for_the_first_to_be_confirmed_and_others_overtake() -> None:
+    broker = Broker()
+    first, second, other = a_row(1, "a"), a_row(2, "a"), a_row(3, "b")
+    broker.launch(first, second, other)
+    assert broker.ids() == [1, 3]
+    broker.flight.settle([other], Outcome.CONFIRMED)
+    assert broker.ids() == [1, 3]
+    broker.flight.settle([first], Outcome.CONFIRMED)
+    assert broker.ids() == [1, 3, 2]
 
 
-def test_a_subjects_event_of_a_later_page_waits_too() -> None:
-    async def scenario() -> None:
-        broker = Broker()
-        first, second = a_row(1, "a"), a_row(2, "a")
-        broker.launch(first)
-        broker.launch(second, a_row(3, "b"))
-        assert broker.ids() == [1, 3]
-        broker.flight.settle([first], Outcome.CONFIRMED)
-        assert broker.ids() == [1, 3, 2]
-
-    run(scenario)
+async def test_a_subjects_event_of_a_later_page_waits_too() -> None:
+    broker = Broker()
+    first, second = a_row(1, "a"), a_row(2, "a")
+    broker.launch(first)
+    broker.launch(second, a_row(3, "b"))
+    assert broker.ids() == [1, 3]
+    broker.flight.settle([first], Outcome.CONFIRMED)
+    assert broker.ids() == [1, 3, 2]
 
 
 @pytest.mark.parametrize("outcome", [Outcome.NACKED, Outcome.RETURNED])
-def test_an_event_not_taken_is_published_again_after_a_pause_and_holds_its_subject_back(
+async def test_an_event_not_taken_is_published_again_after_a_pause_and_holds_its_subject_back(
     monkeypatch: pytest.MonkeyPatch, outcome: Outcome
 ) -> None:
     monkeypatch.setattr(flight_module, "FIRST_PAUSE_SECONDS", 0.001)
 
-    async def scenario() -> None:
-        broker = Broker()
-        first, second, other = a_row(1, "a"), a_row(2, "a"), a_row(3, "b")
-        broker.launch(first, second, other)
-        broker.flight.settle([first], outcome)
-        assert broker.ids() == [1, 3]  # not at once
-        assert broker.flight.in_flight == 1
-        broker.flight.settle([other], Outcome.CONFIRMED)
+    broker = Broker()
+    first, second, other = a_row(1, "a"), a_row(2, "a"), a_row(3, "b")
+    broker.launch(first, second, other)
+    broker.flight.settle([first], outcome)
+    assert broker.ids() == [1, 3]  # not at once
+    assert broker.flight.in_flight == 1
+    broker.flight.settle([other], Outcome.CONFIRMED)
+    await broker.published_again()
+    assert broker.ids() == [1, 3, 1]
+    assert broker.completed() == []
+    broker.flight.settle([first], Outcome.CONFIRMED)
+    assert broker.ids() == [1, 3, 1, 2]
+    broker.flight.settle([second], Outcome.CONFIRMED)
+    assert broker.completed() == [1]
+    assert broker.flight.held == 0
+
+
+async def test_the_pause_doubles_up_to_its_cap_and_starts_small_for_the_next_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker = Broker()
+    pauses: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    def at_once(pause: float, call: Callable[[Row], None], row: Row) -> None:
+        pauses.append(pause)
+        loop.call_soon(call, row)
+
+    monkeypatch.setattr(loop, "call_later", at_once)
+    stubborn, other = a_row(1, "a"), a_row(2, "b")
+    broker.launch(stubborn, other)
+    for _ in range(9):
+        broker.flight.settle([stubborn], Outcome.NACKED)
         await broker.published_again()
-        assert broker.ids() == [1, 3, 1]
-        assert broker.completed() == []
-        broker.flight.settle([first], Outcome.CONFIRMED)
-        assert broker.ids() == [1, 3, 1, 2]
-        broker.flight.settle([second], Outcome.CONFIRMED)
-        assert broker.completed() == [1]
-        assert broker.flight.held == 0
-
-    run(scenario)
+    broker.flight.settle([other], Outcome.NACKED)
+    await broker.published_again()
+    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 0.05]
 
 
-def test_the_pause_doubles_up_to_its_cap_and_starts_small_for_the_next_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario() -> None:
-        broker = Broker()
-        pauses: list[float] = []
-        loop = asyncio.get_running_loop()
-
-        def at_once(pause: float, call: Callable[[Row], None], row: Row) -> None:
-            pauses.append(pause)
-            loop.call_soon(call, row)
-
-        monkeypatch.setattr(loop, "call_later", at_once)
-        stubborn, other = a_row(1, "a"), a_row(2, "b")
-        broker.launch(stubborn, other)
-        for _ in range(9):
-            broker.flight.settle([stubborn], Outcome.NACKED)
-            await broker.published_again()
-        broker.flight.settle([other], Outcome.NACKED)
-        await broker.published_again()
-        assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 0.05]
-
-    run(scenario)
+async def test_no_more_is_published_than_the_window_holds() -> None:
+    broker = Broker(window=3)
+    rows = [a_row(number, f"s{number}") for number in range(1, 8)]
+    broker.launch(*rows)
+    assert broker.ids() == [1, 2, 3]
+    assert (broker.flight.in_flight, broker.flight.held) == (3, 7)
+    broker.flight.settle([rows[1]], Outcome.CONFIRMED)
+    assert broker.ids() == [1, 2, 3, 4]
+    assert (broker.flight.in_flight, broker.flight.held) == (3, 6)
 
 
-def test_no_more_is_published_than_the_window_holds() -> None:
-    async def scenario() -> None:
-        broker = Broker(window=3)
-        rows = [a_row(number, f"s{number}") for number in range(1, 8)]
-        broker.launch(*rows)
-        assert broker.ids() == [1, 2, 3]
-        assert (broker.flight.in_flight, broker.flight.held) == (3, 7)
-        broker.flight.settle([rows[1]], Outcome.CONFIRMED)
-        assert broker.ids() == [1, 2, 3, 4]
-        assert (broker.flight.in_flight, broker.flight.held) == (3, 6)
-
-    run(scenario)
-
-
-def test_a_page_confirmed_early_waits_for_the_pages_before_it() -> None:
-    async def scenario() -> None:
-        broker = Broker()
-        rows = [a_row(number, f"s{number}") for number in range(1, 6)]
-        broker.launch(*rows[:2])
-        broker.launch(*rows[2:4])
-        broker.launch(*rows[4:])
-        for row in (*rows[2:], rows[1]):
-            broker.flight.settle([row], Outcome.CONFIRMED)
-        assert broker.completed() == []
-        broker.flight.settle([rows[0]], Outcome.CONFIRMED)
-        assert broker.completed() == [1, 3, 5]
-        assert broker.completed() == []
-
-    run(scenario)
-
-
-def test_what_is_confirmed_but_not_yet_passed_is_still_under_way() -> None:
-    async def scenario() -> None:
-        broker = Broker()
-        row = a_row(1)
-        await broker.flight.at_rest()
-        assert broker.flight.oldest_sent_at is None
-        broker.launch(row)
-        assert broker.flight.oldest_sent_at == NOW
+async def test_a_page_confirmed_early_waits_for_the_pages_before_it() -> None:
+    broker = Broker()
+    rows = [a_row(number, f"s{number}") for number in range(1, 6)]
+    broker.launch(*rows[:2])
+    broker.launch(*rows[2:4])
+    broker.launch(*rows[4:])
+    for row in (*rows[2:], rows[1]):
         broker.flight.settle([row], Outcome.CONFIRMED)
-        assert (broker.flight.held, broker.flight.open_events) == (0, 1)
-        resting = asyncio.ensure_future(broker.flight.at_rest())
-        await asyncio.sleep(0)
-        assert not resting.done()
-        assert broker.completed() == [1]
-        await resting
-        assert broker.flight.open_events == 0
-
-    run(scenario)
+    assert broker.completed() == []
+    broker.flight.settle([rows[0]], Outcome.CONFIRMED)
+    assert broker.completed() == [1, 3, 5]
+    assert broker.completed() == []
 
 
-def test_it_is_at_rest_although_events_wait_that_are_refused_or_held() -> None:
-    async def scenario() -> None:
-        broker = Broker()
-        refused, behind, done = a_row(1, "a"), a_row(2, "a"), a_row(3, "b")
-        broker.launch(refused, behind, done)
-        broker.flight.settle([refused], Outcome.NACKED)
-        resting = asyncio.ensure_future(broker.flight.at_rest())
-        await asyncio.sleep(0)
-        assert not resting.done()  # one is on its way
-        broker.flight.settle([done], Outcome.CONFIRMED)
-        await resting
-        broker.flight.hold("queues")
-        broker.flight.launch(a_page([a_row(4, "c")]), NOW)
-        await broker.flight.at_rest()
-
-    run(scenario)
-
-
-def test_pages_are_handed_out_that_were_complete_before_a_moment() -> None:
-    async def scenario() -> None:
-        broker = Broker()
-        loop = asyncio.get_running_loop()
-        rows = [a_row(1, "a"), a_row(2, "b")]
-        broker.launch(rows[0])
-        broker.launch(rows[1])
-        began = loop.time()
-        broker.flight.settle(rows[:1], Outcome.CONFIRMED)
-        assert broker.flight.complete(until=began) == []
-        await asyncio.sleep(0.001)
-        between = loop.time()
-        broker.flight.settle(rows[1:], Outcome.CONFIRMED)
-        assert [page.page.rows[0].id for page in broker.flight.complete(until=between)] == [1]
-        assert len(broker.flight.complete()) == 2
-
-    run(scenario)
+async def test_what_is_confirmed_but_not_yet_passed_is_still_under_way() -> None:
+    broker = Broker()
+    row = a_row(1)
+    await broker.flight.at_rest()
+    assert broker.flight.oldest_sent_at is None
+    broker.launch(row)
+    assert broker.flight.oldest_sent_at == NOW
+    broker.flight.settle([row], Outcome.CONFIRMED)
+    assert (broker.flight.held, broker.flight.open_events) == (0, 1)
+    resting = asyncio.ensure_future(broker.flight.at_rest())
+    await asyncio.sleep(0)
+    assert not resting.done()
+    assert broker.completed() == [1]
+    await resting
+    assert broker.flight.open_events == 0
 
 
-def test_it_says_so_when_the_oldest_page_is_complete_and_not_before() -> None:
-    async def scenario() -> None:
-        broker = Broker()
-        rows = [a_row(1, "a"), a_row(2, "b")]
-        broker.launch(rows[0])
-        broker.launch(rows[1])
-        broker.flight.settle([rows[1]], Outcome.CONFIRMED)
-        assert broker.told == 0
-        broker.flight.settle([rows[0]], Outcome.CONFIRMED)
-        assert broker.told == 1
-
-    run(scenario)
-
-
-def test_there_is_room_for_a_page_while_less_than_a_window_waits() -> None:
-    async def scenario() -> None:
-        broker = Broker(window=2)
-        rows = [a_row(number, f"s{number}") for number in range(1, 4)]
-        broker.launch(*rows[:1])
-        assert await broker.flight.room(3600)
-        broker.launch(*rows[1:])
-        assert not await broker.flight.room(0)
-        broker.flight.settle(rows[:2], Outcome.CONFIRMED)
-        assert await broker.flight.room(3600)
-
-    run(scenario)
+async def test_it_is_at_rest_although_events_wait_that_are_refused_or_held() -> None:
+    broker = Broker()
+    refused, behind, done = a_row(1, "a"), a_row(2, "a"), a_row(3, "b")
+    broker.launch(refused, behind, done)
+    broker.flight.settle([refused], Outcome.NACKED)
+    resting = asyncio.ensure_future(broker.flight.at_rest())
+    await asyncio.sleep(0)
+    assert not resting.done()  # one is on its way
+    broker.flight.settle([done], Outcome.CONFIRMED)
+    await resting
+    broker.flight.hold("queues")
+    broker.flight.launch(a_page([a_row(4, "c")]), NOW)
+    await broker.flight.at_rest()
 
 
-def test_others_overtake_an_event_that_is_never_taken_up_to_the_bound_and_no_further() -> None:
-    async def scenario() -> None:
-        broker = Broker(window=5, open_events=8, page_size=2)
-        stuck = a_row(1, "stuck")
-        broker.launch(stuck)
-        others = [a_row(number, f"s{number}") for number in range(2, 8)]
-        for start in range(0, 6, 2):
-            assert broker.flight.has_room
-            broker.launch(*others[start : start + 2])
-            broker.flight.settle(others[start : start + 2], Outcome.CONFIRMED)
-        assert (broker.flight.held, broker.flight.open_events) == (1, 7)
-        assert not broker.flight.has_room
-        broker.flight.settle([stuck], Outcome.CONFIRMED)
-        assert broker.completed() == [1, 2, 4, 6]
+async def test_pages_are_handed_out_that_were_complete_before_a_moment() -> None:
+    broker = Broker()
+    loop = asyncio.get_running_loop()
+    rows = [a_row(1, "a"), a_row(2, "b")]
+    broker.launch(rows[0])
+    broker.launch(rows[1])
+    began = loop.time()
+    broker.flight.settle(rows[:1], Outcome.CONFIRMED)
+    assert broker.flight.complete(until=began) == []
+    await asyncio.sleep(0.001)
+    between = loop.time()
+    broker.flight.settle(rows[1:], Outcome.CONFIRMED)
+    assert [page.page.rows[0].id for page in broker.flight.complete(until=between)] == [1]
+    assert len(broker.flight.complete()) == 2
+
+
+async def test_it_says_so_when_the_oldest_page_is_complete_and_not_before() -> None:
+    broker = Broker()
+    rows = [a_row(1, "a"), a_row(2, "b")]
+    broker.launch(rows[0])
+    broker.launch(rows[1])
+    broker.flight.settle([rows[1]], Outcome.CONFIRMED)
+    assert broker.told == 0
+    broker.flight.settle([rows[0]], Outcome.CONFIRMED)
+    assert broker.told == 1
+
+
+async def test_there_is_room_for_a_page_while_less_than_a_window_waits() -> None:
+    broker = Broker(window=2)
+    rows = [a_row(number, f"s{number}") for number in range(1, 4)]
+    broker.launch(*rows[:1])
+    assert await broker.flight.room(3600)
+    broker.launch(*rows[1:])
+    assert not await broker.flight.room(0)
+    broker.flight.settle(rows[:2], Outcome.CONFIRMED)
+    assert await broker.flight.room(3600)
+
+
+async def test_others_overtake_an_event_that_is_never_taken_up_to_the_bound_and_no_further() -> None:
+    broker = Broker(window=5, open_events=8, page_size=2)
+    stuck = a_row(1, "stuck")
+    broker.launch(stuck)
+    others = [a_row(number, f"s{number}") for number in range(2, 8)]
+    for start in range(0, 6, 2):
         assert broker.flight.has_room
-
-    run(scenario)
-
-
-def test_events_that_rest_until_they_are_tried_again_keep_nobody_from_being_read() -> None:
-    async def scenario() -> None:
-        broker = Broker(window=3, open_events=100, page_size=1)
-        stuck = [a_row(number, f"stuck{number}") for number in range(1, 4)]
-        broker.launch(*stuck)
-        assert not broker.flight.has_room
-        broker.flight.settle(stuck, Outcome.NACKED)
-        assert broker.flight.has_room
-        broker.launch(a_row(4, "b"), a_row(5, "c"), a_row(6, "c"))
-        assert broker.flight.has_room  # one waits behind its subject, two are on their way
-        broker.launch(a_row(7, "d"))
-        assert not broker.flight.has_room
-
-    run(scenario)
+        broker.launch(*others[start : start + 2])
+        broker.flight.settle(others[start : start + 2], Outcome.CONFIRMED)
+    assert (broker.flight.held, broker.flight.open_events) == (1, 7)
+    assert not broker.flight.has_room
+    broker.flight.settle([stuck], Outcome.CONFIRMED)
+    assert broker.completed() == [1, 2, 4, 6]
+    assert broker.flight.has_room
 
 
-def test_large_events_are_bounded_by_their_bytes() -> None:
-    async def scenario() -> None:
-        broker = Broker(open_bytes=1000)
-        rows = [a_row(number, f"s{number}")._replace(data=b"x" * 600) for number in range(1, 3)]
-        broker.launch(rows[0])
-        assert broker.flight.has_room
-        broker.launch(rows[1])
-        assert not broker.flight.has_room
-        broker.flight.settle(rows, Outcome.CONFIRMED)
-        assert not broker.flight.has_room
-        assert broker.completed() == [1, 2]
-        assert broker.flight.has_room
-
-    run(scenario)
+async def test_events_that_rest_until_they_are_tried_again_keep_nobody_from_being_read() -> None:
+    broker = Broker(window=3, open_events=100, page_size=1)
+    stuck = [a_row(number, f"stuck{number}") for number in range(1, 4)]
+    broker.launch(*stuck)
+    assert not broker.flight.has_room
+    broker.flight.settle(stuck, Outcome.NACKED)
+    assert broker.flight.has_room
+    broker.launch(a_row(4, "b"), a_row(5, "c"), a_row(6, "c"))
+    assert broker.flight.has_room  # one waits behind its subject, two are on their way
+    broker.launch(a_row(7, "d"))
+    assert not broker.flight.has_room
 
 
-def test_a_page_larger_than_the_bound_is_taken_on_alone() -> None:
-    async def scenario() -> None:
-        broker = Broker(window=5, open_events=3, page_size=10)
-        assert broker.flight.has_room
-        broker.launch(*(a_row(number, f"s{number}") for number in range(1, 5)))
-        assert not broker.flight.has_room
+async def test_large_events_are_bounded_by_their_bytes() -> None:
+    broker = Broker(open_bytes=1000)
+    rows = [a_row(number, f"s{number}")._replace(data=b"x" * 600) for number in range(1, 3)]
+    broker.launch(rows[0])
+    assert broker.flight.has_room
+    broker.launch(rows[1])
+    assert not broker.flight.has_room
+    broker.flight.settle(rows, Outcome.CONFIRMED)
+    assert not broker.flight.has_room
+    assert broker.completed() == [1, 2]
+    assert broker.flight.has_room
 
-    run(scenario)
+
+async def test_a_page_larger_than_the_bound_is_taken_on_alone() -> None:
+    broker = Broker(window=5, open_events=3, page_size=10)
+    assert broker.flight.has_room
+    broker.launch(*(a_row(number, f"s{number}") for number in range(1, 5)))
+    assert not broker.flight.has_room
 
 
-def test_while_held_nothing_is_published_not_even_again_and_nothing_has_room() -> None:
-    async def scenario() -> None:
-        broker = Broker()
-        rows = [a_row(1, "a"), a_row(2, "a")]
-        broker.launch(*rows)
-        broker.flight.hold("queues")
-        broker.flight.hold("channel")
-        broker.flight.settle(rows[:1], Outcome.CONFIRMED)
-        assert broker.ids() == [1]
-        broker.flight.release("queues")
-        assert not broker.flight.has_room
-        assert broker.ids() == [1]
-        broker.flight.release("channel")
-        assert broker.flight.has_room
-        assert broker.ids() == [1, 2]
-
-    run(scenario)
+async def test_while_held_nothing_is_published_not_even_again_and_nothing_has_room() -> None:
+    broker = Broker()
+    rows = [a_row(1, "a"), a_row(2, "a")]
+    broker.launch(*rows)
+    broker.flight.hold("queues")
+    broker.flight.hold("channel")
+    broker.flight.settle(rows[:1], Outcome.CONFIRMED)
+    assert broker.ids() == [1]
+    broker.flight.release("queues")
+    assert not broker.flight.has_room
+    assert broker.ids() == [1]
+    broker.flight.release("channel")
+    assert broker.flight.has_room
+    assert broker.ids() == [1, 2]
 
 
 def carry_past(poison: set[int], rows: list[Row], *, nack: Iterable[int] = ()) -> tuple[list[int], list[int], int]:
@@ -395,38 +342,35 @@ def test_the_search_keeps_each_subject_in_order_among_nacks(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_however_the_broker_settles_each_subject_stays_in_order_and_every_page_completes(
+async def test_however_the_broker_settles_each_subject_stays_in_order_and_every_page_completes(
     monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr(flight_module, "FIRST_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(flight_module, "LONGEST_PAUSE_SECONDS", 0.0)
     rng = random.Random(seed)
 
-    async def scenario() -> None:
-        broker = Broker(window=rng.randint(1, 12))
-        rows = [a_row(number, f"s{rng.randint(1, 6)}") for number in range(1, 101)]
-        confirmed: list[Row] = []
-        completed: list[int] = []
-        for start in range(0, 100, 10):
-            broker.launch(*rows[start : start + 10])
-        async with asyncio.timeout(30):
-            while len(confirmed) < 100:
-                under_way = list(broker.published)
-                if not under_way:
-                    await broker.published_again()
-                    continue
-                assert broker.flight.in_flight == len(under_way) <= broker.flight._bounds.window
-                assert len({row.subject for row in under_way}) == len(under_way)
-                row = rng.choice(under_way)
-                broker.published.remove(row)
-                outcome = rng.choice([Outcome.CONFIRMED, Outcome.NACKED, Outcome.RETURNED])
-                if outcome is Outcome.CONFIRMED:
-                    confirmed.append(row)
-                broker.flight.settle([row], outcome)
-                completed += broker.completed()
-        assert completed == list(range(1, 100, 10))
-        for subject in {row.subject for row in rows}:
-            ids = [row.id for row in confirmed if row.subject == subject]
-            assert ids == sorted(ids)
-
-    run(scenario)
+    broker = Broker(window=rng.randint(1, 12))
+    rows = [a_row(number, f"s{rng.randint(1, 6)}") for number in range(1, 101)]
+    confirmed: list[Row] = []
+    completed: list[int] = []
+    for start in range(0, 100, 10):
+        broker.launch(*rows[start : start + 10])
+    async with asyncio.timeout(30):
+        while len(confirmed) < 100:
+            under_way = list(broker.published)
+            if not under_way:
+                await broker.published_again()
+                continue
+            assert broker.flight.in_flight == len(under_way) <= broker.flight._bounds.window
+            assert len({row.subject for row in under_way}) == len(under_way)
+            row = rng.choice(under_way)
+            broker.published.remove(row)
+            outcome = rng.choice([Outcome.CONFIRMED, Outcome.NACKED, Outcome.RETURNED])
+            if outcome is Outcome.CONFIRMED:
+                confirmed.append(row)
+            broker.flight.settle([row], outcome)
+            completed += broker.completed()
+    assert completed == list(range(1, 100, 10))
+    for subject in {row.subject for row in rows}:
+        ids = [row.id for row in confirmed if row.subject == subject]
+        assert ids == sorted(ids)

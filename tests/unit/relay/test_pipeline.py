@@ -1,7 +1,7 @@
 """The loop over the window: what it takes on, when it moves the cursor, what stopping waits for."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, cast
 from unittest.mock import Mock
@@ -74,184 +74,140 @@ def pages_of_two(count: int) -> list[Page]:
     return [a_page([a_row(2 * n + 1, f"a{n}"), a_row(2 * n + 2, f"b{n}")]) for n in range(count)]
 
 
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with asyncio.timeout(30):
-            await scenario()
-
-    asyncio.run(main())
-
-
 async def until(condition: Callable[[], bool]) -> None:
     while not condition():  # noqa: ASYNC110 - the loop under test is what is waited for
         await asyncio.sleep(0)
 
 
-def test_the_cursor_moves_only_past_a_page_whose_every_event_is_confirmed() -> None:
-    async def scenario() -> None:
-        stage = Stage(*pages_of_two(1))
-        assert await stage.carrier.take_on() == 2
-        assert await stage.carrier.advance() == 0
-        stage.confirm(stage.published[0])
-        assert await stage.carrier.advance() == 0
-        assert stage.advanced == []
-        stage.confirm(stage.published[1])
-        assert await stage.carrier.advance() == 2
-        assert stage.advanced == [1]
-        assert await stage.carrier.take_on() == 0
-
-    run(scenario)
+async def test_the_cursor_moves_only_past_a_page_whose_every_event_is_confirmed() -> None:
+    stage = Stage(*pages_of_two(1))
+    assert await stage.carrier.take_on() == 2
+    assert await stage.carrier.advance() == 0
+    stage.confirm(stage.published[0])
+    assert await stage.carrier.advance() == 0
+    assert stage.advanced == []
+    stage.confirm(stage.published[1])
+    assert await stage.carrier.advance() == 2
+    assert stage.advanced == [1]
+    assert await stage.carrier.take_on() == 0
 
 
-def test_pages_that_were_confirmed_meanwhile_are_passed_in_one_statement() -> None:
-    async def scenario() -> None:
-        stage = Stage(*pages_of_two(3), window=10)
-        await stage.take_on_all()
-        stage.confirm(*stage.published)
-        assert await stage.carrier.advance() == 6
-        assert stage.advanced == [1, 3, 5]
-
-    run(scenario)
+async def test_pages_that_were_confirmed_meanwhile_are_passed_in_one_statement() -> None:
+    stage = Stage(*pages_of_two(3), window=10)
+    await stage.take_on_all()
+    stage.confirm(*stage.published)
+    assert await stage.carrier.advance() == 6
+    assert stage.advanced == [1, 3, 5]
 
 
-def test_pages_are_read_ahead_until_a_window_waits() -> None:
-    async def scenario() -> None:
-        stage = Stage(*pages_of_two(4), page_size=2, window=3)
-        await stage.take_on_all()
-        assert [row.id for row in stage.published] == [1, 2, 3]  # 4 is read, and waits for room in the window
-        assert stage.carrier._flight.held == 4
-        stage.confirm(*stage.published[:2])
-        assert [row.id for row in stage.published] == [1, 2, 3, 4]
-        await stage.take_on_all()
-        assert [row.id for row in stage.published] == [1, 2, 3, 4, 5]
-
-    run(scenario)
+async def test_pages_are_read_ahead_until_a_window_waits() -> None:
+    stage = Stage(*pages_of_two(4), page_size=2, window=3)
+    await stage.take_on_all()
+    assert [row.id for row in stage.published] == [1, 2, 3]  # 4 is read, and waits for room in the window
+    assert stage.carrier._flight.held == 4
+    stage.confirm(*stage.published[:2])
+    assert [row.id for row in stage.published] == [1, 2, 3, 4]
+    await stage.take_on_all()
+    assert [row.id for row in stage.published] == [1, 2, 3, 4, 5]
 
 
-def test_a_window_smaller_than_a_page_still_carries() -> None:
-    async def scenario() -> None:
-        rows = [a_row(number, f"s{number}") for number in range(1, 6)]
-        stage = Stage(a_page(rows), page_size=5, window=2)
-        await stage.take_on_all()
-        assert [row.id for row in stage.published] == [1, 2]
-        for number in range(5):
-            stage.confirm(stage.published[number])
-        assert await stage.carrier.advance() == 5
-
-    run(scenario)
+async def test_a_window_smaller_than_a_page_still_carries() -> None:
+    rows = [a_row(number, f"s{number}") for number in range(1, 6)]
+    stage = Stage(a_page(rows), page_size=5, window=2)
+    await stage.take_on_all()
+    assert [row.id for row in stage.published] == [1, 2]
+    for number in range(5):
+        stage.confirm(stage.published[number])
+    assert await stage.carrier.advance() == 5
 
 
-def test_while_held_nothing_is_taken_on_and_what_is_in_flight_is_still_settled() -> None:
-    async def scenario() -> None:
-        stage = Stage(*pages_of_two(2), window=2)
-        running = asyncio.create_task(stage.carrier.run())
-        await until(lambda: len(stage.published) == 2)
-        stage.carrier.hold(publishing=False)
-        stage.confirm(*stage.published)
-        await until(lambda: stage.advanced == [1])
-        assert len(stage.published) == 2
-        stage.carrier.hold(publishing=True)
-        await until(lambda: len(stage.published) == 4)
-        stage.confirm(*stage.published[2:])
-        stage.carrier.stop()
-        await running
-        assert stage.advanced == [1, 3]
-
-    run(scenario)
+async def test_while_held_nothing_is_taken_on_and_what_is_in_flight_is_still_settled() -> None:
+    stage = Stage(*pages_of_two(2), window=2)
+    running = asyncio.create_task(stage.carrier.run())
+    await until(lambda: len(stage.published) == 2)
+    stage.carrier.hold(publishing=False)
+    stage.confirm(*stage.published)
+    await until(lambda: stage.advanced == [1])
+    assert len(stage.published) == 2
+    stage.carrier.hold(publishing=True)
+    await until(lambda: len(stage.published) == 4)
+    stage.confirm(*stage.published[2:])
+    stage.carrier.stop()
+    await running
+    assert stage.advanced == [1, 3]
 
 
-def test_the_cursor_waits_for_a_look_at_the_queues_that_began_after_the_last_confirm() -> None:
-    async def scenario() -> None:
-        stage = Stage(*pages_of_two(1))
-        await stage.carrier.take_on()
-        stage.carrier.looked(asyncio.get_running_loop().time())
-        stage.carrier._settled(stage.published, Outcome.CONFIRMED)
-        assert stage.carrier.wants_look.is_set()
-        assert await stage.carrier.advance() == 0
-        await asyncio.sleep(0.001)
-        stage.carrier.looked(asyncio.get_running_loop().time())
-        assert await stage.carrier.advance() == 2
-
-    run(scenario)
+async def test_the_cursor_waits_for_a_look_at_the_queues_that_began_after_the_last_confirm() -> None:
+    stage = Stage(*pages_of_two(1))
+    await stage.carrier.take_on()
+    stage.carrier.looked(asyncio.get_running_loop().time())
+    stage.carrier._settled(stage.published, Outcome.CONFIRMED)
+    assert stage.carrier.wants_look.is_set()
+    assert await stage.carrier.advance() == 0
+    await asyncio.sleep(0.001)
+    stage.carrier.looked(asyncio.get_running_loop().time())
+    assert await stage.carrier.advance() == 2
 
 
-def test_stopping_waits_for_nothing_that_the_broker_refuses() -> None:
-    async def scenario() -> None:
-        stage = Stage(*pages_of_two(1))
-        running = asyncio.create_task(stage.carrier.run())
-        await until(lambda: len(stage.published) == 2)
-        stage.confirm(stage.published[0])
-        stage.carrier._settled(stage.published[1:], Outcome.NACKED)
-        stage.carrier.stop()
-        await running
-        assert stage.advanced == []
-
-    run(scenario)
+async def test_stopping_waits_for_nothing_that_the_broker_refuses() -> None:
+    stage = Stage(*pages_of_two(1))
+    running = asyncio.create_task(stage.carrier.run())
+    await until(lambda: len(stage.published) == 2)
+    stage.confirm(stage.published[0])
+    stage.carrier._settled(stage.published[1:], Outcome.NACKED)
+    stage.carrier.stop()
+    await running
+    assert stage.advanced == []
 
 
-def test_a_carrier_that_has_ended_publishes_nothing_more() -> None:
-    async def scenario() -> None:
-        rows = [a_row(1, "a"), a_row(2, "a")]
-        stage = Stage(a_page(rows))
-        running = asyncio.create_task(stage.carrier.run())
-        await until(lambda: len(stage.published) == 1)
-        running.cancel()
-        await asyncio.wait({running})
-        stage.confirm(rows[0])
-        assert stage.published == rows[:1]
-
-    run(scenario)
+async def test_a_carrier_that_has_ended_publishes_nothing_more() -> None:
+    rows = [a_row(1, "a"), a_row(2, "a")]
+    stage = Stage(a_page(rows))
+    running = asyncio.create_task(stage.carrier.run())
+    await until(lambda: len(stage.published) == 1)
+    running.cancel()
+    await asyncio.wait({running})
+    stage.confirm(rows[0])
+    assert stage.published == rows[:1]
 
 
-def test_a_hint_ends_the_pause_between_polls() -> None:
-    async def scenario() -> None:
-        stage = Stage(idle=10)
-        running = asyncio.create_task(stage.carrier.run())
-        for _ in range(25):  # each pause is twice the one before, up to ten seconds
-            polls = stage.reader.polls
-            stage.carrier.wake()
-            await until(lambda polls=polls: stage.reader.polls > polls)  # type: ignore[misc]
-        stage.carrier.stop()
-        await running
-
-    run(scenario)
+async def test_a_hint_ends_the_pause_between_polls() -> None:
+    stage = Stage(idle=10)
+    running = asyncio.create_task(stage.carrier.run())
+    for _ in range(25):  # each pause is twice the one before, up to ten seconds
+        polls = stage.reader.polls
+        stage.carrier.wake()
+        await until(lambda polls=polls: stage.reader.polls > polls)  # type: ignore[misc]
+    stage.carrier.stop()
+    await running
 
 
-def test_stopping_waits_for_the_last_confirm_and_for_the_cursor_to_pass_it() -> None:
-    async def scenario() -> None:
-        stage = Stage(*pages_of_two(2), window=2)
-        running = asyncio.create_task(stage.carrier.run())
-        await until(lambda: len(stage.published) == 2)
-        stage.carrier.stop()
-        for _ in range(10):
-            await asyncio.sleep(0)
-        assert not running.done()
-        stage.confirm(*stage.published)
-        await running
-        assert stage.advanced == [1]
-        assert len(stage.published) == 2
-
-    run(scenario)
+async def test_stopping_waits_for_the_last_confirm_and_for_the_cursor_to_pass_it() -> None:
+    stage = Stage(*pages_of_two(2), window=2)
+    running = asyncio.create_task(stage.carrier.run())
+    await until(lambda: len(stage.published) == 2)
+    stage.carrier.stop()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not running.done()
+    stage.confirm(*stage.published)
+    await running
+    assert stage.advanced == [1]
+    assert len(stage.published) == 2
 
 
-def test_an_idle_carrier_stops_at_once() -> None:
-    async def scenario() -> None:
-        stage = Stage()
-        running = asyncio.create_task(stage.carrier.run())
-        stage.carrier.stop()
-        await running
-
-    run(scenario)
+async def test_an_idle_carrier_stops_at_once() -> None:
+    stage = Stage()
+    running = asyncio.create_task(stage.carrier.run())
+    stage.carrier.stop()
+    await running
 
 
-def test_a_lost_broker_ends_the_loop_with_its_reason() -> None:
-    async def scenario() -> None:
-        stage = Stage(*pages_of_two(1))
-        lost: Any = stage.carrier.publisher.lost
-        lost.set_result("connection closed: bye")
-        with pytest.raises(ExceptionGroup) as ended:
-            await stage.carrier.run()
-        assert ended.group_contains(PublisherLostError, match="bye")
-        assert stage.published == []
-
-    run(scenario)
+async def test_a_lost_broker_ends_the_loop_with_its_reason() -> None:
+    stage = Stage(*pages_of_two(1))
+    lost: Any = stage.carrier.publisher.lost
+    lost.set_result("connection closed: bye")
+    with pytest.raises(ExceptionGroup) as ended:
+        await stage.carrier.run()
+    assert ended.group_contains(PublisherLostError, match="bye")
+    assert stage.published == []

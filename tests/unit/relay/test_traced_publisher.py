@@ -128,11 +128,11 @@ def test_a_message_that_no_frame_can_carry_has_a_span_that_says_why(traces: Trac
     assert "a frame of this broker holds" in str(span.status.description)
 
 
-def test_a_relay_that_does_not_trace_has_the_plain_publisher() -> None:
+async def test_a_relay_that_does_not_trace_has_the_plain_publisher() -> None:
     async def kind() -> type[Publisher]:
         settings = Settings(database_url="postgresql://h/d", amqp_url="amqp://h/")
         return type(Carrier(settings, Mock(), Mock(), 1).publisher)
 
-    assert asyncio.run(kind()) is Publisher
+    assert await kind() is Publisher
     with traced():
-        assert asyncio.run(kind()) is TracedPublisher
+        assert await kind() is TracedPublisher

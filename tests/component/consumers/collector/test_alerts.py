@@ -1,11 +1,10 @@
 """People are told of each cause once in an interval, by whichever collector comes first, sooner or later."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -18,7 +17,6 @@ from outbox.dead_letters.replay import replay
 from runtime.settings import Settings
 from tests.support.builders.dead_letters import ANNA, EXCHANGE, Desk, desk_at, letter_for
 from tests.support.builders.events import new_event
-from tests.support.probes.database import run
 from tests.support.probes.dead_letter_queues import Morgue
 from tests.support.processes.collector import collector
 from tests.support.servers.webhook import Webhook, webhook
@@ -65,136 +63,103 @@ async def teller(url: str, address: str) -> AsyncIterator[Teller]:
 
 
 @pytest.fixture
-def telling(shared_database_url: str, hook: Webhook) -> Callable[[Callable[[Teller], Coroutine[Any, Any, None]]], None]:
-    def tell(scenario: Callable[[Teller], Coroutine[Any, Any, None]]) -> None:
-        async def main() -> None:
-            async with teller(shared_database_url, hook.url) as one:
-                await scenario(one)
-
-        run(main)
-
-    return tell
+async def one(shared_database_url: str, hook: Webhook) -> AsyncIterator[Teller]:
+    async with teller(shared_database_url, hook.url) as one:
+        yield one
 
 
-Telling = Callable[[Callable[[Teller], Coroutine[Any, Any, None]]], None]
+async def test_a_cause_is_told_of_once_in_an_interval_however_many_letters_it_has(one: Teller, hook: Webhook) -> None:
+    await one.desk.keep(*(letter_for() for _ in range(40)))
+    assert await one.tell() == "sent"
+    await one.desk.keep(*(letter_for() for _ in range(7)))
+    assert await one.tell() is None
+    (text,) = hook.texts
+    newest = (await one.desk.letters())[39].id
+    assert text.startswith("40 new dead letters in sap (rejected)\n")
+    assert "cause: SapRefused@consumers.adapters.sap:create" in text
+    assert "newest error: SapRefused: 400: no such material" in text
+    assert "`waybill dead-letters groups`" in text
+    assert f"`waybill dead-letters show {newest}`" in text
+    assert "replay --queue sap --fingerprint SapRefused@consumers.adapters.sap:create" in text
+    await one.age(INTERVAL_SECONDS + 1)
+    assert await one.tell() == "sent"
+    assert hook.texts[1].startswith("7 new dead letters in sap")
+    await one.age(INTERVAL_SECONDS + 1)
+    assert await one.tell() is None  # nothing new
 
 
-def test_a_cause_is_told_of_once_in_an_interval_however_many_letters_it_has(telling: Telling, hook: Webhook) -> None:
-    async def scenario(one: Teller) -> None:
-        await one.desk.keep(*(letter_for() for _ in range(40)))
-        assert await one.tell() == "sent"
-        await one.desk.keep(*(letter_for() for _ in range(7)))
-        assert await one.tell() is None
-        (text,) = hook.texts
-        newest = (await one.desk.letters())[39].id
-        assert text.startswith("40 new dead letters in sap (rejected)\n")
-        assert "cause: SapRefused@consumers.adapters.sap:create" in text
-        assert "newest error: SapRefused: 400: no such material" in text
-        assert "`waybill dead-letters groups`" in text
-        assert f"`waybill dead-letters show {newest}`" in text
-        assert "replay --queue sap --fingerprint SapRefused@consumers.adapters.sap:create" in text
-        await one.age(INTERVAL_SECONDS + 1)
-        assert await one.tell() == "sent"
-        assert hook.texts[1].startswith("7 new dead letters in sap")
-        await one.age(INTERVAL_SECONDS + 1)
-        assert await one.tell() is None  # nothing new
-
-    telling(scenario)
+async def test_each_cause_is_told_of_by_itself(one: Teller, hook: Webhook) -> None:
+    await one.desk.keep(letter_for(), letter_for(fingerprint="it's another"), letter_for(queue="email"))
+    assert [await one.tell() for _ in range(4)] == ["sent", "sent", "sent", None]
+    assert {text.splitlines()[0] for text in hook.texts} == {
+        "1 new dead letter in sap (rejected)",
+        "1 new dead letter in email (rejected)",
+    }
+    assert any("""--fingerprint 'it'"'"'s another'""" in text for text in hook.texts)
 
 
-def test_each_cause_is_told_of_by_itself(telling: Telling, hook: Webhook) -> None:
-    async def scenario(one: Teller) -> None:
-        await one.desk.keep(letter_for(), letter_for(fingerprint="it's another"), letter_for(queue="email"))
-        assert [await one.tell() for _ in range(4)] == ["sent", "sent", "sent", None]
-        assert {text.splitlines()[0] for text in hook.texts} == {
-            "1 new dead letter in sap (rejected)",
-            "1 new dead letter in email (rejected)",
-        }
-        assert any("""--fingerprint 'it'"'"'s another'""" in text for text in hook.texts)
-
-    telling(scenario)
+async def test_a_replay_that_died_again_says_so(one: Teller, hook: Webhook) -> None:
+    event = new_event()
+    await one.desk.keep(letter_for(event))
+    await one.desk.do(lambda tx: replay(tx, Selection(), ANNA, EXCHANGE))
+    await one.desk.keep(letter_for(new_event(id=event.id, attempt=2)))
+    await one.tell()
+    assert "replayed 1 times before" in hook.texts[0]
 
 
-def test_a_replay_that_died_again_says_so(telling: Telling, hook: Webhook) -> None:
-    async def scenario(one: Teller) -> None:
-        event = new_event()
-        await one.desk.keep(letter_for(event))
-        await one.desk.do(lambda tx: replay(tx, Selection(), ANNA, EXCHANGE))
-        await one.desk.keep(letter_for(new_event(id=event.id, attempt=2)))
-        await one.tell()
-        assert "replayed 1 times before" in hook.texts[0]
-
-    telling(scenario)
-
-
-def test_two_collectors_do_not_tell_the_same_twice(telling: Telling, hook: Webhook) -> None:
-    async def scenario(one: Teller) -> None:
-        await one.desk.keep(letter_for())
-        hook.may_answer.clear()
-        telling_first = asyncio.create_task(one.tell())
-        await asyncio.to_thread(hook.wait_until_asked)
-        assert await one.tell() is None
-        hook.may_answer.set()
-        assert await telling_first == "sent"
-        assert await one.tell() is None
-        assert len(hook.texts) == 1
-
-    telling(scenario)
+async def test_two_collectors_do_not_tell_the_same_twice(one: Teller, hook: Webhook) -> None:
+    await one.desk.keep(letter_for())
+    hook.may_answer.clear()
+    telling_first = asyncio.create_task(one.tell())
+    await asyncio.to_thread(hook.wait_until_asked)
+    assert await one.tell() is None
+    hook.may_answer.set()
+    assert await telling_first == "sent"
+    assert await one.tell() is None
+    assert len(hook.texts) == 1
 
 
-def test_what_came_while_people_were_told_counts_for_the_next_time(telling: Telling, hook: Webhook) -> None:
-    async def scenario(one: Teller) -> None:
-        await one.desk.keep(letter_for(), letter_for())
-        hook.may_answer.clear()
-        telling_first = asyncio.create_task(one.tell())
-        await asyncio.to_thread(hook.wait_until_asked)
-        await one.desk.keep(letter_for())
-        hook.may_answer.set()
-        await telling_first
-        await one.age(INTERVAL_SECONDS + 1)
-        await one.tell()
-        assert [text.split()[0] for text in hook.texts] == ["2", "1"]
-
-    telling(scenario)
+async def test_what_came_while_people_were_told_counts_for_the_next_time(one: Teller, hook: Webhook) -> None:
+    await one.desk.keep(letter_for(), letter_for())
+    hook.may_answer.clear()
+    telling_first = asyncio.create_task(one.tell())
+    await asyncio.to_thread(hook.wait_until_asked)
+    await one.desk.keep(letter_for())
+    hook.may_answer.set()
+    await telling_first
+    await one.age(INTERVAL_SECONDS + 1)
+    await one.tell()
+    assert [text.split()[0] for text in hook.texts] == ["2", "1"]
 
 
-def test_a_webhook_that_refuses_is_told_later_of_all_that_there_is_by_then(telling: Telling, hook: Webhook) -> None:
-    async def scenario(one: Teller) -> None:
-        await one.desk.keep(letter_for())
-        for status in (500, 429, 404, 302):
-            hook.status = status
-            assert await one.tell() == "refused"
-        await one.desk.keep(letter_for())
-        hook.status = 200
-        assert await one.tell() == "sent"
-        assert hook.texts[0].startswith("2 new dead letters")
-
-    telling(scenario)
+async def test_a_webhook_that_refuses_is_told_later_of_all_that_there_is_by_then(one: Teller, hook: Webhook) -> None:
+    await one.desk.keep(letter_for())
+    for status in (500, 429, 404, 302):
+        hook.status = status
+        assert await one.tell() == "refused"
+    await one.desk.keep(letter_for())
+    hook.status = 200
+    assert await one.tell() == "sent"
+    assert hook.texts[0].startswith("2 new dead letters")
 
 
-def test_a_collector_that_dies_while_it_tells_leaves_the_alert_to_another(telling: Telling, hook: Webhook) -> None:
-    async def scenario(one: Teller) -> None:
-        await one.desk.keep(letter_for())
-        assert await one.desk.do(lambda tx: claim(tx, INTERVAL_SECONDS, 60)) is not None  # and then it dies
-        assert await one.tell() is None
-        await one.age(61)
-        assert await one.tell() == "sent"
-
-    telling(scenario)
+async def test_a_collector_that_dies_while_it_tells_leaves_the_alert_to_another(one: Teller, hook: Webhook) -> None:
+    await one.desk.keep(letter_for())
+    assert await one.desk.do(lambda tx: claim(tx, INTERVAL_SECONDS, 60)) is not None  # and then it dies
+    assert await one.tell() is None
+    await one.age(61)
+    assert await one.tell() == "sent"
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1/T0secret", "nonsense/T0secret", "http://[T0secret"])
-def test_a_webhook_that_is_not_there_is_asked_again_and_its_address_is_not_told(
+async def test_a_webhook_that_is_not_there_is_asked_again_and_its_address_is_not_told(
     shared_database_url: str, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def scenario() -> None:
-        async with teller(shared_database_url, address) as one:
-            await one.desk.keep(letter_for())
-            assert await one.tell() == "unanswered"
-            assert await one.tell() == "unanswered"
-            assert "T0secret" not in repr(one.alerts)
-
-    run(scenario)
+    async with teller(shared_database_url, address) as one:
+        await one.desk.keep(letter_for())
+        assert await one.tell() == "unanswered"
+        assert await one.tell() == "unanswered"
+        assert "T0secret" not in repr(one.alerts)
     said = capsys.readouterr()
     assert "alert_unanswered" in said.out + said.err
     assert "T0secret" not in said.out + said.err

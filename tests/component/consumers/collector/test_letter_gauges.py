@@ -8,7 +8,6 @@ from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import discard
 from tests.support.builders.dead_letters import ANNA, desk_at, letter_for
 from tests.support.fixtures.shared_database import module_database, shared_database_url
-from tests.support.probes.database import run
 
 __all__ = ["module_database", "shared_database_url"]
 
@@ -23,26 +22,23 @@ def told(name: str) -> dict[tuple[str, str], float]:
     return {label: value for label, value in found.items() if value}
 
 
-def test_the_newest_open_letter_tells_its_time_whoever_stored_it_until_somebody_has_looked_after_it(
+async def test_the_newest_open_letter_tells_its_time_whoever_stored_it_until_somebody_has_looked_after_it(
     shared_database_url: str,
 ) -> None:
     """The collector that counts here has stored none of them: another one did, and the relay, which names no queue."""
 
-    async def scenario() -> None:
-        async with desk_at(shared_database_url) as desk:
-            await desk.keep(letter_for())
-            await desk.keep(letter_for(), letter_for(queue="orders.events", reason="unpublishable"))
-            await count_once(desk.engine)
-            _, second, aside = await desk.letters()
-            newest = {("sap", "rejected"): second.first_seen_at, ("other", "unpublishable"): aside.first_seen_at}
-            assert told("waybill_dead_letters_newest_timestamp_seconds") == {
-                label: at.timestamp() for label, at in newest.items()
-            }
-            assert told("waybill_dead_letters_open") == {("sap", "rejected"): 2, ("other", "unpublishable"): 1}
+    async with desk_at(shared_database_url) as desk:
+        await desk.keep(letter_for())
+        await desk.keep(letter_for(), letter_for(queue="orders.events", reason="unpublishable"))
+        await count_once(desk.engine)
+        _, second, aside = await desk.letters()
+        newest = {("sap", "rejected"): second.first_seen_at, ("other", "unpublishable"): aside.first_seen_at}
+        assert told("waybill_dead_letters_newest_timestamp_seconds") == {
+            label: at.timestamp() for label, at in newest.items()
+        }
+        assert told("waybill_dead_letters_open") == {("sap", "rejected"): 2, ("other", "unpublishable"): 1}
 
-            await desk.do(lambda tx: discard(tx, Selection(), ANNA))
-            await count_once(desk.engine)
-            assert not told("waybill_dead_letters_newest_timestamp_seconds")
-            assert not told("waybill_dead_letters_open")
-
-    run(scenario)
+        await desk.do(lambda tx: discard(tx, Selection(), ANNA))
+        await count_once(desk.engine)
+        assert not told("waybill_dead_letters_newest_timestamp_seconds")
+        assert not told("waybill_dead_letters_open")

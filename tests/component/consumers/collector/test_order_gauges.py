@@ -26,7 +26,7 @@ from outbox.schedule import schedule
 from tests.support.builders.events import new_event
 from tests.support.builders.order_rows import place
 from tests.support.fixtures.shared_database import module_database, shared_database_url
-from tests.support.probes.database import connected, engine_of, run
+from tests.support.probes.database import connected, engine_of
 from tests.support.proxies.postgres_proxy import proxied
 
 __all__ = ["module_database", "shared_database_url"]
@@ -70,20 +70,17 @@ async def looked(url: str, *reads: Callable[[AsyncConnection], Awaitable[None]])
     assert said == []
 
 
-def test_orders_are_counted_by_status_and_a_status_that_empties_is_zero(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        figures = OrderFigures(time.monotonic())
-        async with connected(shared_database_url) as (connection,):
-            for status in Status:
-                await place(connection, status.value, timedelta(seconds=1))
-            await place(connection, "completed", timedelta(days=1))
-            await looked(shared_database_url, figures.unfinished, figures.finished)
-            assert orders() == {**{status.value: 1 for status in Status}, "completed": 2}
-            await connection.execute("DELETE FROM orders WHERE status NOT IN ('synced', 'completed')")
-            await looked(shared_database_url, figures.unfinished, figures.finished)
-            assert orders() == {"synced": 1, "completed": 2}
-
-    run(scenario)
+async def test_orders_are_counted_by_status_and_a_status_that_empties_is_zero(shared_database_url: str) -> None:
+    figures = OrderFigures(time.monotonic())
+    async with connected(shared_database_url) as (connection,):
+        for status in Status:
+            await place(connection, status.value, timedelta(seconds=1))
+        await place(connection, "completed", timedelta(days=1))
+        await looked(shared_database_url, figures.unfinished, figures.finished)
+        assert orders() == {**{status.value: 1 for status in Status}, "completed": 2}
+        await connection.execute("DELETE FROM orders WHERE status NOT IN ('synced', 'completed')")
+        await looked(shared_database_url, figures.unfinished, figures.finished)
+        assert orders() == {"synced": 1, "completed": 2}
 
 
 def test_the_finished_have_no_figure_before_they_were_counted() -> None:
@@ -92,66 +89,55 @@ def test_the_finished_have_no_figure_before_they_were_counted() -> None:
     assert said.strip() == str([status.value for status in UNFINISHED])
 
 
-def test_the_oldest_order_of_a_status_ages_between_two_looks_and_is_gone_when_it_moves_on(
+async def test_the_oldest_order_of_a_status_ages_between_two_looks_and_is_gone_when_it_moves_on(
     shared_database_url: str,
 ) -> None:
     def ages() -> dict[str, float]:
         return {status: value("waybill_orders_oldest_age_seconds", status=status) for status in UNFINISHED}
 
-    async def scenario() -> None:
-        figures = OrderFigures(time.monotonic())
-        async with connected(shared_database_url) as (connection,):
-            old = await place(connection, "reserved", timedelta(seconds=500))
-            await place(connection, "reserved", timedelta(seconds=100))
-            await place(connection, "completed", timedelta(seconds=900))
-            await looked(shared_database_url, figures.unfinished)
-            first = ages()["reserved"]
-            assert 500 <= first < 600
-            assert ages()["reserved"] > first
-            assert [age for status, age in ages().items() if status != "reserved"] == [0] * (len(UNFINISHED) - 1)
-            await connection.execute("UPDATE orders SET status = 'synced' WHERE id = $1", old)
-            await looked(shared_database_url, figures.unfinished)
-            assert 100 <= ages()["reserved"] < 200
-            assert ages()["synced"] > first
-
-    run(scenario)
+    figures = OrderFigures(time.monotonic())
+    async with connected(shared_database_url) as (connection,):
+        old = await place(connection, "reserved", timedelta(seconds=500))
+        await place(connection, "reserved", timedelta(seconds=100))
+        await place(connection, "completed", timedelta(seconds=900))
+        await looked(shared_database_url, figures.unfinished)
+        first = ages()["reserved"]
+        assert 500 <= first < 600
+        assert ages()["reserved"] > first
+        assert [age for status, age in ages().items() if status != "reserved"] == [0] * (len(UNFINISHED) - 1)
+        await connection.execute("UPDATE orders SET status = 'synced' WHERE id = $1", old)
+        await looked(shared_database_url, figures.unfinished)
+        assert 100 <= ages()["reserved"] < 200
+        assert ages()["synced"] > first
 
 
-def test_an_order_is_judged_once_by_the_microsecond_and_not_before_it_is_of_age(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        figures, before = OrderFigures(time.monotonic() - 3600), judged()  # and finds Postgres now
-        async with connected(shared_database_url) as (connection,):
-            for status in ("completed", "rejected"):
-                await place(connection, status, OF_AGE, finished_after=PROMISED)
-            await place(connection, "completed", OF_AGE, finished_after=PROMISED + MICROSECOND)
-            await place(connection, "pending", OF_AGE)
-            young = await place(connection, "pending", OF_AGE - timedelta(seconds=30))
-            await looked(shared_database_url, figures.promise, figures.promise)
-            assert since(before) == (2, 2)
-            await connection.execute(
-                "UPDATE orders SET placed_at = $2 WHERE id = $1", young, datetime.now(UTC) - OF_AGE
-            )
-            await looked(shared_database_url, figures.promise, figures.promise)
-            assert since(before) == (2, 3)
-
-    run(scenario)
+async def test_an_order_is_judged_once_by_the_microsecond_and_not_before_it_is_of_age(shared_database_url: str) -> None:
+    figures, before = OrderFigures(time.monotonic() - 3600), judged()  # and finds Postgres now
+    async with connected(shared_database_url) as (connection,):
+        for status in ("completed", "rejected"):
+            await place(connection, status, OF_AGE, finished_after=PROMISED)
+        await place(connection, "completed", OF_AGE, finished_after=PROMISED + MICROSECOND)
+        await place(connection, "pending", OF_AGE)
+        young = await place(connection, "pending", OF_AGE - timedelta(seconds=30))
+        await looked(shared_database_url, figures.promise, figures.promise)
+        assert since(before) == (2, 2)
+        await connection.execute("UPDATE orders SET placed_at = $2 WHERE id = $1", young, datetime.now(UTC) - OF_AGE)
+        await looked(shared_database_url, figures.promise, figures.promise)
+        assert since(before) == (2, 3)
 
 
-def test_a_long_absence_is_judged_a_stretch_at_a_time_and_at_once(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        figures, before, statements = OrderFigures(time.monotonic() - 3.5 * 3600), judged(), []
-        async with connected(shared_database_url) as (connection,), engine_of(shared_database_url) as engine:
-            for hours in (0, 1, 2, 3):
-                await place(connection, "pending", OF_AGE + timedelta(hours=hours))
-            listen(engine.sync_engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
-            await run_once(Look("promise", figures.promise), engine)
-        assert since(before) == (0, 4)
-        assert len([one for one in statements if "in_time" in one]) == 4
-
-    run(scenario)
+async def test_a_long_absence_is_judged_a_stretch_at_a_time_and_at_once(shared_database_url: str) -> None:
+    figures, before, statements = OrderFigures(time.monotonic() - 3.5 * 3600), judged(), []
+    async with connected(shared_database_url) as (connection,), engine_of(shared_database_url) as engine:
+        for hours in (0, 1, 2, 3):
+            await place(connection, "pending", OF_AGE + timedelta(hours=hours))
+        listen(engine.sync_engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+        await run_once(Look("promise", figures.promise), engine)
+    assert since(before) == (0, 4)
+    assert len([one for one in statements if "in_time" in one]) == 4
 
 
-def test_a_clock_that_is_set_back_judges_nobody_again(
+async def test_a_clock_that_is_set_back_judges_nobody_again(
     shared_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     due = counts.due
@@ -159,81 +145,73 @@ def test_a_clock_that_is_set_back_judges_nobody_again(
     async def set_back(tx: AsyncConnection, since: datetime) -> counts.Due:
         return replace(await due(tx, since), until=datetime.now(UTC) - timedelta(minutes=30))
 
-    async def scenario() -> None:
-        figures, before = OrderFigures(time.monotonic() - 600), judged()
-        async with connected(shared_database_url) as (connection,):
+    figures, before = OrderFigures(time.monotonic() - 600), judged()
+    async with connected(shared_database_url) as (connection,):
+        await place(connection, "pending", OF_AGE)
+        await looked(shared_database_url, figures.promise)
+        with monkeypatch.context() as patched:
+            patched.setattr(counts, "due", set_back)
+            await looked(shared_database_url, figures.promise)
+        await looked(shared_database_url, figures.promise)
+        assert since(before) == (0, 1)
+
+
+async def test_orders_that_come_of_age_while_postgres_is_away_are_judged_when_it_is_back(
+    shared_database_url: str,
+) -> None:
+    figures, before = OrderFigures(time.monotonic()), judged()
+    look = Look("promise", figures.promise, 0.01)
+    async with connected(shared_database_url) as (connection,), proxied(shared_database_url) as proxy:
+        await place(connection, "pending", OF_AGE + timedelta(seconds=60))  # was of age before the process began
+        for judged_by_now in (1, 2):
+            proxy.cut()
+            async with engine_of(proxy.url) as engine:
+                with capture_logs() as said:
+                    assert await run_once(look, engine) == look.pause_seconds
+            assert [line["event"] for line in said] == ["orders_not_watched"]
             await place(connection, "pending", OF_AGE)
-            await looked(shared_database_url, figures.promise)
-            with monkeypatch.context() as patched:
-                patched.setattr(counts, "due", set_back)
-                await looked(shared_database_url, figures.promise)
-            await looked(shared_database_url, figures.promise)
-            assert since(before) == (0, 1)
-
-    run(scenario)
-
-
-def test_orders_that_come_of_age_while_postgres_is_away_are_judged_when_it_is_back(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        figures, before = OrderFigures(time.monotonic()), judged()
-        look = Look("promise", figures.promise, 0.01)
-        async with connected(shared_database_url) as (connection,), proxied(shared_database_url) as proxy:
-            await place(connection, "pending", OF_AGE + timedelta(seconds=60))  # was of age before the process began
-            for judged_by_now in (1, 2):
-                proxy.cut()
-                async with engine_of(proxy.url) as engine:
-                    with capture_logs() as said:
-                        assert await run_once(look, engine) == look.pause_seconds
-                assert [line["event"] for line in said] == ["orders_not_watched"]
-                await place(connection, "pending", OF_AGE)
-                proxy.restore()
-                await looked(proxy.url, figures.promise)
-                assert since(before) == (0, judged_by_now)
-
-    run(scenario)
+            proxy.restore()
+            await looked(proxy.url, figures.promise)
+            assert since(before) == (0, judged_by_now)
 
 
 @pytest.mark.parametrize(("figure", "index"), [("unfinished", "orders_unfinished"), ("promise", "orders_newest")])
-def test_what_is_read_all_day_is_read_by_an_index(shared_database_url: str, figure: str, index: str) -> None:
-    async def scenario() -> None:
-        statements: list[tuple[str, tuple[object, ...]]] = []
-        async with connected(shared_database_url) as (connection,), engine_of(shared_database_url) as engine:
-            listen(
-                engine.sync_engine,
-                "before_cursor_execute",
-                lambda _connection, _cursor, statement, values, *_: statements.append((statement, values)),
-            )
-            await run_once(Look(figure, getattr(OrderFigures(time.monotonic()), figure)), engine)
-            await connection.execute("SET enable_seqscan = off")
-            statement, values = statements[-1]
-            plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}", *values))
-            assert index in plan
-
-    run(scenario)
+async def test_what_is_read_all_day_is_read_by_an_index(shared_database_url: str, figure: str, index: str) -> None:
+    statements: list[tuple[str, tuple[object, ...]]] = []
+    async with connected(shared_database_url) as (connection,), engine_of(shared_database_url) as engine:
+        listen(
+            engine.sync_engine,
+            "before_cursor_execute",
+            lambda _connection, _cursor, statement, values, *_: statements.append((statement, values)),
+        )
+        await run_once(Look(figure, getattr(OrderFigures(time.monotonic()), figure)), engine)
+        await connection.execute("SET enable_seqscan = off")
+        statement, values = statements[-1]
+        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}", *values))
+        assert index in plan
 
 
-def test_what_waits_in_postgres_is_counted_by_queue_and_no_stranger_makes_a_series(shared_database_url: str) -> None:
+async def test_what_waits_in_postgres_is_counted_by_queue_and_no_stranger_makes_a_series(
+    shared_database_url: str,
+) -> None:
     def scheduled() -> dict[str, float]:
         samples = next(iter(metric for metric in REGISTRY.collect() if metric.name == "waybill_scheduled_messages"))
         return {sample.labels["queue"]: sample.value for sample in samples.samples if sample.value}
 
-    async def scenario() -> None:
-        later = datetime.now(UTC) + timedelta(hours=1)
-        figures = OrderFigures(time.monotonic())
-        async with engine_of(shared_database_url) as engine, engine.begin() as tx:
-            for destination in ("sap", "sap", "email", "a-strangers-queue", None):
-                await schedule(tx, new_event(), destination, later)
-        await looked(shared_database_url, figures.scheduled)
-        assert scheduled() == {"sap": 2, "email": 1, "other": 2}
-        async with connected(shared_database_url) as (connection,):
-            await connection.execute("DELETE FROM outbox.scheduled WHERE destination = 'sap'")
-        await looked(shared_database_url, figures.scheduled)
-        assert scheduled() == {"email": 1, "other": 2}
-
-    run(scenario)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    figures = OrderFigures(time.monotonic())
+    async with engine_of(shared_database_url) as engine, engine.begin() as tx:
+        for destination in ("sap", "sap", "email", "a-strangers-queue", None):
+            await schedule(tx, new_event(), destination, later)
+    await looked(shared_database_url, figures.scheduled)
+    assert scheduled() == {"sap": 2, "email": 1, "other": 2}
+    async with connected(shared_database_url) as (connection,):
+        await connection.execute("DELETE FROM outbox.scheduled WHERE destination = 'sap'")
+    await looked(shared_database_url, figures.scheduled)
+    assert scheduled() == {"email": 1, "other": 2}
 
 
-def test_a_figure_takes_about_a_hundredth_of_the_time_at_most(shared_database_url: str) -> None:
+async def test_a_figure_takes_about_a_hundredth_of_the_time_at_most(shared_database_url: str) -> None:
     async def slow(tx: AsyncConnection) -> None:
         await tx.exec_driver_sql("SELECT pg_sleep(0.1)")
 
@@ -241,15 +219,12 @@ def test_a_figure_takes_about_a_hundredth_of_the_time_at_most(shared_database_ur
         await tx.exec_driver_sql("SET statement_timeout = '100ms'")
         await tx.exec_driver_sql("SELECT pg_sleep(60)")
 
-    async def scenario() -> None:
-        async with engine_of(shared_database_url) as engine:
-            assert await run_once(Look("slow", slow), engine) >= 10
-            with capture_logs() as said:
-                assert await run_once(Look("refused", refused), engine) >= 10
-            assert [line["figure"] for line in said] == ["refused"]
-            assert Look("quick", slow).pause_after(0.001) == Look("quick", slow).pause_seconds
-
-    run(scenario)
+    async with engine_of(shared_database_url) as engine:
+        assert await run_once(Look("slow", slow), engine) >= 10
+        with capture_logs() as said:
+            assert await run_once(Look("refused", refused), engine) >= 10
+        assert [line["figure"] for line in said] == ["refused"]
+        assert Look("quick", slow).pause_after(0.001) == Look("quick", slow).pause_seconds
 
 
 def test_what_people_are_told_by_is_read_again_within_a_minute_however_long_it_took() -> None:
@@ -258,48 +233,42 @@ def test_what_people_are_told_by_is_read_again_within_a_minute_however_long_it_t
     assert set(longest.values()) == {60}
 
 
-def test_each_figure_says_when_it_was_read_and_one_that_fails_stays_behind(shared_database_url: str) -> None:
+async def test_each_figure_says_when_it_was_read_and_one_that_fails_stays_behind(shared_database_url: str) -> None:
     async def refused(_: AsyncConnection) -> None:
         raise OSError("refused")
 
-    async def scenario() -> None:
-        async with engine_of(shared_database_url) as engine:
-            everything = looks(OrderFigures(time.monotonic()))
-            assert {look.figure for look in everything} | {"letters"} == set(WATCHED)
-            before = {figure: last_read(figure) for figure in WATCHED}
-            for look in everything:
-                await run_once(replace(look, read=refused) if look.figure == "promise" else look, engine)
-            await count_once(engine)
-            assert {figure for figure in WATCHED if last_read(figure) == before[figure]} == {"promise"}
-
-    run(scenario)
+    async with engine_of(shared_database_url) as engine:
+        everything = looks(OrderFigures(time.monotonic()))
+        assert {look.figure for look in everything} | {"letters"} == set(WATCHED)
+        before = {figure: last_read(figure) for figure in WATCHED}
+        for look in everything:
+            await run_once(replace(look, read=refused) if look.figure == "promise" else look, engine)
+        await count_once(engine)
+        assert {figure for figure in WATCHED if last_read(figure) == before[figure]} == {"promise"}
 
 
-def test_a_look_that_fails_holds_up_no_other_and_all_end_when_told(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(shared_database_url) as (connection,), engine_of(shared_database_url) as engine:
-            stopping = asyncio.Event()
-            figures = OrderFigures(time.monotonic())
-            await connection.execute("ALTER TABLE orders RENAME TO hidden")
-            with capture_logs() as said:
-                watching = asyncio.create_task(keep_fresh(Look("u", figures.unfinished, 0.01), engine, stopping))
-                try:
-                    await until(lambda: len(said) >= 2)
-                finally:
-                    await connection.execute("ALTER TABLE hidden RENAME TO orders")
-            assert {(line["event"], line["figure"]) for line in said} == {("orders_not_watched", "u")}
-            await place(connection, "pending", timedelta(seconds=1))
-            await until(lambda: orders().get("pending") == 1)
-            everything = asyncio.create_task(watch_orders(engine, stopping))
-            before = last_read("promise")
-            await until(lambda: last_read("promise") > before)
-            assert not watching.done()
-            assert not everything.done()
-            stopping.set()
-            await watching
-            await everything
-
-    run(scenario)
+async def test_a_look_that_fails_holds_up_no_other_and_all_end_when_told(shared_database_url: str) -> None:
+    async with connected(shared_database_url) as (connection,), engine_of(shared_database_url) as engine:
+        stopping = asyncio.Event()
+        figures = OrderFigures(time.monotonic())
+        await connection.execute("ALTER TABLE orders RENAME TO hidden")
+        with capture_logs() as said:
+            watching = asyncio.create_task(keep_fresh(Look("u", figures.unfinished, 0.01), engine, stopping))
+            try:
+                await until(lambda: len(said) >= 2)
+            finally:
+                await connection.execute("ALTER TABLE hidden RENAME TO orders")
+        assert {(line["event"], line["figure"]) for line in said} == {("orders_not_watched", "u")}
+        await place(connection, "pending", timedelta(seconds=1))
+        await until(lambda: orders().get("pending") == 1)
+        everything = asyncio.create_task(watch_orders(engine, stopping))
+        before = last_read("promise")
+        await until(lambda: last_read("promise") > before)
+        assert not watching.done()
+        assert not everything.done()
+        stopping.set()
+        await watching
+        await everything
 
 
 async def until(holds: Callable[[], bool]) -> None:

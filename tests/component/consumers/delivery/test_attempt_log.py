@@ -22,7 +22,7 @@ from outbox.envelope import Event
 from outbox.inbox import MAX_BEGUN
 from runtime.settings import Settings
 from tests.support.builders.step_doubles import Acting, Failing, Unrecorded
-from tests.support.builders.step_harness import Workshop, again, in_workshop
+from tests.support.builders.step_harness import Workshop, a_workshop, again
 
 LOCAL, OUTSIDE = "validate_order", "send_confirmation_email"
 ATTEMPTS = "SELECT * FROM order_attempts WHERE order_id = :id ORDER BY begun_at, attempt, begun"
@@ -47,8 +47,8 @@ async def _told(shop: Workshop, order: Order) -> Timeline:
         return await story(tx, await shop.order(order.id))
 
 
-def test_a_local_step_is_one_attempt_that_is_written_with_its_end(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_local_step_is_one_attempt_that_is_written_with_its_end(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, placed = await _placed(shop)
 
         class Slow(LocalStep):
@@ -63,11 +63,11 @@ def test_a_local_step_is_one_attempt_that_is_written_with_its_end(settings: Sett
         assert row["worker"] == f"test@{socket.gethostname()}/{os.getpid()}"
         assert 0.05 <= (row["ended_at"] - row["begun_at"]).total_seconds() < 30
 
-    in_workshop(settings, scenario)
 
-
-def test_an_outside_step_opens_its_attempt_with_the_claim_and_closes_it_with_the_effect(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_an_outside_step_opens_its_attempt_with_the_claim_and_closes_it_with_the_effect(
+    settings: Settings,
+) -> None:
+    async with a_workshop(settings) as shop:
         order, placed = await _placed(shop)
         reaction = Acting()
         holder = asyncio.create_task(shop.runner(OUTSIDE, reaction).deliver(placed))
@@ -82,11 +82,9 @@ def test_an_outside_step_opens_its_attempt_with_the_claim_and_closes_it_with_the
         assert _numbers([closed]) == [(1, 1, 1, "done")]
         assert closed["begun_at"] == opened["begun_at"] < closed["ended_at"]
 
-    in_workshop(settings, scenario)
 
-
-def test_an_attempt_at_an_event_that_is_past_retention_still_runs(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_an_attempt_at_an_event_that_is_past_retention_still_runs(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, placed = await _placed(shop)
         assert await shop.deliver("record_audit", placed) is Outcome.DONE
         reaction = Acting()
@@ -97,8 +95,6 @@ def test_an_attempt_at_an_event_that_is_past_retention_still_runs(settings: Sett
         assert tried.outcome is Ending.RUNNING
         reaction.may_end.set()
         assert await holder is Outcome.DONE
-
-    in_workshop(settings, scenario)
 
 
 class Refusing(Acting):
@@ -116,8 +112,8 @@ class Refusing(Acting):
         return self.is_away
 
 
-def test_retries_an_outage_and_the_last_try_are_attempts_of_their_own(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_retries_an_outage_and_the_last_try_are_attempts_of_their_own(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, placed = await _placed(shop)
         reaction = Refusing()
         runner = shop.runner(OUTSIDE, reaction)
@@ -134,21 +130,17 @@ def test_retries_an_outage_and_the_last_try_are_attempts_of_their_own(settings: 
         assert await shop.runner(OUTSIDE, Acting(waits=False)).deliver(again(placed, 4)) is Outcome.DONE
         assert _numbers(await _kept(shop, order)) == [*_numbers(rows), (4, 1, 1, "done")]
 
-    in_workshop(settings, scenario)
-
 
 @pytest.mark.parametrize(("kind", "outcome"), [(ErrorKind.SERVER, "retried"), (ErrorKind.BAD_DATA, "dead")])
-def test_a_local_step_that_fails_leaves_its_attempt_though_its_transaction_is_gone(
+async def test_a_local_step_that_fails_leaves_its_attempt_though_its_transaction_is_gone(
     settings: Settings, kind: ErrorKind, outcome: str
 ) -> None:
-    async def scenario(shop: Workshop) -> None:
+    async with a_workshop(settings) as shop:
         order, placed = await _placed(shop)
         await shop.runner(LOCAL, Failing(StepError("no", kind=kind))).deliver(placed)
         (row,) = await _kept(shop, order)
         assert (_numbers([row]), row["error"]) == ([(1, 0, 1, outcome)], "StepError: no")
         assert row["begun_at"] < row["ended_at"]
-
-    in_workshop(settings, scenario)
 
 
 async def _kill(shop: Workshop, step: str, reaction: Acting, placed: Event) -> None:
@@ -161,8 +153,8 @@ async def _kill(shop: Workshop, step: str, reaction: Acting, placed: Event) -> N
     await shop.sql(LEASE_OVER, id=placed.id)
 
 
-def test_a_worker_that_dies_leaves_an_attempt_without_an_end_and_the_story_says_so(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_worker_that_dies_leaves_an_attempt_without_an_end_and_the_story_says_so(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, _ = await _placed(shop)
         placed = await shop.event(order, "order.placed")
         await _kill(shop, OUTSIDE, Acting(), placed)
@@ -174,11 +166,9 @@ def test_a_worker_that_dies_leaves_an_attempt_without_an_end_and_the_story_says_
         tries = [one for one in (await _told(shop, order)).entries if one.what is What.ATTEMPT]
         assert [one.outcome for one in tries] == [Ending.LOST, Ending.DONE]
 
-    in_workshop(settings, scenario)
 
-
-def test_a_killer_of_workers_ends_with_the_claim_that_gives_it_up(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_killer_of_workers_ends_with_the_claim_that_gives_it_up(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, placed = await _placed(shop)
         reaction = Acting()
         for _ in range(MAX_BEGUN):
@@ -187,58 +177,46 @@ def test_a_killer_of_workers_ends_with_the_claim_that_gives_it_up(settings: Sett
         lost = [(1, begun, 1, None) for begun in range(1, MAX_BEGUN + 1)]
         assert _numbers(await _kept(shop, order)) == [*lost, (1, MAX_BEGUN + 1, 1, "dead")]
 
-    in_workshop(settings, scenario)
 
-
-def test_a_local_step_that_is_claimed_first_keeps_its_claim_as_its_attempt(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_local_step_that_is_claimed_first_keeps_its_claim_as_its_attempt(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, placed = await _placed(shop)
         assert await shop.runner(LOCAL).deliver(placed, redelivered=True) is Outcome.DONE
         assert _numbers(await _kept(shop, order)) == [(1, 1, 1, "done")]
 
-    in_workshop(settings, scenario)
 
-
-def test_the_audit_keeps_its_row_and_no_attempt(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_the_audit_keeps_its_row_and_no_attempt(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, placed = await _placed(shop)
         assert await shop.deliver("record_audit", placed) is Outcome.DONE
         assert await _kept(shop, order) == []
 
-    in_workshop(settings, scenario)
 
-
-def test_an_audit_that_failed_is_a_step_of_its_order_until_it_is_done(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_an_audit_that_failed_is_a_step_of_its_order_until_it_is_done(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, placed = await _placed(shop)
         assert await shop.runner("record_audit", Unrecorded()).deliver(placed) is Outcome.RETRIED
         assert await shop.deliver("record_audit", again(placed, 2)) is Outcome.DONE
         assert _numbers(await _kept(shop, order)) == [(1, 0, 1, "retried"), (2, 0, 2, "done")]
         assert (await shop.shown(order, "record_audit"))["state"] == "done"
 
-    in_workshop(settings, scenario)
 
-
-def test_what_an_attempt_and_its_step_keep_of_an_error_shows_no_address(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_what_an_attempt_and_its_step_keep_of_an_error_shows_no_address(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, placed = await _placed(shop)
         refused = StepError("550 <blondel@customers.example>: no such mailbox", kind=ErrorKind.REFUSED)
         await shop.runner(LOCAL, Failing(refused)).deliver(placed)
         (row,) = await _kept(shop, order)
         assert row["error"] == (await shop.shown(order, LOCAL))["error"] == "StepError: 550 <***>: no such mailbox"
 
-    in_workshop(settings, scenario)
 
-
-def test_an_event_of_an_order_that_does_not_exist_leaves_no_attempt(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_an_event_of_an_order_that_does_not_exist_leaves_no_attempt(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, placed = await _placed(shop)
         await shop.sql("DELETE FROM order_lines WHERE order_id = :id", id=order.id)
         await shop.sql("DELETE FROM orders WHERE id = :id", id=order.id)
         assert await shop.deliver(LOCAL, placed) is Outcome.DEAD
         assert await _kept(shop, order) == []
-
-    in_workshop(settings, scenario)
 
 
 class Idle(OutsideStep):
@@ -283,12 +261,10 @@ async def _counted(engine: AsyncEngine, deliver: Callable[[], Awaitable[Outcome]
 
 
 @pytest.mark.parametrize(("step", "reaction", "cost"), [(LOCAL, IdleHere(), (2, 1)), (OUTSIDE, Idle(), (4, 2))])
-def test_a_delivery_costs_an_inbox_write_and_one_for_page_and_history_in_each_of_its_transactions(
+async def test_a_delivery_costs_an_inbox_write_and_one_for_page_and_history_in_each_of_its_transactions(
     settings: Settings, step: str, reaction: LocalStep | OutsideStep, cost: tuple[int, int]
 ) -> None:
-    async def scenario(shop: Workshop) -> None:
+    async with a_workshop(settings) as shop:
         _, placed = await _placed(shop)
         runner = shop.runner(step, reaction)
         assert await _counted(shop.place.engine, lambda: runner.deliver(placed)) == cost
-
-    in_workshop(settings, scenario)

@@ -12,15 +12,15 @@ from orders.workflow import BY_NAME
 from outbox.inbox import MAX_BEGUN
 from runtime.settings import Settings
 from tests.support.builders.step_doubles import Failing, Pausing
-from tests.support.builders.step_harness import Workshop, again, in_workshop
+from tests.support.builders.step_harness import a_workshop, again
 
 STEP, QUEUE = "validate_order", "validation"
 MONTHS = "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'outbox.deliveries'::regclass"
 LEASE_OVER = "UPDATE outbox.deliveries SET lease_until = clock_timestamp() - interval '1 s' WHERE event_id = :id"
 
 
-def test_a_redelivery_runs_once_and_is_a_duplicate_afterwards(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_redelivery_runs_once_and_is_a_duplicate_afterwards(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order = await shop.place_order()
         placed = await shop.event(order, "order.placed")
         assert await shop.runner(STEP).deliver(placed, redelivered=True) is Outcome.DONE
@@ -29,35 +29,29 @@ def test_a_redelivery_runs_once_and_is_a_duplicate_afterwards(settings: Settings
         assert len(await shop.events(order, "order.validated")) == 1
         assert (await shop.shown(order, STEP))["attempt"] == 1
 
-    in_workshop(settings, scenario)
 
-
-def test_what_was_done_and_not_acknowledged_is_a_duplicate_when_it_comes_again(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_what_was_done_and_not_acknowledged_is_a_duplicate_when_it_comes_again(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order = await shop.place_order()
         placed = await shop.event(order, "order.placed")
         assert await shop.deliver(STEP, placed) is Outcome.DONE
         assert await shop.runner(STEP).deliver(placed, redelivered=True) is Outcome.DUPLICATE
         assert len(await shop.events(order, "order.validated")) == 1
 
-    in_workshop(settings, scenario)
 
-
-def test_an_audited_event_that_comes_again_is_kept_once_and_leaves_no_claim(settings: Settings) -> None:
+async def test_an_audited_event_that_comes_again_is_kept_once_and_leaves_no_claim(settings: Settings) -> None:
     """Its row is its inbox row, and its one statement runs no code of ours that could kill a worker."""
 
-    async def scenario(shop: Workshop) -> None:
+    async with a_workshop(settings) as shop:
         placed = await shop.event(await shop.place_order(), "order.placed")
         outcomes = [await shop.runner("record_audit").deliver(placed, redelivered=True) for _ in range(2)]
         assert outcomes == [Outcome.DONE, Outcome.DUPLICATE]
         assert await shop.value("SELECT count(*) FROM audit_log WHERE event_id = :id", id=placed.id) == 1
         assert await shop.delivery("audit", placed) is None
 
-    in_workshop(settings, scenario)
 
-
-def test_a_local_step_that_kills_its_workers_is_given_up_at_the_fourth_claim(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_local_step_that_kills_its_workers_is_given_up_at_the_fourth_claim(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order = await shop.place_order()
         placed = await shop.event(order, "order.placed")
         reaction = Pausing()
@@ -88,11 +82,9 @@ def test_a_local_step_that_kills_its_workers_is_given_up_at_the_fourth_claim(set
         reaction.may_end.set()
         assert await shop.runner(STEP, reaction).deliver(again(placed, 2)) is Outcome.DONE  # replayed when it is mended
 
-    in_workshop(settings, scenario)
 
-
-def test_a_redelivery_that_fails_is_tried_again_like_any_other(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_redelivery_that_fails_is_tried_again_like_any_other(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order = await shop.place_order()
         placed = await shop.event(order, "order.placed")
         reaction = Failing(RuntimeError("not today"))
@@ -101,27 +93,23 @@ def test_a_redelivery_that_fails_is_tried_again_like_any_other(settings: Setting
         assert await shop.runner(STEP, reaction).deliver(again(placed, 2)) is Outcome.DONE
         assert (await shop.order(order.id)).sap_document == "x"
 
-    in_workshop(settings, scenario)
 
-
-def test_a_redelivery_beyond_its_time_limit_is_tried_again(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_redelivery_beyond_its_time_limit_is_tried_again(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         placed = await shop.event(await shop.place_order(), "order.placed")
         runner = StepRunner(replace(BY_NAME[STEP], time_limit_seconds=0.05), Pausing(), shop.place)
         assert await runner.deliver(placed, redelivered=True) is Outcome.RETRIED
         assert (await shop.inbox_row(QUEUE, placed))["error"] == "not done within 0.05 s"
 
-    in_workshop(settings, scenario)
-
 
 @pytest.mark.parametrize("redelivered", [False, True])
 @pytest.mark.parametrize(("step", "kind"), [(STEP, "order.placed"), ("generate_invoice_pdf", "order.synced")])
-def test_an_event_older_than_the_inbox_is_rejected_and_has_no_effect(
+async def test_an_event_older_than_the_inbox_is_rejected_and_has_no_effect(
     settings: Settings, database_url: str, step: str, kind: str, redelivered: bool
 ) -> None:
     """Its row finds no partition. Nobody can say whether it was done, so a person must look."""
 
-    async def scenario(shop: Workshop) -> None:
+    async with a_workshop(settings.model_copy(update={"database_url": database_url})) as shop:
         order, _ = await shop.synced()
         event = await shop.event(order, kind)
         for month in await shop.sql(MONTHS):
@@ -130,5 +118,3 @@ def test_an_event_older_than_the_inbox_is_rejected_and_has_no_effect(
         assert await shop.scheduled(event) == []
         assert (await shop.order(order.id)).status is Status.SYNCED
         assert (await shop.order(order.id)).invoice_number is None
-
-    in_workshop(settings.model_copy(update={"database_url": database_url}), scenario)

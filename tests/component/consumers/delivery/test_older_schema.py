@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from consumers.delivery.outcome import Outcome
 from runtime.settings import Settings
 from tests.support.builders.step_doubles import Acting
-from tests.support.builders.step_harness import Workshop, in_workshop
+from tests.support.builders.step_harness import a_workshop
 
 STEP = "send_confirmation_email"
 
@@ -20,10 +20,10 @@ STEP = "send_confirmation_email"
         ("ALTER TABLE order_attempts RENAME worker TO w", "ALTER TABLE order_attempts RENAME w TO worker"),
     ],
 )
-def test_a_worker_that_is_started_before_the_migration_waits_for_it_and_spends_no_try(
+async def test_a_worker_that_is_started_before_the_migration_waits_for_it_and_spends_no_try(
     database_url: str, settings: Settings, older: str, migrated: str
 ) -> None:
-    async def scenario(shop: Workshop) -> None:
+    async with a_workshop(settings.model_copy(update={"database_url": database_url})) as shop:
         order = await shop.place_order()
         placed = await shop.event(order, "order.placed")
         await shop.sql(older)
@@ -36,5 +36,3 @@ def test_a_worker_that_is_started_before_the_migration_waits_for_it_and_spends_n
         assert {(line["event"], line["cure"]) for line in said} == {("schema_missing", "waybill migrate")}
         assert (await shop.inbox_row("email", placed))["attempt"] == 1
         assert (await shop.shown(order, STEP))["state"] == "done"
-
-    in_workshop(settings.model_copy(update={"database_url": database_url}), scenario)

@@ -18,7 +18,7 @@ from orders.workflow import ErrorKind
 from outbox.envelope import Event
 from runtime.settings import Settings
 from tests.support.builders.step_doubles import Acting
-from tests.support.builders.step_harness import Workshop, again, in_workshop
+from tests.support.builders.step_harness import Workshop, a_workshop, again, in_workshop
 from tests.support.probes.broker_queues import Queues
 from tests.support.processes.relay import relay
 from tests.support.processes.sandboxes import Sap
@@ -47,8 +47,8 @@ class Unreachable(Acting):
         return self.is_away
 
 
-def test_an_outage_is_no_try_however_long_it_lasts(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_an_outage_is_no_try_however_long_it_lasts(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, placed = await _placed(shop)
         reaction = Unreachable()
         runner = shop.runner(EMAIL_STEP, reaction)
@@ -74,21 +74,19 @@ def test_an_outage_is_no_try_however_long_it_lasts(settings: Settings) -> None:
         assert await runner.deliver(delivery) is Outcome.DEAD
         assert (await shop.inbox_row("email", placed))["reason"] == "retries_exhausted"
 
-    in_workshop(settings, scenario)
 
-
-def test_what_cannot_be_done_is_given_up_without_asking_whether_anybody_is_there(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_what_cannot_be_done_is_given_up_without_asking_whether_anybody_is_there(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         _, placed = await _placed(shop)
         reaction = Unreachable()
         reaction.error = StepError("nonsense", kind=ErrorKind.BAD_DATA)
         assert await shop.runner(EMAIL_STEP, reaction).deliver(placed) is Outcome.DEAD
 
-    in_workshop(settings, scenario)
 
-
-def test_sap_that_refuses_everybody_is_away_and_sap_that_fails_one_order_is_not(settings: Settings, sap: Sap) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_sap_that_refuses_everybody_is_away_and_sap_that_fails_one_order_is_not(
+    settings: Settings, sap: Sap
+) -> None:
+    async with a_workshop(settings) as shop:
         order, reserved = await shop.reserved()
         sap.faults(error_rate=1)
         assert await shop.deliver(SAP_STEP, reserved) is Outcome.RETRIED
@@ -106,27 +104,21 @@ def test_sap_that_refuses_everybody_is_away_and_sap_that_fails_one_order_is_not(
         assert await shop.deliver(SAP_STEP, again(reserved, 4)) is Outcome.DONE
         assert len(sap.order(order.number)["documents"]) == 1
 
-    in_workshop(settings, scenario)
 
-
-def test_a_probe_that_breaks_says_nothing(settings: Settings) -> None:
+async def test_a_probe_that_breaks_says_nothing(settings: Settings) -> None:
     class Broken(Unreachable):
         async def away(self, _: Workplace) -> bool:
             raise RuntimeError("the probe is broken")
 
-    async def scenario(shop: Workshop) -> None:
+    async with a_workshop(settings) as shop:
         _, placed = await _placed(shop)
         assert await shop.runner(EMAIL_STEP, Broken()).deliver(placed) is Outcome.RETRIED
 
-    in_workshop(settings, scenario)
 
-
-def test_a_mail_server_that_is_gone_is_away(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_mail_server_that_is_gone_is_away(settings: Settings) -> None:
+    async with a_workshop(settings.model_copy(update={"smtp_port": 1})) as shop:
         _, synced = await shop.synced()
         assert await shop.deliver(EMAIL_STEP, synced) is Outcome.AWAY
-
-    in_workshop(settings.model_copy(update={"smtp_port": 1}), scenario)
 
 
 @pytest.fixture
@@ -215,17 +207,18 @@ async def _reserved(shop: Workshop, orders: int) -> list[tuple[Order, Event]]:
     return [await shop.reserved() for _ in range(orders)]
 
 
-def test_a_worker_is_told_to_stop_while_its_circuit_is_open(
+async def test_a_worker_is_told_to_stop_while_its_circuit_is_open(
     life: Settings, queues: Queues, sap: Sap, tmp_path: Path
 ) -> None:
     sap.faults(outage=True)
-    _, reserved = in_workshop(life, lambda shop: shop.reserved())
+    async with a_workshop(life) as shop:
+        _, reserved = await shop.reserved()
     with worker("sap", life, tmp_path) as started:
         wait_until_it_consumes(started, queues, "sap")
         queues.publish_event("sap", reserved)
         started.wait_for_line("circuit_opened")
         assert started.stop() == 0
-    (waiting,) = asyncio.run(_scheduled(life, reserved))
+    (waiting,) = await _scheduled(life, reserved)
     assert waiting == again(reserved, 2)
 
 

@@ -1,7 +1,8 @@
 """How a delivery ends: done, tried again by the schedule, given up, or refused; and what a lost Postgres changes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from outbox.envelope import MAX_TRY, Event
 from outbox.inbox import MAX_BEGUN
 from runtime.settings import Settings
 from tests.support.builders.step_doubles import Acting, Failing, Pausing
-from tests.support.builders.step_harness import Workshop, again, in_workshop
+from tests.support.builders.step_harness import Workshop, a_workshop, again
 from tests.support.proxies.postgres_proxy import Proxy, proxied
 
 STEP, QUEUE = "validate_order", "validation"
@@ -39,8 +40,8 @@ async def _effects(shop: Workshop, order: Order) -> int:
 # The schedule.
 
 
-def test_a_step_that_raises_is_expected_and_scheduled_again_in_its_own_queue(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_step_that_raises_is_expected_and_scheduled_again_in_its_own_queue(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, placed = await _placed(shop)
         runner = shop.runner(STEP, Failing(StepError("no luck", wait_seconds=7)))
         before = datetime.now(UTC)
@@ -63,11 +64,9 @@ def test_a_step_that_raises_is_expected_and_scheduled_again_in_its_own_queue(set
         assert shown["next_try_at"] == row["due_at"] == waiting.due_at
         assert await _effects(shop, order) == 0
 
-    in_workshop(settings, scenario)
 
-
-def test_the_original_delivered_again_while_its_next_try_waits_is_stale(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_the_original_delivered_again_while_its_next_try_waits_is_stale(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, placed = await _placed(shop)
         reaction = Failing(StepError("no luck"))
         runner = shop.runner(STEP, reaction)
@@ -81,11 +80,9 @@ def test_the_original_delivered_again_while_its_next_try_waits_is_stale(settings
         assert await runner.deliver(placed) is Outcome.DUPLICATE
         assert await _effects(shop, order) == 1
 
-    in_workshop(settings, scenario)
 
-
-def test_the_sixth_failure_gives_up_and_so_does_every_redelivery_of_it(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_the_sixth_failure_gives_up_and_so_does_every_redelivery_of_it(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, placed = await _placed(shop)
         reaction = Failing(ValueError("never"))
         runner = shop.runner(STEP, reaction)
@@ -105,20 +102,16 @@ def test_the_sixth_failure_gives_up_and_so_does_every_redelivery_of_it(settings:
         assert await runner.deliver(again(placed, 7)) is Outcome.DONE  # a replay
         assert await _effects(shop, order) == 1
 
-    in_workshop(settings, scenario)
 
-
-def test_the_highest_number_that_a_try_can_have_is_the_last(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_the_highest_number_that_a_try_can_have_is_the_last(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         _, placed = await _placed(shop)
         assert await shop.runner(STEP, Failing(StepError("no"))).deliver(again(placed, MAX_TRY)) is Outcome.DEAD
         assert await shop.scheduled(placed) == []
 
-    in_workshop(settings, scenario)
 
-
-def test_an_error_that_no_column_would_take_is_kept_all_the_same(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_an_error_that_no_column_would_take_is_kept_all_the_same(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         _, placed = await _placed(shop)
         hostile = "\x00 and \ud800 " + "long" * 10_000
         assert await shop.runner(STEP, Failing(ValueError(hostile))).deliver(placed) is Outcome.RETRIED
@@ -126,11 +119,9 @@ def test_an_error_that_no_column_would_take_is_kept_all_the_same(settings: Setti
         assert kept.startswith("\\x00 and")
         assert len(kept) < 5_000
 
-    in_workshop(settings, scenario)
 
-
-def test_a_local_step_beyond_its_time_limit_is_tried_again(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_local_step_beyond_its_time_limit_is_tried_again(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, placed = await _placed(shop)
         runner = StepRunner(replace(BY_NAME[STEP], time_limit_seconds=0.05), Pausing(), shop.place)
         assert await runner.deliver(placed) is Outcome.RETRIED
@@ -138,11 +129,9 @@ def test_a_local_step_beyond_its_time_limit_is_tried_again(settings: Settings) -
         assert (row["error_class"], row["error"]) == ("TimeoutError", "not done within 0.05 s")
         assert await _effects(shop, order) == 0
 
-    in_workshop(settings, scenario)
 
-
-def test_an_outside_step_beyond_its_time_limit_is_tried_again(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_an_outside_step_beyond_its_time_limit_is_tried_again(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         _, placed = await _placed(shop)
         reaction = Acting()
         runner = StepRunner(replace(BY_NAME[OUTSIDE_STEP], time_limit_seconds=0.05), reaction, shop.place)
@@ -151,11 +140,9 @@ def test_an_outside_step_beyond_its_time_limit_is_tried_again(settings: Settings
         assert (row["state"], row["error"], row["lease_token"]) == ("retrying", "not done within 0.05 s", None)
         assert reaction.concluded == 0
 
-    in_workshop(settings, scenario)
 
-
-def test_an_outside_step_whose_order_does_not_exist_is_given_up_at_once(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_an_outside_step_whose_order_does_not_exist_is_given_up_at_once(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, synced = await shop.synced()
         await shop.sql("DELETE FROM order_lines WHERE order_id = :id", id=order.id)
         await shop.sql("DELETE FROM orders WHERE id = :id", id=order.id)
@@ -163,14 +150,13 @@ def test_an_outside_step_whose_order_does_not_exist_is_given_up_at_once(settings
         row = await shop.inbox_row(OUTSIDE_QUEUE, synced)
         assert (row["state"], row["reason"], row["error"]) == ("dead", "rejected", f"order {order.id} does not exist")
 
-    in_workshop(settings, scenario)
-
 
 # Leases.
 
 
-def test_a_delivery_that_another_worker_holds_comes_back_when_the_lease_ends(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_delivery_that_another_worker_holds_comes_back_when_the_lease_ends(settings: Settings) -> None:
+    # So long that it is not renewed between the look at it and the look at what was scheduled by it.
+    async with a_workshop(settings.model_copy(update={"delivery_lease_seconds": 60})) as shop:
         order, placed = await _placed(shop)
         reaction = Acting()
         runner = shop.runner(OUTSIDE_STEP, reaction)
@@ -186,12 +172,9 @@ def test_a_delivery_that_another_worker_holds_comes_back_when_the_lease_ends(set
         assert await runner.deliver(waiting.event) is Outcome.DUPLICATE
         assert (len(reaction.claims), await _effects(shop, order)) == (1, 1)
 
-    # So long that it is not renewed between the look at it and the look at what was scheduled by it.
-    in_workshop(settings.model_copy(update={"delivery_lease_seconds": 60}), scenario)
 
-
-def test_a_lease_is_renewed_while_the_step_acts(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_lease_is_renewed_while_the_step_acts(settings: Settings) -> None:
+    async with a_workshop(settings.model_copy(update={"delivery_lease_seconds": 6})) as shop:
         _, placed = await _placed(shop)
         reaction = Acting()
         holder = asyncio.create_task(shop.runner(OUTSIDE_STEP, reaction).deliver(placed))
@@ -203,12 +186,10 @@ def test_a_lease_is_renewed_while_the_step_acts(settings: Settings) -> None:
         reaction.may_end.set()
         assert await holder is Outcome.DONE
 
-    in_workshop(settings.model_copy(update={"delivery_lease_seconds": 6}), scenario)
-
 
 @pytest.mark.parametrize("notices", ["while it acts", "when it writes down"])
-def test_a_step_that_lost_its_lease_writes_nothing(settings: Settings, notices: str) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_step_that_lost_its_lease_writes_nothing(settings: Settings, notices: str) -> None:
+    async with a_workshop(settings.model_copy(update={"delivery_lease_seconds": 1.2})) as shop:
         order, placed = await _placed(shop)
         reaction = Acting()
         holder = asyncio.create_task(shop.runner(OUTSIDE_STEP, reaction).deliver(placed))
@@ -224,13 +205,17 @@ def test_a_step_that_lost_its_lease_writes_nothing(settings: Settings, notices: 
         assert [waiting.event.attempt for waiting in await shop.scheduled(placed)] == [1]
         assert (await shop.shown(order, OUTSIDE_STEP))["state"] == "running"
 
-    in_workshop(settings.model_copy(update={"delivery_lease_seconds": 1.2}), scenario)
 
-
-def test_a_holder_that_cannot_renew_its_lease_stops_acting_while_the_lease_is_still_its_own(settings: Settings) -> None:
+async def test_a_holder_that_cannot_renew_its_lease_stops_acting_while_the_lease_is_still_its_own(
+    settings: Settings,
+) -> None:
     """Cut off from Postgres alone it could still post to SAP, beside the one who takes over."""
 
-    async def scenario(shop: Workshop, proxy: Proxy, cut_off: Workshop) -> None:
+    async with _behind_proxy(settings.model_copy(update={"delivery_lease_seconds": 8, "sap_commit_seconds": 4})) as (
+        shop,
+        proxy,
+        cut_off,
+    ):
         _, placed = await _placed(shop)
         reaction = Acting()
         delivery = asyncio.create_task(cut_off.runner("sync_order_to_sap", reaction).deliver(placed))
@@ -246,8 +231,6 @@ def test_a_holder_that_cannot_renew_its_lease_stops_acting_while_the_lease_is_st
         assert waiting.event == placed
         assert reaction.concluded == 0
 
-    _behind_proxy(settings.model_copy(update={"delivery_lease_seconds": 8, "sap_commit_seconds": 4}), scenario)
-
 
 class Unprepared(Acting):
     """Cannot even begin."""
@@ -256,8 +239,8 @@ class Unprepared(Acting):
         raise RuntimeError("no way to begin")
 
 
-def test_a_claim_that_fails_after_a_worker_died_leaves_the_delivery_scheduled(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_claim_that_fails_after_a_worker_died_leaves_the_delivery_scheduled(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         _, placed = await _placed(shop)
         killed = asyncio.create_task(shop.runner(OUTSIDE_STEP, died := Acting()).deliver(placed))
         await died.begun.wait()
@@ -273,11 +256,9 @@ def test_a_claim_that_fails_after_a_worker_died_leaves_the_delivery_scheduled(se
         assert [waiting.event.attempt for waiting in await shop.scheduled(placed)] == [1]
         assert await shop.runner(OUTSIDE_STEP, Acting(waits=False)).deliver(placed) is Outcome.DONE
 
-    in_workshop(settings, scenario)
 
-
-def test_a_delivery_that_kills_its_workers_is_given_up_at_the_fourth_claim(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_delivery_that_kills_its_workers_is_given_up_at_the_fourth_claim(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         _, placed = await _placed(shop)
         reaction = Acting()
         for _ in range(MAX_BEGUN):
@@ -297,32 +278,26 @@ def test_a_delivery_that_kills_its_workers_is_given_up_at_the_fourth_claim(setti
         assert (row["state"], row["error_class"]) == ("dead", "KilledWorkerError")
         assert await shop.scheduled(placed) == []
 
-    in_workshop(settings, scenario)
-
 
 # Postgres goes away.
 
-Test = Callable[[Workshop, Proxy, Workshop], Awaitable[None]]
+
+@asynccontextmanager
+async def _behind_proxy(settings: Settings) -> AsyncIterator[tuple[Workshop, Proxy, Workshop]]:
+    """A workshop, a proxy, and a second workshop that reaches Postgres through the proxy only."""
+
+    async with a_workshop(settings) as shop, proxied(settings.database_url) as proxy:
+        behind = settings.model_copy(update={"database_url": proxy.url, "database_pool_size": 2})
+        place = open_workplace(behind, "waybill-test-behind-proxy")
+        try:
+            yield shop, proxy, Workshop(place)
+        finally:
+            proxy.restore()
+            await place.close()
 
 
-def _behind_proxy(settings: Settings, scenario: Test) -> None:
-    """`scenario(shop, proxy, cut_off)`: the second workshop reaches Postgres through the proxy only."""
-
-    async def run(shop: Workshop) -> None:
-        async with proxied(settings.database_url) as proxy:
-            behind = settings.model_copy(update={"database_url": proxy.url, "database_pool_size": 2})
-            place = open_workplace(behind, "waybill-test-behind-proxy")
-            try:
-                await scenario(shop, proxy, Workshop(place))
-            finally:
-                proxy.restore()
-                await place.close()
-
-    in_workshop(settings, run)
-
-
-def test_a_local_step_waits_while_postgres_is_away_and_burns_no_try(settings: Settings) -> None:
-    async def scenario(shop: Workshop, proxy: Proxy, cut_off: Workshop) -> None:
+async def test_a_local_step_waits_while_postgres_is_away_and_burns_no_try(settings: Settings) -> None:
+    async with _behind_proxy(settings) as (shop, proxy, cut_off):
         order, placed = await _placed(shop)
         reaction = Pausing()
         delivery = asyncio.create_task(cut_off.runner(STEP, reaction).deliver(placed))
@@ -339,11 +314,9 @@ def test_a_local_step_waits_while_postgres_is_away_and_burns_no_try(settings: Se
         assert (await shop.inbox_row(QUEUE, placed))["attempt"] == 1
         assert await shop.scheduled(placed) == []
 
-    _behind_proxy(settings, scenario)
 
-
-def test_an_outside_step_that_has_acted_waits_to_write_it_down_and_acts_once(settings: Settings) -> None:
-    async def scenario(shop: Workshop, proxy: Proxy, cut_off: Workshop) -> None:
+async def test_an_outside_step_that_has_acted_waits_to_write_it_down_and_acts_once(settings: Settings) -> None:
+    async with _behind_proxy(settings) as (shop, proxy, cut_off):
         order, placed = await _placed(shop)
         reaction = Acting()
         delivery = asyncio.create_task(cut_off.runner(OUTSIDE_STEP, reaction).deliver(placed))
@@ -356,12 +329,10 @@ def test_an_outside_step_that_has_acted_waits_to_write_it_down_and_acts_once(set
         assert (len(reaction.claims), await _effects(shop, order)) == (1, 1)
         assert (await shop.inbox_row(OUTSIDE_QUEUE, placed))["attempt"] == 1
 
-    _behind_proxy(settings, scenario)
-
 
 @pytest.mark.parametrize("step", ["sync_order_to_sap", "send_confirmation_email", "generate_invoice_pdf"])
-def test_a_delivery_that_finds_no_postgres_at_all_waits_for_it(settings: Settings, step: str) -> None:
-    async def scenario(shop: Workshop, proxy: Proxy, cut_off: Workshop) -> None:
+async def test_a_delivery_that_finds_no_postgres_at_all_waits_for_it(settings: Settings, step: str) -> None:
+    async with _behind_proxy(settings) as (shop, proxy, cut_off):
         order, event = await (shop.reserved() if step == "sync_order_to_sap" else shop.synced())
         proxy.cut()
         delivery = asyncio.create_task(cut_off.deliver(step, event))
@@ -370,14 +341,12 @@ def test_a_delivery_that_finds_no_postgres_at_all_waits_for_it(settings: Setting
         assert await delivery is Outcome.DONE
         assert (await shop.shown(order, step))["attempt"] == 1
 
-    _behind_proxy(settings, scenario)
-
 
 @pytest.mark.parametrize("step", ["sync_order_to_sap", "send_confirmation_email", "generate_invoice_pdf"])
-def test_a_postgres_that_goes_away_right_after_the_claim_burns_no_try(settings: Settings, step: str) -> None:
+async def test_a_postgres_that_goes_away_right_after_the_claim_burns_no_try(settings: Settings, step: str) -> None:
     """The claim is committed and its answer lost: the worker finds a claim that it does not know to be its own."""
 
-    async def scenario(shop: Workshop, proxy: Proxy, cut_off: Workshop) -> None:
+    async with _behind_proxy(settings) as (shop, proxy, cut_off):
         _, event = await (shop.reserved() if step == "sync_order_to_sap" else shop.synced())
         proxy.lose_answer_to_next_commit()
         assert await cut_off.deliver(step, event) is Outcome.BUSY
@@ -388,11 +357,9 @@ def test_a_postgres_that_goes_away_right_after_the_claim_burns_no_try(settings: 
         assert await cut_off.deliver(step, event) is Outcome.DONE
         assert await cut_off.deliver(step, event) is Outcome.DUPLICATE
 
-    _behind_proxy(settings, scenario)
 
-
-def test_a_commit_whose_answer_is_lost_is_not_done_twice(settings: Settings) -> None:
-    async def scenario(shop: Workshop, proxy: Proxy, cut_off: Workshop) -> None:
+async def test_a_commit_whose_answer_is_lost_is_not_done_twice(settings: Settings) -> None:
+    async with _behind_proxy(settings) as (shop, proxy, cut_off):
         order, placed = await _placed(shop)
         proxy.lose_answer_to_next_commit()
         reaction = Failing(ValueError())
@@ -401,16 +368,14 @@ def test_a_commit_whose_answer_is_lost_is_not_done_twice(settings: Settings) -> 
         assert proxy.lost_commits == 1
         assert await _effects(shop, order) == 1
 
-    _behind_proxy(settings, scenario)
-
 
 @pytest.mark.parametrize(("last", "outcome"), [(False, Outcome.STALE), (True, Outcome.DEAD)])
-def test_a_failure_whose_commit_was_not_answered_ends_as_it_was_written(
+async def test_a_failure_whose_commit_was_not_answered_ends_as_it_was_written(
     settings: Settings, last: bool, outcome: Outcome
 ) -> None:
     """Given up is given up: were it acknowledged, the message would never reach the dead-letter queue."""
 
-    async def scenario(shop: Workshop, proxy: Proxy, cut_off: Workshop) -> None:
+    async with _behind_proxy(settings) as (shop, proxy, cut_off):
         _, placed = await _placed(shop)
         reaction = Failing(StepError("no", kind=ErrorKind.BAD_DATA if last else ErrorKind.SERVER))
         reaction.before_raising = proxy.lose_answer_to_next_commit
@@ -418,11 +383,9 @@ def test_a_failure_whose_commit_was_not_answered_ends_as_it_was_written(
         assert proxy.lost_commits == 1
         assert len(await shop.scheduled(placed)) == int(not last)
 
-    _behind_proxy(settings, scenario)
 
-
-def test_an_outside_step_given_up_without_an_answer_is_dead_as_well(settings: Settings) -> None:
-    async def scenario(shop: Workshop, proxy: Proxy, cut_off: Workshop) -> None:
+async def test_an_outside_step_given_up_without_an_answer_is_dead_as_well(settings: Settings) -> None:
+    async with _behind_proxy(settings) as (shop, proxy, cut_off):
         _, placed = await _placed(shop)
 
         class Refusing(Acting):
@@ -432,5 +395,3 @@ def test_an_outside_step_given_up_without_an_answer_is_dead_as_well(settings: Se
 
         assert await cut_off.runner(OUTSIDE_STEP, Refusing()).deliver(placed) is Outcome.DEAD
         assert (await shop.inbox_row(OUTSIDE_QUEUE, placed))["state"] == "dead"
-
-    _behind_proxy(settings, scenario)

@@ -6,11 +6,11 @@ from consumers.delivery.outcome import Outcome
 from orders.model import Status
 from orders.workflow import JOINED
 from runtime.settings import Settings
-from tests.support.builders.step_harness import Workshop, in_workshop
+from tests.support.builders.step_harness import a_workshop
 
 
-def test_three_steps_at_once_fulfil_each_of_many_orders_exactly_once(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_three_steps_at_once_fulfil_each_of_many_orders_exactly_once(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         made = [await shop.synced() for _ in range(10)]
         runs = [shop.deliver(step, event) for _, event in made for step in JOINED]
         assert set(await asyncio.gather(*runs)) == {Outcome.DONE}
@@ -19,11 +19,9 @@ def test_three_steps_at_once_fulfil_each_of_many_orders_exactly_once(settings: S
             assert len(await shop.events(order, "order.fulfilled")) == 1
             assert await shop.value("SELECT remaining FROM orders WHERE id = :id", id=order.id) == 0
 
-    in_workshop(settings, scenario)
 
-
-def test_two_of_three_do_not_fulfil_an_order_however_often_they_are_delivered(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_two_of_three_do_not_fulfil_an_order_however_often_they_are_delivered(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, synced = await shop.synced()
         for _ in range(3):
             for step in JOINED[:2]:
@@ -32,5 +30,3 @@ def test_two_of_three_do_not_fulfil_an_order_however_often_they_are_delivered(se
         assert await shop.events(order, "order.fulfilled") == []
         assert await shop.deliver(JOINED[2], synced) is Outcome.DONE
         assert len(await shop.events(order, "order.fulfilled")) == 1
-
-    in_workshop(settings, scenario)

@@ -14,7 +14,7 @@ from orders.model import Address, Line, Order, Status
 from outbox.envelope import Event, new_event_id
 from runtime.settings import Settings
 from tests.support.builders.step_doubles import Unrecorded
-from tests.support.builders.step_harness import CUSTOMER, Workshop, in_workshop
+from tests.support.builders.step_harness import CUSTOMER, Workshop, a_workshop
 
 # validate
 
@@ -25,8 +25,8 @@ async def _validate(shop: Workshop, *lines: Line, **order: Any) -> Order:
     return await shop.order(placed.id)
 
 
-def test_a_sound_order_is_validated_and_says_so_once(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_sound_order_is_validated_and_says_so_once(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order = await shop.place_order()
         placed = await shop.event(order, "order.placed")
         assert await shop.deliver("validate_order", placed) is Outcome.DONE
@@ -40,28 +40,22 @@ def test_a_sound_order_is_validated_and_says_so_once(settings: Settings) -> None
         }
         assert (await shop.shown(order, "validate_order"))["state"] == "done"
 
-    in_workshop(settings, scenario)
 
-
-def test_a_customer_without_postal_code_and_region_is_complete(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_customer_without_postal_code_and_region_is_complete(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         customer = replace(CUSTOMER, address=Address("8 Johnstown Road", "Cork", "Ireland", None, None))
         assert (await _validate(shop, customer=customer)).status is Status.VALIDATED
 
-    in_workshop(settings, scenario)
-
 
 @pytest.mark.parametrize("asked", ["14", "14.00", "14.0000", "14.000"])
-def test_a_price_is_compared_as_a_number_not_as_it_is_written(settings: Settings, asked: str) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_price_is_compared_as_a_number_not_as_it_is_written(settings: Settings, asked: str) -> None:
+    async with a_workshop(settings) as shop:
         sku = await shop.product(10, "9.80", "14")
         assert (await _validate(shop, Line(sku, 1, Decimal(asked)))).status is Status.VALIDATED
 
-    in_workshop(settings, scenario)
 
-
-def test_an_order_is_rejected_with_every_reason_there_is(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_an_order_is_rejected_with_every_reason_there_is(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         fine, withdrawn, in_euro, dearer = (
             await shop.product(),
             await shop.product(sellable=False),
@@ -88,24 +82,20 @@ def test_an_order_is_rejected_with_every_reason_there_is(settings: Settings) -> 
         assert [reason["code"] for reason in rejected["reasons"]] == [one.code for one in order.reject_reasons]
         assert await shop.events(order, "order.validated") == []
 
-    in_workshop(settings, scenario)
 
-
-def test_a_rejection_delivered_twice_is_recorded_once(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_rejection_delivered_twice_is_recorded_once(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order = await _validate(shop, Line("SKU-UNHEARD-OF", 1, Decimal(1)))
         again_placed = await shop.event(order, "order.placed")
         assert await shop.deliver("validate_order", again_placed) is Outcome.DUPLICATE
         assert len(await shop.events(order, "order.rejected")) == 1
 
-    in_workshop(settings, scenario)
-
 
 # inventory
 
 
-def test_two_lines_of_one_sku_are_one_demand_on_stock_taken_once(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_two_lines_of_one_sku_are_one_demand_on_stock_taken_once(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         sku = await shop.product(10)
         order, validated = await shop.validated(Line(sku, 4, Decimal(14)), Line(sku, 3, Decimal(14)))
         assert await shop.deliver("reserve_inventory", validated) is Outcome.DONE
@@ -116,11 +106,9 @@ def test_two_lines_of_one_sku_are_one_demand_on_stock_taken_once(settings: Setti
         assert (await shop.order(order.id)).status is Status.RESERVED
         assert await shop.value("SELECT quantity FROM reservations WHERE order_id = :id", id=order.id) == 7
 
-    in_workshop(settings, scenario)
 
-
-def test_an_order_that_is_short_of_one_sku_takes_no_unit_of_any(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_an_order_that_is_short_of_one_sku_takes_no_unit_of_any(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         plenty, few = await shop.product(10), await shop.product(5)
         lines = Line(plenty, 2, Decimal(14)), Line(few, 3, Decimal(14)), Line(few, 3, Decimal(14))
         order, validated = await shop.validated(*lines)
@@ -134,13 +122,11 @@ def test_an_order_that_is_short_of_one_sku_takes_no_unit_of_any(settings: Settin
         assert len(await shop.events(order, "order.rejected")) == 1
         assert await shop.events(order, "inventory.reserved") == []
 
-    in_workshop(settings, scenario)
 
-
-def test_many_orders_on_few_units_never_oversell_and_never_wait_in_a_circle(settings: Settings) -> None:
+async def test_many_orders_on_few_units_never_oversell_and_never_wait_in_a_circle(settings: Settings) -> None:
     """Twenty orders at once, each of three SKUs in an order of its own, on stock for eight."""
 
-    async def scenario(shop: Workshop) -> None:
+    async with a_workshop(settings) as shop:
         skus = [await shop.product(24) for _ in range(6)]
         made = [await shop.validated(*_crossing(skus, turn)) for turn in range(20)]
         outcomes = await asyncio.gather(*(shop.deliver("reserve_inventory", event) for _, event in made))
@@ -161,8 +147,6 @@ def test_many_orders_on_few_units_never_oversell_and_never_wait_in_a_circle(sett
         )
         assert {row["order_id"]: row["count"] for row in reservations} == {order.id: 3 for order in taken}
 
-    in_workshop(settings, scenario)
-
 
 def _crossing(skus: Sequence[str], turn: int) -> list[Line]:
     chosen = [skus[(turn * step + step) % len(skus)] for step in (1, 2, 3)]
@@ -174,8 +158,8 @@ def _crossing(skus: Sequence[str], turn: int) -> list[Line]:
 # analytics
 
 
-def test_sales_are_added_per_day_sku_and_country_exactly_once(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_sales_are_added_per_day_sku_and_country_exactly_once(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         sku = await shop.product()
         lines = Line(sku, 3, Decimal("14.00"), Decimal("0.05")), Line(sku, 1, Decimal("14.00"))
         for country in ("Chile", "Chile", "Peru"):
@@ -191,11 +175,9 @@ def test_sales_are_added_per_day_sku_and_country_exactly_once(settings: Settings
             ["Peru", "USD", 4, Decimal("53.90")],
         ]
 
-    in_workshop(settings, scenario)
 
-
-def test_concurrent_orders_of_the_same_skus_add_up_without_a_deadlock(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_concurrent_orders_of_the_same_skus_add_up_without_a_deadlock(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         skus = [await shop.product() for _ in range(5)]
         lines = [Line(sku, 1, Decimal(14)) for sku in skus]
         made = [await shop.synced(*(lines if turn % 2 else lines[::-1])) for turn in range(20)]
@@ -204,14 +186,12 @@ def test_concurrent_orders_of_the_same_skus_add_up_without_a_deadlock(settings: 
         rows = await shop.sql("SELECT units, revenue FROM sales_by_day WHERE sku = ANY(:skus)", skus=skus)
         assert [list(row.values()) for row in rows] == [[20, Decimal("280.00")]] * 5
 
-    in_workshop(settings, scenario)
-
 
 # finalize
 
 
-def test_a_fulfilled_order_is_completed_once_with_its_time(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_fulfilled_order_is_completed_once_with_its_time(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, fulfilled = await shop.fulfilled()
         assert await shop.deliver("finalize_order", fulfilled) is Outcome.DONE
         completed = await shop.order(order.id)
@@ -221,25 +201,21 @@ def test_a_fulfilled_order_is_completed_once_with_its_time(settings: Settings) -
         assert (await shop.order(order.id)).completed_at == completed.completed_at
         assert len(await shop.events(order, "order.completed")) == 1
 
-    in_workshop(settings, scenario)
 
-
-def test_an_order_that_is_not_fulfilled_is_not_completed(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_an_order_that_is_not_fulfilled_is_not_completed(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, fulfilled = await shop.fulfilled()
         await shop.sql("UPDATE orders SET status = 'synced' WHERE id = :id", id=order.id)
         assert await shop.deliver("finalize_order", fulfilled) is Outcome.RETRIED
         assert "is not fulfilled" in (await shop.inbox_row("finalization", fulfilled))["error"]
         assert await shop.events(order, "order.completed") == []
 
-    in_workshop(settings, scenario)
-
 
 # audit
 
 
-def test_every_event_is_kept_as_one_row_with_its_data(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_every_event_is_kept_as_one_row_with_its_data(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, validated = await shop.validated()
         placed = await shop.event(order, "order.placed")
         for event in (placed, validated, placed):
@@ -252,11 +228,9 @@ def test_every_event_is_kept_as_one_row_with_its_data(settings: Settings) -> Non
         assert rows[0]["data"] == json.loads(placed.data)
         assert await shop.deliver("record_audit", placed) is Outcome.DUPLICATE
 
-    in_workshop(settings, scenario)
 
-
-def test_an_audited_event_leaves_no_inbox_row_and_a_retried_one_no_open_one(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_an_audited_event_leaves_no_inbox_row_and_a_retried_one_no_open_one(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order = await shop.place_order()
         placed = await shop.event(order, "order.placed")
         assert await shop.deliver("record_audit", placed) is Outcome.DONE
@@ -272,11 +246,9 @@ def test_an_audited_event_leaves_no_inbox_row_and_a_retried_one_no_open_one(sett
         assert (await shop.shown(order, "record_audit"))["state"] == "done"
         assert await shop.deliver("record_audit", waiting.event) is Outcome.DUPLICATE
 
-    in_workshop(settings, scenario)
 
-
-def test_an_event_of_an_order_that_does_not_exist_is_given_up_at_once(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_an_event_of_an_order_that_does_not_exist_is_given_up_at_once(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         placed = await shop.event(await shop.place_order(), "order.placed")
         stray = _of_another_order(placed)
         assert await shop.deliver("validate_order", stray) is Outcome.DEAD
@@ -285,8 +257,6 @@ def test_an_event_of_an_order_that_does_not_exist_is_given_up_at_once(settings: 
         assert "does not exist" in row["error"]
         assert await shop.deliver("validate_order", stray) is Outcome.DEAD
         assert await shop.scheduled(stray) == []
-
-    in_workshop(settings, scenario)
 
 
 def _of_another_order(event: Event) -> Event:

@@ -20,7 +20,7 @@ from lab.demo.pdf_text import pdf_text
 from orders.model import Customer, Status
 from outbox.inbox import Claim
 from runtime.settings import Settings
-from tests.support.builders.step_harness import CUSTOMER, Workshop, in_workshop
+from tests.support.builders.step_harness import CUSTOMER, Workshop, a_workshop
 from tests.support.processes.sandboxes import Sap, Smtp
 
 
@@ -55,8 +55,8 @@ def customer() -> Customer:
 # SAP
 
 
-def test_an_order_becomes_one_document_whose_number_is_kept(settings: Settings, sap: Sap) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_an_order_becomes_one_document_whose_number_is_kept(settings: Settings, sap: Sap) -> None:
+    async with a_workshop(settings) as shop:
         order, reserved = await shop.reserved()
         assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.DONE
         assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.DUPLICATE
@@ -69,11 +69,9 @@ def test_an_order_becomes_one_document_whose_number_is_kept(settings: Settings, 
         row = await shop.inbox_row("sap", reserved)
         assert row["journal"] == {"sap_document": synced.sap_document, "net_amount": str(order.net_total)}
 
-    in_workshop(settings, scenario)
 
-
-def test_a_lost_answer_waits_out_the_commit_and_then_finds_the_document(settings: Settings, sap: Sap) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_lost_answer_waits_out_the_commit_and_then_finds_the_document(settings: Settings, sap: Sap) -> None:
+    async with a_workshop(settings) as shop:
         order, reserved = await shop.reserved()
         sap.faults(lost_rate=1)
         before = datetime.now(UTC)
@@ -87,11 +85,11 @@ def test_a_lost_answer_waits_out_the_commit_and_then_finds_the_document(settings
         assert (len(booked["documents"]), booked["posts"]) == (1, 1)
         assert (await shop.order(order.id)).sap_document == booked["documents"][0]
 
-    in_workshop(settings, scenario)
 
-
-def test_an_error_of_sap_is_tried_again_with_back_off_and_makes_one_document(settings: Settings, sap: Sap) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_an_error_of_sap_is_tried_again_with_back_off_and_makes_one_document(
+    settings: Settings, sap: Sap
+) -> None:
+    async with a_workshop(settings) as shop:
         order, reserved = await shop.reserved()
         sap.faults(error_rate=1)
         assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.RETRIED
@@ -107,11 +105,9 @@ def test_an_error_of_sap_is_tried_again_with_back_off_and_makes_one_document(set
         shown = await shop.shown(order, "sync_order_to_sap")
         assert (shown["state"], shown["error"], shown["next_try_at"]) == ("done", None, None)
 
-    in_workshop(settings, scenario)
 
-
-def test_sap_is_asked_again_no_sooner_than_it_said(settings: Settings, sap: Sap) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_sap_is_asked_again_no_sooner_than_it_said(settings: Settings, sap: Sap) -> None:
+    async with a_workshop(settings) as shop:
         _, reserved = await shop.reserved()
         sap.faults(outage=True, retry_after_seconds=90)
         before = datetime.now(UTC)
@@ -119,13 +115,11 @@ def test_sap_is_asked_again_no_sooner_than_it_said(settings: Settings, sap: Sap)
         (waiting,) = await shop.scheduled(reserved)
         assert (waiting.due_at - before).total_seconds() >= 90
 
-    in_workshop(settings, scenario)
 
-
-def test_a_document_that_a_restored_inbox_knows_nothing_of_is_found_and_not_made_again(
+async def test_a_document_that_a_restored_inbox_knows_nothing_of_is_found_and_not_made_again(
     settings: Settings, sap: Sap
 ) -> None:
-    async def scenario(shop: Workshop) -> None:
+    async with a_workshop(settings) as shop:
         order, reserved = await shop.reserved()
         assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.DONE
         await shop.sql("UPDATE orders SET status = 'reserved', sap_document = NULL WHERE id = :id", id=order.id)
@@ -135,11 +129,9 @@ def test_a_document_that_a_restored_inbox_knows_nothing_of_is_found_and_not_made
         assert (len(booked["documents"]), booked["posts"]) == (1, 1)
         assert (await shop.order(order.id)).sap_document == booked["documents"][0]
 
-    in_workshop(settings, scenario)
 
-
-def test_a_replay_may_not_come_before_the_last_tries_post_is_over_in_sap(settings: Settings, sap: Sap) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_replay_may_not_come_before_the_last_tries_post_is_over_in_sap(settings: Settings, sap: Sap) -> None:
+    async with a_workshop(settings.model_copy(update={"sap_timeout_seconds": 2})) as shop:
         order, reserved = await shop.reserved()
         sap.faults(timeout_rate=1)
         await shop.deliver("sync_order_to_sap", reserved)
@@ -151,13 +143,11 @@ def test_a_replay_may_not_come_before_the_last_tries_post_is_over_in_sap(setting
         assert (row["due_at"] - before).total_seconds() >= settings.sap_commit_seconds
         assert (await shop.shown(order, "sync_order_to_sap"))["next_try_at"] is None
 
-    in_workshop(settings.model_copy(update={"sap_timeout_seconds": 2}), scenario)
 
-
-def test_a_document_with_another_net_amount_is_never_accepted(settings: Settings, sap: Sap) -> None:
+async def test_a_document_with_another_net_amount_is_never_accepted(settings: Settings, sap: Sap) -> None:
     """The order's own total is wrong in the store: SAP computes for itself, so a person must look."""
 
-    async def scenario(shop: Workshop) -> None:
+    async with a_workshop(settings) as shop:
         order, reserved = await shop.reserved()
         assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.DONE
         (number,) = sap.order(order.number)["documents"]
@@ -171,11 +161,9 @@ def test_a_document_with_another_net_amount_is_never_accepted(settings: Settings
         assert sap.order(order.number)["documents"] == [number]
         assert (await shop.order(order.id)).status is Status.RESERVED
 
-    in_workshop(settings, scenario)
 
-
-def test_a_document_is_not_made_again_when_only_writing_it_down_failed(settings: Settings, sap: Sap) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_document_is_not_made_again_when_only_writing_it_down_failed(settings: Settings, sap: Sap) -> None:
+    async with a_workshop(settings) as shop:
         order, reserved = await shop.reserved()
         reaction = ConcludesAtTheSecond("sync_order_to_sap")
         runner = shop.runner("sync_order_to_sap", reaction)
@@ -185,8 +173,6 @@ def test_a_document_is_not_made_again_when_only_writing_it_down_failed(settings:
         assert reaction.performed == 1
         assert sap.order(order.number)["posts"] == 1
         assert (await shop.order(order.id)).sap_document == sap.order(order.number)["documents"][0]
-
-    in_workshop(settings, scenario)
 
 
 # e-mail
@@ -203,10 +189,10 @@ def _text(letter: email.message.EmailMessage) -> str:
     return str(body.get_content())
 
 
-def test_a_synced_order_is_confirmed_under_the_events_message_id(
+async def test_a_synced_order_is_confirmed_under_the_events_message_id(
     settings: Settings, inbox: Smtp, customer: Customer
 ) -> None:
-    async def scenario(shop: Workshop) -> None:
+    async with a_workshop(settings) as shop:
         order, synced = await shop.synced(customer=customer)
         assert await shop.deliver("send_confirmation_email", synced) is Outcome.DONE
         assert await shop.deliver("send_confirmation_email", synced) is Outcome.DUPLICATE
@@ -215,11 +201,11 @@ def test_a_synced_order_is_confirmed_under_the_events_message_id(
         assert order.number in letter["Subject"]
         assert f"{order.net_total}" in _text(letter)
 
-    in_workshop(settings, scenario)
 
-
-def test_a_rejected_order_is_told_why_and_joins_nothing(settings: Settings, inbox: Smtp, customer: Customer) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_a_rejected_order_is_told_why_and_joins_nothing(
+    settings: Settings, inbox: Smtp, customer: Customer
+) -> None:
+    async with a_workshop(settings) as shop:
         order, rejected = await shop.rejected(customer=customer)
         assert await shop.deliver("send_confirmation_email", rejected) is Outcome.DONE
         assert await shop.deliver("send_confirmation_email", rejected) is Outcome.DUPLICATE
@@ -228,13 +214,11 @@ def test_a_rejected_order_is_told_why_and_joins_nothing(settings: Settings, inbo
         assert "Line 1: we have no product SKU-NOBODY-HAS." in _text(letter)
         assert await shop.value("SELECT remaining FROM orders WHERE id = :id", id=order.id) == 3
 
-    in_workshop(settings, scenario)
 
-
-def test_a_letter_that_the_server_refuses_for_now_is_tried_again(
+async def test_a_letter_that_the_server_refuses_for_now_is_tried_again(
     settings: Settings, inbox: Smtp, customer: Customer
 ) -> None:
-    async def scenario(shop: Workshop) -> None:
+    async with a_workshop(settings) as shop:
         _, synced = await shop.synced(customer=customer)
         inbox.refuse((customer.email, 451))
         assert await shop.deliver("send_confirmation_email", synced) is Outcome.RETRIED
@@ -244,13 +228,11 @@ def test_a_letter_that_the_server_refuses_for_now_is_tried_again(
         assert await shop.deliver("send_confirmation_email", waiting.event) is Outcome.DONE
         assert len(_letters(inbox, customer)) == 1
 
-    in_workshop(settings, scenario)
 
-
-def test_a_letter_that_the_server_refuses_for_good_is_given_up_at_once_and_sent_when_replayed(
+async def test_a_letter_that_the_server_refuses_for_good_is_given_up_at_once_and_sent_when_replayed(
     settings: Settings, inbox: Smtp, customer: Customer
 ) -> None:
-    async def scenario(shop: Workshop) -> None:
+    async with a_workshop(settings) as shop:
         _, synced = await shop.synced(customer=customer)
         inbox.refuse((customer.email, 550))
         assert await shop.deliver("send_confirmation_email", synced) is Outcome.DEAD
@@ -262,13 +244,11 @@ def test_a_letter_that_the_server_refuses_for_good_is_given_up_at_once_and_sent_
         assert await shop.deliver("send_confirmation_email", replace(synced, attempt=2)) is Outcome.DONE
         assert len(_letters(inbox, customer)) == 1
 
-    in_workshop(settings, scenario)
 
-
-def test_a_letter_is_not_sent_again_when_only_writing_it_down_failed(
+async def test_a_letter_is_not_sent_again_when_only_writing_it_down_failed(
     settings: Settings, inbox: Smtp, customer: Customer
 ) -> None:
-    async def scenario(shop: Workshop) -> None:
+    async with a_workshop(settings) as shop:
         order, synced = await shop.synced(customer=customer)
         runner = shop.runner("send_confirmation_email", ConcludesAtTheSecond("send_confirmation_email"))
         assert await runner.deliver(synced) is Outcome.RETRIED
@@ -280,8 +260,6 @@ def test_a_letter_is_not_sent_again_when_only_writing_it_down_failed(
         assert len(_letters(inbox, customer)) == 1
         assert await shop.value("SELECT remaining FROM orders WHERE id = :id", id=order.id) == 2
 
-    in_workshop(settings, scenario)
-
 
 # invoice
 
@@ -290,8 +268,8 @@ async def _sequences(shop: Workshop) -> list[int]:
     return [row["sequence"] for row in await shop.sql("SELECT sequence FROM invoices ORDER BY sequence")]
 
 
-def test_an_invoice_has_a_number_and_a_pdf_that_bears_it(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_an_invoice_has_a_number_and_a_pdf_that_bears_it(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         order, synced = await shop.synced()
         assert await shop.deliver("generate_invoice_pdf", synced) is Outcome.DONE
         assert await shop.deliver("generate_invoice_pdf", synced) is Outcome.DUPLICATE
@@ -306,13 +284,11 @@ def test_an_invoice_has_a_number_and_a_pdf_that_bears_it(settings: Settings) -> 
         assert order.reference[:10] in text
         assert str(order.net_total) in text
 
-    in_workshop(settings, scenario)
 
-
-def test_a_second_try_keeps_the_number_that_the_first_was_given(
+async def test_a_second_try_keeps_the_number_that_the_first_was_given(
     settings: Settings, block: Callable[[], object]
 ) -> None:
-    async def scenario(shop: Workshop) -> None:
+    async with a_workshop(settings) as shop:
         order, synced = await shop.synced()
         block()
         assert await shop.deliver("generate_invoice_pdf", synced) is Outcome.RETRIED
@@ -325,8 +301,6 @@ def test_a_second_try_keeps_the_number_that_the_first_was_given(
         assert (await shop.order(order.id)).invoice_number == first
         assert await shop.place.documents.get(f"invoices/{first}.pdf") is not None
 
-    in_workshop(settings, scenario)
-
 
 @pytest.fixture
 def block(settings: Settings) -> Callable[[], object]:
@@ -334,8 +308,8 @@ def block(settings: Settings) -> Callable[[], object]:
     return lambda: settings.documents_dir.write_text("in the way")
 
 
-def test_invoice_numbers_have_no_gap_and_no_double_under_concurrency(settings: Settings) -> None:
-    async def scenario(shop: Workshop) -> None:
+async def test_invoice_numbers_have_no_gap_and_no_double_under_concurrency(settings: Settings) -> None:
+    async with a_workshop(settings) as shop:
         before = await _sequences(shop)
         made = [await shop.synced() for _ in range(12)]
         outcomes = await asyncio.gather(*(shop.deliver("generate_invoice_pdf", event) for _, event in made))
@@ -343,5 +317,3 @@ def test_invoice_numbers_have_no_gap_and_no_double_under_concurrency(settings: S
         after = await _sequences(shop)
         assert len(after) == len(before) + 12
         assert after == list(range(1, len(after) + 1))
-
-    in_workshop(settings, scenario)

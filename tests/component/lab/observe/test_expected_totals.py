@@ -6,7 +6,7 @@ from lab.observe.expected_totals import due, tried
 from orders.model import AttemptEnd
 from orders.workflow import PROMISED_SECONDS
 from tests.support.builders.order_rows import place
-from tests.support.probes.database import connected, run
+from tests.support.probes.database import connected
 
 PROMISED = timedelta(seconds=PROMISED_SECONDS)
 MICROSECOND = timedelta(microseconds=1)
@@ -15,30 +15,26 @@ INSERT INTO order_attempts (order_id, step, event_type, attempt, begun, tries, w
 VALUES ($1, $2, 'x', $3, 1, 1, 'w', now(), now(), $4)"""
 
 
-def test_an_order_is_in_time_to_the_microsecond_and_judged_only_when_it_is_of_age(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(shared_database_url) as (connection,):
-            await place(connection, "completed", 2 * PROMISED, PROMISED)
-            await place(connection, "rejected", 2 * PROMISED, MICROSECOND)
-            await place(connection, "completed", 2 * PROMISED, PROMISED + MICROSECOND)
-            await place(connection, "synced", 2 * PROMISED)
-            await place(connection, "fulfilled", 2 * PROMISED)
-            await place(connection, "completed", PROMISED / 2, MICROSECOND)
+async def test_an_order_is_in_time_to_the_microsecond_and_judged_only_when_it_is_of_age(
+    shared_database_url: str,
+) -> None:
+    async with connected(shared_database_url) as (connection,):
+        await place(connection, "completed", 2 * PROMISED, PROMISED)
+        await place(connection, "rejected", 2 * PROMISED, MICROSECOND)
+        await place(connection, "completed", 2 * PROMISED, PROMISED + MICROSECOND)
+        await place(connection, "synced", 2 * PROMISED)
+        await place(connection, "fulfilled", 2 * PROMISED)
+        await place(connection, "completed", PROMISED / 2, MICROSECOND)
 
-            assert await due(connection) == {"in_time": 2, "late": 3}
-
-    run(scenario)
+        assert await due(connection) == {"in_time": 2, "late": 3}
 
 
-def test_tries_are_counted_by_step_and_end(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(shared_database_url) as (connection,):
-            order = await place(connection, "reserved", PROMISED)
-            ends = [*2 * [("sap", "retried")], ("sap", "away"), ("email", "retried"), ("email", "done")]
-            for attempt, (step, end) in enumerate(ends, 1):
-                await connection.execute(TRY, order, step, attempt, end)
+async def test_tries_are_counted_by_step_and_end(shared_database_url: str) -> None:
+    async with connected(shared_database_url) as (connection,):
+        order = await place(connection, "reserved", PROMISED)
+        ends = [*2 * [("sap", "retried")], ("sap", "away"), ("email", "retried"), ("email", "done")]
+        for attempt, (step, end) in enumerate(ends, 1):
+            await connection.execute(TRY, order, step, attempt, end)
 
-            assert await tried(connection, AttemptEnd.RETRIED) == {"sap": 2, "email": 1}
-            assert await tried(connection, AttemptEnd.AWAY) == {"sap": 1}
-
-    run(scenario)
+        assert await tried(connection, AttemptEnd.RETRIED) == {"sap": 2, "email": 1}
+        assert await tried(connection, AttemptEnd.AWAY) == {"sap": 1}

@@ -1,7 +1,5 @@
 """The load of a proof never takes silence for an answer; the API is the one of test_submission."""
 
-import asyncio
-
 import pytest
 
 from lab.prove import load
@@ -14,35 +12,35 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "PAUSE_SECONDS", 0.0)
 
 
-def test_every_order_is_accepted_and_its_id_kept() -> None:
+async def test_every_order_is_accepted_and_its_id_kept() -> None:
     with api() as (server, url):
         sent = Load(url, ORDERS, seconds=0.1)
-        asyncio.run(sent.run())
+        await sent.run()
 
     assert sorted(server.placed) == REFERENCES
     assert sent.accepted == {reference: reference for reference in REFERENCES}  # that API's ids
     assert sent.sent_again == 0
 
 
-def test_an_unanswered_order_is_sent_again_and_known_by_its_reference() -> None:
+async def test_an_unanswered_order_is_sent_again_and_known_by_its_reference() -> None:
     lost = set(REFERENCES[3:6])
     with api(lost=set(lost)) as (server, url):
         sent = Load(url, ORDERS, seconds=0.1)
-        asyncio.run(sent.run())
+        await sent.run()
 
     assert sorted(server.placed) == sorted(sent.accepted) == REFERENCES
     assert sent.sent_again == len(lost)
 
 
-def test_a_refusal_is_an_error_and_not_tried_again() -> None:
+async def test_a_refusal_is_an_error_and_not_tried_again() -> None:
     with api(refused={REFERENCES[0]}) as (_, url), pytest.raises(NotAcceptedError, match=f"{REFERENCES[0]}: 422"):
-        asyncio.run(Load(url, ORDERS, seconds=0.1).run())
+        await Load(url, ORDERS, seconds=0.1).run()
 
 
-def test_silence_for_too_long_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silence_for_too_long_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "PATIENCE_SECONDS", 0.0)
     with api() as (_, url):
         pass
 
     with pytest.raises(NotAcceptedError, match="without success; the last: no answer"):
-        asyncio.run(Load(url, ORDERS, seconds=0.1).run())
+        await Load(url, ORDERS, seconds=0.1).run()

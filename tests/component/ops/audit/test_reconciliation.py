@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
@@ -15,8 +14,7 @@ from orders.model import Line
 from outbox.envelope import new_event_id
 from tests.support.builders.audited_orders import (
     House,
-    Scenario,
-    audited,
+    house,
     module_database,
     own_inbox,
     own_sap,
@@ -24,98 +22,83 @@ from tests.support.builders.audited_orders import (
 )
 from tests.support.processes.sandboxes import Sap
 
-__all__ = ["audited", "module_database", "own_inbox", "own_sap"]
+__all__ = ["house", "module_database", "own_inbox", "own_sap"]
 
 ROOT = Path(__file__).parents[4]
 
 
-def test_stock_is_conserved_or_told(audited: Callable[[Scenario], None]) -> None:
-    async def scenario(house: House) -> None:
-        sku = await house.shop.product(10)
-        await house.go(await house.shop.place_order(Line(sku, 2, Decimal(14))), until="inventory.reserved")
-        assert (await house.audit(initial_stock={sku: 10})).stock_wrong == []
-        await house.shop.sql("UPDATE products SET available = available - 1 WHERE sku = :sku", sku=sku)
-        (found,) = (await house.audit(initial_stock={sku: 10})).stock_wrong
-        assert (found.sku, found.available, found.reserved) == (sku, 7, 2)
-
-    audited(scenario)
+async def test_stock_is_conserved_or_told(house: House) -> None:
+    sku = await house.shop.product(10)
+    await house.go(await house.shop.place_order(Line(sku, 2, Decimal(14))), until="inventory.reserved")
+    assert (await house.audit(initial_stock={sku: 10})).stock_wrong == []
+    await house.shop.sql("UPDATE products SET available = available - 1 WHERE sku = :sku", sku=sku)
+    (found,) = (await house.audit(initial_stock={sku: 10})).stock_wrong
+    assert (found.sku, found.available, found.reserved) == (sku, 7, 2)
 
 
-def test_sales_that_were_counted_twice_or_not_at_all_do_not_agree(audited: Callable[[Scenario], None]) -> None:
-    async def scenario(house: House) -> None:
-        order = await house.completed()
-        sku = order.lines[0].sku
-        change = "UPDATE sales_by_day SET units = units + :more WHERE sku = :sku"
-        await house.shop.sql(change, more=2, sku=sku)
-        (found,) = (await house.audit()).sales_wrong
-        assert (found.sku, found.units, found.due_units) == (sku, 4, 2)
-        await house.shop.sql(change, more=-2, sku=sku)
-        counted = "UPDATE outbox.deliveries SET consumer = :name WHERE subject = :id AND consumer LIKE '%analytics'"
-        await house.shop.sql(counted, name="not-analytics", id=str(order.id))
-        report = await house.audit()
-        assert wrong(report) == [(Effect.ANALYTICS, True)]
-        assert [(one.sku, one.due_units) for one in report.sales_wrong] == [(sku, 0)]
-        await house.shop.sql(counted, name="analytics", id=str(order.id))
-        assert (await house.audit()).clean
-
-    audited(scenario)
+async def test_sales_that_were_counted_twice_or_not_at_all_do_not_agree(house: House) -> None:
+    order = await house.completed()
+    sku = order.lines[0].sku
+    change = "UPDATE sales_by_day SET units = units + :more WHERE sku = :sku"
+    await house.shop.sql(change, more=2, sku=sku)
+    (found,) = (await house.audit()).sales_wrong
+    assert (found.sku, found.units, found.due_units) == (sku, 4, 2)
+    await house.shop.sql(change, more=-2, sku=sku)
+    counted = "UPDATE outbox.deliveries SET consumer = :name WHERE subject = :id AND consumer LIKE '%analytics'"
+    await house.shop.sql(counted, name="not-analytics", id=str(order.id))
+    report = await house.audit()
+    assert wrong(report) == [(Effect.ANALYTICS, True)]
+    assert [(one.sku, one.due_units) for one in report.sales_wrong] == [(sku, 0)]
+    await house.shop.sql(counted, name="analytics", id=str(order.id))
+    assert (await house.audit()).clean
 
 
-def test_an_invoice_number_that_nobody_has_is_a_gap(audited: Callable[[Scenario], None]) -> None:
-    async def scenario(house: House) -> None:
-        await house.completed()
-        series = "UPDATE invoice_series SET last_sequence = last_sequence + :more"
-        await house.shop.sql(series, more=1)
-        assert (await house.audit()).invoice_gaps == 1
-        await house.shop.sql(series, more=-1)
-
-    audited(scenario)
+async def test_an_invoice_number_that_nobody_has_is_a_gap(house: House) -> None:
+    await house.completed()
+    series = "UPDATE invoice_series SET last_sequence = last_sequence + :more"
+    await house.shop.sql(series, more=1)
+    assert (await house.audit()).invoice_gaps == 1
+    await house.shop.sql(series, more=-1)
 
 
-def test_the_audit_log_lacks_an_event_has_a_type_twice_or_knows_an_order_that_is_none(
-    audited: Callable[[Scenario], None],
+async def test_the_audit_log_lacks_an_event_has_a_type_twice_or_knows_an_order_that_is_none(
+    house: House,
 ) -> None:
-    async def scenario(house: House) -> None:
-        order = await house.completed()
-        lacking = "DELETE FROM audit_log WHERE order_id = :id AND type = 'order.synced'"
-        await house.shop.sql(lacking, id=order.id)
-        assert ((await house.audit()).audit_missing, (await house.audit()).audit_overdue) == (1, 1)
-        assert ((await house.audit(None)).audit_missing, (await house.audit(None)).audit_overdue) == (1, 0)
-        again = """
+    order = await house.completed()
+    lacking = "DELETE FROM audit_log WHERE order_id = :id AND type = 'order.synced'"
+    await house.shop.sql(lacking, id=order.id)
+    assert ((await house.audit()).audit_missing, (await house.audit()).audit_overdue) == (1, 1)
+    assert ((await house.audit(None)).audit_missing, (await house.audit(None)).audit_overdue) == (1, 0)
+    again = """
             INSERT INTO audit_log (event_id, order_id, type, occurred_at, data)
             VALUES (:event, :order, 'order.placed', now(), '{}')"""
-        await house.shop.sql(again, event=new_event_id(), order=order.id)
-        assert (await house.audit()).audit_extra == 1
-        event, nobody = new_event_id(), uuid4()
-        await house.shop.sql(again, event=event, order=nobody)
-        assert [one.what for one in (await house.audit()).orphans] == [f"event {event} of order {nobody}"]
-        await house.shop.sql("DELETE FROM audit_log WHERE event_id = :event", event=event)
-
-    audited(scenario)
+    await house.shop.sql(again, event=new_event_id(), order=order.id)
+    assert (await house.audit()).audit_extra == 1
+    event, nobody = new_event_id(), uuid4()
+    await house.shop.sql(again, event=event, order=nobody)
+    assert [one.what for one in (await house.audit()).orphans] == [f"event {event} of order {nobody}"]
+    await house.shop.sql("DELETE FROM audit_log WHERE event_id = :event", event=event)
 
 
-def test_the_command_says_it_as_json_and_by_its_exit_code(
-    audited: Callable[[Scenario], None], own_sap: Sap, module_database: str
+async def test_the_command_says_it_as_json_and_by_its_exit_code(
+    house: House, own_sap: Sap, module_database: str
 ) -> None:
-    async def scenario(house: House) -> None:
-        order = await house.completed()
-        words = ("--since", house.since.isoformat())
-        environment = {
-            "DATABASE_URL": module_database,
-            "AMQP_URL": "amqp://guest:guest@127.0.0.1:1/",
-            "SAP_URL": own_sap.url,
-            "DOCUMENTS_DIR": str(house.documents),
-        }
-        code, output = await asyncio.to_thread(waybill_audit, environment, *words, "--json")
-        report = json.loads(output)
-        assert (code, report["orders"], report["clean"]) == (0, 1, True)
-        await house.shop.sql("DELETE FROM reservations WHERE order_id = :id", id=order.id)
-        code, output = await asyncio.to_thread(waybill_audit, environment, *words)
-        assert code == 1
-        assert "Overdue: 1" in output
-        assert order.number in output
-
-    audited(scenario)
+    order = await house.completed()
+    words = ("--since", house.since.isoformat())
+    environment = {
+        "DATABASE_URL": module_database,
+        "AMQP_URL": "amqp://guest:guest@127.0.0.1:1/",
+        "SAP_URL": own_sap.url,
+        "DOCUMENTS_DIR": str(house.documents),
+    }
+    code, output = await asyncio.to_thread(waybill_audit, environment, *words, "--json")
+    report = json.loads(output)
+    assert (code, report["orders"], report["clean"]) == (0, 1, True)
+    await house.shop.sql("DELETE FROM reservations WHERE order_id = :id", id=order.id)
+    code, output = await asyncio.to_thread(waybill_audit, environment, *words)
+    assert code == 1
+    assert "Overdue: 1" in output
+    assert order.number in output
 
 
 def waybill_audit(environment: dict[str, str], *words: str) -> tuple[int, str]:

@@ -1,6 +1,5 @@
 """An audit finds what is missing, says where it stands, and tells what was done twice, in the places themselves."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -11,9 +10,8 @@ from outbox.envelope import new_event_id
 from outbox.schedule import schedule
 from tests.support.builders.audited_orders import (
     House,
-    Scenario,
-    audited,
     draft,
+    house,
     module_database,
     own_inbox,
     own_sap,
@@ -22,223 +20,179 @@ from tests.support.builders.audited_orders import (
 )
 from tests.support.processes.sandboxes import Sap
 
-__all__ = ["audited", "module_database", "own_inbox", "own_sap"]
+__all__ = ["house", "module_database", "own_inbox", "own_sap"]
 
 LETTER = """
 INSERT INTO outbox.dead_letters (letter_key, queue, event_id, type, subject, body, headers, reason, error)
 VALUES (:key, :queue, :event_id, :type, :subject, '', '{}', 'rejected', 'SapRefused: no') RETURNING id"""
 
 
-def test_a_completed_order_whose_effects_are_all_there_once_is_clean(audited: Callable[[Scenario], None]) -> None:
-    async def scenario(house: House) -> None:
-        await house.completed()
-        report = await house.audit()
-        assert (report.orders, report.statuses) == (1, {"completed": 1})
-        assert (report.missing, report.doubled, report.orphans) == ([], [], [])
-        assert (report.resent, report.invoice_gaps, report.audit_missing, report.audit_extra) == (0, 0, 0, 0)
-        assert report.clean
-
-    audited(scenario)
+async def test_a_completed_order_whose_effects_are_all_there_once_is_clean(house: House) -> None:
+    await house.completed()
+    report = await house.audit()
+    assert (report.orders, report.statuses) == (1, {"completed": 1})
+    assert (report.missing, report.doubled, report.orphans) == ([], [], [])
+    assert (report.resent, report.invoice_gaps, report.audit_missing, report.audit_extra) == (0, 0, 0, 0)
+    assert report.clean
 
 
-def test_a_rejected_order_owes_the_letter_that_says_so_and_nothing_else(audited: Callable[[Scenario], None]) -> None:
-    async def scenario(house: House) -> None:
-        order, event = await house.shop.rejected()
-        await house.record_audit(order)
-        report = await house.audit()
-        assert wrong(report) == [(Effect.EMAIL, True)]
-        assert report.missing[0].stands == "not begun: its event waits in the outbox"
-        await house.shop.deliver("send_confirmation_email", event)
-        assert (await house.audit()).clean
-
-    audited(scenario)
+async def test_a_rejected_order_owes_the_letter_that_says_so_and_nothing_else(house: House) -> None:
+    order, event = await house.shop.rejected()
+    await house.record_audit(order)
+    report = await house.audit()
+    assert wrong(report) == [(Effect.EMAIL, True)]
+    assert report.missing[0].stands == "not begun: its event waits in the outbox"
+    await house.shop.deliver("send_confirmation_email", event)
+    assert (await house.audit()).clean
 
 
-def test_an_order_that_waits_says_where_and_is_overdue_only_after_its_deadline(
-    audited: Callable[[Scenario], None], own_sap: Sap
+async def test_an_order_that_waits_says_where_and_is_overdue_only_after_its_deadline(
+    house: House, own_sap: Sap
 ) -> None:
-    async def scenario(house: House) -> None:
-        order = await house.shop.place_order()
-        await house.go(order, until="inventory.reserved")
-        own_sap.faults(outage=True)
-        await house.shop.deliver("sync_order_to_sap", await house.shop.event(order, "inventory.reserved"))
-        own_sap.faults(outage=False)
-        report = await house.audit(deadline=None)
-        assert wrong(report) == [(effect, False) for effect in Effect if effect is not Effect.STOCK]
-        stands = {one.effect: one.stands for one in report.missing}
-        shown = await house.shop.shown(order, "sync_order_to_sap")
-        assert stands[Effect.SAP].startswith(f"waiting in sap, attempt {shown['attempt']}, ")  # perhaps due already
-        assert "last error Sap" in stands[Effect.SAP] or "last error StepError" in stands[Effect.SAP]
-        assert stands[Effect.EMAIL] == f"waits for sap: {stands[Effect.SAP]}"
-        assert report.clean
-        late = await house.audit(timedelta(0))
-        assert all(one.overdue for one in late.missing)
-        assert not late.clean
-
-    audited(scenario)
+    order = await house.shop.place_order()
+    await house.go(order, until="inventory.reserved")
+    own_sap.faults(outage=True)
+    await house.shop.deliver("sync_order_to_sap", await house.shop.event(order, "inventory.reserved"))
+    own_sap.faults(outage=False)
+    report = await house.audit(deadline=None)
+    assert wrong(report) == [(effect, False) for effect in Effect if effect is not Effect.STOCK]
+    stands = {one.effect: one.stands for one in report.missing}
+    shown = await house.shop.shown(order, "sync_order_to_sap")
+    assert stands[Effect.SAP].startswith(f"waiting in sap, attempt {shown['attempt']}, ")  # perhaps due already
+    assert "last error Sap" in stands[Effect.SAP] or "last error StepError" in stands[Effect.SAP]
+    assert stands[Effect.EMAIL] == f"waits for sap: {stands[Effect.SAP]}"
+    assert report.clean
+    late = await house.audit(timedelta(0))
+    assert all(one.overdue for one in late.missing)
+    assert not late.clean
 
 
-def test_an_event_that_the_relay_has_not_passed_is_told_from_one_that_is_in_its_queue(
-    audited: Callable[[Scenario], None],
+async def test_an_event_that_the_relay_has_not_passed_is_told_from_one_that_is_in_its_queue(
+    house: House,
 ) -> None:
-    async def scenario(house: House) -> None:
-        await house.shop.place_order()
-        before = (await house.audit()).missing[0]
-        await house.read_outbox()
-        after = (await house.audit()).missing[0]
-        assert before.stands == "waits for validation: not begun: its event waits in the outbox"
-        assert after.stands == "waits for validation: not begun: its event is in queue validation"
-
-    audited(scenario)
+    await house.shop.place_order()
+    before = (await house.audit()).missing[0]
+    await house.read_outbox()
+    after = (await house.audit()).missing[0]
+    assert before.stands == "waits for validation: not begun: its event waits in the outbox"
+    assert after.stands == "waits for validation: not begun: its event is in queue validation"
 
 
-def test_an_event_that_is_sent_to_all_again_later_is_due_then(audited: Callable[[Scenario], None]) -> None:
-    async def scenario(house: House) -> None:
-        order = await house.shop.place_order()
-        await house.read_outbox()
-        again = replace(await house.shop.event(order, "order.placed"), attempt=2)
-        async with house.shop.place.engine.begin() as tx:
-            await schedule(tx, again, None, datetime(2099, 1, 1, 13, tzinfo=UTC))
-        stands = (await house.audit()).missing[0].stands
-        assert stands == "waits for validation: not begun: its event is due 2099-01-01 13:00:00"
-
-    audited(scenario)
+async def test_an_event_that_is_sent_to_all_again_later_is_due_then(house: House) -> None:
+    order = await house.shop.place_order()
+    await house.read_outbox()
+    again = replace(await house.shop.event(order, "order.placed"), attempt=2)
+    async with house.shop.place.engine.begin() as tx:
+        await schedule(tx, again, None, datetime(2099, 1, 1, 13, tzinfo=UTC))
+    stands = (await house.audit()).missing[0].stands
+    assert stands == "waits for validation: not begun: its event is due 2099-01-01 13:00:00"
 
 
-def test_what_was_given_up_names_its_dead_letter(audited: Callable[[Scenario], None]) -> None:
-    async def scenario(house: House) -> None:
-        order = await house.shop.place_order()
-        event = await house.shop.event(order, "order.placed")
-        number = await house.shop.value(
-            LETTER, key=uuid4().hex, queue="validation", event_id=event.id, type=event.type, subject=str(order.id)
-        )
-        stands = (await house.audit()).missing[0].stands
-        expected = f"given up: dead letter {number} in validation (rejected), last error SapRefused: no"
-        assert stands == f"waits for validation: {expected}"
-        # Discarded it stays the reason, though no step's row knows of it.
-        await house.shop.sql("UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = :id", id=number)
-        await house.read_outbox()
-        stands = (await house.audit()).missing[0].stands
-        discarded = f"given up: dead letter {number} in validation was discarded, last error SapRefused: no"
-        assert stands == f"waits for validation: {discarded}"
-
-    audited(scenario)
+async def test_what_was_given_up_names_its_dead_letter(house: House) -> None:
+    order = await house.shop.place_order()
+    event = await house.shop.event(order, "order.placed")
+    number = await house.shop.value(
+        LETTER, key=uuid4().hex, queue="validation", event_id=event.id, type=event.type, subject=str(order.id)
+    )
+    stands = (await house.audit()).missing[0].stands
+    expected = f"given up: dead letter {number} in validation (rejected), last error SapRefused: no"
+    assert stands == f"waits for validation: {expected}"
+    # Discarded it stays the reason, though no step's row knows of it.
+    await house.shop.sql("UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = :id", id=number)
+    await house.read_outbox()
+    stands = (await house.audit()).missing[0].stands
+    discarded = f"given up: dead letter {number} in validation was discarded, last error SapRefused: no"
+    assert stands == f"waits for validation: {discarded}"
 
 
-def test_a_second_document_in_sap_is_done_twice(audited: Callable[[Scenario], None]) -> None:
-    async def scenario(house: House) -> None:
-        order = await house.completed()
-        second = await house.shop.place.sap.create(draft(order))
-        (doubled,) = (await house.audit()).doubled
-        assert doubled == Doubled(
-            order.number, Effect.SAP, f"document {order.sap_document} and document {second.number}"
-        )
-        over_odata = await house.audit(sap=SapOverOData(house.shop.place.settings))
-        assert over_odata.doubled == [doubled]
-
-    audited(scenario)
+async def test_a_second_document_in_sap_is_done_twice(house: House) -> None:
+    order = await house.completed()
+    second = await house.shop.place.sap.create(draft(order))
+    (doubled,) = (await house.audit()).doubled
+    assert doubled == Doubled(order.number, Effect.SAP, f"document {order.sap_document} and document {second.number}")
+    over_odata = await house.audit(sap=SapOverOData(house.shop.place.settings))
+    assert over_odata.doubled == [doubled]
 
 
-def test_a_document_in_sap_without_an_order_is_an_orphan(audited: Callable[[Scenario], None]) -> None:
-    async def scenario(house: House) -> None:
-        order = await house.completed()
-        stranger = await house.shop.place.sap.create(replace(draft(order), order_id=uuid4(), order_number="WB-NONE"))
-        report = await house.audit()
-        assert [(one.effect, one.what) for one in report.orphans] == [
-            ("sap", f"document {stranger.number} for order 'WB-NONE'")
-        ]
-        assert not report.clean
-        # Whoever asks order by order cannot come across it.
-        assert (await house.audit(sap=SapOverOData(house.shop.place.settings))).clean
-
-    audited(scenario)
+async def test_a_document_in_sap_without_an_order_is_an_orphan(house: House) -> None:
+    order = await house.completed()
+    stranger = await house.shop.place.sap.create(replace(draft(order), order_id=uuid4(), order_number="WB-NONE"))
+    report = await house.audit()
+    assert [(one.effect, one.what) for one in report.orphans] == [
+        ("sap", f"document {stranger.number} for order 'WB-NONE'")
+    ]
+    assert not report.clean
+    # Whoever asks order by order cannot come across it.
+    assert (await house.audit(sap=SapOverOData(house.shop.place.settings))).clean
 
 
-def test_a_document_that_we_know_of_and_sap_does_not_is_missing_at_once(audited: Callable[[Scenario], None]) -> None:
-    async def scenario(house: House) -> None:
-        order = await house.shop.place_order()
-        await house.go(order, until="inventory.reserved")
-        house.places = replace(house.places, sap=SapOverOData(house.shop.place.settings))
-        await house.shop.sql("UPDATE orders SET status = 'completed', sap_document = '1' WHERE id = :id", id=order.id)
-        found = [one for one in (await house.audit(deadline=None)).missing if one.effect is Effect.SAP]
-        said = "sap says it is done, and it is not there: document 1"
-        assert found == [Missing(order.number, Effect.SAP, said, overdue=True)]
-
-    audited(scenario)
+async def test_a_document_that_we_know_of_and_sap_does_not_is_missing_at_once(house: House) -> None:
+    order = await house.shop.place_order()
+    await house.go(order, until="inventory.reserved")
+    house.places = replace(house.places, sap=SapOverOData(house.shop.place.settings))
+    await house.shop.sql("UPDATE orders SET status = 'completed', sap_document = '1' WHERE id = :id", id=order.id)
+    found = [one for one in (await house.audit(deadline=None)).missing if one.effect is Effect.SAP]
+    said = "sap says it is done, and it is not there: document 1"
+    assert found == [Missing(order.number, Effect.SAP, said, overdue=True)]
 
 
-def test_while_sap_does_not_answer_our_own_word_is_taken_and_the_report_says_so(
-    audited: Callable[[Scenario], None], own_sap: Sap
+async def test_while_sap_does_not_answer_our_own_word_is_taken_and_the_report_says_so(
+    house: House, own_sap: Sap
 ) -> None:
-    async def scenario(house: House) -> None:
-        await house.completed()
-        own_sap.faults(outage=True)
-        report = await house.audit(sap=SapOverOData(house.shop.place.settings))
-        own_sap.faults(outage=False)
-        assert (report.missing, list(report.not_seen)) == ([], ["sap"])
-        assert not report.clean
-
-    audited(scenario)
+    await house.completed()
+    own_sap.faults(outage=True)
+    report = await house.audit(sap=SapOverOData(house.shop.place.settings))
+    own_sap.faults(outage=False)
+    assert (report.missing, list(report.not_seen)) == ([], ["sap"])
+    assert not report.clean
 
 
-def test_the_same_letter_again_is_resent_and_another_one_is_done_twice(audited: Callable[[Scenario], None]) -> None:
-    async def scenario(house: House) -> None:
-        order = await house.completed()
-        event = await house.shop.event(order, "order.synced")
-        await send(house, order, event)
-        report = await house.audit()
-        assert (report.resent, report.doubled, report.clean) == (1, [], True)
-        other = replace(event, id=new_event_id())
-        await house.shop.deliver("send_confirmation_email", other)
-        (doubled,) = (await house.audit()).doubled
-        assert (doubled.order, doubled.effect) == (order.number, Effect.EMAIL)
-        assert {f"letter {event.id}", f"letter {other.id}"} == set(doubled.what.split(" and "))
-        # Without a view of the mailbox the inbox's word is taken, which cannot tell a second copy.
-        blind = await house.audit(mail_view=None)
-        assert (blind.resent, [one.order for one in blind.doubled]) == (0, [order.number])
-
-    audited(scenario)
+async def test_the_same_letter_again_is_resent_and_another_one_is_done_twice(house: House) -> None:
+    order = await house.completed()
+    event = await house.shop.event(order, "order.synced")
+    await send(house, order, event)
+    report = await house.audit()
+    assert (report.resent, report.doubled, report.clean) == (1, [], True)
+    other = replace(event, id=new_event_id())
+    await house.shop.deliver("send_confirmation_email", other)
+    (doubled,) = (await house.audit()).doubled
+    assert (doubled.order, doubled.effect) == (order.number, Effect.EMAIL)
+    assert {f"letter {event.id}", f"letter {other.id}"} == set(doubled.what.split(" and "))
+    # Without a view of the mailbox the inbox's word is taken, which cannot tell a second copy.
+    blind = await house.audit(mail_view=None)
+    assert (blind.resent, [one.order for one in blind.doubled]) == (0, [order.number])
 
 
-def test_a_letter_that_no_event_of_ours_explains_is_an_orphan(audited: Callable[[Scenario], None]) -> None:
-    async def scenario(house: House) -> None:
-        order = await house.completed()
-        stranger = replace(await house.shop.event(order, "order.synced"), id=new_event_id())
-        await send(house, order, stranger)
-        assert [(one.effect, one.what) for one in (await house.audit()).orphans] == [("email", f"letter {stranger.id}")]
-
-    audited(scenario)
+async def test_a_letter_that_no_event_of_ours_explains_is_an_orphan(house: House) -> None:
+    order = await house.completed()
+    stranger = replace(await house.shop.event(order, "order.synced"), id=new_event_id())
+    await send(house, order, stranger)
+    assert [(one.effect, one.what) for one in (await house.audit()).orphans] == [("email", f"letter {stranger.id}")]
 
 
-def test_an_invoice_whose_pdf_is_gone_or_is_none_is_missing(audited: Callable[[Scenario], None]) -> None:
-    async def scenario(house: House) -> None:
-        order = await house.completed()
-        (pdf,) = house.documents.rglob("*.pdf")
-        pdf.write_bytes(b"")
-        report = await house.audit()
-        assert wrong(report) == [(Effect.INVOICE, True)]
-        assert report.missing[0].stands.endswith(f"it is not there: invoices/{order.invoice_number}.pdf")
-        pdf.unlink()
-        assert wrong(await house.audit()) == [(Effect.INVOICE, True)]
-
-    audited(scenario)
+async def test_an_invoice_whose_pdf_is_gone_or_is_none_is_missing(house: House) -> None:
+    order = await house.completed()
+    (pdf,) = house.documents.rglob("*.pdf")
+    pdf.write_bytes(b"")
+    report = await house.audit()
+    assert wrong(report) == [(Effect.INVOICE, True)]
+    assert report.missing[0].stands.endswith(f"it is not there: invoices/{order.invoice_number}.pdf")
+    pdf.unlink()
+    assert wrong(await house.audit()) == [(Effect.INVOICE, True)]
 
 
-def test_units_that_an_order_lacks_has_too_many_of_or_should_not_have(audited: Callable[[Scenario], None]) -> None:
-    async def scenario(house: House) -> None:
-        order = await house.completed()
-        change = "UPDATE reservations SET quantity = :units WHERE order_id = :id"
-        await house.shop.sql(change, units=1, id=order.id)
-        assert wrong(await house.audit()) == [(Effect.STOCK, True)]
-        await house.shop.sql(change, units=4, id=order.id)
-        sku = order.lines[0].sku
-        assert (await house.audit()).doubled == [Doubled(order.number, Effect.STOCK, f"4 units of {sku}, 2 ordered")]
-        rejected, event = await house.shop.rejected()
-        await house.shop.deliver("send_confirmation_email", event)
-        await house.shop.sql(
-            "UPDATE reservations SET order_id = :other WHERE order_id = :id", other=rejected.id, id=order.id
-        )
-        orphans = (await house.audit()).orphans
-        assert [one.what for one in orphans] == [f"4 units of {sku} of {rejected.number}, which is rejected"]
-
-    audited(scenario)
+async def test_units_that_an_order_lacks_has_too_many_of_or_should_not_have(house: House) -> None:
+    order = await house.completed()
+    change = "UPDATE reservations SET quantity = :units WHERE order_id = :id"
+    await house.shop.sql(change, units=1, id=order.id)
+    assert wrong(await house.audit()) == [(Effect.STOCK, True)]
+    await house.shop.sql(change, units=4, id=order.id)
+    sku = order.lines[0].sku
+    assert (await house.audit()).doubled == [Doubled(order.number, Effect.STOCK, f"4 units of {sku}, 2 ordered")]
+    rejected, event = await house.shop.rejected()
+    await house.shop.deliver("send_confirmation_email", event)
+    await house.shop.sql(
+        "UPDATE reservations SET order_id = :other WHERE order_id = :id", other=rejected.id, id=order.id
+    )
+    orphans = (await house.audit()).orphans
+    assert [one.what for one in orphans] == [f"4 units of {sku} of {rejected.number}, which is rejected"]

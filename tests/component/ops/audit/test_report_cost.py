@@ -14,7 +14,7 @@ from orders.audit.queries import Window
 from outbox.cursor.id_ranges import first_id_since
 from outbox.partitions.create import make_partitions
 from outbox.partitions.expire_inbox import forget
-from tests.support.probes.database import connected, engine_of, run
+from tests.support.probes.database import connected, engine_of
 
 # Orders a second apart, completed or waiting for SAP, with lines, reservations, steps and inbox rows.
 ORDERS = """
@@ -62,65 +62,53 @@ def counted(engine: AsyncEngine) -> Iterator[list[str]]:
         event.remove(engine.sync_engine, "before_cursor_execute", note)
 
 
-def test_a_thousand_orders_take_no_more_statements_than_ten(database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(database_url) as (connection,), engine_of(database_url) as engine:
-            await make_partitions(connection)
-            await connection.execute(PRODUCT)
-            statements = []
-            for more in (10, 990):
-                await connection.execute(ORDERS.replace("'PO-'", f"'PO-{more}-'"), more)
-                with counted(engine) as sent:
-                    window = Window(datetime.now(UTC) - timedelta(days=1), datetime.now(UTC))
-                    report = await audit(engine, Places(), window)
-                # A moment's place in the outbox is found by halving: the one thing that grows, by its logarithm.
-                statements.append([one for one in sent if "WHERE id >= $1 AND id <= $2 ORDER BY id" not in one])
-            assert report.orders == 1000
-            # Half of them wait for SAP; of the completed ones none has an invoice.
-            assert len(report.missing) == 5 * 500 + 500
-            assert len(statements[0]) == len(statements[1]) < 25
-
-    run(scenario)
+async def test_a_thousand_orders_take_no_more_statements_than_ten(database_url: str) -> None:
+    async with connected(database_url) as (connection,), engine_of(database_url) as engine:
+        await make_partitions(connection)
+        await connection.execute(PRODUCT)
+        statements = []
+        for more in (10, 990):
+            await connection.execute(ORDERS.replace("'PO-'", f"'PO-{more}-'"), more)
+            with counted(engine) as sent:
+                window = Window(datetime.now(UTC) - timedelta(days=1), datetime.now(UTC))
+                report = await audit(engine, Places(), window)
+            # A moment's place in the outbox is found by halving: the one thing that grows, by its logarithm.
+            statements.append([one for one in sent if "WHERE id >= $1 AND id <= $2 ORDER BY id" not in one])
+        assert report.orders == 1000
+        # Half of them wait for SAP; of the completed ones none has an invoice.
+        assert len(report.missing) == 5 * 500 + 500
+        assert len(statements[0]) == len(statements[1]) < 25
 
 
-def test_the_first_id_of_a_moment_is_found_within_ten_minutes_and_by_few_probes(database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(database_url) as (connection,), engine_of(database_url) as engine:
-            await connection.execute(EVENT)  # number n is 100 - n hours old
-            async with engine.connect() as tx:
-                now = datetime.now(UTC)
-                assert await first_id_since(tx, now - timedelta(hours=200)) <= 1
-                assert await first_id_since(tx, now - timedelta(hours=40, minutes=30)) == 60
-                assert await first_id_since(tx, now - timedelta(hours=40) + timedelta(minutes=5)) == 60
-                assert await first_id_since(tx, now + timedelta(hours=1)) == 101
-                with counted(engine) as sent:
-                    await first_id_since(tx, now - timedelta(hours=10))
-                assert len(sent) <= 9
-
-    run(scenario)
+async def test_the_first_id_of_a_moment_is_found_within_ten_minutes_and_by_few_probes(database_url: str) -> None:
+    async with connected(database_url) as (connection,), engine_of(database_url) as engine:
+        await connection.execute(EVENT)  # number n is 100 - n hours old
+        async with engine.connect() as tx:
+            now = datetime.now(UTC)
+            assert await first_id_since(tx, now - timedelta(hours=200)) <= 1
+            assert await first_id_since(tx, now - timedelta(hours=40, minutes=30)) == 60
+            assert await first_id_since(tx, now - timedelta(hours=40) + timedelta(minutes=5)) == 60
+            assert await first_id_since(tx, now + timedelta(hours=1)) == 101
+            with counted(engine) as sent:
+                await first_id_since(tx, now - timedelta(hours=10))
+            assert len(sent) <= 9
 
 
-def test_a_window_that_the_inbox_has_forgotten_is_refused_with_the_day_from_which_on_it_remembers(
+async def test_a_window_that_the_inbox_has_forgotten_is_refused_with_the_day_from_which_on_it_remembers(
     database_url: str,
 ) -> None:
-    async def scenario() -> None:
-        async with connected(database_url) as (connection,), engine_of(database_url) as engine:
-            await make_partitions(connection, date(2031, 3, 1))
-            assert await forget(connection, timedelta(days=100), datetime(2031, 3, 1, tzinfo=UTC)) is not None
-            begin = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0) + timedelta(days=31)
-            begin = begin.replace(day=1, hour=1)
-            with pytest.raises(ForgottenError, match=f"before {begin:%Y-%m-%d} 01:00 UTC"):
-                await audit(engine, Places(), Window(begin - timedelta(seconds=1), begin))
-            assert (await audit(engine, Places(), Window(begin, begin))).clean
-
-    run(scenario)
+    async with connected(database_url) as (connection,), engine_of(database_url) as engine:
+        await make_partitions(connection, date(2031, 3, 1))
+        assert await forget(connection, timedelta(days=100), datetime(2031, 3, 1, tzinfo=UTC)) is not None
+        begin = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0) + timedelta(days=31)
+        begin = begin.replace(day=1, hour=1)
+        with pytest.raises(ForgottenError, match=f"before {begin:%Y-%m-%d} 01:00 UTC"):
+            await audit(engine, Places(), Window(begin - timedelta(seconds=1), begin))
+        assert (await audit(engine, Places(), Window(begin, begin))).clean
 
 
-def test_an_empty_outbox_has_no_first_id_to_look_for(database_url: str) -> None:
-    async def scenario() -> None:
-        async with engine_of(database_url) as engine, engine.connect() as tx:
-            assert await first_id_since(tx, datetime.now(UTC)) <= 1
-            report = await audit(engine, Places(), Window(datetime.now(UTC) - timedelta(days=1), datetime.now(UTC)))
-            assert (report.orders, report.clean) == (0, True)
-
-    run(scenario)
+async def test_an_empty_outbox_has_no_first_id_to_look_for(database_url: str) -> None:
+    async with engine_of(database_url) as engine, engine.connect() as tx:
+        assert await first_id_since(tx, datetime.now(UTC)) <= 1
+        report = await audit(engine, Places(), Window(datetime.now(UTC) - timedelta(days=1), datetime.now(UTC)))
+        assert (report.orders, report.clean) == (0, True)

@@ -19,11 +19,11 @@ from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import Act, discard
 from outbox.dead_letters.store import store
 from runtime.settings import load_settings
-from tests.support.builders.audited_orders import WAY, House, Scenario, audited, module_database, own_inbox, own_sap
+from tests.support.builders.audited_orders import WAY, House, house, module_database, own_inbox, own_sap
 from tests.support.builders.dead_letters import letter_for
 from tests.support.processes.sandboxes import Sap
 
-__all__ = ["audited", "module_database", "own_inbox", "own_sap"]
+__all__ = ["house", "module_database", "own_inbox", "own_sap"]
 
 
 @pytest.fixture
@@ -55,47 +55,41 @@ async def go(house: House, order: Order) -> None:
         await house.hear(order, kind)
 
 
-def test_a_completed_order_tells_its_whole_way(audited: Callable[[Scenario], None], shown: Callable[..., str]) -> None:
-    async def scenario(house: House) -> None:
-        order = await house.shop.place_order()
-        await go(house, order)
-        whole = await told(house, order)
-        assert (whole.waits_for, whole.remarks) == ((), ())
-        for kind in WAY:
-            messages = [one.what for one in whole.entries if one.event == kind and one.step is None]
-            assert messages == [What.COMMITTED, What.PUBLISHED, What.CONFIRMED]
-        tries = [one.step for one in whole.entries if one.what is What.ATTEMPT]
-        assert tries[:3] == ["validate_order", "reserve_inventory", "sync_order_to_sap"]
-        assert (len(tries), tries[-1]) == (7, "finalize_order")
-        assert whole.entries[0].what is What.ACCEPTED
-        assert What.COMPLETED in {one.what for one in whole.entries}
-        assert all(one.gap_ms is None or one.gap_ms >= 0 for one in whole.entries)
+async def test_a_completed_order_tells_its_whole_way(house: House, shown: Callable[..., str]) -> None:
+    order = await house.shop.place_order()
+    await go(house, order)
+    whole = await told(house, order)
+    assert (whole.waits_for, whole.remarks) == ((), ())
+    for kind in WAY:
+        messages = [one.what for one in whole.entries if one.event == kind and one.step is None]
+        assert messages == [What.COMMITTED, What.PUBLISHED, What.CONFIRMED]
+    tries = [one.step for one in whole.entries if one.what is What.ATTEMPT]
+    assert tries[:3] == ["validate_order", "reserve_inventory", "sync_order_to_sap"]
+    assert (len(tries), tries[-1]) == (7, "finalize_order")
+    assert whole.entries[0].what is What.ACCEPTED
+    assert What.COMPLETED in {one.what for one in whole.entries}
+    assert all(one.gap_ms is None or one.gap_ms >= 0 for one in whole.entries)
 
-        text = await asyncio.to_thread(shown, order.number)
-        lines = text.splitlines()
-        assert f"Order {order.number}  completed" in text
-        assert "waits for" not in text
-        (line,) = [one for one in lines if "sync_order_to_sap, attempt 1 by test@" in one]
-        assert ": done in " in line
-        assert len([one for one in lines if one.endswith(" order.synced confirmed")]) == 1
-
-    audited(scenario)
+    text = await asyncio.to_thread(shown, order.number)
+    lines = text.splitlines()
+    assert f"Order {order.number}  completed" in text
+    assert "waits for" not in text
+    (line,) = [one for one in lines if "sync_order_to_sap, attempt 1 by test@" in one]
+    assert ": done in " in line
+    assert len([one for one in lines if one.endswith(" order.synced confirmed")]) == 1
 
 
-def test_an_order_is_found_by_its_id_its_number_and_its_reference(
-    audited: Callable[[Scenario], None], shown: Callable[..., str]
+async def test_an_order_is_found_by_its_id_its_number_and_its_reference(
+    house: House, shown: Callable[..., str]
 ) -> None:
-    async def scenario(house: House) -> None:
-        order = await house.shop.place_order()
-        names = (str(order.id), order.number, order.number.lower(), order.reference)
-        for name in names:
-            text = await asyncio.to_thread(shown, name)
-            assert f"Order {order.number}  pending" in text
-            assert "waits for     validate_order: not begun: its event waits in the outbox" in text
-        text = await asyncio.to_thread(shown, "WB-99999999", 1)
-        assert "there is no order 'WB-99999999'" in text
-
-    audited(scenario)
+    order = await house.shop.place_order()
+    names = (str(order.id), order.number, order.number.lower(), order.reference)
+    for name in names:
+        text = await asyncio.to_thread(shown, name)
+        assert f"Order {order.number}  pending" in text
+        assert "waits for     validate_order: not begun: its event waits in the outbox" in text
+    text = await asyncio.to_thread(shown, "WB-99999999", 1)
+    assert "there is no order 'WB-99999999'" in text
 
 
 def test_an_attempt_names_its_try_where_that_is_another_number() -> None:
@@ -104,35 +98,32 @@ def test_an_attempt_names_its_try_where_that_is_another_number() -> None:
     assert sentence(replace(tried, attempt=4)).startswith("s, attempt 4 by w: ")
 
 
-def test_what_went_wrong_is_told_in_whole_lines_to_a_pipe_and_in_eighty_columns_to_a_terminal(
-    audited: Callable[[Scenario], None], shown: Callable[..., str], own_sap: Sap
+async def test_what_went_wrong_is_told_in_whole_lines_to_a_pipe_and_in_eighty_columns_to_a_terminal(
+    house: House, shown: Callable[..., str], own_sap: Sap
 ) -> None:
     error = "400: the material [SKU-0815] of item 10 is not maintained in plant 1000, distribution channel 10"
 
-    async def scenario(house: House) -> None:
-        order = await house.shop.place_order()
-        await house.go(order, until="inventory.reserved")
-        reserved = await house.shop.event(order, "inventory.reserved")
-        own_sap.faults(error_rate=1)
-        await house.shop.deliver("sync_order_to_sap", reserved)
-        own_sap.faults(error_rate=0)
-        async with house.shop.place.engine.begin() as tx:
-            await store(tx, [letter_for(reserved, error=error)])
-            selection = Selection(subject=str(order.id))
-            await discard(tx, selection, Act("anna@desk", "the customer does not want it any more"))
+    order = await house.shop.place_order()
+    await house.go(order, until="inventory.reserved")
+    reserved = await house.shop.event(order, "inventory.reserved")
+    own_sap.faults(error_rate=1)
+    await house.shop.deliver("sync_order_to_sap", reserved)
+    own_sap.faults(error_rate=0)
+    async with house.shop.place.engine.begin() as tx:
+        await store(tx, [letter_for(reserved, error=error)])
+        selection = Selection(subject=str(order.id))
+        await discard(tx, selection, Act("anna@desk", "the customer does not want it any more"))
 
-        text = await asyncio.to_thread(shown, order.number)
-        (failed,) = [one for one in text.splitlines() if "sync_order_to_sap, attempt 1 by" in one]
-        assert "failed after" in failed
-        (letter,) = [one for one in text.splitlines() if "(rejected)" in one]
-        assert letter.endswith(f"in sap (rejected): {error}")
-        (deed,) = [one for one in text.splitlines() if "discarded by" in one]
-        assert deed.endswith("discarded by anna@desk: the customer does not want it any more")
+    text = await asyncio.to_thread(shown, order.number)
+    (failed,) = [one for one in text.splitlines() if "sync_order_to_sap, attempt 1 by" in one]
+    assert "failed after" in failed
+    (letter,) = [one for one in text.splitlines() if "(rejected)" in one]
+    assert letter.endswith(f"in sap (rejected): {error}")
+    (deed,) = [one for one in text.splitlines() if "discarded by" in one]
+    assert deed.endswith("discarded by anna@desk: the customer does not want it any more")
 
-        terminal = Console(file=StringIO(), width=80, force_terminal=True, color_system=None, highlight=False)
-        print_story(terminal, await told(house, order))
-        printed = terminal.file.getvalue()  # type: ignore[attr-defined]
-        assert max(map(len, printed.splitlines())) <= 80
-        assert error in " ".join(printed.split())
-
-    audited(scenario)
+    terminal = Console(file=StringIO(), width=80, force_terminal=True, color_system=None, highlight=False)
+    print_story(terminal, await told(house, order))
+    printed = terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, printed.splitlines())) <= 80
+    assert error in " ".join(printed.split())

@@ -7,7 +7,7 @@ from typing import Any, cast
 from outbox.cursor.log import Carried, advance
 from outbox.cursor.reader import FIRST_PAGE, NOTHING_SEEN, ONE_PLAN, PAGE, SNAPSHOT, Reader
 from tests.component.outbox.cursor.test_reader import NOW, drain, lead
-from tests.support.probes.database import Asyncpg, connected, run
+from tests.support.probes.database import Asyncpg, connected
 
 HISTORY = 50_000
 FEW_BLOCKS = 60  # the index's path to the newest rows and a few rows; the history has a thousand times as many
@@ -64,103 +64,88 @@ def _literal(value: Any) -> str:
     return str(value)
 
 
-def test_a_new_event_is_found_without_reading_the_history(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(shared_database_url) as (connection,):
-            await as_the_cursor(connection)
-            await connection.execute(RECORD, HISTORY)
-            await connection.execute("VACUUM ANALYZE outbox.events")
-            old = await connection.fetchval(SNAPSHOT)
-            await connection.execute(RECORD, 3)
-            new, reach = await connection.fetchrow(SNAPSHOT)  # type: ignore[misc]
+async def test_a_new_event_is_found_without_reading_the_history(shared_database_url: str) -> None:
+    async with connected(shared_database_url) as (connection,):
+        await as_the_cursor(connection)
+        await connection.execute(RECORD, HISTORY)
+        await connection.execute("VACUUM ANALYZE outbox.events")
+        old = await connection.fetchval(SNAPSHOT)
+        await connection.execute(RECORD, 3)
+        new, reach = await connection.fetchrow(SNAPSHOT)  # type: ignore[misc]
 
-            found = await connection.fetch(FIRST_PAGE, old, new, 0, reach, 500)
-            assert [row["id"] for row in found] == [HISTORY + 1, HISTORY + 2, HISTORY + 3]
-            assert await blocks_read(connection, FIRST_PAGE, old, new, 0, reach, 500) < FEW_BLOCKS
-            history = await blocks_read(connection, "SELECT count(*) FROM outbox.events WHERE data <> $1", "'x'")
-            assert history > 10 * FEW_BLOCKS
-
-    run(scenario)
+        found = await connection.fetch(FIRST_PAGE, old, new, 0, reach, 500)
+        assert [row["id"] for row in found] == [HISTORY + 1, HISTORY + 2, HISTORY + 3]
+        assert await blocks_read(connection, FIRST_PAGE, old, new, 0, reach, 500) < FEW_BLOCKS
+        history = await blocks_read(connection, "SELECT count(*) FROM outbox.events WHERE data <> $1", "'x'")
+        assert history > 10 * FEW_BLOCKS
 
 
-def test_a_page_of_a_backlog_without_statistics_reads_that_page_alone(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(shared_database_url) as (connection,):
-            await as_the_cursor(connection)
-            await connection.execute(RECORD, HISTORY)
-            new, reach = await connection.fetchrow(SNAPSHOT)  # type: ignore[misc]
-            first = await connection.fetch(FIRST_PAGE, NOTHING_SEEN, new, 0, reach, 500)
-            assert [row["id"] for row in first] == list(range(1, 501))
-            assert {row[0] for row in first} == {HISTORY}
+async def test_a_page_of_a_backlog_without_statistics_reads_that_page_alone(shared_database_url: str) -> None:
+    async with connected(shared_database_url) as (connection,):
+        await as_the_cursor(connection)
+        await connection.execute(RECORD, HISTORY)
+        new, reach = await connection.fetchrow(SNAPSHOT)  # type: ignore[misc]
+        first = await connection.fetch(FIRST_PAGE, NOTHING_SEEN, new, 0, reach, 500)
+        assert [row["id"] for row in first] == list(range(1, 501))
+        assert {row[0] for row in first} == {HISTORY}
 
-            assert await blocks_read(connection, PAGE, NOTHING_SEEN, new, 500, HISTORY, 500) < FEW_BLOCKS
-            assert await blocks_read(connection, PAGE, NOTHING_SEEN, new, HISTORY - 500, HISTORY, 500) < FEW_BLOCKS
-
-    run(scenario)
+        assert await blocks_read(connection, PAGE, NOTHING_SEEN, new, 500, HISTORY, 500) < FEW_BLOCKS
+        assert await blocks_read(connection, PAGE, NOTHING_SEEN, new, HISTORY - 500, HISTORY, 500) < FEW_BLOCKS
 
 
-def test_a_history_of_few_transactions_in_many_segments_costs_nothing_either(shared_database_url: str) -> None:
+async def test_a_history_of_few_transactions_in_many_segments_costs_nothing_either(shared_database_url: str) -> None:
     segments = 10
 
-    async def scenario() -> None:
-        async with connected(shared_database_url) as (connection,):
-            await as_the_cursor(connection)
-            for segment in range(segments):  # one transaction each, as after an adoption or a bulk load
-                await connection.execute("SELECT setval('outbox.event_ids', $1::bigint)", segment * 1_000_000 + 1)
-                await connection.execute(RECORD, HISTORY // segments)
-            await connection.execute("ANALYZE outbox.events")
-            running = int(await connection.fetchval("SELECT pg_current_xact_id()::text"))
-            old = (running, running + 1, (running,))
-            await connection.execute(RECORD, 3)
-            new, reach = await connection.fetchrow(SNAPSHOT)  # type: ignore[misc]
+    async with connected(shared_database_url) as (connection,):
+        await as_the_cursor(connection)
+        for segment in range(segments):  # one transaction each, as after an adoption or a bulk load
+            await connection.execute("SELECT setval('outbox.event_ids', $1::bigint)", segment * 1_000_000 + 1)
+            await connection.execute(RECORD, HISTORY // segments)
+        await connection.execute("ANALYZE outbox.events")
+        running = int(await connection.fetchval("SELECT pg_current_xact_id()::text"))
+        old = (running, running + 1, (running,))
+        await connection.execute(RECORD, 3)
+        new, reach = await connection.fetchrow(SNAPSHOT)  # type: ignore[misc]
 
-            found = await connection.fetch(FIRST_PAGE, old, new, 0, reach, 500)
-            assert [row["id"] for row in found] == [reach - 2, reach - 1, reach]
-            few = FEW_BLOCKS + 4 * segments  # the way down two indexes of each
-            assert await blocks_read(connection, FIRST_PAGE, old, new, 0, reach, 500) < few
-
-    run(scenario)
+        found = await connection.fetch(FIRST_PAGE, old, new, 0, reach, 500)
+        assert [row["id"] for row in found] == [reach - 2, reach - 1, reach]
+        few = FEW_BLOCKS + 4 * segments  # the way down two indexes of each
+        assert await blocks_read(connection, FIRST_PAGE, old, new, 0, reach, 500) < few
 
 
-def test_a_late_writers_second_page_does_not_walk_what_was_published_meanwhile(shared_database_url: str) -> None:
+async def test_a_late_writers_second_page_does_not_walk_what_was_published_meanwhile(shared_database_url: str) -> None:
     page_size = 500
 
-    async def scenario() -> None:
-        async with connected(shared_database_url, 3) as (own, late, fast):
-            await as_the_cursor(own)
-            recorded = Recorded(own)
-            reader = Reader(cast("Asyncpg", recorded), page_size)
-            await late.execute("BEGIN")
-            await late.execute(RECORD, 2 * page_size + 1)
-            await fast.execute(RECORD, HISTORY)
-            assert len(await drain(reader)) == HISTORY
-            await late.execute("COMMIT")
-            await fast.execute(RECORD, 1)
+    async with connected(shared_database_url, 3) as (own, late, fast):
+        await as_the_cursor(own)
+        recorded = Recorded(own)
+        reader = Reader(cast("Asyncpg", recorded), page_size)
+        await late.execute("BEGIN")
+        await late.execute(RECORD, 2 * page_size + 1)
+        await fast.execute(RECORD, HISTORY)
+        assert len(await drain(reader)) == HISTORY
+        await late.execute("COMMIT")
+        await fast.execute(RECORD, 1)
 
-            for first in (1, page_size + 1):
-                assert (await given_out(reader))[0] == first
-            assert await given_out(reader) == [2 * page_size + 1, 2 * page_size + HISTORY + 2]
-            # The window's 1,002 rows are counted once more, on some 20 blocks; between them lie some 1,000.
-            assert await recorded.blocks() < 2 * FEW_BLOCKS
-            assert await reader.next_page() is None
-
-    run(scenario)
+        for first in (1, page_size + 1):
+            assert (await given_out(reader))[0] == first
+        assert await given_out(reader) == [2 * page_size + 1, 2 * page_size + HISTORY + 2]
+        # The window's 1,002 rows are counted once more, on some 20 blocks; between them lie some 1,000.
+        assert await recorded.blocks() < 2 * FEW_BLOCKS
+        assert await reader.next_page() is None
 
 
-def test_a_reader_does_not_read_a_dense_backlog_anew_for_each_page(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(shared_database_url) as (own,):
-            await as_the_cursor(own)
-            recorded = Recorded(own)
-            reader = Reader(cast("Asyncpg", recorded), 500)
-            await own.execute(RECORD, HISTORY)
-            assert (await given_out(reader))[-1] == 500
-            assert await recorded.blocks() > 2 * FEW_BLOCKS
-            while (await given_out(reader))[-1] < HISTORY:
-                pass
-            assert await recorded.blocks() < FEW_BLOCKS
-
-    run(scenario)
+async def test_a_reader_does_not_read_a_dense_backlog_anew_for_each_page(shared_database_url: str) -> None:
+    async with connected(shared_database_url) as (own,):
+        await as_the_cursor(own)
+        recorded = Recorded(own)
+        reader = Reader(cast("Asyncpg", recorded), 500)
+        await own.execute(RECORD, HISTORY)
+        assert (await given_out(reader))[-1] == 500
+        assert await recorded.blocks() > 2 * FEW_BLOCKS
+        while (await given_out(reader))[-1] < HISTORY:
+            pass
+        assert await recorded.blocks() < FEW_BLOCKS
 
 
 async def given_out(reader: Reader) -> list[int]:
@@ -195,25 +180,22 @@ async def written(*connections: Asyncpg) -> tuple[int, int, int]:
     return row["events"], row["pages"], row["not_inserts"]
 
 
-def test_carrying_events_updates_and_deletes_nothing(shared_database_url: str) -> None:
+async def test_carrying_events_updates_and_deletes_nothing(shared_database_url: str) -> None:
     pages, page_size = 300, 5
 
-    async def scenario() -> None:
-        async with connected(shared_database_url, 2) as (own, writer):
-            await lead(own)
-            reader = Reader(own, page_size)
-            await reader.resume()
-            events_before, pages_before, others_before = await written(own, writer)
-            for _ in range(pages // 3):
-                await writer.execute(RECORD, 3 * page_size)
-                for _ in range(3):
-                    page = await reader.next_page()
-                    assert page is not None
-                    await advance(own, 1, [Carried(page, NOW, NOW)])
-            while True:
-                events, log, others = await written(own, writer)
-                if (events - events_before, log - pages_before) == (pages * page_size, pages):
-                    break
-            assert others == others_before
-
-    run(scenario)
+    async with connected(shared_database_url, 2) as (own, writer):
+        await lead(own)
+        reader = Reader(own, page_size)
+        await reader.resume()
+        events_before, pages_before, others_before = await written(own, writer)
+        for _ in range(pages // 3):
+            await writer.execute(RECORD, 3 * page_size)
+            for _ in range(3):
+                page = await reader.next_page()
+                assert page is not None
+                await advance(own, 1, [Carried(page, NOW, NOW)])
+        while True:
+            events, log, others = await written(own, writer)
+            if (events - events_before, log - pages_before) == (pages * page_size, pages):
+                break
+        assert others == others_before

@@ -15,7 +15,7 @@ from outbox.cursor.reader import WINDOW_SECONDS, Reader
 from relay.connections import COMMAND_SECONDS
 from relay.health.liveness import TURN_SECONDS
 from tests.component.outbox.cursor.test_reader import confirm, insert, lead
-from tests.support.probes.database import Asyncpg, connected, run
+from tests.support.probes.database import Asyncpg, connected
 
 LIMIT_SECONDS = 0.5  # of every other statement
 T = TypeVar("T")
@@ -48,46 +48,39 @@ async def next_ids(reader: Reader) -> list[int]:
     return [row.id for row in page.rows]
 
 
-def test_a_window_comes_through_that_takes_longer_than_the_connections_time_limit(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(shared_database_url) as (other,), hurried(shared_database_url) as own:
-            await lead(other)
-            ids = [await insert(other) for _ in range(6)]
-            reader = Reader(own, 2)
-            await reader.resume()
-            assert await outlasting(other, "outbox.events", next_ids(reader)) == ids[:2]
-            assert await outlasting(other, "outbox.events", next_ids(reader)) == ids[2:4]
-
-    run(scenario)
-
-
-def test_so_does_the_place_in_the_middle_of_one(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(shared_database_url, 2) as (other, first), hurried(shared_database_url) as own:
-            await lead(other)
-            ids = [await insert(other) for _ in range(6)]
-            reader = Reader(first, 2)
-            page = await reader.next_page()
-            assert page is not None
-            await confirm(reader, [page])
-
-            successor = Reader(own, 2)
-            await outlasting(other, "outbox.events", successor.resume())
-            assert await next_ids(successor) == ids[2:4]
-
-    run(scenario)
+async def test_a_window_comes_through_that_takes_longer_than_the_connections_time_limit(
+    shared_database_url: str,
+) -> None:
+    async with connected(shared_database_url) as (other,), hurried(shared_database_url) as own:
+        await lead(other)
+        ids = [await insert(other) for _ in range(6)]
+        reader = Reader(own, 2)
+        await reader.resume()
+        assert await outlasting(other, "outbox.events", next_ids(reader)) == ids[:2]
+        assert await outlasting(other, "outbox.events", next_ids(reader)) == ids[2:4]
 
 
-def test_so_does_the_place_where_another_cluster_begins(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with connected(shared_database_url) as (other,), hurried(shared_database_url) as own:
-            await insert(other)
-            await other.execute("UPDATE outbox.adoptions SET system_identifier = 1")
-            adopted = await outlasting(other, "outbox.pages", adopt(own))
-            assert adopted is not None
-            assert adopted.events == 1
+async def test_so_does_the_place_in_the_middle_of_one(shared_database_url: str) -> None:
+    async with connected(shared_database_url, 2) as (other, first), hurried(shared_database_url) as own:
+        await lead(other)
+        ids = [await insert(other) for _ in range(6)]
+        reader = Reader(first, 2)
+        page = await reader.next_page()
+        assert page is not None
+        await confirm(reader, [page])
 
-    run(scenario)
+        successor = Reader(own, 2)
+        await outlasting(other, "outbox.events", successor.resume())
+        assert await next_ids(successor) == ids[2:4]
+
+
+async def test_so_does_the_place_where_another_cluster_begins(shared_database_url: str) -> None:
+    async with connected(shared_database_url) as (other,), hurried(shared_database_url) as own:
+        await insert(other)
+        await other.execute("UPDATE outbox.adoptions SET system_identifier = 1")
+        adopted = await outlasting(other, "outbox.pages", adopt(own))
+        assert adopted is not None
+        assert adopted.events == 1
 
 
 def test_each_limit_leaves_room_for_the_one_within_it() -> None:

@@ -13,7 +13,6 @@ from outbox.dead_letters.store import NewLetter
 from outbox.envelope import MAX_DATA_BYTES, MAX_TRY, encode_headers
 from tests.support.builders.dead_letters import ANNA, Desk, desk_at, letter_for
 from tests.support.builders.events import new_event
-from tests.support.probes.database import run
 
 
 async def refusal_of(desk: Desk, letter: NewLetter) -> str:
@@ -29,15 +28,12 @@ async def refusal_of(desk: Desk, letter: NewLetter) -> str:
     return refused.why
 
 
-def test_a_delivery_that_runs_now_is_let_run(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with desk_at(shared_database_url) as desk:
-            event, until = new_event(), datetime.now(UTC) + timedelta(hours=1)
-            await desk.delivery(event, "running", lease_token=uuid4(), lease_until=until)
-            assert await refusal_of(desk, letter_for(event)) == f"it runs now; try again after {until.isoformat()}"
-            assert (await desk.inbox_row(event))["lease_until"] == until
-
-    run(scenario)
+async def test_a_delivery_that_runs_now_is_let_run(shared_database_url: str) -> None:
+    async with desk_at(shared_database_url) as desk:
+        event, until = new_event(), datetime.now(UTC) + timedelta(hours=1)
+        await desk.delivery(event, "running", lease_token=uuid4(), lease_until=until)
+        assert await refusal_of(desk, letter_for(event)) == f"it runs now; try again after {until.isoformat()}"
+        assert (await desk.inbox_row(event))["lease_until"] == until
 
 
 EVENT = new_event()
@@ -62,66 +58,53 @@ UNREADABLE: dict[str, tuple[NewLetter, str]] = {
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_a_letter_that_nobody_could_read_is_refused_and_stays_open(shared_database_url: str, name: str) -> None:
-    async def scenario() -> None:
-        async with desk_at(shared_database_url) as desk:
-            letter, why = UNREADABLE[name]
-            assert why in await refusal_of(desk, letter)
-
-    run(scenario)
+async def test_a_letter_that_nobody_could_read_is_refused_and_stays_open(shared_database_url: str, name: str) -> None:
+    async with desk_at(shared_database_url) as desk:
+        letter, why = UNREADABLE[name]
+        assert why in await refusal_of(desk, letter)
 
 
-def test_one_letter_that_cannot_go_does_not_keep_the_others(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with desk_at(shared_database_url) as desk:
-            await desk.keep(letter_for(), letter_for(headers={}), letter_for())
-            batch = await desk.replay()
-            assert (len(batch.sendings), len(batch.refused)) == (2, 1)
-            assert [letter.state for letter in await desk.letters()] == ["replayed", "open", "replayed"]
-
-    run(scenario)
+async def test_one_letter_that_cannot_go_does_not_keep_the_others(shared_database_url: str) -> None:
+    async with desk_at(shared_database_url) as desk:
+        await desk.keep(letter_for(), letter_for(headers={}), letter_for())
+        batch = await desk.replay()
+        assert (len(batch.sendings), len(batch.refused)) == (2, 1)
+        assert [letter.state for letter in await desk.letters()] == ["replayed", "open", "replayed"]
 
 
-def test_an_event_older_than_the_inbox_remembers_is_neither_replayed_nor_restored(database_url: str) -> None:
-    async def scenario() -> None:
-        async with desk_at(database_url) as desk:
-            event = new_event()
-            await desk.keep(letter_for(event), letter_for(event, "email"))
-            await desk.do(lambda tx: discard(tx, Selection(queues=("email",)), ANNA))
-            await desk.forget_oldest_month()
-            (refused,) = (await desk.replay()).refused
-            assert "older than what the inbox remembers" in refused.why
-            restored = await desk.do(lambda tx: restore(tx, Selection(), ANNA))
-            assert not restored.letters
-            assert [one.why for one in restored.refused] == [refused.why]
-            assert [letter.state for letter in await desk.letters()] == ["open", "discarded"]
-
-    run(scenario)
+async def test_an_event_older_than_the_inbox_remembers_is_neither_replayed_nor_restored(database_url: str) -> None:
+    async with desk_at(database_url) as desk:
+        event = new_event()
+        await desk.keep(letter_for(event), letter_for(event, "email"))
+        await desk.do(lambda tx: discard(tx, Selection(queues=("email",)), ANNA))
+        await desk.forget_oldest_month()
+        (refused,) = (await desk.replay()).refused
+        assert "older than what the inbox remembers" in refused.why
+        restored = await desk.do(lambda tx: restore(tx, Selection(), ANNA))
+        assert not restored.letters
+        assert [one.why for one in restored.refused] == [refused.why]
+        assert [letter.state for letter in await desk.letters()] == ["open", "discarded"]
 
 
-def test_a_letter_named_by_its_id_that_is_not_open_is_refused_and_not_passed_over(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with desk_at(shared_database_url) as desk:
-            await desk.keep(letter_for())
-            (letter,) = await desk.letters()
-            named = Selection(ids=(letter.id,))
-            await desk.replay(named)
-            assert [one.why for one in (await desk.replay(named)).refused] == ["it is replayed, not open"]
-            discarded = await desk.do(lambda tx: discard(tx, named, ANNA))
-            assert [one.why for one in discarded.refused] == ["it is replayed, not open"]
-            restored = await desk.do(lambda tx: restore(tx, named, ANNA))
-            assert [one.why for one in restored.refused] == ["it is replayed, not discarded"]
-            assert len(await desk.sent()) == 1
+async def test_a_letter_named_by_its_id_that_is_not_open_is_refused_and_not_passed_over(
+    shared_database_url: str,
+) -> None:
+    async with desk_at(shared_database_url) as desk:
+        await desk.keep(letter_for())
+        (letter,) = await desk.letters()
+        named = Selection(ids=(letter.id,))
+        await desk.replay(named)
+        assert [one.why for one in (await desk.replay(named)).refused] == ["it is replayed, not open"]
+        discarded = await desk.do(lambda tx: discard(tx, named, ANNA))
+        assert [one.why for one in discarded.refused] == ["it is replayed, not open"]
+        restored = await desk.do(lambda tx: restore(tx, named, ANNA))
+        assert [one.why for one in restored.refused] == ["it is replayed, not discarded"]
+        assert len(await desk.sent()) == 1
 
-    run(scenario)
 
-
-def test_a_letter_is_not_discarded_without_a_reason(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with desk_at(shared_database_url) as desk:
-            await desk.keep(letter_for())
-            with pytest.raises(ValueError, match="needs a reason"):
-                await desk.do(lambda tx: discard(tx, Selection(), replace(ANNA, why="  ")))
-            assert [letter.state for letter in await desk.letters()] == ["open"]
-
-    run(scenario)
+async def test_a_letter_is_not_discarded_without_a_reason(shared_database_url: str) -> None:
+    async with desk_at(shared_database_url) as desk:
+        await desk.keep(letter_for())
+        with pytest.raises(ValueError, match="needs a reason"):
+            await desk.do(lambda tx: discard(tx, Selection(), replace(ANNA, why="  ")))
+        assert [letter.state for letter in await desk.letters()] == ["open"]

@@ -19,38 +19,32 @@ from outbox.dead_letters.replay import discard, replay
 from outbox.dead_letters.store import Cause, causes, store
 from tests.support.builders.dead_letters import ANNA, EXCHANGE, desk_at, letter_for
 from tests.support.builders.events import new_event
-from tests.support.probes.database import connected, pid_of, run, waits_for_a_lock
+from tests.support.probes.database import connected, pid_of, waits_for_a_lock
 
 DIED = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 
 
-def test_a_letter_is_kept_whole_and_its_copies_only_say_that_they_came(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with desk_at(shared_database_url) as desk:
-            odd = {"raw": {"$bytes": "/w=="}, "list": [1, {"deep": None}]}
-            letter = letter_for(body=bytes(range(256)), headers=odd, properties={"priority": 9}, died_at=DIED)
-            assert await desk.keep(letter, letter) == [letter]
-            (first,) = await desk.letters()
-            assert await desk.keep(letter) == []
-            (again,) = await desk.letters()
-            assert replace(again, last_seen_at=first.last_seen_at) == first
-            assert again.last_seen_at > first.last_seen_at
-            kept = await desk.do(lambda tx: whole(tx, first.id))
-            assert kept is not None
-            assert (kept.body, kept.headers, kept.properties) == (letter.body, odd, {"priority": 9})
-            assert (kept.letter.died_at, kept.error_trace, kept.actions) == (DIED, letter.error_trace, [])
-
-    run(scenario)
+async def test_a_letter_is_kept_whole_and_its_copies_only_say_that_they_came(shared_database_url: str) -> None:
+    async with desk_at(shared_database_url) as desk:
+        odd = {"raw": {"$bytes": "/w=="}, "list": [1, {"deep": None}]}
+        letter = letter_for(body=bytes(range(256)), headers=odd, properties={"priority": 9}, died_at=DIED)
+        assert await desk.keep(letter, letter) == [letter]
+        (first,) = await desk.letters()
+        assert await desk.keep(letter) == []
+        (again,) = await desk.letters()
+        assert replace(again, last_seen_at=first.last_seen_at) == first
+        assert again.last_seen_at > first.last_seen_at
+        kept = await desk.do(lambda tx: whole(tx, first.id))
+        assert kept is not None
+        assert (kept.body, kept.headers, kept.properties) == (letter.body, odd, {"priority": 9})
+        assert (kept.letter.died_at, kept.error_trace, kept.actions) == (DIED, letter.error_trace, [])
 
 
-def test_each_try_and_each_queue_of_an_event_is_a_letter_of_its_own(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with desk_at(shared_database_url) as desk:
-            event = new_event()
-            letters = [letter_for(replace(event, attempt=n), queue) for n in (1, 2) for queue in ("sap", "email")]
-            assert await desk.keep(*letters) == letters
-
-    run(scenario)
+async def test_each_try_and_each_queue_of_an_event_is_a_letter_of_its_own(shared_database_url: str) -> None:
+    async with desk_at(shared_database_url) as desk:
+        event = new_event()
+        letters = [letter_for(replace(event, attempt=n), queue) for n in (1, 2) for queue in ("sap", "email")]
+        assert await desk.keep(*letters) == letters
 
 
 def test_a_message_without_an_id_is_known_by_itself_and_by_when_it_died() -> None:
@@ -67,160 +61,135 @@ def test_a_message_without_an_id_is_known_by_itself_and_by_when_it_died() -> Non
     assert len({letter.key for letter in (nameless, *others)}) == 6
 
 
-def test_garbage_that_bears_an_events_id_does_not_stand_in_the_way_of_the_events_own_letter(
+async def test_garbage_that_bears_an_events_id_does_not_stand_in_the_way_of_the_events_own_letter(
     shared_database_url: str,
 ) -> None:
-    async def scenario() -> None:
-        async with desk_at(shared_database_url) as desk:
-            event = new_event()
-            garbage = letter_for(event, reason="undecodable", body=b"\xff")
-            assert await desk.keep(garbage) == [garbage]
-            assert await desk.keep(letter_for(event)) == [letter_for(event)]
-
-    run(scenario)
+    async with desk_at(shared_database_url) as desk:
+        event = new_event()
+        garbage = letter_for(event, reason="undecodable", body=b"\xff")
+        assert await desk.keep(garbage) == [garbage]
+        assert await desk.keep(letter_for(event)) == [letter_for(event)]
 
 
-def test_a_late_copy_opens_neither_a_replayed_nor_a_discarded_letter_again(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with desk_at(shared_database_url) as desk:
-            sent, thrown = letter_for(), letter_for(queue="email")
-            await desk.keep(sent, thrown)
-            await desk.do(lambda tx: replay(tx, Selection(queues=("sap",)), ANNA, EXCHANGE))
-            await desk.do(lambda tx: discard(tx, Selection(queues=("email",)), ANNA))
-            assert await desk.keep(sent, thrown) == []
-            assert [letter.state for letter in await desk.letters()] == ["replayed", "discarded"]
-
-    run(scenario)
+async def test_a_late_copy_opens_neither_a_replayed_nor_a_discarded_letter_again(shared_database_url: str) -> None:
+    async with desk_at(shared_database_url) as desk:
+        sent, thrown = letter_for(), letter_for(queue="email")
+        await desk.keep(sent, thrown)
+        await desk.do(lambda tx: replay(tx, Selection(queues=("sap",)), ANNA, EXCHANGE))
+        await desk.do(lambda tx: discard(tx, Selection(queues=("email",)), ANNA))
+        assert await desk.keep(sent, thrown) == []
+        assert [letter.state for letter in await desk.letters()] == ["replayed", "discarded"]
 
 
-def test_a_letter_of_a_replayed_event_that_dies_again_says_so(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with desk_at(shared_database_url) as desk:
-            event = new_event()
-            for attempt in (1, 2, 3):
-                await desk.keep(letter_for(replace(event, attempt=attempt)))
-                await desk.do(lambda tx: replay(tx, Selection(), ANNA, EXCHANGE))
-            await desk.keep(letter_for(replace(event, attempt=4)), letter_for(event, "email"))
-            assert [letter.replay_count for letter in await desk.letters()] == [1, 2, 3, 3, 0]
-            (group, other) = await desk.do(lambda tx: groups(tx, Selection()))
-            assert {(g.queue, g.letters, g.orders, g.replay_count) for g in (group, other)} == {
-                ("sap", 1, 1, 3),
-                ("email", 1, 1, 0),
-            }
-
-    run(scenario)
+async def test_a_letter_of_a_replayed_event_that_dies_again_says_so(shared_database_url: str) -> None:
+    async with desk_at(shared_database_url) as desk:
+        event = new_event()
+        for attempt in (1, 2, 3):
+            await desk.keep(letter_for(replace(event, attempt=attempt)))
+            await desk.do(lambda tx: replay(tx, Selection(), ANNA, EXCHANGE))
+        await desk.keep(letter_for(replace(event, attempt=4)), letter_for(event, "email"))
+        assert [letter.replay_count for letter in await desk.letters()] == [1, 2, 3, 3, 0]
+        (group, other) = await desk.do(lambda tx: groups(tx, Selection()))
+        assert {(g.queue, g.letters, g.orders, g.replay_count) for g in (group, other)} == {
+            ("sap", 1, 1, 3),
+            ("email", 1, 1, 0),
+        }
 
 
-def test_new_letters_are_counted_for_the_alert_of_their_group_and_copies_are_not(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with desk_at(shared_database_url) as desk:
-            ones = [letter_for() for _ in range(3)]
-            other = letter_for(fingerprint="another cause")
-            await desk.keep(*ones[:2])
-            await desk.keep(*ones, other)
-            told = await desk.sql("SELECT fingerprint, letters, letter_id FROM outbox.letter_alerts ORDER BY letters")
-            newest = {letter.fingerprint: letter.id for letter in await desk.letters()}
-            assert [(row["fingerprint"], row["letters"], row["letter_id"]) for row in told] == [
-                ("another cause", 1, newest["another cause"]),
-                (ones[0].fingerprint, 3, newest[ones[0].fingerprint]),
-            ]
-
-    run(scenario)
-
-
-def test_two_collectors_with_the_same_letter_make_one(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with desk_at(shared_database_url) as desk, connected(shared_database_url) as (observer,):
-            letter = letter_for()
-            async with desk.engine.begin() as first, desk.engine.begin() as second:
-                await store(first, [letter])
-                pid = await pid_of(second)
-                storing = asyncio.create_task(store(second, [letter]))
-                await waits_for_a_lock(observer, pid)
-                await first.commit()
-                assert await storing == []
-            assert len(await desk.letters()) == 1
-
-    run(scenario)
+async def test_new_letters_are_counted_for_the_alert_of_their_group_and_copies_are_not(
+    shared_database_url: str,
+) -> None:
+    async with desk_at(shared_database_url) as desk:
+        ones = [letter_for() for _ in range(3)]
+        other = letter_for(fingerprint="another cause")
+        await desk.keep(*ones[:2])
+        await desk.keep(*ones, other)
+        told = await desk.sql("SELECT fingerprint, letters, letter_id FROM outbox.letter_alerts ORDER BY letters")
+        newest = {letter.fingerprint: letter.id for letter in await desk.letters()}
+        assert [(row["fingerprint"], row["letters"], row["letter_id"]) for row in told] == [
+            ("another cause", 1, newest["another cause"]),
+            (ones[0].fingerprint, 3, newest[ones[0].fingerprint]),
+        ]
 
 
-def test_letters_are_found_by_each_thing_that_they_are_known_by(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with desk_at(shared_database_url) as desk:
-            a = letter_for(new_event("order-a"))
-            b = letter_for(new_event("order-b", type="order.synced"), "email", fingerprint="f", reason="expired")
-            c = letter_for(new_event("order-b"), "unrouted", reason="unrouted")
-            for letter in (a, b, c):
-                await desk.keep(letter)
-            one, two, three = [letter.id for letter in await desk.letters()]
-            seen_at = {letter.id: letter.first_seen_at for letter in await desk.letters()}
-
-            async def ids(**fields: object) -> list[int]:
-                return [letter.id for letter in await desk.letters(Selection(**fields))]  # type: ignore[arg-type]
-
-            assert await ids() == [one, two, three]
-            assert await ids(ids=(three, one)) == [one, three]
-            assert await ids(queues=("email", "unrouted")) == [two, three]
-            assert await ids(types=("order.synced",)) == [two]
-            assert await ids(subject="order-b") == [two, three]
-            assert await ids(fingerprint="f") == [two]
-            assert await ids(reason="unrouted", subject="order-b") == [three]
-            assert await ids(since=seen_at[two]) == [two, three]
-            assert await ids(until=seen_at[two]) == [one, two]
-            assert await ids(limit=2) == [one, two]
-            assert await ids(state="discarded") == []
-            assert (await desk.do(now)) > seen_at[three]
-
-    run(scenario)
+async def test_two_collectors_with_the_same_letter_make_one(shared_database_url: str) -> None:
+    async with desk_at(shared_database_url) as desk, connected(shared_database_url) as (observer,):
+        letter = letter_for()
+        async with desk.engine.begin() as first, desk.engine.begin() as second:
+            await store(first, [letter])
+            pid = await pid_of(second)
+            storing = asyncio.create_task(store(second, [letter]))
+            await waits_for_a_lock(observer, pid)
+            await first.commit()
+            assert await storing == []
+        assert len(await desk.letters()) == 1
 
 
-def test_a_group_says_how_many_of_one_cause_there_are_and_what_the_newest_said(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with desk_at(shared_database_url) as desk:
-            for n in range(4):
-                await desk.keep(letter_for(new_event(f"order-{n // 2}"), error=f"error {n}"))
-            await desk.keep(letter_for(fingerprint="rare"))
-            common, rare = await desk.do(lambda tx: groups(tx, Selection()))
-            assert (common.letters, common.orders, common.error) == (4, 2, "error 3")
-            assert (rare.letters, rare.fingerprint) == (1, "rare")
-            assert common.first_seen_at < common.last_seen_at
-            assert await desk.do(lambda tx: groups(tx, Selection(limit=1))) == [common]
-            assert await desk.do(open_by_queue) == [Waiting("sap", "rejected", 5, rare.first_seen_at)]
+async def test_letters_are_found_by_each_thing_that_they_are_known_by(shared_database_url: str) -> None:
+    async with desk_at(shared_database_url) as desk:
+        a = letter_for(new_event("order-a"))
+        b = letter_for(new_event("order-b", type="order.synced"), "email", fingerprint="f", reason="expired")
+        c = letter_for(new_event("order-b"), "unrouted", reason="unrouted")
+        for letter in (a, b, c):
+            await desk.keep(letter)
+        one, two, three = [letter.id for letter in await desk.letters()]
+        seen_at = {letter.id: letter.first_seen_at for letter in await desk.letters()}
 
-    run(scenario)
+        async def ids(**fields: object) -> list[int]:
+            return [letter.id for letter in await desk.letters(Selection(**fields))]  # type: ignore[arg-type]
 
-
-def test_what_a_subject_waits_for_are_its_open_letters(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with desk_at(shared_database_url) as desk:
-            await desk.keep(letter_for(new_event("order-a")), letter_for(new_event("order-b"), "email"))
-            (letter, _) = await desk.letters()
-            found = await desk.do(lambda tx: open_letters_of(tx, "order-a"))
-            assert found == [OpenLetter(letter.id, "sap", "rejected", letter.error, letter.first_seen_at)]
-            await desk.do(lambda tx: replay(tx, Selection(queues=("sap",)), ANNA, EXCHANGE))
-            assert await desk.do(lambda tx: open_letters_of(tx, "order-a")) == []
-            assert await desk.do(lambda tx: with_open_letters(tx, ["order-a", "order-b", "order-c"])) == {"order-b"}
-
-    run(scenario)
+        assert await ids() == [one, two, three]
+        assert await ids(ids=(three, one)) == [one, three]
+        assert await ids(queues=("email", "unrouted")) == [two, three]
+        assert await ids(types=("order.synced",)) == [two]
+        assert await ids(subject="order-b") == [two, three]
+        assert await ids(fingerprint="f") == [two]
+        assert await ids(reason="unrouted", subject="order-b") == [three]
+        assert await ids(since=seen_at[two]) == [two, three]
+        assert await ids(until=seen_at[two]) == [one, two]
+        assert await ids(limit=2) == [one, two]
+        assert await ids(state="discarded") == []
+        assert (await desk.do(now)) > seen_at[three]
 
 
-def test_the_inbox_says_why_a_delivery_was_given_up_and_of_no_other_try(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with desk_at(shared_database_url) as desk:
-            dead, alive = new_event(attempt=3), new_event()
-            cause = Cause("retries_exhausted", "SapError", "no answer", "Traceback", "SapError@sap:create")
-            await desk.delivery(
-                dead,
-                "dead",
-                reason=cause.reason,
-                error_class=cause.error_class,
-                error=cause.error,
-                error_trace=cause.error_trace,
-                fingerprint=cause.fingerprint,
-            )
-            await desk.delivery(alive, "done")
-            wanted = [("sap", dead.id, 3), ("sap", dead.id, 2), ("email", dead.id, 3), ("sap", alive.id, 1)]
-            assert await desk.do(lambda tx: causes(tx, wanted)) == {("sap", dead.id, 3): cause}
-            assert await desk.do(lambda tx: causes(tx, [])) == {}
+async def test_a_group_says_how_many_of_one_cause_there_are_and_what_the_newest_said(shared_database_url: str) -> None:
+    async with desk_at(shared_database_url) as desk:
+        for n in range(4):
+            await desk.keep(letter_for(new_event(f"order-{n // 2}"), error=f"error {n}"))
+        await desk.keep(letter_for(fingerprint="rare"))
+        common, rare = await desk.do(lambda tx: groups(tx, Selection()))
+        assert (common.letters, common.orders, common.error) == (4, 2, "error 3")
+        assert (rare.letters, rare.fingerprint) == (1, "rare")
+        assert common.first_seen_at < common.last_seen_at
+        assert await desk.do(lambda tx: groups(tx, Selection(limit=1))) == [common]
+        assert await desk.do(open_by_queue) == [Waiting("sap", "rejected", 5, rare.first_seen_at)]
 
-    run(scenario)
+
+async def test_what_a_subject_waits_for_are_its_open_letters(shared_database_url: str) -> None:
+    async with desk_at(shared_database_url) as desk:
+        await desk.keep(letter_for(new_event("order-a")), letter_for(new_event("order-b"), "email"))
+        (letter, _) = await desk.letters()
+        found = await desk.do(lambda tx: open_letters_of(tx, "order-a"))
+        assert found == [OpenLetter(letter.id, "sap", "rejected", letter.error, letter.first_seen_at)]
+        await desk.do(lambda tx: replay(tx, Selection(queues=("sap",)), ANNA, EXCHANGE))
+        assert await desk.do(lambda tx: open_letters_of(tx, "order-a")) == []
+        assert await desk.do(lambda tx: with_open_letters(tx, ["order-a", "order-b", "order-c"])) == {"order-b"}
+
+
+async def test_the_inbox_says_why_a_delivery_was_given_up_and_of_no_other_try(shared_database_url: str) -> None:
+    async with desk_at(shared_database_url) as desk:
+        dead, alive = new_event(attempt=3), new_event()
+        cause = Cause("retries_exhausted", "SapError", "no answer", "Traceback", "SapError@sap:create")
+        await desk.delivery(
+            dead,
+            "dead",
+            reason=cause.reason,
+            error_class=cause.error_class,
+            error=cause.error,
+            error_trace=cause.error_trace,
+            fingerprint=cause.fingerprint,
+        )
+        await desk.delivery(alive, "done")
+        wanted = [("sap", dead.id, 3), ("sap", dead.id, 2), ("email", dead.id, 3), ("sap", alive.id, 1)]
+        assert await desk.do(lambda tx: causes(tx, wanted)) == {("sap", dead.id, 3): cause}
+        assert await desk.do(lambda tx: causes(tx, [])) == {}

@@ -14,7 +14,7 @@ from outbox.envelope import lowest_id
 from outbox.partitions.create import make_partitions
 from outbox.partitions.expire_events import Outcome, Turn
 from outbox.partitions.expire_inbox import forget, horizon
-from tests.support.probes.database import Asyncpg, connected, engine_of, run, waits_for_a_lock
+from tests.support.probes.database import Asyncpg, connected, engine_of, waits_for_a_lock
 
 RETENTION = timedelta(days=100)
 JANUARY = datetime(2026, 1, 15, tzinfo=UTC)
@@ -78,236 +78,191 @@ async def inbox(url: str) -> AsyncIterator[Inbox]:
         yield Inbox(dropper, writer, other)
 
 
-def test_the_oldest_month_is_forgotten_once_its_last_moment_is_past_retention(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with inbox(shared_database_url) as box:
-            await box.deliver(JANUARY)
-            await box.deliver(datetime(2019, 1, 1, tzinfo=UTC))  # the first month takes all that is older
-            month_ends = datetime(2026, 2, 1, tzinfo=UTC)
-            assert await box.turn(month_ends + RETENTION - timedelta(seconds=1)) is None
-            assert await box.turn(month_ends + RETENTION) == DROPPED
-            assert await box.turn(month_ends + RETENTION) is None
-            assert await box.months() == [f"2026_{month:02}" for month in range(2, 9)]
-
-    run(scenario)
+async def test_the_oldest_month_is_forgotten_once_its_last_moment_is_past_retention(shared_database_url: str) -> None:
+    async with inbox(shared_database_url) as box:
+        await box.deliver(JANUARY)
+        await box.deliver(datetime(2019, 1, 1, tzinfo=UTC))  # the first month takes all that is older
+        month_ends = datetime(2026, 2, 1, tzinfo=UTC)
+        assert await box.turn(month_ends + RETENTION - timedelta(seconds=1)) is None
+        assert await box.turn(month_ends + RETENTION) == DROPPED
+        assert await box.turn(month_ends + RETENTION) is None
+        assert await box.months() == [f"2026_{month:02}" for month in range(2, 9)]
 
 
 @pytest.mark.parametrize("state", ["running", "retrying", "dead"])
-def test_a_month_stays_while_one_of_its_deliveries_is_not_at_its_end(shared_database_url: str, state: str) -> None:
-    async def scenario() -> None:
-        async with inbox(shared_database_url) as box:
-            event_id = await box.deliver(JANUARY, state)
-            assert await box.turn() is None
-            await box.writer.execute(FINISH, event_id)
-            assert await box.turn() == DROPPED
-
-    run(scenario)
-
-
-def test_a_month_stays_while_one_of_its_deliveries_has_changed_within_retention(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with inbox(shared_database_url) as box:
-            await box.deliver(JANUARY, age=RETENTION - timedelta(minutes=1))
-            assert await box.turn() is None
-            await box.writer.execute("UPDATE outbox.deliveries SET changed_at = changed_at - interval '2 minutes'")
-            assert await box.turn() == DROPPED
-
-    run(scenario)
+async def test_a_month_stays_while_one_of_its_deliveries_is_not_at_its_end(
+    shared_database_url: str, state: str
+) -> None:
+    async with inbox(shared_database_url) as box:
+        event_id = await box.deliver(JANUARY, state)
+        assert await box.turn() is None
+        await box.writer.execute(FINISH, event_id)
+        assert await box.turn() == DROPPED
 
 
-def test_what_was_given_up_is_kept_until_somebody_has_decided_about_its_letter(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with inbox(shared_database_url) as box:
-            event_id = await box.deliver(JANUARY, "dead")
-            await box.letter(event_id, "discarded", queue="email")  # another step's
-            assert await box.turn() is None
-            letter = await box.letter(event_id, "open")
-            assert await box.turn() is None
-            await box.writer.execute("UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = $1", letter)
-            assert await box.turn() == DROPPED
+async def test_a_month_stays_while_one_of_its_deliveries_has_changed_within_retention(shared_database_url: str) -> None:
+    async with inbox(shared_database_url) as box:
+        await box.deliver(JANUARY, age=RETENTION - timedelta(minutes=1))
+        assert await box.turn() is None
+        await box.writer.execute("UPDATE outbox.deliveries SET changed_at = changed_at - interval '2 minutes'")
+        assert await box.turn() == DROPPED
 
-    run(scenario)
+
+async def test_what_was_given_up_is_kept_until_somebody_has_decided_about_its_letter(shared_database_url: str) -> None:
+    async with inbox(shared_database_url) as box:
+        event_id = await box.deliver(JANUARY, "dead")
+        await box.letter(event_id, "discarded", queue="email")  # another step's
+        assert await box.turn() is None
+        letter = await box.letter(event_id, "open")
+        assert await box.turn() is None
+        await box.writer.execute("UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = $1", letter)
+        assert await box.turn() == DROPPED
 
 
 @pytest.mark.parametrize("moment", [JANUARY, datetime(2019, 1, 1, tzinfo=UTC)])
-def test_a_month_stays_while_a_letter_of_it_or_of_an_older_event_is_open(
+async def test_a_month_stays_while_a_letter_of_it_or_of_an_older_event_is_open(
     shared_database_url: str, moment: datetime
 ) -> None:
-    async def scenario() -> None:
-        async with inbox(shared_database_url) as box:
-            letter = await box.letter(lowest_id(moment), "open", queue="email")
-            await box.letter(lowest_id(MARCH), "open")
-            assert await box.turn() is None
-            await box.writer.execute("UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = $1", letter)
-            assert await box.turn() == DROPPED
-
-    run(scenario)
+    async with inbox(shared_database_url) as box:
+        letter = await box.letter(lowest_id(moment), "open", queue="email")
+        await box.letter(lowest_id(MARCH), "open")
+        assert await box.turn() is None
+        await box.writer.execute("UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = $1", letter)
+        assert await box.turn() == DROPPED
 
 
-def test_a_month_stays_while_a_replay_of_one_of_its_letters_may_be_on_its_way(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with inbox(shared_database_url) as box:
-            event_id = await box.deliver(JANUARY, "dead")
-            letter = await box.letter(event_id, "replayed")
-            await box.writer.execute(REPLAY, letter, OLD, timedelta(days=-1))
-            assert await box.turn() is None
-            await box.writer.execute("UPDATE outbox.letter_actions SET due_at = NULL, acted_at = now()")
-            assert await box.turn() is None
-            await box.writer.execute("UPDATE outbox.letter_actions SET acted_at = now() - interval '101 days'")
-            assert await box.turn() == DROPPED
-
-    run(scenario)
+async def test_a_month_stays_while_a_replay_of_one_of_its_letters_may_be_on_its_way(shared_database_url: str) -> None:
+    async with inbox(shared_database_url) as box:
+        event_id = await box.deliver(JANUARY, "dead")
+        letter = await box.letter(event_id, "replayed")
+        await box.writer.execute(REPLAY, letter, OLD, timedelta(days=-1))
+        assert await box.turn() is None
+        await box.writer.execute("UPDATE outbox.letter_actions SET due_at = NULL, acted_at = now()")
+        assert await box.turn() is None
+        await box.writer.execute("UPDATE outbox.letter_actions SET acted_at = now() - interval '101 days'")
+        assert await box.turn() == DROPPED
 
 
-def test_a_month_stays_while_one_of_its_events_is_scheduled(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with inbox(shared_database_url) as box:
-            await box.writer.execute(SCHEDULE, lowest_id(JANUARY))
-            assert await box.turn() is None
-            await box.writer.execute("DELETE FROM outbox.scheduled")
-            await box.writer.execute(SCHEDULE, lowest_id(MARCH))
-            assert await box.turn() == DROPPED
-
-    run(scenario)
+async def test_a_month_stays_while_one_of_its_events_is_scheduled(shared_database_url: str) -> None:
+    async with inbox(shared_database_url) as box:
+        await box.writer.execute(SCHEDULE, lowest_id(JANUARY))
+        assert await box.turn() is None
+        await box.writer.execute("DELETE FROM outbox.scheduled")
+        await box.writer.execute(SCHEDULE, lowest_id(MARCH))
+        assert await box.turn() == DROPPED
 
 
-def test_the_last_month_stays_because_it_says_where_the_next_one_begins(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with inbox(shared_database_url) as box:
-            for month in range(1, 8):
-                assert await box.turn(datetime(2030, 1, 1, tzinfo=UTC)) == Turn(
-                    f"deliveries_2026_{month:02}", Outcome.DROPPED
-                )
-            assert await box.turn(datetime(2030, 1, 1, tzinfo=UTC)) is None
-            assert await box.months() == ["2026_08"]
-
-    run(scenario)
+async def test_the_last_month_stays_because_it_says_where_the_next_one_begins(shared_database_url: str) -> None:
+    async with inbox(shared_database_url) as box:
+        for month in range(1, 8):
+            assert await box.turn(datetime(2030, 1, 1, tzinfo=UTC)) == Turn(
+                f"deliveries_2026_{month:02}", Outcome.DROPPED
+            )
+        assert await box.turn(datetime(2030, 1, 1, tzinfo=UTC)) is None
+        assert await box.months() == ["2026_08"]
 
 
-def test_a_dropped_month_is_never_made_again_and_an_id_of_it_is_refused(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with inbox(shared_database_url) as box:
-            assert await box.turn() == DROPPED
-            assert await make_partitions(box.other, date(2026, 5, 1)) == 0
-            assert await make_partitions(box.other, date(2026, 6, 1)) == 1
-            assert "2026_01" not in await box.months()
-            with pytest.raises(asyncpg.CheckViolationError) as refused:
-                await box.deliver(JANUARY)
-            assert refused.value.table_name == "deliveries"
-            await box.deliver(datetime(2026, 2, 1, tzinfo=UTC))
-
-    run(scenario)
-
-
-def test_the_horizon_is_where_the_oldest_month_begins(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with inbox(shared_database_url) as box, engine_of(shared_database_url) as engine:
-
-            async def seen() -> UUID | None:
-                async with engine.connect() as tx:
-                    return await horizon(tx)
-
-            assert await seen() is None
-            assert await box.turn() == DROPPED
-            assert await seen() == lowest_id(datetime(2026, 2, 1, tzinfo=UTC))
-            await box.other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM outbox.deliveries")
-            later = LONG_AFTER + timedelta(days=30)
-            assert await box.turn(later) == Turn("deliveries_2026_02", Outcome.POSTPONED)
-            assert await seen() == lowest_id(datetime(2026, 3, 1, tzinfo=UTC))  # half detached: no writer sees it
-            await box.other.execute("COMMIT")
-
-    run(scenario)
-
-
-def test_a_delivery_of_a_writer_that_is_still_open_is_waited_for_and_kept(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with inbox(shared_database_url) as box:
-            await box.writer.execute("BEGIN")
-            event_id = await box.deliver(JANUARY, "retrying")
-            assert await box.turn() == POSTPONED
-            assert not await box.other.fetchval(PENDING)  # or a delivery of this month would be refused meanwhile
-            await box.writer.execute("COMMIT")
-            assert await box.turn() is None
-            assert await box.other.fetchval("SELECT event_id FROM outbox.deliveries") == event_id
-
-    run(scenario)
-
-
-def test_a_delivery_that_came_between_the_look_and_the_detaching_brings_its_month_back(
-    shared_database_url: str,
-) -> None:
-    async def scenario() -> None:
-        async with inbox(shared_database_url) as box:
-            await box.other.execute("BEGIN; LOCK TABLE outbox.deliveries IN SHARE UPDATE EXCLUSIVE MODE")
-            dropping = asyncio.create_task(box.turn(patience=30))
-            await waits_for_a_lock(box.writer, box.dropper.get_server_pid())
-            event_id = await box.deliver(JANUARY, "retrying")
-            await box.other.execute("COMMIT")
-            assert await dropping == ATTACHED_AGAIN
-            assert await box.other.fetchval("SELECT event_id FROM outbox.deliveries") == event_id
-            assert await box.turn() is None
-            await box.writer.execute("UPDATE outbox.deliveries SET state = 'done'")
-            assert await box.turn() == DROPPED
-
-    run(scenario)
-
-
-def test_writers_go_on_while_a_month_is_half_detached_and_an_interrupted_turn_is_taken_up(
-    shared_database_url: str,
-) -> None:
-    async def scenario() -> None:
-        async with inbox(shared_database_url) as box:
+async def test_a_dropped_month_is_never_made_again_and_an_id_of_it_is_refused(shared_database_url: str) -> None:
+    async with inbox(shared_database_url) as box:
+        assert await box.turn() == DROPPED
+        assert await make_partitions(box.other, date(2026, 5, 1)) == 0
+        assert await make_partitions(box.other, date(2026, 6, 1)) == 1
+        assert "2026_01" not in await box.months()
+        with pytest.raises(asyncpg.CheckViolationError) as refused:
             await box.deliver(JANUARY)
-            await box.other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-            assert await box.other.fetchval("SELECT count(*) FROM outbox.deliveries") == 1
-            await box.writer.execute("SET lock_timeout = '5s'")
-            for day in (1, 2):
-                assert await box.turn() == POSTPONED
-                assert await box.writer.fetchval(PENDING)
-                await box.deliver(datetime(2026, 5, day, tzinfo=UTC))
-                assert await box.other.fetchval("SELECT count(*) FROM outbox.deliveries") == 1
-            await box.other.execute("COMMIT")
-            assert await box.turn() == DROPPED
-            assert await box.other.fetchval("SELECT count(*) FROM outbox.deliveries") == 2
-
-    run(scenario)
+        assert refused.value.table_name == "deliveries"
+        await box.deliver(datetime(2026, 2, 1, tzinfo=UTC))
 
 
-def test_what_died_between_detaching_and_dropping_is_looked_at_and_dropped_or_brought_back(
+async def test_the_horizon_is_where_the_oldest_month_begins(shared_database_url: str) -> None:
+    async with inbox(shared_database_url) as box, engine_of(shared_database_url) as engine:
+
+        async def seen() -> UUID | None:
+            async with engine.connect() as tx:
+                return await horizon(tx)
+
+        assert await seen() is None
+        assert await box.turn() == DROPPED
+        assert await seen() == lowest_id(datetime(2026, 2, 1, tzinfo=UTC))
+        await box.other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM outbox.deliveries")
+        later = LONG_AFTER + timedelta(days=30)
+        assert await box.turn(later) == Turn("deliveries_2026_02", Outcome.POSTPONED)
+        assert await seen() == lowest_id(datetime(2026, 3, 1, tzinfo=UTC))  # half detached: no writer sees it
+        await box.other.execute("COMMIT")
+
+
+async def test_a_delivery_of_a_writer_that_is_still_open_is_waited_for_and_kept(shared_database_url: str) -> None:
+    async with inbox(shared_database_url) as box:
+        await box.writer.execute("BEGIN")
+        event_id = await box.deliver(JANUARY, "retrying")
+        assert await box.turn() == POSTPONED
+        assert not await box.other.fetchval(PENDING)  # or a delivery of this month would be refused meanwhile
+        await box.writer.execute("COMMIT")
+        assert await box.turn() is None
+        assert await box.other.fetchval("SELECT event_id FROM outbox.deliveries") == event_id
+
+
+async def test_a_delivery_that_came_between_the_look_and_the_detaching_brings_its_month_back(
     shared_database_url: str,
 ) -> None:
-    async def scenario() -> None:
-        async with inbox(shared_database_url) as box:
-            for came, outcome in (("running", ATTACHED_AGAIN), ("done", DROPPED)):
-                await box.other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM outbox.deliveries")
-                assert await box.turn() == POSTPONED
-                await box.other.execute("COMMIT")
-                await box.other.execute(
-                    "ALTER TABLE outbox.deliveries DETACH PARTITION outbox.deliveries_2026_01 FINALIZE"
-                )
-                event_id = lowest_id(JANUARY)
-                await box.writer.execute(INTO_JANUARY, event_id, came, OLD)
-                assert await box.turn() == outcome
-                await box.writer.execute("DELETE FROM outbox.deliveries")
-            assert "2026_01" not in await box.months()
-
-    run(scenario)
+    async with inbox(shared_database_url) as box:
+        await box.other.execute("BEGIN; LOCK TABLE outbox.deliveries IN SHARE UPDATE EXCLUSIVE MODE")
+        dropping = asyncio.create_task(box.turn(patience=30))
+        await waits_for_a_lock(box.writer, box.dropper.get_server_pid())
+        event_id = await box.deliver(JANUARY, "retrying")
+        await box.other.execute("COMMIT")
+        assert await dropping == ATTACHED_AGAIN
+        assert await box.other.fetchval("SELECT event_id FROM outbox.deliveries") == event_id
+        assert await box.turn() is None
+        await box.writer.execute("UPDATE outbox.deliveries SET state = 'done'")
+        assert await box.turn() == DROPPED
 
 
-def test_a_month_that_somebody_else_detached_stays_theirs(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with inbox(shared_database_url) as box:
-            await box.other.execute("ALTER TABLE outbox.deliveries DETACH PARTITION outbox.deliveries_2026_01")
-            assert await box.turn() is None
-            later = LONG_AFTER + timedelta(days=30)
+async def test_writers_go_on_while_a_month_is_half_detached_and_an_interrupted_turn_is_taken_up(
+    shared_database_url: str,
+) -> None:
+    async with inbox(shared_database_url) as box:
+        await box.deliver(JANUARY)
+        await box.other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        assert await box.other.fetchval("SELECT count(*) FROM outbox.deliveries") == 1
+        await box.writer.execute("SET lock_timeout = '5s'")
+        for day in (1, 2):
+            assert await box.turn() == POSTPONED
+            assert await box.writer.fetchval(PENDING)
+            await box.deliver(datetime(2026, 5, day, tzinfo=UTC))
+            assert await box.other.fetchval("SELECT count(*) FROM outbox.deliveries") == 1
+        await box.other.execute("COMMIT")
+        assert await box.turn() == DROPPED
+        assert await box.other.fetchval("SELECT count(*) FROM outbox.deliveries") == 2
+
+
+async def test_what_died_between_detaching_and_dropping_is_looked_at_and_dropped_or_brought_back(
+    shared_database_url: str,
+) -> None:
+    async with inbox(shared_database_url) as box:
+        for came, outcome in (("running", ATTACHED_AGAIN), ("done", DROPPED)):
             await box.other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM outbox.deliveries")
-            await box.writer.execute("SET lock_timeout = '50ms'")
-            with pytest.raises(asyncpg.LockNotAvailableError):
-                await box.writer.execute(
-                    "ALTER TABLE outbox.deliveries DETACH PARTITION outbox.deliveries_2026_02 CONCURRENTLY"
-                )
+            assert await box.turn() == POSTPONED
             await box.other.execute("COMMIT")
-            assert await box.turn(later) == Turn("deliveries_2026_02", Outcome.FINALIZED)
-            assert (await box.months())[:2] == ["2026_01", "2026_02"]
+            await box.other.execute("ALTER TABLE outbox.deliveries DETACH PARTITION outbox.deliveries_2026_01 FINALIZE")
+            event_id = lowest_id(JANUARY)
+            await box.writer.execute(INTO_JANUARY, event_id, came, OLD)
+            assert await box.turn() == outcome
+            await box.writer.execute("DELETE FROM outbox.deliveries")
+        assert "2026_01" not in await box.months()
 
-    run(scenario)
+
+async def test_a_month_that_somebody_else_detached_stays_theirs(shared_database_url: str) -> None:
+    async with inbox(shared_database_url) as box:
+        await box.other.execute("ALTER TABLE outbox.deliveries DETACH PARTITION outbox.deliveries_2026_01")
+        assert await box.turn() is None
+        later = LONG_AFTER + timedelta(days=30)
+        await box.other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM outbox.deliveries")
+        await box.writer.execute("SET lock_timeout = '50ms'")
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await box.writer.execute(
+                "ALTER TABLE outbox.deliveries DETACH PARTITION outbox.deliveries_2026_02 CONCURRENTLY"
+            )
+        await box.other.execute("COMMIT")
+        assert await box.turn(later) == Turn("deliveries_2026_02", Outcome.FINALIZED)
+        assert (await box.months())[:2] == ["2026_01", "2026_02"]

@@ -17,7 +17,7 @@ from outbox.schedule import move_due, schedule
 from runtime.database import autocommit
 from tests.component.orders.test_placing import counts, new_order
 from tests.support.builders.events import new_event
-from tests.support.probes.database import Asyncpg, connected, engine_of, run
+from tests.support.probes.database import Asyncpg, connected, engine_of
 
 END = (SEGMENTS_AHEAD + 1) * SEGMENT_EVENTS
 SET_NEXT = "SELECT setval('outbox.event_ids', $1, false)"
@@ -35,69 +35,57 @@ async def full_outbox(url: str) -> AsyncIterator[tuple[AsyncEngine, Asyncpg]]:
         yield engine, observer
 
 
-def test_recording_says_which_id_found_no_segment_and_what_to_do(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with full_outbox(shared_database_url) as (engine, observer):
-            with pytest.raises(NoSegmentError) as refusal:
-                async with engine.begin() as tx:
-                    await record(tx, [new_event()])
-            assert str(refusal.value) == SAID
-            assert isinstance(refusal.value.__cause__, IntegrityError)
-            assert await observer.fetchval("SELECT count(*) FROM outbox.events") == 0
-            await observer.execute(SET_NEXT, END - 1)
+async def test_recording_says_which_id_found_no_segment_and_what_to_do(shared_database_url: str) -> None:
+    async with full_outbox(shared_database_url) as (engine, observer):
+        with pytest.raises(NoSegmentError) as refusal:
             async with engine.begin() as tx:
                 await record(tx, [new_event()])
-
-    run(scenario)
-
-
-def test_an_order_whose_event_finds_no_segment_is_not_placed(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with full_outbox(shared_database_url) as (engine, observer):
-            async with autocommit(engine).connect() as tx:
-                with pytest.raises(NoSegmentError, match=f"id {END}"):
-                    await place(tx, new_order(), "urn:test")
-            assert await counts(observer) == (0, 0, 0)
-            await observer.execute(SET_NEXT, 1)
-            async with autocommit(engine).connect() as tx:
-                assert isinstance(await place(tx, new_order(), "urn:test"), Placed)
-
-    run(scenario)
+        assert str(refusal.value) == SAID
+        assert isinstance(refusal.value.__cause__, IntegrityError)
+        assert await observer.fetchval("SELECT count(*) FROM outbox.events") == 0
+        await observer.execute(SET_NEXT, END - 1)
+        async with engine.begin() as tx:
+            await record(tx, [new_event()])
 
 
-def test_a_due_message_that_finds_no_segment_waits_on(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with full_outbox(shared_database_url) as (engine, observer):
-            async with engine.begin() as tx:
-                await schedule(tx, new_event(), "sap", datetime(2026, 1, 1, tzinfo=UTC))
+async def test_an_order_whose_event_finds_no_segment_is_not_placed(shared_database_url: str) -> None:
+    async with full_outbox(shared_database_url) as (engine, observer):
+        async with autocommit(engine).connect() as tx:
             with pytest.raises(NoSegmentError, match=f"id {END}"):
-                await move_due(observer)
-            assert await observer.fetchval("SELECT count(*) FROM outbox.scheduled") == 1
-            await observer.execute(SET_NEXT, 1)
-            assert (await move_due(observer)).rows == 1
+                await place(tx, new_order(), "urn:test")
+        assert await counts(observer) == (0, 0, 0)
+        await observer.execute(SET_NEXT, 1)
+        async with autocommit(engine).connect() as tx:
+            assert isinstance(await place(tx, new_order(), "urn:test"), Placed)
 
-    run(scenario)
+
+async def test_a_due_message_that_finds_no_segment_waits_on(shared_database_url: str) -> None:
+    async with full_outbox(shared_database_url) as (engine, observer):
+        async with engine.begin() as tx:
+            await schedule(tx, new_event(), "sap", datetime(2026, 1, 1, tzinfo=UTC))
+        with pytest.raises(NoSegmentError, match=f"id {END}"):
+            await move_due(observer)
+        assert await observer.fetchval("SELECT count(*) FROM outbox.scheduled") == 1
+        await observer.execute(SET_NEXT, 1)
+        assert (await move_due(observer)).rows == 1
 
 
-def test_a_step_waits_until_there_is_a_segment_and_spends_no_try(shared_database_url: str) -> None:
-    async def scenario() -> None:
-        async with full_outbox(shared_database_url) as (engine, observer):
-            tries = asyncio.Semaphore(0)
+async def test_a_step_waits_until_there_is_a_segment_and_spends_no_try(shared_database_url: str) -> None:
+    async with full_outbox(shared_database_url) as (engine, observer):
+        tries = asyncio.Semaphore(0)
 
-            async def work(tx: AsyncConnection) -> str:
-                tries.release()
-                await record(tx, [new_event()])
-                return "done"
+        async def work(tx: AsyncConnection) -> str:
+            tries.release()
+            await record(tx, [new_event()])
+            return "done"
 
-            waiting = asyncio.create_task(Transactions(engine).run(work))
-            for _ in range(2):
-                await tries.acquire()
-            assert not waiting.done()
-            await observer.execute(SET_NEXT, 1)
-            assert await waiting == "done"
-            assert await observer.fetchval("SELECT count(*) FROM outbox.events") == 1
-
-    run(scenario)
+        waiting = asyncio.create_task(Transactions(engine).run(work))
+        for _ in range(2):
+            await tries.acquire()
+        assert not waiting.done()
+        await observer.execute(SET_NEXT, 1)
+        assert await waiting == "done"
+        assert await observer.fetchval("SELECT count(*) FROM outbox.events") == 1
 
 
 @pytest.mark.parametrize(
@@ -109,10 +97,7 @@ def test_a_step_waits_until_there_is_a_segment_and_spends_no_try(shared_database
     ],
     ids=["check", "another table's partition"],
 )
-def test_other_violations_stay_what_they_are(shared_database_url: str, statement: str) -> None:
-    async def scenario() -> None:
-        async with engine_of(shared_database_url) as engine, engine.connect() as tx:
-            with pytest.raises(IntegrityError), told_without_segment():
-                await tx.exec_driver_sql(statement)
-
-    run(scenario)
+async def test_other_violations_stay_what_they_are(shared_database_url: str, statement: str) -> None:
+    async with engine_of(shared_database_url) as engine, engine.connect() as tx:
+        with pytest.raises(IntegrityError), told_without_segment():
+            await tx.exec_driver_sql(statement)

@@ -121,24 +121,21 @@ def test_every_outcome_is_counted_from_the_start(ends: Ends, tmp_path: Path) -> 
         assert asked(port, "/elsewhere")[0] == 404
 
 
-def test_liveness_fails_while_the_loop_hangs_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_liveness_fails_while_the_loop_hangs_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vitals_module, "LOOP_SECONDS", 0.5)
     monkeypatch.setattr(vitals_module, "BEAT_SECONDS", 0.02)
 
-    async def scenario() -> None:
-        vitals = Vitals()
-        vitals.standing = Standing("standby")
-        beating = asyncio.create_task(vitals.beat())
-        with Probes(vitals, "127.0.0.1", 0) as probes:
-            assert (await asyncio.to_thread(asked, probes.port, "/livez"))[0] == 200
-            # From here on the loop does not turn; the thread answers all the same.
-            status, body = waited_for(probes.port, "/livez", lambda answer: answer[0] != 200)
-            assert (status, "event loop" in body["reason"]) == (503, True)
-            assert asked(probes.port, "/readyz") == (503, {"role": "standby", **body})
-            await asyncio.to_thread(waited_for, probes.port, "/livez", lambda answer: answer[0] == 200)
-        beating.cancel()
-
-    asyncio.run(scenario())
+    vitals = Vitals()
+    vitals.standing = Standing("standby")
+    beating = asyncio.create_task(vitals.beat())
+    with Probes(vitals, "127.0.0.1", 0) as probes:
+        assert (await asyncio.to_thread(asked, probes.port, "/livez"))[0] == 200
+        # From here on the loop does not turn; the thread answers all the same.
+        status, body = waited_for(probes.port, "/livez", lambda answer: answer[0] != 200)
+        assert (status, "event loop" in body["reason"]) == (503, True)
+        assert asked(probes.port, "/readyz") == (503, {"role": "standby", **body})
+        await asyncio.to_thread(waited_for, probes.port, "/livez", lambda answer: answer[0] == 200)
+    beating.cancel()
 
 
 def test_liveness_fails_when_a_leaders_carrier_turns_no_more() -> None:

@@ -1,6 +1,5 @@
 """One order is one trace, from the request over relay and queues to SAP and mail server, with retries and replays."""
 
-import asyncio
 from collections import Counter
 from functools import partial
 from uuid import uuid4
@@ -51,11 +50,11 @@ SAP_FAILS_ONCE_AND_A_LETTER_IS_REPLAYED = Counter(
 )
 
 
-def test_an_order_whose_sap_call_fails_once_and_whose_letter_is_replayed_is_one_tree(
+async def test_an_order_whose_sap_call_fails_once_and_whose_letter_is_replayed_is_one_tree(
     settings: Settings, sap: Sap, inbox: Smtp
 ) -> None:
     with traced() as traces:
-        customer = asyncio.run(_placed_failed_and_replayed(settings, sap, inbox))
+        customer = await _placed_failed_and_replayed(settings, sap, inbox)
 
     assert {trace_id(span) for span in traces.spans()} == {TRACE_ID}
     assert traces.edges() == SAP_FAILS_ONCE_AND_A_LETTER_IS_REPLAYED

@@ -220,14 +220,14 @@ async def _two_orders(shop: Workshop) -> list[tuple[str, Event]]:
     return [(sku, (await shop.validated(Line(sku, 1, Decimal(14))))[1]) for sku in skus]
 
 
-def test_what_ends_after_a_worker_was_told_to_stop_is_counted_while_it_waits_for_the_rest(
+async def test_what_ends_after_a_worker_was_told_to_stop_is_counted_while_it_waits_for_the_rest(
     life: Settings, queues: Queues, tmp_path: Path
 ) -> None:
     with worker("local", life, tmp_path) as started:
         wait_until_it_consumes(started, queues, "local")
         page = {started.process.pid}
         started.wait_until(lambda: started.listeners_to(life.worker_http_port) == page, "the worker's page")
-        asyncio.run(let_one_end_after_sigterm(life, started, queues))
+        await let_one_end_after_sigterm(life, started, queues)
     assert not started.count("Error in timer")
 
 

@@ -19,7 +19,7 @@ from lab.stack.servers.obtain import ServerUrls
 from orders.model import Status
 from outbox.envelope import MAX_DATA_BYTES, Event, encode_headers, new_event_id
 from runtime.settings import Settings
-from tests.support.builders.step_harness import Workshop, in_workshop
+from tests.support.builders.step_harness import Workshop, a_workshop, in_workshop
 from tests.support.probes.broker_queues import Queues, Raw, write_raw_values
 from tests.support.processes.worker import Worker, apply_topology, wait_until_it_consumes, worker
 from tests.support.servers import broker_cleanup as broker
@@ -226,7 +226,7 @@ WRONG_DATA: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", WRONG_DATA)
-def test_data_that_is_not_the_types_ends_in_the_dead_letter_queue(site: Site, name: str) -> None:
+async def test_data_that_is_not_the_types_ends_in_the_dead_letter_queue(site: Site, name: str) -> None:
     event = replace(_sample(), id=new_event_id(), data=WRONG_DATA[name])
     before = site.worker.log.read_text().count("EventDataError")
     site.queues.publish_event(QUEUE, event)
@@ -237,7 +237,8 @@ def test_data_that_is_not_the_types_ends_in_the_dead_letter_queue(site: Site, na
     async def untouched(shop: Workshop) -> bool:
         return await shop.delivery(QUEUE, event) is None
 
-    assert in_workshop(site.settings, untouched)
+    async with a_workshop(site.settings) as shop:
+        assert await untouched(shop)
 
 
 def test_a_subject_that_postgres_could_not_keep_ends_in_the_dead_letter_queue(site: Site) -> None:
@@ -253,7 +254,7 @@ def test_a_body_over_a_mebibyte_ends_in_the_dead_letter_queue(site: Site) -> Non
     site.queues.wait_for(DLQ, 1)
 
 
-def test_an_event_of_an_unknown_order_ends_there_at_once(site: Site) -> None:
+async def test_an_event_of_an_unknown_order_ends_there_at_once(site: Site) -> None:
     order_id = new_event_id()
     data = json.loads(_sample().data) | {"order_id": str(order_id)}
     event = replace(_sample(), id=new_event_id(), subject=str(order_id), data=json.dumps(data).encode())
@@ -265,7 +266,8 @@ def test_an_event_of_an_unknown_order_ends_there_at_once(site: Site) -> None:
         kept = await shop.inbox_row(QUEUE, event)
         return kept["state"], kept["reason"], kept["error"]
 
-    assert in_workshop(site.settings, row) == ("dead", "rejected", f"order {order_id} does not exist")
+    async with a_workshop(site.settings) as shop:
+        assert await row(shop) == ("dead", "rejected", f"order {order_id} does not exist")
 
 
 HARMLESS: dict[str, tuple[Headers, dict[str, Any]]] = {

@@ -106,24 +106,21 @@ def test_a_row_committed_late_with_an_older_due_time_is_moved_too(ends: Ends, tm
     assert len(moved(ends)) == len(set(moved(ends))) == 8
 
 
-def test_a_lock_on_what_is_due_holds_back_no_other_event(ends: Ends, tmp_path: Path) -> None:
-    async def locked() -> None:
-        async with connected(ends.database_url) as (holder,):
-            database = await holder.fetchval("SELECT quote_ident(current_database())")
-            await holder.execute(SHORT_OF_PATIENCE.format(database))
-            try:
-                await asyncio.to_thread(scheduled, ends, [LONG_AGO])
-                with relay(ends.database_url, ends.amqp_url, tmp_path) as process:
-                    async with holder.transaction():
-                        await holder.execute("LOCK TABLE outbox.scheduled IN ACCESS EXCLUSIVE MODE")
-                        await asyncio.to_thread(process.wait_for, "due_rows_postponed")
-                        await asyncio.to_thread(ends.record, [new_event()])
-                        await asyncio.to_thread(ends.wait_for_cursor, 1)
-                        await asyncio.to_thread(process.wait_for, "due_rows_postponed", 2)
-                    await asyncio.to_thread(ends.wait_for_cursor, 2)
-                    assert "LockNotAvailableError" in process.logged("due_rows_postponed")[0]["reason"]
-                    assert not process.logged("session_ended")
-            finally:
-                await holder.execute(PATIENT.format(database))
-
-    run(locked)
+async def test_a_lock_on_what_is_due_holds_back_no_other_event(ends: Ends, tmp_path: Path) -> None:
+    async with connected(ends.database_url) as (holder,):
+        database = await holder.fetchval("SELECT quote_ident(current_database())")
+        await holder.execute(SHORT_OF_PATIENCE.format(database))
+        try:
+            await asyncio.to_thread(scheduled, ends, [LONG_AGO])
+            with relay(ends.database_url, ends.amqp_url, tmp_path) as process:
+                async with holder.transaction():
+                    await holder.execute("LOCK TABLE outbox.scheduled IN ACCESS EXCLUSIVE MODE")
+                    await asyncio.to_thread(process.wait_for, "due_rows_postponed")
+                    await asyncio.to_thread(ends.record, [new_event()])
+                    await asyncio.to_thread(ends.wait_for_cursor, 1)
+                    await asyncio.to_thread(process.wait_for, "due_rows_postponed", 2)
+                await asyncio.to_thread(ends.wait_for_cursor, 2)
+                assert "LockNotAvailableError" in process.logged("due_rows_postponed")[0]["reason"]
+                assert not process.logged("session_ended")
+        finally:
+            await holder.execute(PATIENT.format(database))

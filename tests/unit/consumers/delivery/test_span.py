@@ -117,14 +117,14 @@ def test_what_escapes_a_step_is_told_once_as_the_deliverys_and_without_what_is_p
         assert "Elm" not in json.dumps(line)
 
 
-def test_a_broken_deliverys_span_has_failed() -> None:
+async def test_a_broken_deliverys_span_has_failed() -> None:
     class Breaks(Runner):
         async def deliver(self, event: Event, *, redelivered: bool = False) -> Outcome:  # noqa: ARG002
             raise RuntimeError("broken")
 
     with traced() as traces:
         work = deliver(cast("StepRunner", Breaks()), STEP, new_event("no order"), {}, redelivered=False)
-        assert asyncio.run(work) is Outcome.DEAD
+        assert await work is Outcome.DEAD
     span = traces.one("process sap")
     assert span.status.status_code is StatusCode.ERROR
     assert said(span, "waybill.outcome") == "dead"

@@ -95,7 +95,7 @@ def test_the_rest_is_longer_than_most_rules_wait() -> None:
         (Panel("Flow", "Now, if ever", "a", "nothing is open.", instant=True), 1),
     ],
 )
-def test_a_panel_that_shows_one_moment_is_asked_for_that_moment(panel: Panel, series: int) -> None:
+async def test_a_panel_that_shows_one_moment_is_asked_for_that_moment(panel: Panel, series: int) -> None:
     """Prometheus had a value once, and has none now."""
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -106,4 +106,4 @@ def test_a_panel_that_shows_one_moment_is_asked_for_that_moment(panel: Panel, se
         async with httpx.AsyncClient(base_url="http://prometheus", transport=httpx.MockTransport(answer)) as http:
             return await prometheus_checks.panels_seen(PrometheusApi(http), [panel], 0.0)
 
-    assert asyncio.run(run()) == [prometheus_checks.PanelSeen(panel, series)]
+    assert await run() == [prometheus_checks.PanelSeen(panel, series)]

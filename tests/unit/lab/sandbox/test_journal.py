@@ -6,11 +6,11 @@ import pytest
 from lab.sandbox.journal import Journal, JournalError
 
 
-def test_what_was_appended_is_read_back_and_a_torn_line_is_cut_off(tmp_path: Path) -> None:
+async def test_what_was_appended_is_read_back_and_a_torn_line_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     journal = Journal(path)
     journal.append({"name": "Händel"})
-    asyncio.run(journal.sync())
+    await journal.sync()
     journal.close()
     with path.open("ab") as torn:
         torn.write(b'{"name": "tor')
@@ -31,7 +31,7 @@ def test_a_damaged_line_in_the_middle_is_an_error_with_its_number(tmp_path: Path
     journal.close()
 
 
-def test_those_who_wait_together_share_a_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_those_who_wait_together_share_a_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushes: list[int] = []
     monkeypatch.setattr("lab.sandbox.journal.os.fsync", flushes.append)
     journal = Journal(tmp_path / "journal")
@@ -40,10 +40,7 @@ def test_those_who_wait_together_share_a_flush(tmp_path: Path, monkeypatch: pyte
         journal.append({"number": number})
         await journal.sync()
 
-    async def burst() -> None:
-        await asyncio.gather(*(book(number) for number in range(50)))
-
-    asyncio.run(burst())
+    await asyncio.gather(*(book(number) for number in range(50)))
     journal.close()
     assert len(flushes) in {1, 2}
 

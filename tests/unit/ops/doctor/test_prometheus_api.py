@@ -1,7 +1,8 @@
 """What is made of Prometheus's answers, and of none."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import httpx
@@ -12,12 +13,18 @@ from ops.doctor.prometheus_api import PrometheusApi, PrometheusError
 T = TypeVar("T")
 
 
+@asynccontextmanager
+async def asked_opened(answer: Callable[[httpx.Request], httpx.Response]) -> AsyncIterator[PrometheusApi]:
+    async with httpx.AsyncClient(base_url="http://prometheus", transport=httpx.MockTransport(answer)) as http:
+        yield PrometheusApi(http)
+
+
 def asked(
     answer: Callable[[httpx.Request], httpx.Response], question: Callable[[PrometheusApi], Coroutine[Any, Any, T]]
 ) -> T:
     async def ask() -> T:
-        async with httpx.AsyncClient(base_url="http://prometheus", transport=httpx.MockTransport(answer)) as http:
-            return await question(PrometheusApi(http))
+        async with asked_opened(answer) as given:
+            return await question(given)
 
     return asyncio.run(ask())
 
@@ -39,13 +46,14 @@ def test_no_answer_and_an_answer_of_somebody_else_are_told_with_the_address() ->
             asked(answer, PrometheusApi.targets)
 
 
-def test_a_range_has_the_values_of_each_series() -> None:
+async def test_a_range_has_the_values_of_each_series() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         assert dict(request.url.params) == {"query": "up", "start": "10.000", "end": "20.000", "step": "5"}
         series = {"metric": {"job": "api"}, "values": [[10, "1"], [15, "NaN"]]}
         return httpx.Response(200, json={"status": "success", "data": {"resultType": "matrix", "result": [series]}})
 
-    (series,) = asked(answer, lambda api: api.query_range("up", 10, 20, 5))
+    async with asked_opened(answer) as api:
+        (series,) = await api.query_range("up", 10, 20, 5)
 
     assert series.labels == {"job": "api"}
     assert series.values[0] == 1

@@ -1,7 +1,5 @@
 """Whether somebody would be told: what the doctor makes of Prometheus's targets and of whom it tells."""
 
-import asyncio
-
 from lab.stack.ports import free_port
 from ops.doctor import watch
 from ops.doctor.finding import Verdict
@@ -27,11 +25,11 @@ def test_one_that_is_not_reached_is_named_with_the_reason() -> None:
     assert finding.remedy
 
 
-def test_a_prometheus_that_does_not_answer_is_a_warning_and_one_that_nobody_knows_is_nothing() -> None:
-    (silent,) = asyncio.run(watch.prometheus(f"http://127.0.0.1:{free_port()}"))
+async def test_a_prometheus_that_does_not_answer_is_a_warning_and_one_that_nobody_knows_is_nothing() -> None:
+    (silent,) = await watch.prometheus(f"http://127.0.0.1:{free_port()}")
 
     assert silent.verdict is Verdict.WARNING
-    assert asyncio.run(watch.prometheus(None)) == []
+    assert await watch.prometheus(None) == []
 
 
 def test_alerts_that_nobody_is_told_of_are_a_warning_that_says_where_to_name_somebody() -> None:

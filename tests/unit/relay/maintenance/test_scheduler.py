@@ -58,50 +58,41 @@ def reached(hours: int) -> Place:
     return Place(START.due_at + hours * HOUR, hours)
 
 
-def test_a_look_goes_on_from_the_last_row_moved_and_looks_back_seldom() -> None:
-    async def scenario() -> None:
-        stage = Stage(look_seconds=0.01)
-        stage.onward.due = [(BATCH, reached(hours)) for hours in (1, 2, 3)]
-        for _ in range(3):
-            assert await stage.mover.move() == BATCH
-        stage.clock.now += REST * 0.01
-        assert await stage.mover.move() == 0
-        assert [after for after, _ in stage.onward.looks] == [
-            Place(START.due_at - RECENT, 0),
-            reached(1),
-            reached(2),
-            Place(reached(3).due_at - RECENT, 0),
-        ]
-
-    asyncio.run(scenario())
+async def test_a_look_goes_on_from_the_last_row_moved_and_looks_back_seldom() -> None:
+    stage = Stage(look_seconds=0.01)
+    stage.onward.due = [(BATCH, reached(hours)) for hours in (1, 2, 3)]
+    for _ in range(3):
+        assert await stage.mover.move() == BATCH
+    stage.clock.now += REST * 0.01
+    assert await stage.mover.move() == 0
+    assert [after for after, _ in stage.onward.looks] == [
+        Place(START.due_at - RECENT, 0),
+        reached(1),
+        reached(2),
+        Place(reached(3).due_at - RECENT, 0),
+    ]
 
 
-def test_rows_committed_late_do_not_take_the_mover_back() -> None:
-    async def scenario() -> None:
-        stage = Stage(look_seconds=0.01)
-        stage.onward.due = [(1, reached(2)), (1, reached(1))]
-        await stage.mover.move()
-        await stage.mover.move()
-        await stage.mover.move()
-        assert stage.onward.looks[-1] == (reached(2), None)
-        await stage.mover.move_late()
-        assert stage.back.looks == [(None, reached(2))]
-
-    asyncio.run(scenario())
+async def test_rows_committed_late_do_not_take_the_mover_back() -> None:
+    stage = Stage(look_seconds=0.01)
+    stage.onward.due = [(1, reached(2)), (1, reached(1))]
+    await stage.mover.move()
+    await stage.mover.move()
+    await stage.mover.move()
+    assert stage.onward.looks[-1] == (reached(2), None)
+    await stage.mover.move_late()
+    assert stage.back.looks == [(None, reached(2))]
 
 
 @pytest.mark.parametrize(("look_seconds", "pause"), [(0.001, 0.5), (0.3, REST * 0.3)])
-def test_looking_all_the_way_back_rests_in_proportion_to_what_it_took(look_seconds: float, pause: float) -> None:
-    async def scenario() -> None:
-        stage = Stage(look_seconds)
-        stage.back.due = [(BATCH, reached(0))]
-        with patch("relay.maintenance.scheduler.asyncio.sleep", side_effect=asyncio.CancelledError) as sleep:
-            with pytest.raises(asyncio.CancelledError):
-                await stage.mover.keep_looking_back()
-            assert len(stage.back.looks) == 2  # a full batch is followed by another at once
-            assert sleep.call_args.args[0] == pytest.approx(pause)
-
-    asyncio.run(scenario())
+async def test_looking_all_the_way_back_rests_in_proportion_to_what_it_took(look_seconds: float, pause: float) -> None:
+    stage = Stage(look_seconds)
+    stage.back.due = [(BATCH, reached(0))]
+    with patch("relay.maintenance.scheduler.asyncio.sleep", side_effect=asyncio.CancelledError) as sleep:
+        with pytest.raises(asyncio.CancelledError):
+            await stage.mover.keep_looking_back()
+        assert len(stage.back.looks) == 2  # a full batch is followed by another at once
+        assert sleep.call_args.args[0] == pytest.approx(pause)
 
 
 class Refusing:
@@ -133,25 +124,22 @@ class Refusing:
     [NoSegmentError("no segment"), LockNotAvailableError("lock"), QueryCanceledError("limit"), TimeoutError()],
     ids=lambda error: type(error).__name__,
 )
-def test_what_passes_is_waited_for_and_what_ends_the_connection_is_raised(error: Exception, refused: str) -> None:
-    async def scenario() -> None:
-        onward, back = Refusing(error, refused), Refusing(error, "move")
-        rested: list[float] = []
+async def test_what_passes_is_waited_for_and_what_ends_the_connection_is_raised(error: Exception, refused: str) -> None:
+    onward, back = Refusing(error, refused), Refusing(error, "move")
+    rested: list[float] = []
 
-        async def rest(seconds: float) -> None:
-            rested.append(seconds)
+    async def rest(seconds: float) -> None:
+        rested.append(seconds)
 
-        with (
-            patch("relay.maintenance.scheduler.asyncio.sleep", rest),
-            capture_logs() as logs,
-            pytest.raises(ExceptionGroup) as ended,
-        ):
-            await move_due_rows(cast("Asyncpg", onward), cast("Asyncpg", back))
-        assert ended.group_contains(InterfaceError)
-        postponed = [entry["reason"] for entry in logs if entry["event"] == "due_rows_postponed"]
-        assert postponed
-        assert all(type(error).__name__ in reason for reason in postponed)
-        assert rested[0] == POSTPONED_SECONDS
-        assert len(rested) > len(postponed)  # and then it rested between two looks
-
-    asyncio.run(scenario())
+    with (
+        patch("relay.maintenance.scheduler.asyncio.sleep", rest),
+        capture_logs() as logs,
+        pytest.raises(ExceptionGroup) as ended,
+    ):
+        await move_due_rows(cast("Asyncpg", onward), cast("Asyncpg", back))
+    assert ended.group_contains(InterfaceError)
+    postponed = [entry["reason"] for entry in logs if entry["event"] == "due_rows_postponed"]
+    assert postponed
+    assert all(type(error).__name__ in reason for reason in postponed)
+    assert rested[0] == POSTPONED_SECONDS
+    assert len(rested) > len(postponed)  # and then it rested between two looks

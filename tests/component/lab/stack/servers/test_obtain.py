@@ -1,7 +1,5 @@
 """The servers that the tests themselves run on."""
 
-import asyncio
-
 import asyncpg
 import pytest
 
@@ -10,7 +8,7 @@ from ops.doctor import broker_client
 from ops.errors import ServerError
 
 
-def test_postgres_keeps_every_commit_through_a_power_cut(servers: ServerUrls) -> None:
+async def test_postgres_keeps_every_commit_through_a_power_cut(servers: ServerUrls) -> None:
     async def settings() -> dict[str, str]:
         connection = await asyncpg.connect(servers.database_url)
         try:
@@ -19,7 +17,7 @@ def test_postgres_keeps_every_commit_through_a_power_cut(servers: ServerUrls) ->
         finally:
             await connection.close()
 
-    assert set(asyncio.run(settings()).values()) == {"on"}
+    assert set((await settings()).values()) == {"on"}
 
 
 def test_the_broker_is_one_that_has_what_the_topology_asks_for(servers: ServerUrls) -> None:
@@ -32,7 +30,7 @@ def test_the_broker_is_one_that_has_what_the_topology_asks_for(servers: ServerUr
     assert missing == {"no-such-queue": None}
 
 
-def test_each_test_gets_a_database_of_its_own(empty_database_url: str, servers: ServerUrls) -> None:
+async def test_each_test_gets_a_database_of_its_own(empty_database_url: str, servers: ServerUrls) -> None:
     assert empty_database_url != servers.database_url
 
     async def tables() -> int:
@@ -43,7 +41,7 @@ def test_each_test_gets_a_database_of_its_own(empty_database_url: str, servers: 
         finally:
             await connection.close()
 
-    assert asyncio.run(tables()) == 1
+    assert await tables() == 1
 
 
 @pytest.mark.parametrize("url", ["amqp://guest:guest@127.0.0.1:1/"])

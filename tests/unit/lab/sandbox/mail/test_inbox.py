@@ -1,4 +1,3 @@
-import asyncio
 from pathlib import Path
 from typing import cast
 
@@ -17,15 +16,17 @@ def test_an_inbox_in_use_is_not_opened_twice(tmp_path: Path) -> None:
     Inbox(tmp_path).close()
 
 
-def test_a_message_without_headers_is_kept_all_the_same(tmp_path: Path) -> None:
+async def test_a_message_without_headers_is_kept_all_the_same(tmp_path: Path) -> None:
     inbox = Inbox(tmp_path)
-    message = asyncio.run(inbox.keep(b"\r\n\xff\xfe no letter at all"))
+    message = await inbox.keep(b"\r\n\xff\xfe no letter at all")
     inbox.close()
     assert (tmp_path / message.file).read_bytes() == b"\r\n\xff\xfe no letter at all"
     assert (message.message_id, message.sender, message.recipients, message.subject) == ("", "", (), "")
 
 
-def test_a_message_that_cannot_be_kept_is_not_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_message_that_cannot_be_kept_is_not_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -34,7 +35,7 @@ def test_a_message_that_cannot_be_kept_is_not_acknowledged(tmp_path: Path, monke
     envelope = Envelope()
     envelope.content = b"Subject: x\r\n\r\n"
     handler = Postmaster(inbox)
-    answer = asyncio.run(handler.handle_DATA(cast("SMTP", None), cast("Session", None), envelope))
+    answer = await handler.handle_DATA(cast("SMTP", None), cast("Session", None), envelope)
     inbox.close()
     assert answer == "451 4.3.0 Cannot keep the message: No space left on device"
     assert inbox.messages == ()
