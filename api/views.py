@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from orders.model import Order, Status, StepProgress, StepState
 from orders.tracking.timeline import Outcome, Timeline, What
-from outbox.dead_letters.queries import OpenLetter
+from outbox.dead_letters.queries import OpenDeadLetter
 
 
 def _plain(amount: object) -> object:
@@ -81,7 +81,7 @@ class StepView(_View):
 class AttentionView(_View):
     """Why somebody must look at an order: a message about it was given up, and not yet sent again or discarded."""
 
-    letter: int
+    dead_letter: int
     queue: str
     reason: str
     error: str | None
@@ -140,12 +140,11 @@ class EntryView(_View):
     what: Annotated[What, Field(description="an `attempt` is at a step; `done` is a step whose attempts are not known")]
     gap_ms: Annotated[float | None, Field(description="since the entry before")]
     event: Annotated[str | None, Field(description="the event's type; of an attempt, what the step reacted to")]
-    queue: Annotated[str | None, Field(description="the one queue that a message is for, or where a letter died")]
+    queue: Annotated[str | None, Field(description="the one queue that a message is for, or where a dead letter died")]
     step: str | None
-    try_: Annotated[
+    generation: Annotated[
         int | None,
         Field(
-            serialization_alias="try",
             description="the delivery's generation: every retry, outage and replay raises it; null for a first message",
         ),
     ]
@@ -160,7 +159,7 @@ class EntryView(_View):
     duration_ms: float | None
     worker: Annotated[str | None, Field(examples=["worker-sap@host/4711"])]
     error: str | None
-    letter: Annotated[int | None, Field(description="the dead letter's number")]
+    dead_letter: Annotated[int | None, Field(description="the dead letter's number")]
     actor: str | None
     why: Annotated[str | None, Field(description="why it was given up, rejected, replayed, discarded or restored")]
     due_at: Annotated[datetime | None, Field(description="when a replay is sent; null: at once")]
@@ -205,18 +204,18 @@ def timeline_view(order: Order, told: Timeline) -> TimelineView:
     )
 
 
-def order_view(order: Order, steps: list[StepProgress], letters: list[OpenLetter]) -> OrderView:
-    """One order with its steps and the open letters about it."""
+def order_view(order: Order, steps: list[StepProgress], dead_letters: list[OpenDeadLetter]) -> OrderView:
+    """One order with its steps and the open dead letters about it."""
     return OrderView.model_construct(
         **dict(_OrderFacts.model_validate(order)),
         steps=[StepView.model_validate(step) for step in steps],
-        attention_needed=bool(letters),
-        attention=[AttentionView.model_validate(letter) for letter in letters],
+        attention_needed=bool(dead_letters),
+        attention=[AttentionView.model_validate(dead_letter) for dead_letter in dead_letters],
     )
 
 
 def order_page(orders: list[Order], need_attention: set[str], following: str | None) -> OrderPage:
-    """One page of a list; `need_attention` are the ids of those about which there is an open letter."""
+    """One page of a list; `need_attention` are the ids of those about which there is an open dead letter."""
     rows = [
         OrderSummary.model_construct(
             **dict(_OrderHead.model_validate(order)), attention_needed=str(order.id) in need_attention

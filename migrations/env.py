@@ -20,7 +20,7 @@ from runtime.database import async_url
 
 ischema_names.update({"xid8": Xid8, "pg_snapshot": PgSnapshot})
 
-# Partitions are made and dropped by outbox.retention, not by migrations.
+# partitions are made and dropped by outbox.partitions, not by migrations.
 _PARTITION = re.compile(r"(events|pages|deliveries)_\d+")
 
 

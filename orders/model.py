@@ -150,14 +150,15 @@ class AttemptEnd(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """An attempt as its worker writes it down. `attempt` is the delivery's generation.
+class AttemptRecord:
+    """An attempt as its worker writes it down.
 
-    `begun` counts the claims of that generation, 0 for what was not claimed. It has run for `seconds`.
+    `generation` is the delivery's. `claim` is the number of the claim within it, 0 for an attempt without a claim.
+    The attempt has run for `seconds`.
     """
 
-    attempt: int
-    begun: int
+    generation: int
+    claim: int
     worker: str
     seconds: float
     end: AttemptEnd | None = None
@@ -165,16 +166,16 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt at a step as it is kept. `tries` is the number that people are shown, from 1.
+    """An attempt at a step as it is kept. `attempt` is the number that people count, from 1.
 
-    Times are Postgres's. Several claims of one generation are attempts of their own, told apart by `begun`.
+    Times are Postgres's. Several claims of one generation are attempts of their own, told apart by `claim`.
     """
 
     step: str
     event_type: str
+    generation: int
+    claim: int
     attempt: int
-    begun: int
-    tries: int
     worker: str
     begun_at: datetime
     ended_at: datetime | None = None

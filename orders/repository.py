@@ -16,6 +16,7 @@ from orders.model import (
     Address,
     Attempt,
     AttemptEnd,
+    AttemptRecord,
     Customer,
     Line,
     NewOrder,
@@ -24,7 +25,6 @@ from orders.model import (
     Status,
     StepProgress,
     StepState,
-    Trial,
     invoice_number,
 )
 from outbox.record import insert_from, told_without_segment
@@ -88,14 +88,14 @@ SELECT step, event_type, state, attempt, error, next_try_at, finished_at FROM or
 _SET_STEP = text("""
 WITH known AS (SELECT id FROM orders WHERE id = :order_id),
 tried AS (
-  INSERT INTO order_attempts (order_id, step, event_type, attempt, begun, tries, worker, begun_at, ended_at, outcome,
+  INSERT INTO order_attempts (order_id, step, event_type, generation, claim, attempt, worker, begun_at, ended_at, outcome,
                               error)
-  SELECT id, :step, :event_type, :generation, :begun, :attempt, :worker,
+  SELECT id, :step, :event_type, :generation, :claim, :attempt, :worker,
          clock_timestamp() - make_interval(secs => :seconds),
          CASE WHEN CAST(:outcome AS text) IS NOT NULL THEN clock_timestamp() END, :outcome, :error
   FROM known
-  ON CONFLICT (order_id, step, event_type, attempt, begun) DO UPDATE
-  SET tries = excluded.tries, ended_at = excluded.ended_at, outcome = excluded.outcome, error = excluded.error)
+  ON CONFLICT (order_id, step, event_type, generation, claim) DO UPDATE
+  SET attempt = excluded.attempt, ended_at = excluded.ended_at, outcome = excluded.outcome, error = excluded.error)
 INSERT INTO order_steps (order_id, step, event_type, state, attempt, error, next_try_at, finished_at)
 SELECT id, :step, :event_type, :state, :attempt, :error, CAST(:next_try_at AS timestamptz),
        CASE WHEN :state = 'done' THEN clock_timestamp() END
@@ -106,8 +106,8 @@ SET state = excluded.state, attempt = excluded.attempt, error = excluded.error, 
 """)
 
 _ATTEMPTS = text("""
-SELECT step, event_type, attempt, begun, tries, worker, begun_at, ended_at, outcome AS "end", error
-FROM order_attempts WHERE order_id = :id ORDER BY begun_at, attempt, begun
+SELECT step, event_type, generation, claim, attempt, worker, begun_at, ended_at, outcome AS "end", error
+FROM order_attempts WHERE order_id = :id ORDER BY begun_at, generation, claim
 """)
 
 _ADVANCE = text("""
@@ -219,7 +219,9 @@ async def attempts(tx: AsyncConnection, order_id: UUID) -> list[Attempt]:
     return [Attempt(**{**row, "end": AttemptEnd(row["end"]) if row["end"] else None}) for row in rows]
 
 
-async def set_step(tx: AsyncConnection, order_id: UUID, event_type: str, progress: StepProgress, trial: Trial) -> None:
+async def set_step(
+    tx: AsyncConnection, order_id: UUID, event_type: str, progress: StepProgress, record: AttemptRecord
+) -> None:
     """Write down how far a step of an order is, and the attempt that got it there."""
     values = {
         "order_id": order_id,
@@ -229,11 +231,11 @@ async def set_step(tx: AsyncConnection, order_id: UUID, event_type: str, progres
         "attempt": progress.attempt,
         "error": progress.error,
         "next_try_at": progress.next_try_at,
-        "generation": trial.attempt,
-        "begun": trial.begun,
-        "worker": trial.worker,
-        "seconds": trial.seconds,
-        "outcome": trial.end,
+        "generation": record.generation,
+        "claim": record.claim,
+        "worker": record.worker,
+        "seconds": record.seconds,
+        "outcome": record.end,
     }
     await tx.execute(_SET_STEP, values)
 

@@ -1,7 +1,7 @@
 """The CloudEvents 1.0 envelope and its AMQP binary mode. Pure.
 
 Attributes travel as headers `cloudEvents:<name>`, the data is the message body as it is. One extension attribute is
-ours: `cloudEvents:try`, the number of the delivery's try, counted from 1 and absent on the first.
+ours: `cloudEvents:generation`, the number of the delivery's try, counted from 1 and absent on the first.
 Source: CloudEvents 1.0.2, core specification and AMQP protocol binding (binary content mode).
 """
 
@@ -17,7 +17,7 @@ PREFIX = "cloudEvents:"
 TRACESTATE = PREFIX + "tracestate"  # of CloudEvents' distributed tracing extension, like traceparent; never recorded
 SPEC_VERSION = "1.0"
 MAX_DATA_BYTES = 1_048_576  # far above an order of 1,000 lines, far below the broker's 128 MiB
-MAX_TRY = 32_767  # smallint in the inbox
+MAX_GENERATION = 32_767  # smallint in the inbox
 _NAME = re.compile(r"[a-z][a-z0-9_.]{0,99}\Z")
 _CLOCK_SKEW = timedelta(days=1)
 
@@ -38,7 +38,7 @@ class Event:
     data: bytes
     dataschema: str | None = None
     traceparent: str | None = None
-    attempt: int = 1
+    generation: int = 1
 
 
 def new_event_id() -> UUID:
@@ -71,7 +71,7 @@ def encode_headers(event: Event) -> dict[str, str | int]:
         event.time,
         event.dataschema,
         event.traceparent,
-        event.attempt,
+        event.generation,
     )
 
 
@@ -83,7 +83,7 @@ def headers_of(
     time: datetime,
     dataschema: str | None,
     traceparent: str | None,
-    attempt: int,
+    generation: int,
 ) -> dict[str, str | int]:
     """The headers of an event that is not an Event: the relay's hot path makes no object for each."""
     headers: dict[str, str | int] = {
@@ -98,8 +98,8 @@ def headers_of(
         headers[PREFIX + "dataschema"] = dataschema
     if traceparent is not None:
         headers[PREFIX + "traceparent"] = traceparent
-    if attempt > 1:
-        headers[PREFIX + "try"] = attempt
+    if generation > 1:
+        headers[PREFIX + "generation"] = generation
     return headers
 
 
@@ -121,7 +121,7 @@ def decode(headers: Mapping[str, object], body: bytes) -> Event:
         data=body,
         dataschema=_optional_text(headers, "dataschema"),
         traceparent=_optional_text(headers, "traceparent"),
-        attempt=_attempt(headers.get(PREFIX + "try", 1)),
+        generation=_generation(headers.get(PREFIX + "generation", 1)),
     )
 
 
@@ -164,7 +164,7 @@ def _time(text: str) -> datetime:
     return time
 
 
-def _attempt(value: object) -> int:
-    if type(value) is not int or not 1 <= value <= MAX_TRY:
-        raise EnvelopeError(f"try {value!r:.300} is not a whole number from 1 to {MAX_TRY}")
+def _generation(value: object) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_GENERATION:
+        raise EnvelopeError(f"try {value!r:.300} is not a whole number from 1 to {MAX_GENERATION}")
     return value

@@ -12,8 +12,8 @@
 | dead              | running  | `claim` of a higher try: a replay                                   |
 | running           | retrying | `hand_back`: an outage, which is no try; the count moves along      |
 
-`attempt` is the generation: whatever bears an older one is stale. How often a delivery was really tried is counted
-from `first_attempt`, which a replay sets anew and an outage moves along.
+`generation` is the generation: whatever bears an older one is stale. How often a delivery was really tried is counted
+from `first_generation`, which a replay sets anew and an outage moves along.
 
 A step with local effects only takes no lease: `finish_at_once` stands in the transaction of its effects, and a
 concurrent duplicate waits on the row until that transaction ends. An outside effect is claimed first: the claim is
@@ -36,7 +36,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from outbox.envelope import Event
 from runtime.database import lacks_partition
 
-MAX_BEGUN = 3  # claims begun and never finished before a delivery counts as a killer of workers
+MAX_CLAIMS = 3  # claims begun and never finished before a delivery counts as a killer of workers
 
 
 class LeaseLostError(Exception):
@@ -48,7 +48,7 @@ class ForgottenError(Exception):
 
 
 class GivenUp(StrEnum):
-    """Why a delivery is dead: the inbox's part of a letter's reasons."""
+    """Why a delivery is dead: the inbox's part of a dead letter's reasons."""
 
     REJECTED = "rejected"  # its error is none that another try could mend
     RETRIES_EXHAUSTED = "retries_exhausted"
@@ -76,15 +76,15 @@ class Refused:
 class Claim:
     """A delivery that runs. `token` is None for a step that takes no lease. `journal` is what an earlier try got.
 
-    `tries` counts from 1 and says which one this is.
+    `attempt` counts from 1 and says which one this is.
     """
 
     consumer: str
     event: Event
     token: UUID | None = None
-    begun: int = 1
+    claims: int = 1
     journal: Mapping[str, Any] | None = None
-    tries: int = 1
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,43 +98,43 @@ class Failure:
 
 
 # A claim may start: the first delivery, the try that is expected, a replay of what was given up.
-_MAY_START = """(d.state = 'retrying' AND d.attempt = excluded.attempt)
-             OR (d.state = 'dead' AND d.attempt < excluded.attempt)"""
-# A replay has all its tries, whichever one it is.
-_COUNT_FROM = "first_attempt = CASE WHEN d.state = 'dead' THEN excluded.attempt ELSE d.first_attempt END"
+_MAY_START = """(d.state = 'retrying' AND d.generation = excluded.generation)
+             OR (d.state = 'dead' AND d.generation < excluded.generation)"""
+# A replay has all its attempt, whichever one it is.
+_COUNT_FROM = "first_generation = CASE WHEN d.state = 'dead' THEN excluded.generation ELSE d.first_generation END"
 
 _CLAIM = text(f"""
 INSERT INTO outbox.deliveries AS d
-       (consumer, event_id, subject, state, attempt, first_attempt, begun, lease_token, lease_until)
-VALUES (:consumer, :event_id, :subject, 'running', :attempt, :attempt, 1, :token,
+       (consumer, event_id, subject, state, generation, first_generation, claims, lease_token, lease_until)
+VALUES (:consumer, :event_id, :subject, 'running', :generation, :generation, 1, :token,
         clock_timestamp() + make_interval(secs => :lease_seconds))
 ON CONFLICT (consumer, event_id) DO UPDATE
-SET state = 'running', attempt = excluded.attempt, {_COUNT_FROM}, lease_token = excluded.lease_token,
+SET state = 'running', generation = excluded.generation, {_COUNT_FROM}, lease_token = excluded.lease_token,
     lease_until = excluded.lease_until, due_at = NULL, reason = NULL, changed_at = clock_timestamp(),
-    begun = CASE WHEN d.state = 'running' THEN d.begun + 1 ELSE 1 END
+    claims = CASE WHEN d.state = 'running' THEN d.claims + 1 ELSE 1 END
 WHERE {_MAY_START}
-   OR (d.state = 'running' AND d.attempt = excluded.attempt AND d.lease_until < clock_timestamp())
-RETURNING begun, journal, attempt - first_attempt + 1 AS tries
+   OR (d.state = 'running' AND d.generation = excluded.generation AND d.lease_until < clock_timestamp())
+RETURNING claims, journal, generation - first_generation + 1 AS attempt
 """)  # noqa: S608 - _MAY_START and _COUNT_FROM are constants
 
 _FINISH_AT_ONCE = text(f"""
-INSERT INTO outbox.deliveries AS d (consumer, event_id, subject, state, attempt, first_attempt, begun)
-VALUES (:consumer, :event_id, :subject, 'done', :attempt, :attempt, 0)
+INSERT INTO outbox.deliveries AS d (consumer, event_id, subject, state, generation, first_generation, claims)
+VALUES (:consumer, :event_id, :subject, 'done', :generation, :generation, 0)
 ON CONFLICT (consumer, event_id) DO UPDATE
-SET state = 'done', attempt = excluded.attempt, {_COUNT_FROM}, due_at = NULL, reason = NULL,
+SET state = 'done', generation = excluded.generation, {_COUNT_FROM}, due_at = NULL, reason = NULL,
     changed_at = clock_timestamp()
 WHERE {_MAY_START}
-RETURNING attempt - first_attempt + 1 AS tries
+RETURNING generation - first_generation + 1 AS attempt
 """)  # noqa: S608 - _MAY_START and _COUNT_FROM are constants
 
 # For a delivery whose own transaction is gone: its row, unless a replay of what was given up begins the count anew.
 _COUNTED_FROM = text("""
-SELECT first_attempt FROM outbox.deliveries
-WHERE consumer = :consumer AND event_id = :event_id AND state <> 'dead' AND first_attempt <= :attempt
+SELECT first_generation FROM outbox.deliveries
+WHERE consumer = :consumer AND event_id = :event_id AND state <> 'dead' AND first_generation <= :generation
 """)
 
 _LOOK = text("""
-SELECT state, attempt, coalesce(lease_until, due_at) AS busy_until
+SELECT state, generation, coalesce(lease_until, due_at) AS busy_until
 FROM outbox.deliveries WHERE consumer = :consumer AND event_id = :event_id
 """)
 
@@ -145,26 +145,26 @@ WHERE consumer = :consumer AND event_id = :event_id AND lease_token = :token
 
 _FINISH = text("""
 UPDATE outbox.deliveries
-SET state = 'done', lease_token = NULL, lease_until = NULL, begun = 0, changed_at = clock_timestamp(),
+SET state = 'done', lease_token = NULL, lease_until = NULL, claims = 0, changed_at = clock_timestamp(),
     journal = CAST(:journal AS jsonb)
 WHERE consumer = :consumer AND event_id = :event_id AND lease_token = :token
 """)
 
 # With a token: that claim's row. Without: the row that the failed transaction did not get to keep.
-_END_OF_TRY = text("""
+_END_ATTEMPT = text("""
 INSERT INTO outbox.deliveries AS d
-       (consumer, event_id, subject, state, attempt, first_attempt, begun, due_at, error_class, error, error_trace,
+       (consumer, event_id, subject, state, generation, first_generation, claims, due_at, error_class, error, error_trace,
         fingerprint, reason)
-VALUES (:consumer, :event_id, :subject, :state, :attempt, :first_attempt, 0, :due_at, :error_class, :error,
+VALUES (:consumer, :event_id, :subject, :state, :generation, :first_generation, 0, :due_at, :error_class, :error,
         :error_trace, :fingerprint, :reason)
 ON CONFLICT (consumer, event_id) DO UPDATE
-SET state = excluded.state, attempt = excluded.attempt, first_attempt = excluded.first_attempt, begun = 0,
+SET state = excluded.state, generation = excluded.generation, first_generation = excluded.first_generation, claims = 0,
     due_at = excluded.due_at, lease_token = NULL, lease_until = NULL, changed_at = clock_timestamp(),
     error_class = excluded.error_class, error = excluded.error, error_trace = excluded.error_trace,
     fingerprint = excluded.fingerprint, reason = excluded.reason,
     journal = coalesce(CAST(:journal AS jsonb), d.journal)
 WHERE CASE WHEN CAST(:token AS uuid) IS NOT NULL THEN d.lease_token = :token
-           ELSE (d.state = 'retrying' AND d.attempt = :failed) OR (d.state = 'dead' AND d.attempt < :failed) END
+           ELSE (d.state = 'retrying' AND d.generation = :failed) OR (d.state = 'dead' AND d.generation < :failed) END
 RETURNING consumer
 """)
 
@@ -175,12 +175,12 @@ async def claim(tx: AsyncConnection, consumer: str, event: Event, lease_seconds:
     Raises ForgottenError.
     """
     token = uuid4()
-    values = {**_key(consumer, event), **_try(event), "token": token, "lease_seconds": lease_seconds}
+    values = {**_key(consumer, event), **_generation(event), "token": token, "lease_seconds": lease_seconds}
     with _told_if_forgotten(event):
         row = (await tx.execute(_CLAIM, values)).one_or_none()
     if row is None:
         return await refusal(tx, consumer, event)
-    return Claim(consumer, event, token, row.begun, row.journal, row.tries)
+    return Claim(consumer, event, token, row.claims, row.journal, row.attempt)
 
 
 async def finish_at_once(tx: AsyncConnection, consumer: str, event: Event) -> Claim | Refused:
@@ -189,17 +189,17 @@ async def finish_at_once(tx: AsyncConnection, consumer: str, event: Event) -> Cl
     Raises ForgottenError.
     """
     with _told_if_forgotten(event):
-        row = (await tx.execute(_FINISH_AT_ONCE, {**_key(consumer, event), **_try(event)})).one_or_none()
-    return Claim(consumer, event, tries=row.tries) if row is not None else await refusal(tx, consumer, event)
+        row = (await tx.execute(_FINISH_AT_ONCE, {**_key(consumer, event), **_generation(event)})).one_or_none()
+    return Claim(consumer, event, attempt=row.attempt) if row is not None else await refusal(tx, consumer, event)
 
 
-async def tries(tx: AsyncConnection, claim: Claim) -> int:
+async def attempt_of(tx: AsyncConnection, claim: Claim) -> int:
     """Which try of its delivery a claim is, also one whose transaction was rolled back; counts from 1."""
     if claim.token is not None:
-        return claim.tries
-    values = {**_key(claim.consumer, claim.event), "attempt": claim.event.attempt}
+        return claim.attempt
+    values = {**_key(claim.consumer, claim.event), "generation": claim.event.generation}
     first = (await tx.execute(_COUNTED_FROM, values)).scalar_one_or_none()
-    return 1 if first is None else claim.event.attempt - int(first) + 1
+    return 1 if first is None else claim.event.generation - int(first) + 1
 
 
 async def renew(tx: AsyncConnection, claim: Claim, lease_seconds: float) -> None:
@@ -227,8 +227,8 @@ async def retry_later(
 
     Raises LeaseLostError: the delivery has meanwhile ended otherwise, and nothing may be scheduled.
     """
-    first = claim.event.attempt - await tries(tx, claim) + 1
-    await _end_try(tx, claim, failure, _End("retrying", claim.event.attempt + 1, first, due_at), journal)
+    first = claim.event.generation - await attempt_of(tx, claim) + 1
+    await _end_attempt(tx, claim, failure, _End("retrying", claim.event.generation + 1, first, due_at), journal)
 
 
 async def hand_back(tx: AsyncConnection, claim: Claim, failure: Failure, due_at: datetime) -> None:
@@ -236,8 +236,8 @@ async def hand_back(tx: AsyncConnection, claim: Claim, failure: Failure, due_at:
 
     Raises LeaseLostError.
     """
-    first = claim.event.attempt - await tries(tx, claim) + 2
-    await _end_try(tx, claim, failure, _End("retrying", claim.event.attempt + 1, first, due_at), None)
+    first = claim.event.generation - await attempt_of(tx, claim) + 2
+    await _end_attempt(tx, claim, failure, _End("retrying", claim.event.generation + 1, first, due_at), None)
 
 
 async def give_up(
@@ -252,8 +252,8 @@ async def give_up(
 
     `not_before`: a replay must not come sooner, because what the try set off outside may still go on.
     """
-    first = claim.event.attempt - await tries(tx, claim) + 1
-    await _end_try(tx, claim, failure, _End("dead", claim.event.attempt, first, not_before, reason), journal)
+    first = claim.event.generation - await attempt_of(tx, claim) + 1
+    await _end_attempt(tx, claim, failure, _End("dead", claim.event.generation, first, not_before, reason), journal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,22 +261,22 @@ class _End:
     """What a delivery's row says after a try that did not finish it."""
 
     state: str
-    attempt: int
-    first_attempt: int
+    generation: int
+    first_generation: int
     due_at: datetime | None = None
     reason: GivenUp | None = None
 
 
-async def _end_try(
+async def _end_attempt(
     tx: AsyncConnection, claim: Claim, failure: Failure, end: _End, journal: Mapping[str, Any] | None
 ) -> None:
     values = {
         **_key(claim.consumer, claim.event),
         "subject": claim.event.subject,
         "state": end.state,
-        "attempt": end.attempt,
-        "first_attempt": end.first_attempt,
-        "failed": claim.event.attempt,
+        "generation": end.generation,
+        "first_generation": end.first_generation,
+        "failed": claim.event.generation,
         "due_at": end.due_at,
         "reason": end.reason,
         "token": claim.token,
@@ -287,7 +287,7 @@ async def _end_try(
         "fingerprint": failure.fingerprint,
     }
     with _told_if_forgotten(claim.event):
-        row = (await tx.execute(_END_OF_TRY, values)).one_or_none()
+        row = (await tx.execute(_END_ATTEMPT, values)).one_or_none()
     if row is None:
         raise LeaseLostError(_lost(claim))
 
@@ -302,9 +302,9 @@ def _classify(row: RowMapping, event: Event) -> Refused:
     """Only an older try is stale: a newer one may be the only message that there is, so it comes back."""
     if row["state"] == "done":
         return Refused(Refusal.DUPLICATE)
-    if event.attempt < row["attempt"]:
+    if event.generation < row["generation"]:
         return Refused(Refusal.STALE)
-    if row["state"] == "dead" and event.attempt == row["attempt"]:
+    if row["state"] == "dead" and event.generation == row["generation"]:
         return Refused(Refusal.DEAD)
     return Refused(Refusal.BUSY, row["busy_until"])
 
@@ -326,9 +326,9 @@ def _key(consumer: str, event: Event) -> dict[str, object]:
     return {"consumer": consumer, "event_id": event.id}
 
 
-def _try(event: Event) -> dict[str, object]:
-    return {"subject": event.subject, "attempt": event.attempt}
+def _generation(event: Event) -> dict[str, object]:
+    return {"subject": event.subject, "generation": event.generation}
 
 
 def _lost(claim: Claim) -> str:
-    return f"{claim.consumer} does not hold try {claim.event.attempt} of event {claim.event.id} any more"
+    return f"{claim.consumer} does not hold try {claim.event.generation} of event {claim.event.id} any more"

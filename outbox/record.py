@@ -17,14 +17,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from outbox.envelope import MAX_DATA_BYTES, Event, decode, encode_headers
 from runtime.database import lacks_partition
 
-COLUMNS = "event_id, type, subject, source, time, dataschema, traceparent, destination, attempt, data"
+COLUMNS = "event_id, type, subject, source, time, dataschema, traceparent, destination, generation, data"
 
 _RECORD = text(f"""
 INSERT INTO outbox.events ({COLUMNS})
 SELECT {COLUMNS}
 FROM unnest(CAST(:event_ids AS uuid[]), CAST(:types AS text[]), CAST(:subjects AS text[]), CAST(:sources AS text[]),
             CAST(:times AS timestamptz[]), CAST(:dataschemas AS text[]), CAST(:traceparents AS text[]),
-            CAST(:destinations AS text[]), CAST(:attempts AS smallint[]), CAST(:datas AS bytea[]))
+            CAST(:destinations AS text[]), CAST(:generations AS smallint[]), CAST(:datas AS bytea[]))
      WITH ORDINALITY AS recorded ({COLUMNS}, place)
 ORDER BY place
 """)  # noqa: S608 - COLUMNS is a constant
@@ -71,7 +71,7 @@ async def record(tx: AsyncConnection, events: Sequence[Event], destination: str 
         "dataschemas": [event.dataschema for event in events],
         "traceparents": [event.traceparent for event in events],
         "destinations": [destination] * len(events),
-        "attempts": [event.attempt for event in events],
+        "generations": [event.generation for event in events],
         "datas": [event.data for event in events],
     }
     with told_without_segment():

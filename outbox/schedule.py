@@ -20,7 +20,7 @@ from outbox.record import COLUMNS, refuse_unreadable, told_without_segment
 
 _SCHEDULE = text(f"""
 INSERT INTO outbox.scheduled (due_at, {COLUMNS})
-VALUES (:due_at, :event_id, :type, :subject, :source, :time, :dataschema, :traceparent, :destination, :attempt, :data)
+VALUES (:due_at, :event_id, :type, :subject, :source, :time, :dataschema, :traceparent, :destination, :generation, :data)
 """)  # noqa: S608 - COLUMNS is a constant
 
 # The due rows after place ($1, $2) and before place ($3, $4); null is no bound. It costs what it moves, whatever
@@ -85,7 +85,7 @@ async def schedule(tx: AsyncConnection, event: Event, destination: str | None, d
             "dataschema": event.dataschema,
             "traceparent": event.traceparent,
             "destination": destination,
-            "attempt": event.attempt,
+            "generation": event.generation,
             "data": event.data,
         },
     )

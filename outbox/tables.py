@@ -13,8 +13,8 @@
 |               | partitioned by the month in the event's id       |                               |                |
 | dead_letters  | a message that was given up                      | by the collector, by the      | yes            |
 |               |                                                  | relay for what it cannot send |                |
-| letter_actions| what somebody did with a letter                  | by replay, discard, restore   | never          |
-| letter_alerts | a group of letters of one cause that is told of  | by the collector              | yes            |
+| dead_letter_actions| what somebody did with a dead letter                  | by replay, discard, restore   | never          |
+| dead_letter_alerts | a group of dead letters of one cause that is told of  | by the collector              | yes            |
 | destinations  | a queue that must exist before publishing        | by `topology apply`           | replaced       |
 
 Column types are ours, not SQLAlchemy's guess: the relay and `record` use asyncpg and SQL text on the same tables.
@@ -28,9 +28,9 @@ SCHEMA = "outbox"
 metadata = sa.MetaData(schema=SCHEMA)
 
 DELIVERY_STATES = ("running", "retrying", "done", "dead")
-LETTER_STATES = ("open", "replayed", "discarded")
-LETTER_ACTIONS = ("replay", "discard", "restore")
-LETTER_REASONS = (
+DEAD_LETTER_STATES = ("open", "replayed", "discarded")
+DEAD_LETTER_ACTIONS = ("replay", "discard", "restore")
+DEAD_LETTER_REASONS = (
     "rejected",
     "retries_exhausted",
     "killed_worker",
@@ -83,7 +83,7 @@ def _message_columns() -> list[sa.Column[object]]:
         sa.Column("dataschema", sa.Text),
         sa.Column("traceparent", sa.Text),
         sa.Column("destination", sa.Text, comment="a queue; null: the event exchange"),
-        sa.Column("attempt", sa.SmallInteger, nullable=False, server_default=sa.text("1")),
+        sa.Column("generation", sa.SmallInteger, nullable=False, server_default=sa.text("1")),
         sa.Column("data", sa.LargeBinary, nullable=False),
     ]
 
@@ -158,15 +158,15 @@ deliveries = sa.Table(
     sa.Column("event_id", pg.UUID(as_uuid=True), primary_key=True),
     sa.Column("subject", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
-    sa.Column("attempt", sa.SmallInteger, nullable=False, comment="the try that is expected, or was the last"),
+    sa.Column("generation", sa.SmallInteger, nullable=False, comment="the try that is expected, or was the last"),
     sa.Column(
-        "first_attempt",
+        "first_generation",
         sa.SmallInteger,
         nullable=False,
         server_default=sa.text("1"),
         comment="the try at which the count of tries begins: a replay sets it, an outage moves it along",
     ),
-    sa.Column("begun", sa.SmallInteger, nullable=False, comment="claims of this try begun and not finished"),
+    sa.Column("claims", sa.SmallInteger, nullable=False, comment="claims of this try begun and not finished"),
     sa.Column("lease_token", pg.UUID(as_uuid=True)),
     sa.Column("lease_until", sa.DateTime(timezone=True)),
     sa.Column("due_at", sa.DateTime(timezone=True), comment="when the next try is due"),
@@ -181,8 +181,8 @@ deliveries = sa.Table(
     _one_of("state", DELIVERY_STATES),
     sa.CheckConstraint("(state = 'running') = (lease_token IS NOT NULL)", name="running_is_leased"),
     sa.CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="leased_until"),
-    sa.CheckConstraint("attempt >= 1 AND begun >= 0", name="counts_plausible"),
-    sa.CheckConstraint("first_attempt BETWEEN 1 AND attempt", name="count_from"),
+    sa.CheckConstraint("generation >= 1 AND claims >= 0", name="counts_plausible"),
+    sa.CheckConstraint("first_generation BETWEEN 1 AND generation", name="count_from"),
     postgresql_partition_by="RANGE (event_id)",
 )
 
@@ -190,14 +190,14 @@ dead_letters = sa.Table(
     "dead_letters",
     metadata,
     sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
-    sa.Column("letter_key", sa.Text, nullable=False, unique=True, comment="queue/event id/try, or a hash"),
+    sa.Column("dead_letter_key", sa.Text, nullable=False, unique=True, comment="queue/event id/try, or a hash"),
     sa.Column("state", sa.Text, nullable=False, server_default=sa.text("'open'")),
     sa.Column("queue", sa.Text, nullable=False),
     sa.Column("consumer", sa.Text),
     sa.Column("event_id", pg.UUID(as_uuid=True)),
     sa.Column("type", sa.Text),
     sa.Column("subject", sa.Text),
-    sa.Column("attempt", sa.SmallInteger),
+    sa.Column("generation", sa.SmallInteger),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("headers", pg.JSONB, nullable=False),
     sa.Column(
@@ -216,38 +216,38 @@ dead_letters = sa.Table(
     sa.Column("replay_count", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("first_seen_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
     sa.Column("last_seen_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
-    _one_of("state", LETTER_STATES),
-    _one_of("reason", LETTER_REASONS),
+    _one_of("state", DEAD_LETTER_STATES),
+    _one_of("reason", DEAD_LETTER_REASONS),
     sa.Index("dead_letters_open", "queue", "first_seen_at", postgresql_where=sa.text("state = 'open'")),
     sa.Index("dead_letters_subject", "subject"),
     sa.Index("dead_letters_event", "event_id", "queue"),
 )
 
-letter_actions = sa.Table(
-    "letter_actions",
+dead_letter_actions = sa.Table(
+    "dead_letter_actions",
     metadata,
     sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
-    sa.Column("letter_id", sa.BigInteger, sa.ForeignKey(dead_letters.c.id), nullable=False),
+    sa.Column("dead_letter_id", sa.BigInteger, sa.ForeignKey(dead_letters.c.id), nullable=False),
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("actor", sa.Text, nullable=False, comment="who"),
     sa.Column("why", sa.Text, nullable=False),
-    sa.Column("attempt", sa.SmallInteger, comment="the try that a replay recorded"),
+    sa.Column("generation", sa.SmallInteger, comment="the try that a replay recorded"),
     sa.Column("due_at", sa.DateTime(timezone=True), comment="when a replay is sent; null: at once"),
     sa.Column("acted_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
-    _one_of("action", LETTER_ACTIONS),
-    sa.Index("letter_actions_letter", "letter_id"),
+    _one_of("action", DEAD_LETTER_ACTIONS),
+    sa.Index("dead_letter_actions_dead_letter", "dead_letter_id"),
 )
 
-letter_alerts = sa.Table(
-    "letter_alerts",
+dead_letter_alerts = sa.Table(
+    "dead_letter_alerts",
     metadata,
     sa.Column("queue", sa.Text, primary_key=True),
     sa.Column("fingerprint", sa.Text, primary_key=True),
-    sa.Column("letters", sa.BigInteger, nullable=False, comment="stored since the last alert"),
-    sa.Column("letter_id", sa.BigInteger, nullable=False, comment="the newest of them"),
+    sa.Column("dead_letters", sa.BigInteger, nullable=False, comment="stored since the last alert"),
+    sa.Column("dead_letter_id", sa.BigInteger, nullable=False, comment="the newest of them"),
     sa.Column("alerted_at", sa.DateTime(timezone=True), comment="null: never"),
     sa.Column("alerting_until", sa.DateTime(timezone=True), comment="somebody is sending it"),
-    sa.CheckConstraint("letters >= 0", name="letters_not_negative"),
+    sa.CheckConstraint("dead_letters >= 0", name="dead_letters_not_negative"),
 )
 
 destinations = sa.Table(

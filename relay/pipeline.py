@@ -219,8 +219,15 @@ class Carrier:
         unpublishable, self._unpublishable = self._unpublishable, []
         for row, reason in unpublishable:
             queue = row.destination or self._settings.event_exchange
-            letter = await set_aside(self._cursor, self._epoch, row, queue, reason)
-            log.error("event_set_aside", event_id=str(row.event_id), type=row.type, to=queue, why=reason, letter=letter)
+            dead_letter = await set_aside(self._cursor, self._epoch, row, queue, reason)
+            log.error(
+                "event_set_aside",
+                event_id=str(row.event_id),
+                type=row.type,
+                to=queue,
+                why=reason,
+                dead_letter=dead_letter,
+            )
             metrics.SETTLED.labels(Outcome.UNPUBLISHABLE.value).inc()
             self._flight.settle([row], Outcome.UNPUBLISHABLE)
 

@@ -185,7 +185,7 @@ class Publisher:
 
     def _headers(self, row: Row, event_id: str) -> dict[str, str | int]:
         return headers_of(
-            event_id, row.type, row.subject, row.source, row.time, row.dataschema, row.traceparent, row.attempt
+            event_id, row.type, row.subject, row.source, row.time, row.dataschema, row.traceparent, row.generation
         )
 
     def _write(self, frames: Sequence[bytes]) -> None:

@@ -61,7 +61,7 @@ class TracedPublisher(Publisher):
         span = tracer.begin(f"publish {destination}", Kind.PRODUCER, _known(row, destination), parent)
         self._spans[row.id] = span
         headers = super()._headers(row._replace(traceparent=span.traceparent), event_id)
-        if parent is not None and row.attempt > 1:
+        if parent is not None and row.generation > 1:
             headers[TRACESTATE] = tracestate_of(parent)
         return headers
 

@@ -23,7 +23,7 @@ from api.views import AcceptedView, OrderPage, OrderView, TimelineView, order_pa
 from orders import books, repository, service
 from orders.model import Order, Status
 from orders.tracking.load import one_moment, story
-from outbox.dead_letters.queries import open_letters_of, with_open_letters
+from outbox.dead_letters.queries import open_dead_letters_of, with_open_dead_letters
 from runtime.documents import DocumentStoreError
 from runtime.log_context import about, conceal
 from runtime.logging import get_logger
@@ -114,7 +114,7 @@ async def list_orders(
     async with services(request).single.connect() as tx:
         # One more than is shown tells whether there is a next page.
         orders = await repository.newest(tx, limit + 1, before)
-        need_attention = await with_open_letters(tx, [str(order.id) for order in orders])
+        need_attention = await with_open_dead_letters(tx, [str(order.id) for order in orders])
     return _json(order_page(orders[:limit], need_attention, _next_page(orders, limit)))
 
 
@@ -132,8 +132,8 @@ async def get_order(request: Request, order_id: OrderId) -> Response:
     async with services(request).single.connect() as tx:
         order = await _order(tx, order_id)
         steps = await service.progress(tx, order)
-        letters = await open_letters_of(tx, str(order.id))
-    return _json(order_view(order, steps, letters))
+        dead_letters = await open_dead_letters_of(tx, str(order.id))
+    return _json(order_view(order, steps, dead_letters))
 
 
 @router.get(

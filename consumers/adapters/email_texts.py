@@ -1,6 +1,6 @@
-"""What the e-mails say: one letter for an accepted order, one for a rejected one, from the templates next door. Pure.
+"""What the e-mails say: one e-mail for an accepted order, one for a rejected one, from the templates next door. Pure.
 
-Each try of a delivery writes the same letter under the same Message-ID, which comes from the event id alone, so that a
+Each try of a delivery writes the same e-mail under the same Message-ID, which comes from the event id alone, so that a
 mailbox can tell a second copy. Nothing that a customer chose can begin a header or an HTML tag: control characters
 become blanks, the HTML is autoescaped, and the body is quoted-printable, whose lines are short whatever is in it.
 """
@@ -32,14 +32,14 @@ _COLUMNS = ("Item", "Quantity", "Price", "Discount", "Net")
 _NOT_IN_ADDRESS = frozenset(' ,;:<>()[]"\\')
 
 
-class LetterError(Exception):
-    """This letter cannot be written, now or later; the message says which order and why."""
+class EmailError(Exception):
+    """This e-mail cannot be written, now or later; the message says which order and why."""
 
 
 def confirmation(
     order: Order, *, event_id: UUID, settings: Settings, written_at: datetime | None = None
 ) -> EmailMessage:
-    """The letter for an accepted order, `written_at` now unless told.
+    """The e-mail for an accepted order, `written_at` now unless told.
 
     Raises LetterError when the customer's e-mail address cannot be one.
     """
@@ -56,12 +56,12 @@ def rejection(
     settings: Settings,
     written_at: datetime | None = None,
 ) -> EmailMessage:
-    """The letter for a rejected order with one sentence per reason, `written_at` now unless told.
+    """The e-mail for a rejected order with one sentence per reason, `written_at` now unless told.
 
     Raises LetterError when there is no reason, or the customer's e-mail address cannot be one.
     """
     if not reasons:
-        raise LetterError(f"order {order.number} was rejected without a reason; a rejection must give one at least")
+        raise EmailError(f"order {order.number} was rejected without a reason; a rejection must give one at least")
     message = _envelope(order, event_id, settings, written_at)
     message["Subject"] = f"Order {order.number} not accepted - your reference {_in_header(order.reference)}"
     sentences = tuple(one_line(reason.message) for reason in reasons)
@@ -90,7 +90,7 @@ def _mailbox(name: str, address: str, whose: str) -> Mailbox:
     except UnicodeError:
         ascii_domain = ""
     if not local or not ascii_domain or not _NOT_IN_ADDRESS.isdisjoint(local + domain) or one_line(address) != address:
-        raise LetterError(f"no letter can be sent to {whose}: what stands for the e-mail address is none")
+        raise EmailError(f"no e-mail can be sent to {whose}: what stands for the e-mail address is none")
     return Mailbox(display_name=_in_header(name), username=local, domain=ascii_domain)
 
 

@@ -1,4 +1,4 @@
-"""How letters and invoices write figures and names: the same figure looks the same on both. Pure.
+"""How e-mails and invoices write figures and names: the same figure looks the same on both. Pure.
 
 No thousands separators: a total can be found by its digits. Text that customers chose keeps every character that shows
 and loses those that would begin a new line or header.

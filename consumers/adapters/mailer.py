@@ -1,10 +1,10 @@
-"""Hands letters to an SMTP server, with aiosmtplib.
+"""Hands e-mails to an SMTP server, with aiosmtplib.
 
-A call sends its message at most once: a connection kept from the last letter is probed before it is used again and
+A call sends its message at most once: a connection kept from the last e-mail is probed before it is used again and
 replaced when dead, and after that nothing is tried twice. A connection lost once DATA was sent leaves it unknown
 whether the server took the message; the caller's next try then goes out under the same Message-ID.
 
-What an error says goes to logs, letters and alerts: it names a message by its Message-ID, and where a server's words
+What an error says goes to logs, e-mails and alerts: it names a message by its Message-ID, and where a server's words
 quote whom it is for, they are replaced. The library's own error, which quotes him as well, is not kept as the cause.
 """
 

@@ -1,7 +1,7 @@
 """Tells people of dead letters: one message for each cause and interval, to a webhook that takes what Slack takes.
 
 The collector runs it. A webhook that refuses or does not answer is asked again after a pause that grows; until then the
-letters are counted, and the alert that goes through names them all. The message holds nothing of a customer: of an
+dead letters are counted, and the alert that goes through names them all. The message holds nothing of a customer: of an
 error only what is no quotation and no address. The webhook's URL is a password: it stands in no log and no error.
 """
 
@@ -73,7 +73,7 @@ class Alerts:
         return outcome
 
     async def _post(self, client: httpx.AsyncClient, alert: Alert) -> str:
-        group = {"queue": alert.queue, "fingerprint": alert.fingerprint, "letters": alert.letters}
+        group = {"queue": alert.queue, "fingerprint": alert.fingerprint, "dead_letters": alert.dead_letters}
         try:
             # Slack's own marks are these three characters, and only as entities are they text.
             answer = await client.post(self._url, json={"text": html.escape(text_of(alert), quote=False)})
@@ -96,15 +96,15 @@ class Alerts:
 def text_of(alert: Alert) -> str:
     """The message: what died of what, how many, and what can be done."""
     fingerprint = shlex.quote(alert.fingerprint)
-    letters = "1 new dead letter" if alert.letters == 1 else f"{alert.letters} new dead letters"
+    dead_letters = "1 new dead letter" if alert.dead_letters == 1 else f"{alert.dead_letters} new dead letters"
     again = f", replayed {alert.replay_count} times before" if alert.replay_count else ""
     error = without_persons(f"{alert.error_class or ''}: {alert.error or 'no error is known'}".lstrip(": "))
     return (
-        f"{letters} in {alert.queue} ({alert.reason}{again})\n"
+        f"{dead_letters} in {alert.queue} ({alert.reason}{again})\n"
         f"cause: {alert.fingerprint}\n"
         f"newest error: {error}\n"
         "look: `waybill dead-letters groups`\n"
-        f"      `waybill dead-letters show {alert.letter_id}`\n"
+        f"      `waybill dead-letters show {alert.dead_letter_id}`\n"
         f"when the cause is gone: `waybill dead-letters replay --queue {shlex.quote(alert.queue)} "
         f"--fingerprint {fingerprint} --dry-run`"
     )

@@ -1,4 +1,4 @@
-"""What a message died of, and so what kind of letter it is. Pure.
+"""What a message died of, and so what kind of dead letter it is. Pure.
 
 | reason                                        | by whose word                                                    |
 |-----------------------------------------------|------------------------------------------------------------------|
@@ -9,7 +9,7 @@
 | expired                                       | the inbox's, by its silence: the event is older than it remembers |
 | rejected                                      | nobody's: refused, and nothing is known of it                    |
 
-The first that applies. Whatever the message holds, its letter can be stored: what Postgres or JSON cannot hold is kept
+The first that applies. Whatever the message holds, its dead letter can be stored: what Postgres or JSON cannot hold is kept
 in another form, never left out.
 """
 
@@ -29,7 +29,7 @@ from consumers.delivery.message_check import attributes_of, read
 from orders.events import EventDataError, parse_order_id
 from orders.workflow import BY_QUEUE
 from outbox.dead_letters.amqp_json import to_json
-from outbox.dead_letters.store import Cause, Delivery, NewLetter
+from outbox.dead_letters.store import Cause, Delivery, NewDeadLetter
 from outbox.envelope import EnvelopeError, Event, decode
 from runtime.database import storable
 
@@ -56,7 +56,7 @@ class Remains:
         """The delivery that the inbox may know of."""
         if self.event is None or self.message.queue not in BY_QUEUE:
             return None
-        return self.message.queue, self.event.id, self.event.attempt
+        return self.message.queue, self.event.id, self.event.generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +84,14 @@ def examine(message: Taken) -> Remains:
     return Remains(message, event, None)
 
 
-def letter_of(remains: Remains, cause: Cause | None, lowest: UUID | None) -> NewLetter:
-    """The letter of a dead message. `cause` is what the inbox knows, `lowest` the lowest event id it remembers."""
+def dead_letter_of(remains: Remains, cause: Cause | None, lowest: UUID | None) -> NewDeadLetter:
+    """The dead letter of a dead message. `cause` is what the inbox knows, `lowest` the lowest event id it remembers."""
     message, event = remains.message, remains.event
     death = _death(message)
     found = _finding(remains, death.get("reason"), cause, lowest)
     kept = _kept(message)
     properties, headers = kept or ({}, _raw(message))
-    return NewLetter(
+    return NewDeadLetter(
         queue=message.queue,
         consumer=message.queue if message.queue in BY_QUEUE else None,
         body=message.body,
@@ -102,7 +102,7 @@ def letter_of(remains: Remains, cause: Cause | None, lowest: UUID | None) -> New
         event_id=None if event is None else event.id,
         type=None if event is None else event.type,
         subject=None if event is None else storable(event.subject),
-        attempt=None if event is None else event.attempt,
+        generation=None if event is None else event.generation,
         died_at=_died_at(death),
         error_class=found.error_class,
         error=found.error and storable(found.error),
@@ -111,16 +111,16 @@ def letter_of(remains: Remains, cause: Cause | None, lowest: UUID | None) -> New
     )
 
 
-def bare(letter: NewLetter, message: Taken) -> NewLetter:
-    """The same letter with its headers as bytes: for one that Postgres will not take for whatever is in them."""
-    return NewLetter(
-        queue=letter.queue,
-        consumer=letter.consumer,
-        body=letter.body,
+def bare(dead_letter: NewDeadLetter, message: Taken) -> NewDeadLetter:
+    """The same dead letter with its headers as bytes: for one that Postgres will not take for whatever is in them."""
+    return NewDeadLetter(
+        queue=dead_letter.queue,
+        consumer=dead_letter.consumer,
+        body=dead_letter.body,
         headers=_raw(message),
         reason="undecodable",
-        fingerprint=f"undecodable:Unstorable@{letter.queue}",
-        died_at=letter.died_at,
+        fingerprint=f"undecodable:Unstorable@{dead_letter.queue}",
+        died_at=dead_letter.died_at,
         error_class="Unstorable",
         error="its headers are none that Postgres can keep; they are kept as bytes",
         identity=_identity(message.raw_properties),

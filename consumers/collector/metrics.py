@@ -11,26 +11,28 @@ from prometheus_client import Counter, Gauge
 from orders.audit.rules import Effect
 from orders.counts import UNFINISHED
 from orders.workflow import BY_NAME, BY_QUEUE, PROMISED_SECONDS, UNROUTED_QUEUE
-from outbox.tables import LETTER_REASONS
+from outbox.tables import DEAD_LETTER_REASONS
 
 QUEUES = (*BY_QUEUE, UNROUTED_QUEUE, "other")
-LABELS = tuple(product(QUEUES, LETTER_REASONS))
+LABELS = tuple(product(QUEUES, DEAD_LETTER_REASONS))
 
-LETTERS_STORED = Counter(
+DEAD_LETTERS_STORED = Counter(
     "waybill_dead_letters_stored_total", "New dead letters stored by this collector.", ["queue", "reason"]
 )
-LETTERS_OPEN = Gauge("waybill_dead_letters_open", "Dead letters that wait for somebody.", ["queue", "reason"])
-LETTERS_NEWEST = Gauge(
+DEAD_LETTERS_OPEN = Gauge("waybill_dead_letters_open", "Dead letters that wait for somebody.", ["queue", "reason"])
+DEAD_LETTERS_NEWEST = Gauge(
     "waybill_dead_letters_newest_timestamp_seconds",
     "When the newest dead letter that waits for somebody was stored, Unix time; 0 for none.",
     ["queue", "reason"],
 )
 for _labels in LABELS:
-    LETTERS_STORED.labels(*_labels)
-    LETTERS_OPEN.labels(*_labels)
-    LETTERS_NEWEST.labels(*_labels)
+    DEAD_LETTERS_STORED.labels(*_labels)
+    DEAD_LETTERS_OPEN.labels(*_labels)
+    DEAD_LETTERS_NEWEST.labels(*_labels)
 STEPS_GIVEN_UP = Counter(
-    "waybill_steps_given_up_total", "Deliveries that a step gave up, counted when their letter is stored.", ["step"]
+    "waybill_steps_given_up_total",
+    "Deliveries that a step gave up, counted when their dead letter is stored.",
+    ["step"],
 )
 for _step in BY_NAME:
     STEPS_GIVEN_UP.labels(_step)
@@ -51,7 +53,7 @@ ORDERS_OVERDUE = Gauge(
 )
 for _effect in Effect:
     ORDERS_OVERDUE.labels(_effect.value)
-WATCHED = ("overdue", "unfinished", "finished", "promise", "scheduled", "letters")
+WATCHED = ("overdue", "unfinished", "finished", "promise", "scheduled", "dead_letters")
 ORDERS_WATCHED = Gauge(
     "waybill_orders_watch_last_success_timestamp_seconds",
     "When a figure that is read from Postgres was last read, Unix time.",

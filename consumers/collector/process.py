@@ -1,6 +1,6 @@
 """The collector as a process: it empties the dead-letter queues, tells people, and serves its figures, until SIGTERM.
 
-Its loops share nothing but the database's pool: a webhook that hangs holds up no letter.
+Its loops share nothing but the database's pool: a webhook that hangs holds up no dead letter.
 """
 
 import asyncio
@@ -62,30 +62,30 @@ def serving(settings: Settings) -> Iterator[None]:
 
 
 async def count_open(engine: AsyncEngine, stopping: asyncio.Event) -> None:
-    """Keep the figures of open letters true until stopped; they stand still while Postgres is away."""
+    """Keep the figures of open dead letters true until stopped; they stand still while Postgres is away."""
     while not stopping.is_set():
         try:
             await count_once(engine)
         except Exception as error:  # noqa: BLE001 - a figure is no reason to collect nothing
-            log.warning("letters_not_counted", reason=type(error).__name__)
+            log.warning("dead_letters_not_counted", reason=type(error).__name__)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), COUNT_SECONDS)
 
 
 async def count_once(engine: AsyncEngine) -> None:
-    """Read how many letters are open and how new the newest is: that tells of it, whoever stored it and ended then."""
+    """Read how many dead letters are open and how new the newest is: that tells of it, whoever stored it and ended then."""
     async with engine.begin() as tx:
         waiting = await open_by_queue(tx)
     # A reason that only a later version knows has no series here, and must not keep the others from being told.
-    letters, newest = defaultdict[tuple[str, str], int](int), defaultdict[tuple[str, str], float](float)
+    dead_letters, newest = defaultdict[tuple[str, str], int](int), defaultdict[tuple[str, str], float](float)
     for one in waiting:
         label = metrics.queue_label(one.queue), one.reason
-        letters[label] += one.letters
+        dead_letters[label] += one.dead_letters
         newest[label] = max(newest[label], one.newest_at.timestamp())
     for label in metrics.LABELS:
-        metrics.LETTERS_OPEN.labels(*label).set(letters[label])
-        metrics.LETTERS_NEWEST.labels(*label).set(newest[label])
-    metrics.ORDERS_WATCHED.labels("letters").set_to_current_time()
+        metrics.DEAD_LETTERS_OPEN.labels(*label).set(dead_letters[label])
+        metrics.DEAD_LETTERS_NEWEST.labels(*label).set(newest[label])
+    metrics.ORDERS_WATCHED.labels("dead_letters").set_to_current_time()
 
 
 async def _main(settings: Settings) -> None:

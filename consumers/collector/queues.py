@@ -20,7 +20,7 @@ from orders.workflow import BY_QUEUE, UNROUTED_QUEUE
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 15
 HEARTBEAT_SECONDS = 60  # the broker's measure for a collector that is gone; batches take a small part of it
-BATCH_LETTERS = 200
+BATCH_DEAD_LETTERS = 200
 BATCH_BYTES = 8 * 1024 * 1024  # of bodies, before another is taken: one may be as large as the broker allows
 
 BROKER_ERRORS = (OSError, amqp.AMQPError)
@@ -76,7 +76,7 @@ class DeadLetterQueues:
         """The oldest messages of the dead-letter queue of `queue`, up to a batch."""
         batch: list[Taken] = []
         size = 0
-        while len(batch) < BATCH_LETTERS and size < BATCH_BYTES:
+        while len(batch) < BATCH_DEAD_LETTERS and size < BATCH_BYTES:
             message = self._open_channel().basic_get(SOURCES[queue])
             if message is None:
                 break
@@ -88,7 +88,7 @@ class DeadLetterQueues:
         """The broker may forget this batch, the last that was taken.
 
         RabbitMQ's channel hands a quorum queue some 32 of these at a time, and forgets the others if it is closed
-        meanwhile: they come again, as copies of letters that are stored.
+        meanwhile: they come again, as copies of dead letters that are stored.
         """
         if batch:
             self._channel.basic_ack(batch[-1].tag, multiple=True)

@@ -1,8 +1,8 @@
 """Moves what was given up out of the broker's dead-letter queues into `outbox.dead_letters`, exactly once.
 
 A batch is taken from one queue, stored in one transaction, and acknowledged after its commit. Whoever dies in between
-leaves the batch to the broker, which gives it out again: the letters' keys make one letter of both copies. Nothing is
-taken while Postgres is away, and what was taken when it went goes back. A letter that Postgres refuses whatever is
+leaves the batch to the broker, which gives it out again: the dead letters' keys make one dead letter of both copies. Nothing is
+taken while Postgres is away, and what was taken when it went goes back. A dead letter that Postgres refuses whatever is
 done is kept in a form that it takes, so that none stands in the way of those behind it.
 """
 
@@ -17,10 +17,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers.collector import metrics
-from consumers.collector.classify import bare, examine, letter_of
+from consumers.collector.classify import bare, dead_letter_of, examine
 from consumers.collector.queues import BROKER_ERRORS, SOURCES, DeadLetterQueues, Taken
 from orders.workflow import BY_QUEUE
-from outbox.dead_letters.store import NewLetter, causes, store
+from outbox.dead_letters.store import NewDeadLetter, causes, store
 from outbox.partitions.expire_inbox import horizon
 from runtime.database import may_pass
 from runtime.logging import get_logger
@@ -37,7 +37,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """One look at every queue: messages taken, letters that were new, queues that are not there."""
+    """One look at every queue: messages taken, dead letters that were new, queues that are not there."""
 
     taken: int
     stored: int
@@ -96,7 +96,7 @@ class Collector:
         """Leave the broker; it has everything back that was not acknowledged."""
         await asyncio.to_thread(self._queues.close)
 
-    async def _collect(self, queue: str) -> tuple[Sequence[Taken], Sequence[NewLetter]]:
+    async def _collect(self, queue: str) -> tuple[Sequence[Taken], Sequence[NewDeadLetter]]:
         """One batch of one queue: taken, stored, acknowledged."""
         async with self._engine.begin() as tx:
             lowest = await horizon(tx)  # and so nothing is taken while Postgres is away
@@ -106,43 +106,43 @@ class Collector:
         _count(fresh)
         await asyncio.to_thread(partial(self._queues.acknowledge, batch))
         if batch:
-            log.info("letters_stored", queue=queue, letters=len(fresh), copies=len(batch) - len(fresh))
+            log.info("dead_letters_stored", queue=queue, dead_letters=len(fresh), copies=len(batch) - len(fresh))
         return batch, fresh
 
-    async def _store(self, batch: Sequence[Taken], lowest: UUID | None) -> Sequence[NewLetter]:
+    async def _store(self, batch: Sequence[Taken], lowest: UUID | None) -> Sequence[NewDeadLetter]:
         """Store a batch in one transaction; each message in its own, if one of them cannot be stored as it is."""
-        letters = await self._examined(batch, lowest)
+        dead_letters = await self._examined(batch, lowest)
         try:
-            return await self._commit(letters)
+            return await self._commit(dead_letters)
         except DBAPIError as error:
             if may_pass(error):
                 raise
-            log.warning("batch_refused", reason=_short(error), letters=len(letters))
-        fresh: list[NewLetter] = []
-        for message, letter in zip(batch, letters, strict=True):
-            fresh += await self._store_alone(message, letter)
+            log.warning("batch_refused", reason=_short(error), dead_letters=len(dead_letters))
+        fresh: list[NewDeadLetter] = []
+        for message, dead_letter in zip(batch, dead_letters, strict=True):
+            fresh += await self._store_alone(message, dead_letter)
         return fresh
 
-    async def _store_alone(self, message: Taken, letter: NewLetter) -> Sequence[NewLetter]:
+    async def _store_alone(self, message: Taken, dead_letter: NewDeadLetter) -> Sequence[NewDeadLetter]:
         try:
-            return await self._commit([letter])
+            return await self._commit([dead_letter])
         except DBAPIError as error:
             if may_pass(error):
                 raise
-            log.error("letter_kept_bare", queue=letter.queue, reason=_short(error))  # noqa: TRY400 - no trace: content
-            return await self._commit([bare(letter, message)])
+            log.error("dead_letter_kept_bare", queue=dead_letter.queue, reason=_short(error))  # noqa: TRY400 - no trace: content
+            return await self._commit([bare(dead_letter, message)])
 
-    async def _commit(self, letters: Sequence[NewLetter]) -> Sequence[NewLetter]:
+    async def _commit(self, dead_letters: Sequence[NewDeadLetter]) -> Sequence[NewDeadLetter]:
         async with self._engine.begin() as tx:
-            return await store(tx, letters)
+            return await store(tx, dead_letters)
 
-    async def _examined(self, batch: Sequence[Taken], lowest: UUID | None) -> list[NewLetter]:
-        """The batch as letters, with what the inbox knows of each."""
+    async def _examined(self, batch: Sequence[Taken], lowest: UUID | None) -> list[NewDeadLetter]:
+        """The batch as dead letters, with what the inbox knows of each."""
         remains = [examine(message) for message in batch]
         deliveries = [one.delivery for one in remains if one.delivery is not None]
         async with self._engine.begin() as tx:
             known = await causes(tx, deliveries)
-        return [letter_of(one, known.get(one.delivery) if one.delivery else None, lowest) for one in remains]
+        return [dead_letter_of(one, known.get(one.delivery) if one.delivery else None, lowest) for one in remains]
 
     def _say_missing(self, missing: tuple[str, ...]) -> None:
         if missing != self._missing:
@@ -160,22 +160,22 @@ class Collector:
             return
 
 
-def _count(fresh: Sequence[NewLetter]) -> None:
-    for (queue, reason), letters in Counter((one.queue, one.reason) for one in fresh).items():
-        metrics.LETTERS_STORED.labels(metrics.queue_label(queue), reason).inc(letters)
+def _count(fresh: Sequence[NewDeadLetter]) -> None:
+    for (queue, reason), dead_letters in Counter((one.queue, one.reason) for one in fresh).items():
+        metrics.DEAD_LETTERS_STORED.labels(metrics.queue_label(queue), reason).inc(dead_letters)
         if queue in BY_QUEUE:
-            metrics.STEPS_GIVEN_UP.labels(BY_QUEUE[queue].name).inc(letters)
+            metrics.STEPS_GIVEN_UP.labels(BY_QUEUE[queue].name).inc(dead_letters)
 
 
 def _say_failed(error: Exception, pause: float) -> None:
     if isinstance(error, BROKER_ERRORS) or may_pass(error):
         log.warning("collecting_postponed", reason=_short(error), pause_seconds=pause)
     else:
-        shown = None if isinstance(error, DBAPIError) else error  # a statement's trace shows its letters
+        shown = None if isinstance(error, DBAPIError) else error  # a statement's trace shows its dead letters
         log.error("collecting_failed", reason=_short(error), pause_seconds=pause, exc_info=shown)
 
 
 def _short(error: Exception) -> str:
-    """An error without the statement's parameters and the values that it quotes, which are letters."""
+    """An error without the statement's parameters and the values that it quotes, which are dead letters."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return f"{type(error).__name__}: {excerpt(unquoted(str(cause)), 300)}"

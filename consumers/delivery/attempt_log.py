@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.delivery.retry_decision import Verdict
 from orders import repository
-from orders.model import AttemptEnd, StepProgress, StepState, Trial
+from orders.model import AttemptEnd, AttemptRecord, StepProgress, StepState
 from outbox.inbox import Claim
 from runtime.log_context import tried
 
@@ -26,11 +26,11 @@ class History:
 
     async def begins(self, tx: AsyncConnection, order_id: UUID, claim: Claim) -> None:
         """A claim is about to run."""
-        await self._write(tx, order_id, claim, StepProgress(self._step, StepState.RUNNING, claim.tries))
+        await self._write(tx, order_id, claim, StepProgress(self._step, StepState.RUNNING, claim.attempt))
 
     async def done(self, tx: AsyncConnection, order_id: UUID, claim: Claim, since: float | None = None) -> None:
         """The step has had its effect. `since`: when what was not claimed was begun, by the clock of the loop."""
-        progress = StepProgress(self._step, StepState.DONE, claim.tries)
+        progress = StepProgress(self._step, StepState.DONE, claim.attempt)
         await self._write(tx, order_id, claim, progress, AttemptEnd.DONE, since)
 
     async def failed(
@@ -44,9 +44,9 @@ class History:
     ) -> None:
         """A try has failed, and the verdict says what comes of it."""
         end = AttemptEnd(verdict.outcome.value)
-        progress = StepProgress(self._step, StepState.RETRYING, verdict.tries, error, verdict.due_at)
+        progress = StepProgress(self._step, StepState.RETRYING, verdict.attempt, error, verdict.due_at)
         if end is AttemptEnd.DEAD:
-            progress = StepProgress(self._step, StepState.DEAD, verdict.tries, error)
+            progress = StepProgress(self._step, StepState.DEAD, verdict.attempt, error)
         await self._write(tx, order_id, claim, progress, end, since)
 
     async def _write(
@@ -59,7 +59,7 @@ class History:
         since: float | None = None,
     ) -> None:
         tried(progress.attempt)
-        begun = 0 if claim.token is None else claim.begun
+        number = 0 if claim.token is None else claim.claims
         seconds = 0.0 if since is None else asyncio.get_running_loop().time() - since
-        trial = Trial(claim.event.attempt, begun, self._worker, seconds, end)
-        await repository.set_step(tx, order_id, claim.event.type, progress, trial)
+        record = AttemptRecord(claim.event.generation, number, self._worker, seconds, end)
+        await repository.set_step(tx, order_id, claim.event.type, progress, record)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from consumers.delivery.error_kinds import KilledWorkerError, kind_of, wait_seconds
 from consumers.delivery.outcome import Outcome
 from orders.workflow import Step
-from outbox.envelope import MAX_TRY
+from outbox.envelope import MAX_GENERATION
 from outbox.inbox import GivenUp
 from runtime.settings import Settings
 
@@ -16,11 +16,11 @@ from runtime.settings import Settings
 class Verdict:
     """What becomes of a failed try: another one at `due_at`, or the end for `reason`, with no replay before `due_at`.
 
-    `tries` so far, from 1.
+    `attempt` is the number of the failed attempt, from 1.
     """
 
     outcome: Outcome
-    tries: int
+    attempt: int
     due_at: datetime | None = None
     reason: GivenUp | None = None
 
@@ -33,30 +33,30 @@ class Judge:
         self._base_seconds: float = getattr(settings, step.retry.base)
         self._rng = random.Random()  # noqa: S311 - jitter is no secret
 
-    def verdict(self, tries: int, attempt: int, error: Exception, *, away: bool) -> Verdict:
-        """The end of try number `tries`, which is generation `attempt`. `away`: nobody was there to try it with."""
-        reason = self._last(tries, attempt, error, away=away)
+    def verdict(self, attempt: int, generation: int, error: Exception, *, away: bool) -> Verdict:
+        """The end of try number `attempt`, which is generation `attempt`. `away`: nobody was there to try it with."""
+        reason = self._last(attempt, generation, error, away=away)
         if reason is not None:
             wait = wait_seconds(error)
             not_before = datetime.now(UTC) + timedelta(seconds=wait) if wait else None
-            return Verdict(Outcome.DEAD, tries, not_before, reason)
+            return Verdict(Outcome.DEAD, attempt, not_before, reason)
         if away:  # for as long as nobody is there the worker takes nothing, so this need not grow
-            return Verdict(Outcome.AWAY, tries, datetime.now(UTC) + self.delay(1, error))
-        return Verdict(Outcome.RETRIED, tries, datetime.now(UTC) + self.delay(tries, error))
+            return Verdict(Outcome.AWAY, attempt, datetime.now(UTC) + self.delay(1, error))
+        return Verdict(Outcome.RETRIED, attempt, datetime.now(UTC) + self.delay(attempt, error))
 
-    def delay(self, tries: int, error: Exception) -> timedelta:
-        """From the failure of try number `tries` to the next."""
-        jittered = self._policy.delay_seconds(tries, self._base_seconds, self._rng)
+    def delay(self, attempt: int, error: Exception) -> timedelta:
+        """From the failure of try number `attempt` to the next."""
+        jittered = self._policy.delay_seconds(attempt, self._base_seconds, self._rng)
         return timedelta(seconds=wait_seconds(error) + jittered)
 
-    def _last(self, tries: int, attempt: int, error: Exception, *, away: bool) -> GivenUp | None:
+    def _last(self, attempt: int, generation: int, error: Exception, *, away: bool) -> GivenUp | None:
         """Why a failed try was the last; None if there is another."""
         if isinstance(error, KilledWorkerError):
             return GivenUp.KILLED_WORKER
-        if attempt >= MAX_TRY:
+        if generation >= MAX_GENERATION:
             return GivenUp.RETRIES_EXHAUSTED
         if away:
             return None
         if kind_of(error) not in self._policy.worth_another_try:
             return GivenUp.REJECTED
-        return GivenUp.RETRIES_EXHAUSTED if self._policy.gives_up_after(tries) else None
+        return GivenUp.RETRIES_EXHAUSTED if self._policy.gives_up_after(attempt) else None

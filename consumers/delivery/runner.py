@@ -110,7 +110,7 @@ class StepRunner:
             return claimed
 
         # A first recording is one statement, which needs no BEGIN and COMMIT around it.
-        one_statement = isinstance(reaction, RecordingStep) and event.attempt == 1
+        one_statement = isinstance(reaction, RecordingStep) and event.generation == 1
         try:
             claimed = await self._transactions.run(work, one_statement=one_statement)
         except ForgottenError:
@@ -128,7 +128,7 @@ class StepRunner:
     async def _record(
         self, reaction: RecordingStep, tx: AsyncConnection, order_id: UUID, event: Event, since: float
     ) -> Claim | Refused:
-        if event.attempt > 1:  # a try that failed left an inbox row and a step of the order: neither may stay open
+        if event.generation > 1:  # a try that failed left an inbox row and a step of the order: neither may stay open
             claimed = await inbox.finish_at_once(tx, self._step.queue, event)
             if isinstance(claimed, Claim):
                 await self._history.done(tx, order_id, claimed, since)
@@ -155,8 +155,8 @@ class StepRunner:
             return await self._refused(claimed, event)
         journal: Mapping[str, Any] | None = claimed.journal
         try:
-            if claimed.begun > inbox.MAX_BEGUN:
-                raise KilledWorkerError(f"begun {inbox.MAX_BEGUN} times and never finished")
+            if claimed.claims > inbox.MAX_CLAIMS:
+                raise KilledWorkerError(f"begun {inbox.MAX_CLAIMS} times and never finished")
             if journal is None:
                 lease = lease_renewed(
                     self._transactions, claimed, self._lease_seconds, asked_at, self._longest_commit_seconds
@@ -235,7 +235,7 @@ class StepRunner:
         tracer.failed(error)
 
         async def write(tx: AsyncConnection) -> Verdict:
-            verdict = self._judge.verdict(await inbox.tries(tx, claim), claim.event.attempt, error, away=away)
+            verdict = self._judge.verdict(await inbox.attempt_of(tx, claim), claim.event.generation, error, away=away)
             await self._write_failure(tx, claim, failure, verdict, journal)
             await self._history.failed(tx, order_id, claim, verdict, told, since)
             return verdict
@@ -245,7 +245,7 @@ class StepRunner:
             "step": self._step.name,
             "order_id": str(order_id),
             "event_id": str(claim.event.id),
-            "attempt": verdict.tries,
+            "attempt": verdict.attempt,
             "error": told,
         }
         due_at = verdict.due_at and verdict.due_at.isoformat()
@@ -275,7 +275,7 @@ class StepRunner:
             await inbox.retry_later(tx, claim, failure, verdict.due_at, journal)
         # The next try is part of this trace and comes after this one.
         traceparent = tracer.traceparent() or claim.event.traceparent
-        following = replace(claim.event, attempt=claim.event.attempt + 1, traceparent=traceparent)
+        following = replace(claim.event, generation=claim.event.generation + 1, traceparent=traceparent)
         await schedule(tx, following, self._step.queue, verdict.due_at)
 
     async def _refused(self, refused: Refused, event: Event) -> Outcome:

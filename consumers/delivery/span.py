@@ -56,7 +56,7 @@ def work_of(step: Step, event: Event) -> Work:
         order_id=event.subject if _UUID.match(event.subject) else None,
         event_id=str(event.id),
         task_id=task_id(step.queue, event),
-        attempt=event.attempt,
+        attempt=event.generation,
         traceparent=valid(event.traceparent),
     )
 
@@ -78,5 +78,5 @@ def _span(step: Step, event: Event, work: Work, attributes: Mapping[str, object]
     }
     if work.order_id is not None:
         known["waybill.order_id"] = work.order_id
-    links = () if parent is None or event.attempt == 1 else (named_by(attributes.get(TRACESTATE), parent) or parent,)
+    links = () if parent is None or event.generation == 1 else (named_by(attributes.get(TRACESTATE), parent) or parent,)
     return tracer.span(f"process {step.queue}", Kind.CONSUMER, known, parent, links)

@@ -213,7 +213,7 @@ def adapt(message: Message, queue: str) -> None:
 
 def task_id(queue: str, event: Event) -> str:
     """One id per queue, event and try: two consumers of one event are two tasks, and so are two tries."""
-    return str(uuid.uuid5(TASK_IDS, f"{queue}/{event.id}/{event.attempt}"))
+    return str(uuid.uuid5(TASK_IDS, f"{queue}/{event.id}/{event.generation}"))
 
 
 def _task_headers(name: str, event: Event, identifier: str) -> dict[str, object]:
@@ -229,7 +229,7 @@ def _task_headers(name: str, event: Event, identifier: str) -> dict[str, object]
         "timelimit": [None, None],
         "eta": None,
         "expires": None,
-        "argsrepr": f"({event.type} {event.id} try {event.attempt})",
+        "argsrepr": f"({event.type} {event.id} try {event.generation})",
         "kwargsrepr": "{}",
         "origin": "waybill-relay",
         "ignore_result": True,

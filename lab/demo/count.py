@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from lab.demo.facts import Landed, Letter, StoredOrder
+from lab.demo.facts import Email, Landed, StoredOrder
 from lab.demo.figures import Counted
 from lab.workload.expectations import DemoOrder, DemoSet
 from orders.model import NewOrder
@@ -30,7 +30,7 @@ class Check:
 def count(demo: DemoSet, landed: Landed) -> Counted:
     """The figures of a demo."""
     by_reference = {order.reference: order for order in landed.orders}
-    letters = _by_order(landed.letters, by_reference)
+    emails = _by_order(landed.emails, by_reference)
     statuses = Counter(order.status for order in landed.orders)
     documents = sum(len(numbers) for numbers in landed.sap_documents.values())
     return Counted(
@@ -40,7 +40,7 @@ def count(demo: DemoSet, landed: Landed) -> Counted:
         net_total=demo.net_total,
         sap_documents=documents,
         sap_net_total=sum(landed.sap_net_totals.values(), Decimal("0.00")),
-        emails=sum(_told(one, by_reference.get(one.order.reference), letters) for one in demo.orders),
+        emails=sum(_told(one, by_reference.get(one.order.reference), emails) for one in demo.orders),
         invoices=sum(_invoiced(order, by_reference.get(order.reference), landed.invoices) for order in demo.completing),
         units_moved=sum(product.stock - landed.available.get(product.sku, 0) for product in demo.products),
         stock_matches=dict(landed.available) == demo.stock_at_end,
@@ -48,8 +48,8 @@ def count(demo: DemoSet, landed: Landed) -> Counted:
         sap_faults_injected=landed.sap_faults,
         duplicates={
             "SAP documents": documents - len(landed.sap_documents),
-            "e-mails": sum(len(found) - 1 for found in letters.values()),
-            "e-mails of no order": len(landed.letters) - sum(len(found) for found in letters.values()),
+            "e-mails": sum(len(found) - 1 for found in emails.values()),
+            "e-mails of no order": len(landed.emails) - sum(len(found) for found in emails.values()),
             "invoices": max(landed.invoice_files - len(landed.invoices), 0),
             "reservations": landed.reservations_wrong,
             "sales figures": landed.sales_wrong,
@@ -94,28 +94,28 @@ def mentions(text: str, word: str) -> bool:
     return re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])(?!\.\w)", text) is not None
 
 
-def _by_order(letters: Iterable[Letter], references: Iterable[str]) -> dict[str, list[Letter]]:
-    """The letters by the reference that they name."""
+def _by_order(emails: Iterable[Email], references: Iterable[str]) -> dict[str, list[Email]]:
+    """The e-mails by the reference that they name."""
     known = set(references)
-    found: defaultdict[str, list[Letter]] = defaultdict(list)
-    for letter in letters:
-        named = known.intersection(word.strip(".,;:()") for word in letter.text.split())
+    found: defaultdict[str, list[Email]] = defaultdict(list)
+    for email in emails:
+        named = known.intersection(word.strip(".,;:()") for word in email.text.split())
         if len(named) == 1:
-            found[named.pop()].append(letter)
+            found[named.pop()].append(email)
     return found
 
 
-def _told(one: DemoOrder, stored: StoredOrder | None, letters: Mapping[str, Sequence[Letter]]) -> bool:
-    """Whether a letter to this customer says what it must: the total, or why not."""
+def _told(one: DemoOrder, stored: StoredOrder | None, emails: Mapping[str, Sequence[Email]]) -> bool:
+    """Whether an e-mail to this customer says what it must: the total, or why not."""
     if stored is None:
         return False
     due = one.order
-    for letter in letters.get(due.reference, ()):
-        if letter.recipients != (due.customer.email,):
+    for email in emails.get(due.reference, ()):
+        if email.recipients != (due.customer.email,):
             continue
-        if one.refused_for is None and mentions(letter.text, f"{due.net_total:.2f}"):
+        if one.refused_for is None and mentions(email.text, f"{due.net_total:.2f}"):
             return True
-        if one.refused_for is not None and _says_why(letter.text, stored):
+        if one.refused_for is not None and _says_why(email.text, stored):
             return True
     return False
 

@@ -22,7 +22,7 @@ class StoredOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class Email:
     """A message of the inbox: whom it went to, and its subject and plain text with single blanks."""
 
     recipients: tuple[str, ...]
@@ -37,7 +37,7 @@ class Landed:
     sap_documents: Mapping[str, Sequence[str]]  # document numbers by order number
     sap_net_totals: Mapping[str, Decimal]  # by order number
     sap_faults: int
-    letters: Sequence[Letter]
+    emails: Sequence[Email]
     invoices: Mapping[str, str]  # text of the PDF by order id
     invoice_files: int
     invoice_gaps: int

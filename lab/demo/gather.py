@@ -15,7 +15,7 @@ import httpx
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from lab.demo.facts import Landed, Letter, StoredOrder
+from lab.demo.facts import Email, Landed, StoredOrder
 from lab.demo.pdf_text import pdf_text
 from ops.doctor import broker_client
 from orders.model import invoice_number
@@ -92,7 +92,7 @@ async def gather(
         sap_documents={number: held["documents"] for number, held in ledger["orders"].items()},
         sap_net_totals={number: Decimal(held["net_total"]) for number, held in ledger["orders"].items()},
         sap_faults=ledger["faults_injected"],
-        letters=await asyncio.to_thread(read_inbox, inbox),
+        emails=await asyncio.to_thread(read_inbox, inbox),
         invoices=invoices,
         invoice_files=await asyncio.to_thread(count_pdfs, documents),
         dead_letters=dead_letters,
@@ -148,9 +148,9 @@ def dead_in_queues(amqp_url: str) -> int:
         return sum(state.messages for state in broker_client.queue_states(link, queues).values() if state is not None)
 
 
-def read_inbox(folder: Path) -> list[Letter]:
+def read_inbox(folder: Path) -> list[Email]:
     """Every message of the inbox, oldest first."""
-    return [parse_letter(path.read_bytes()) for path in sorted(folder.glob("*.eml"))]
+    return [parse_email(path.read_bytes()) for path in sorted(folder.glob("*.eml"))]
 
 
 def count_pdfs(folder: Path) -> int:
@@ -158,13 +158,13 @@ def count_pdfs(folder: Path) -> int:
     return sum(1 for _ in folder.rglob("*.pdf"))
 
 
-def parse_letter(content: bytes) -> Letter:
+def parse_email(content: bytes) -> Email:
     """What a message says, and to whom."""
     message = email.message_from_bytes(content, policy=email.policy.default)
     recipients = [str(value) for name in ("To", "Cc") for value in message.get_all(name, [])]
     plain = message.get_body(preferencelist=("plain",))
     words = f"{message.get('Subject', '')} {plain.get_content() if plain else ''}".split()
-    return Letter(tuple(address for _, address in email.utils.getaddresses(recipients)), " ".join(words))
+    return Email(tuple(address for _, address in email.utils.getaddresses(recipients)), " ".join(words))
 
 
 async def _invoice_texts(api_url: str, order_ids: list[str], on_read: Callable[[int], None]) -> Mapping[str, str]:

@@ -88,7 +88,7 @@ async def truth(connection: asyncpg.Connection, stack: LocalStack, refused: Coun
         "deliveries retried by step": await tried(connection, AttemptEnd.RETRIED),
         "deliveries handed back by step": await tried(connection, AttemptEnd.AWAY),
         "deliveries given up by step": dead,
-        "given up by step, as letters": dead,
+        "given up by step, as e-mails": dead,
         "dead letters stored by queue": await _counted(connection, _STORED),
         "dead letters open by queue": await _counted(connection, _OPEN),
         "documents in SAP": {"": len(await SapSandbox(stack.sap_url).documents([]))},

@@ -1,6 +1,6 @@
 """After the faults: everything is put right, what died is replayed, and quiet is awaited.
 
-Letters of garbage are discarded, since nothing can come of them; all others are replayed by the command line, as a
+Dead letters of garbage are discarded, since nothing can come of them; all others are replayed by the command line, as a
 person would, and again when they die again, within bounds. It ends when nothing is left to do, when nothing moves any
 more, or when its time is over; what is left then the judge calls by its name.
 """
@@ -23,7 +23,7 @@ from orders.workflow import STEPS, UNROUTED_QUEUE
 
 LOOK_SECONDS = 0.5
 TELL_SECONDS = 3.0
-MOST_REPLAYS = 5  # of one letter: what dies that often is not healed
+MOST_REPLAYS = 5  # of one dead letter: what dies that often is not healed
 NO_FAULTS = {
     "error_rate": 0,
     "timeout_rate": 0,
@@ -40,7 +40,7 @@ SELECT (SELECT count(*) FROM orders WHERE status NOT IN ('completed', 'rejected'
        (SELECT count(*) FROM outbox.scheduled)::int AS scheduled,
        (SELECT count(*) FROM outbox.events e WHERE destination IS NULL
           AND NOT EXISTS (SELECT FROM audit_log a WHERE a.event_id = e.event_id))::int AS not_audited,
-       (SELECT count(*) FROM outbox.dead_letters WHERE state = 'open')::int AS open_letters,
+       (SELECT count(*) FROM outbox.dead_letters WHERE state = 'open')::int AS open_dead_letters,
        (SELECT count(*) FROM outbox.deliveries WHERE state = 'done')::int AS done,
        (SELECT count(*) FROM outbox.events WHERE destination IS NULL)::int AS events"""
 
@@ -49,7 +49,7 @@ _OPEN = """
 SELECT id, replay_count, position(convert_to($1, 'UTF8') IN body) > 0 AS garbage
 FROM outbox.dead_letters WHERE state = 'open' ORDER BY id"""
 
-_LETTERS = "SELECT count(*)::int FROM outbox.dead_letters"
+_DEAD_LETTERS = "SELECT count(*)::int FROM outbox.dead_letters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Left:
     at_work: int
     scheduled: int
     not_audited: int
-    open_letters: int
+    open_dead_letters: int
     done: int
     events: int
     ready: int = 0
@@ -69,7 +69,7 @@ class Left:
     @property
     def quiet(self) -> bool:
         """Whether nothing is left."""
-        return not (self.open_letters or self.unfinished or self.underway)
+        return not (self.open_dead_letters or self.unfinished or self.underway)
 
     @property
     def underway(self) -> int:
@@ -79,13 +79,13 @@ class Left:
     def __str__(self) -> str:
         return (
             f"{self.unfinished} orders unfinished, {self.at_work} steps at work, {self.scheduled} scheduled, "
-            f"{self.ready} in queues, {self.not_audited} not audited, {self.open_letters} letters open"
+            f"{self.ready} in queues, {self.not_audited} not audited, {self.open_dead_letters} dead letters open"
         )
 
 
 @dataclass(slots=True)
 class Healed:
-    """What healing did: letters there are, how many replays and discards; `refused` says why some were not replayed."""
+    """What healing did: dead letters there are, how many replays and discards; `refused` says why some were not replayed."""
 
     dead_letters: int = 0
     replayed: int = 0
@@ -105,7 +105,7 @@ async def recover(rig: Rig, proof: Proof, tell: Callable[[str], None]) -> Healed
         if not limit.expired():
             raise
         tell(f"not all has come to rest within {proof.healing:g} s; what is left is unfinished")
-    healed.dead_letters = (await rig.patient_query(_LETTERS))[0][0]
+    healed.dead_letters = (await rig.patient_query(_DEAD_LETTERS))[0][0]
     return healed
 
 
@@ -138,7 +138,7 @@ async def settle(rig: Rig, patience: float, healed: Healed, tell: Callable[[str]
             if moved - told > TELL_SECONDS:
                 told = moved
                 tell(str(left))
-        if left.open_letters and await _deal_with_letters(rig, healed):
+        if left.open_dead_letters and await _deal_with_dead_letters(rig, healed):
             moved = time.monotonic()
         elif time.monotonic() - moved > patience:
             break
@@ -152,11 +152,15 @@ async def look(rig: Rig) -> Left:
     return Left(**row, ready=waiting, not_arrived=max(row["events"] - len(rig.arrived), 0))
 
 
-async def _deal_with_letters(rig: Rig, healed: Healed) -> bool:
+async def _deal_with_dead_letters(rig: Rig, healed: Healed) -> bool:
     """Discard what is garbage and replay the rest; whether anything was done."""
-    letters = await rig.patient_query(_OPEN, MARK)
-    garbage = [letter["id"] for letter in letters if letter["garbage"]]
-    others = [letter["id"] for letter in letters if not letter["garbage"] and letter["replay_count"] < MOST_REPLAYS]
+    dead_letters = await rig.patient_query(_OPEN, MARK)
+    garbage = [dead_letter["id"] for dead_letter in dead_letters if dead_letter["garbage"]]
+    others = [
+        dead_letter["id"]
+        for dead_letter in dead_letters
+        if not dead_letter["garbage"] and dead_letter["replay_count"] < MOST_REPLAYS
+    ]
     done = 0
     if garbage:
         said = await _dead_letters(rig, "discard", _ids(garbage), "garbage that the proof put there")
@@ -166,12 +170,12 @@ async def _deal_with_letters(rig: Rig, healed: Healed) -> bool:
         said = await _dead_letters(rig, "replay", _ids(others), "the proof has healed what they died of")
         done += said["replayed"]
         healed.replayed += said["replayed"]
-        healed.refused += [f"letter {one['letter']}: {one['why']}" for one in said["refused"]]
+        healed.refused += [f"dead letter {one['dead_letter']}: {one['why']}" for one in said["refused"]]
     return done > 0
 
 
-def _ids(letters: Sequence[int]) -> list[str]:
-    return [word for letter in letters for word in ("--id", str(letter))]
+def _ids(dead_letters: Sequence[int]) -> list[str]:
+    return [word for dead_letter in dead_letters for word in ("--id", str(dead_letter))]
 
 
 async def _dead_letters(rig: Rig, action: str, which: Sequence[str], why: str) -> dict[str, Any]:

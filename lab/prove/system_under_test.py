@@ -25,7 +25,7 @@ QUERY_SECONDS = 10.0
 _UNFINISHED = "SELECT count(*) FROM orders WHERE status NOT IN ('completed', 'rejected')"
 
 # $1 the mark.
-_LETTERS = "SELECT count(*) FROM outbox.dead_letters WHERE position(convert_to($1, 'UTF8') IN body) > 0"
+_DEAD_LETTERS = "SELECT count(*) FROM outbox.dead_letters WHERE position(convert_to($1, 'UTF8') IN body) > 0"
 
 # What is raised by a server that is being killed: it refuses, hangs up or says nothing.
 AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, httpx.HTTPError)
@@ -85,9 +85,9 @@ class Rig:
         """Accepted orders that are neither completed nor rejected."""
         return int((await self.patient_query(_UNFINISHED))[0][0])
 
-    async def letters(self, mark: str) -> int:
+    async def dead_letters(self, mark: str) -> int:
         """Dead letters, in any state, whose body bears a mark."""
-        return int((await self.patient_query(_LETTERS, mark))[0][0])
+        return int((await self.patient_query(_DEAD_LETTERS, mark))[0][0])
 
     # Programs.
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from orders.model import NewOrder, units_by_sku
 
 MAIL_DOMAIN = "example.com"
-# Letters that Unicode does not take apart into a base letter and an accent.
+# E-mails that Unicode does not take apart into a base e-mail and an accent.
 _SPELT_OUT = str.maketrans(
     {"ß": "ss", "æ": "ae", "Æ": "Ae", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
     | {"ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "œ": "oe", "Œ": "Oe", "\u0131": "i"}
@@ -98,7 +98,7 @@ class MailAddresses:
 
 
 def ascii_name(name: str) -> str:
-    """The name's letters and digits without accents, dots between its words; "customer" when none is left."""
+    """The name's e-mails and digits without accents, dots between its words; "customer" when none is left."""
     bare = unicodedata.normalize("NFKD", name.translate(_SPELT_OUT)).replace("'", "").replace("\u2019", "")
     words = re.findall(r"[a-z0-9]+", bare.encode("ascii", "ignore").decode().lower())
     return ".".join(words)[:60].strip(".") or "customer"

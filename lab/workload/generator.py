@@ -1,4 +1,4 @@
-"""Orders of our own for the demo: the same seed gives the same catalogue, customers and orders, to the letter.
+"""Orders of our own for the demo: the same seed gives the same catalogue, customers and orders, to the e-mail.
 
 Six in a hundred must be rejected, a third of them each for an unknown SKU, for a price that is not on the list, and
 for want of stock (500 orders: 10, 10 and 10). An order that must run out of stock asks for more than there ever was

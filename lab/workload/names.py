@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Land:
-    """One country: where its customers live and what they are called. `postal` has # for a digit, @ for a letter."""
+    """One country: where its customers live and what they are called. `postal` has # for a digit, @ for an e-mail."""
 
     country: str
     postal: str | None

@@ -38,6 +38,28 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("series"),
     )
     op.create_table(
+        "order_attempts",
+        sa.Column("order_id", sa.UUID(), nullable=False),
+        sa.Column("step", sa.Text(), nullable=False),
+        sa.Column("event_type", sa.Text(), nullable=False),
+        sa.Column("generation", sa.SmallInteger(), nullable=False, comment="of the delivery"),
+        sa.Column("claim", sa.SmallInteger(), nullable=False, comment="number within the generation; 0: no claim"),
+        sa.Column("attempt", sa.SmallInteger(), nullable=False, comment="the number that people count"),
+        sa.Column("worker", sa.Text(), nullable=False, comment="program@host/pid"),
+        sa.Column("begun_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "ended_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="null while it runs, and for good if its worker died",
+        ),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.CheckConstraint("outcome IN ('done', 'retried', 'away', 'dead')", name="outcome_known"),
+        sa.CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="ended_with_outcome"),
+        sa.PrimaryKeyConstraint("order_id", "step", "event_type", "generation", "claim"),
+    )
+    op.create_table(
         "orders",
         sa.Column("id", sa.UUID(), nullable=False),
         sa.Column(
@@ -77,6 +99,13 @@ def upgrade() -> None:
     )
     op.create_index(
         "orders_newest", "orders", [sa.literal_column("placed_at DESC"), sa.literal_column("id DESC")], unique=False
+    )
+    op.create_index(
+        "orders_unfinished",
+        "orders",
+        ["placed_at"],
+        unique=False,
+        postgresql_where=sa.text("status NOT IN ('completed', 'rejected')"),
     )
     op.create_table(
         "products",
@@ -184,18 +213,54 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("order_id", "sku"),
     )
     op.create_table(
+        "adoptions",
+        sa.Column("adoption", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column(
+            "system_identifier", sa.BigInteger(), nullable=False, comment="of the cluster, by pg_control_system()"
+        ),
+        sa.Column("floor_id", sa.BigInteger(), nullable=False, comment="events at or below it are never read again"),
+        sa.Column("after_page", sa.BigInteger(), nullable=False, comment="pages up to it speak of another cluster"),
+        sa.Column(
+            "adopted_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+        ),
+        sa.PrimaryKeyConstraint("adoption"),
+        schema="outbox",
+    )
+    op.create_table(
+        "dead_letter_alerts",
+        sa.Column("queue", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.Text(), nullable=False),
+        sa.Column("dead_letters", sa.BigInteger(), nullable=False, comment="stored since the last alert"),
+        sa.Column("dead_letter_id", sa.BigInteger(), nullable=False, comment="the newest of them"),
+        sa.Column("alerted_at", sa.DateTime(timezone=True), nullable=True, comment="null: never"),
+        sa.Column("alerting_until", sa.DateTime(timezone=True), nullable=True, comment="somebody is sending it"),
+        sa.CheckConstraint("dead_letters >= 0", name="dead_letters_not_negative"),
+        sa.PrimaryKeyConstraint("queue", "fingerprint"),
+        schema="outbox",
+    )
+    op.create_table(
         "dead_letters",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
-        sa.Column("letter_key", sa.Text(), nullable=False, comment="queue/event id/try, or a hash"),
+        sa.Column("dead_letter_key", sa.Text(), nullable=False, comment="queue/event id/try, or a hash"),
         sa.Column("state", sa.Text(), server_default=sa.text("'open'"), nullable=False),
         sa.Column("queue", sa.Text(), nullable=False),
         sa.Column("consumer", sa.Text(), nullable=True),
         sa.Column("event_id", sa.UUID(), nullable=True),
         sa.Column("type", sa.Text(), nullable=True),
         sa.Column("subject", sa.Text(), nullable=True),
-        sa.Column("attempt", sa.SmallInteger(), nullable=True),
+        sa.Column("generation", sa.SmallInteger(), nullable=True),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("headers", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "properties",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'{}'"),
+            nullable=False,
+            comment="the message's AMQP properties",
+        ),
+        sa.Column(
+            "died_at", sa.DateTime(timezone=True), nullable=True, comment="by the broker's word; null where it has none"
+        ),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("error_class", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
@@ -208,11 +273,17 @@ def upgrade() -> None:
         sa.Column(
             "last_seen_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
+        sa.CheckConstraint(
+            "reason IN ('rejected', 'retries_exhausted', 'killed_worker', 'delivery_limit', 'undecodable', 'expired', "
+            "'unrouted', 'unpublishable')",
+            name="reason_known",
+        ),
         sa.CheckConstraint("state IN ('open', 'replayed', 'discarded')", name="state_known"),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("letter_key"),
+        sa.UniqueConstraint("dead_letter_key"),
         schema="outbox",
     )
+    op.create_index("dead_letters_event", "dead_letters", ["event_id", "queue"], unique=False, schema="outbox")
     op.create_index(
         "dead_letters_open",
         "dead_letters",
@@ -221,14 +292,22 @@ def upgrade() -> None:
         schema="outbox",
         postgresql_where=sa.text("state = 'open'"),
     )
+    op.create_index("dead_letters_subject", "dead_letters", ["subject"], unique=False, schema="outbox")
     op.create_table(
         "deliveries",
         sa.Column("consumer", sa.Text(), nullable=False),
         sa.Column("event_id", sa.UUID(), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("attempt", sa.SmallInteger(), nullable=False, comment="the try that is expected, or was the last"),
-        sa.Column("begun", sa.SmallInteger(), nullable=False, comment="claims of this try begun and not finished"),
+        sa.Column("generation", sa.SmallInteger(), nullable=False, comment="the try that is expected, or was the last"),
+        sa.Column(
+            "first_generation",
+            sa.SmallInteger(),
+            server_default=sa.text("1"),
+            nullable=False,
+            comment="the try at which the count of tries begins: a replay sets it, an outage moves it along",
+        ),
+        sa.Column("claims", sa.SmallInteger(), nullable=False, comment="claims of this try begun and not finished"),
         sa.Column("lease_token", sa.UUID(), nullable=True),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=True, comment="when the next try is due"),
@@ -241,6 +320,8 @@ def upgrade() -> None:
         sa.Column("error_class", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("error_trace", sa.Text(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True, comment="why it was given up"),
+        sa.Column("fingerprint", sa.Text(), nullable=True),
         sa.Column(
             "first_seen_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
@@ -250,7 +331,8 @@ def upgrade() -> None:
         sa.CheckConstraint("(state = 'running') = (lease_token IS NOT NULL)", name="running_is_leased"),
         sa.CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="leased_until"),
         sa.CheckConstraint("state IN ('running', 'retrying', 'done', 'dead')", name="state_known"),
-        sa.CheckConstraint("attempt >= 1 AND begun >= 0", name="counts_plausible"),
+        sa.CheckConstraint("first_generation BETWEEN 1 AND generation", name="count_from"),
+        sa.CheckConstraint("generation >= 1 AND claims >= 0", name="counts_plausible"),
         sa.PrimaryKeyConstraint("consumer", "event_id"),
         schema="outbox",
         postgresql_partition_by="RANGE (event_id)",
@@ -279,13 +361,14 @@ def upgrade() -> None:
         sa.Column("dataschema", sa.Text(), nullable=True),
         sa.Column("traceparent", sa.Text(), nullable=True),
         sa.Column("destination", sa.Text(), nullable=True, comment="a queue; null: the event exchange"),
-        sa.Column("attempt", sa.SmallInteger(), server_default=sa.text("1"), nullable=False),
+        sa.Column("generation", sa.SmallInteger(), server_default=sa.text("1"), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.CheckConstraint("time >= '0001-01-02 00:00+00' AND time < '9999-12-31 00:00+00'", name="time_readable"),
         sa.PrimaryKeyConstraint("id"),
         schema="outbox",
         postgresql_partition_by="RANGE (id)",
     )
+    op.create_index("events_subject", "events", ["subject"], unique=False, schema="outbox")
     op.create_index("events_xid_id", "events", ["xid", "id"], unique=False, schema="outbox")
     op.create_table(
         "leases",
@@ -316,25 +399,6 @@ def upgrade() -> None:
         postgresql_partition_by="RANGE (page)",
     )
     op.create_table(
-        "adoptions",
-        sa.Column("adoption", sa.BigInteger(), sa.Identity(always=True), nullable=False),
-        sa.Column(
-            "system_identifier", sa.BigInteger(), nullable=False, comment="of the cluster, by pg_control_system()"
-        ),
-        sa.Column("floor_id", sa.BigInteger(), nullable=False, comment="events at or below it are never read again"),
-        sa.Column("after_page", sa.BigInteger(), nullable=False, comment="pages up to it speak of another cluster"),
-        sa.Column(
-            "adopted_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
-        ),
-        sa.PrimaryKeyConstraint("adoption"),
-        schema="outbox",
-    )
-    # The cluster in which the tables are made: their transaction ids are its own.
-    op.execute(
-        "INSERT INTO outbox.adoptions (system_identifier, floor_id, after_page) "
-        "SELECT system_identifier, 0, 0 FROM pg_control_system()"
-    )
-    op.create_table(
         "scheduled",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
@@ -346,29 +410,62 @@ def upgrade() -> None:
         sa.Column("dataschema", sa.Text(), nullable=True),
         sa.Column("traceparent", sa.Text(), nullable=True),
         sa.Column("destination", sa.Text(), nullable=True, comment="a queue; null: the event exchange"),
-        sa.Column("attempt", sa.SmallInteger(), server_default=sa.text("1"), nullable=False),
+        sa.Column("generation", sa.SmallInteger(), server_default=sa.text("1"), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.CheckConstraint("time >= '0001-01-02 00:00+00' AND time < '9999-12-31 00:00+00'", name="time_readable"),
         sa.PrimaryKeyConstraint("id"),
         schema="outbox",
     )
     op.create_index("scheduled_due_at_id", "scheduled", ["due_at", "id"], unique=False, schema="outbox")
+    op.create_index("scheduled_subject", "scheduled", ["subject"], unique=False, schema="outbox")
+    op.create_table(
+        "dead_letter_actions",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("dead_letter_id", sa.BigInteger(), nullable=False),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False, comment="who"),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("generation", sa.SmallInteger(), nullable=True, comment="the try that a replay recorded"),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=True, comment="when a replay is sent; null: at once"),
+        sa.Column("acted_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.CheckConstraint("action IN ('replay', 'discard', 'restore')", name="action_known"),
+        sa.ForeignKeyConstraint(
+            ["dead_letter_id"],
+            ["outbox.dead_letters.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        schema="outbox",
+    )
+    op.create_index(
+        "dead_letter_actions_dead_letter", "dead_letter_actions", ["dead_letter_id"], unique=False, schema="outbox"
+    )
+    op.execute(
+        "INSERT INTO outbox.adoptions (system_identifier, floor_id, after_page) "
+        "SELECT system_identifier, 0, 0 FROM pg_control_system()"
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("dead_letter_actions_dead_letter", table_name="dead_letter_actions", schema="outbox")
+    op.drop_table("dead_letter_actions", schema="outbox")
+    op.drop_index("scheduled_subject", table_name="scheduled", schema="outbox")
     op.drop_index("scheduled_due_at_id", table_name="scheduled", schema="outbox")
     op.drop_table("scheduled", schema="outbox")
-    op.drop_table("adoptions", schema="outbox")
     op.drop_table("pages", schema="outbox")
     op.drop_table("leases", schema="outbox")
     op.drop_index("events_xid_id", table_name="events", schema="outbox")
+    op.drop_index("events_subject", table_name="events", schema="outbox")
     op.drop_table("events", schema="outbox")
     op.drop_table("destinations", schema="outbox")
     op.drop_table("deliveries", schema="outbox")
+    op.drop_index("dead_letters_subject", table_name="dead_letters", schema="outbox")
     op.drop_index(
         "dead_letters_open", table_name="dead_letters", schema="outbox", postgresql_where=sa.text("state = 'open'")
     )
+    op.drop_index("dead_letters_event", table_name="dead_letters", schema="outbox")
     op.drop_table("dead_letters", schema="outbox")
+    op.drop_table("dead_letter_alerts", schema="outbox")
+    op.drop_table("adoptions", schema="outbox")
     op.drop_table("reservations")
     op.drop_table("product_prices")
     op.drop_table("order_steps")
@@ -376,8 +473,12 @@ def downgrade() -> None:
     op.drop_table("invoices")
     op.drop_table("sales_by_day")
     op.drop_table("products")
+    op.drop_index(
+        "orders_unfinished", table_name="orders", postgresql_where=sa.text("status NOT IN ('completed', 'rejected')")
+    )
     op.drop_index("orders_newest", table_name="orders")
     op.drop_table("orders")
+    op.drop_table("order_attempts")
     op.drop_table("invoice_series")
     op.drop_index(op.f("ix_audit_log_order_id"), table_name="audit_log")
     op.drop_table("audit_log")

@@ -1,4 +1,4 @@
-"""Looks at effects in the places where they are: documents in SAP, letters in a mailbox, PDFs in the document store.
+"""Looks at effects in the places where they are: documents in SAP, e-mails in a mailbox, PDFs in the document store.
 
 Each place is asked once, or once per order with a bound on how many at a time. What a place holds beyond the orders
 that were asked for is told as well: it may belong to an order of another time, or to none.

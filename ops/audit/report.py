@@ -53,7 +53,7 @@ class Places:
 class Report:
     """What an audit found. `not_seen`: places that were asked and did not answer, with the reason.
 
-    `resent` counts second copies of one letter, which bear its Message-ID. `audit_missing` counts recorded events that
+    `resent` counts second copies of one e-mail, which bear its Message-ID. `audit_missing` counts recorded events that
     the audit log lacks, `audit_overdue` those that it should have by now, `audit_extra` its rows too many.
     """
 
@@ -193,7 +193,7 @@ def _seen(looked: _Looked, books: Books) -> Seen:
 
 
 def _resent(mail: Mail | None, books: Books) -> int:
-    """Second copies of the letters of the window's orders."""
+    """Second copies of the e-mails of the window's orders."""
     if mail is None:
         return 0
     return sum(copies - 1 for event_id, copies in mail.copies.items() if event_id in books.order_of_mail)
@@ -215,6 +215,6 @@ async def _strangers(engine: AsyncEngine, looked: _Looked, books: Books) -> Asyn
             yield Orphan(Effect.SAP, f"document {one.number} for order {one.order_number!r}")
     for event_id in events:
         if order_of.get(event_id) not in there:
-            yield Orphan(Effect.EMAIL, f"letter {event_id}")
+            yield Orphan(Effect.EMAIL, f"e-mail {event_id}")
     for message_id in looked.mail.foreign if looked.mail else ():
-        yield Orphan(Effect.EMAIL, f"letter {message_id}")
+        yield Orphan(Effect.EMAIL, f"e-mail {message_id}")

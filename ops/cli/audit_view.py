@@ -58,7 +58,7 @@ def print_report(console: Console, report: Report) -> None:
             soft_wrap=True,
         )
     console.print(
-        f"letters sent again under the same Message-ID: {report.resent}; gaps in the invoice numbers: "
+        f"e-mails sent again under the same Message-ID: {report.resent}; gaps in the invoice numbers: "
         f"{report.invoice_gaps}; events missing from the audit log: {report.audit_missing}, of which "
         f"{report.audit_overdue} overdue; audit rows too many: {report.audit_extra}",
         soft_wrap=True,

@@ -31,7 +31,7 @@ class Reason(StrEnum):
 
 
 class State(StrEnum):
-    """Whose letters are listed."""
+    """Whose dead letters are listed."""
 
     OPEN = "open"
     REPLAYED = "replayed"
@@ -40,7 +40,7 @@ class State(StrEnum):
 
 
 Ids = Annotated[
-    list[int] | None, typer.Option("--id", min=1, max=LAST_ID, help="a letter's number; may be given again")
+    list[int] | None, typer.Option("--id", min=1, max=LAST_ID, help="a dead letter's number; may be given again")
 ]
 Queues = Annotated[list[str] | None, typer.Option("--queue", help="the queue it died in; may be given again")]
 Steps = Annotated[list[str] | None, typer.Option("--step", help="the step that gave it up; may be given again")]
@@ -53,10 +53,10 @@ Why = Annotated[Reason | None, typer.Option("--reason", help="why it was given u
 Since = Annotated[str | None, typer.Option(help="first seen since: a time, or how long ago (30m, 2h, 3d)")]
 Until = Annotated[str | None, typer.Option(help="first seen until: a time, or how long ago")]
 Limit = Annotated[int | None, typer.Option(min=1, help="at most so many, the oldest first")]
-All = Annotated[bool, typer.Option("--all", help="all letters, where nothing else says which")]
+All = Annotated[bool, typer.Option("--all", help="all dead letters, where nothing else says which")]
 By = Annotated[str | None, typer.Option(help="who does it; you on this machine if not given")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
-States = Annotated[State, typer.Option(help="letters in this state")]
+States = Annotated[State, typer.Option(help="dead letters in this state")]
 
 
 @dead_letters_app.command("list")
@@ -74,11 +74,11 @@ def list_(
     state: States = State.OPEN,
     as_json: Json = False,
 ) -> None:
-    """List letters, the oldest first."""
-    from ops.cli.dead_letters_commands import list_letters
+    """List dead letters, the oldest first."""
+    from ops.cli.dead_letters_commands import list_dead_letters
 
     chosen = _filter(id_, queue, step, type_, order, fingerprint, reason, since, until, limit)
-    guarded(list_letters, chosen, _state(state), as_json=as_json)
+    guarded(list_dead_letters, chosen, _state(state), as_json=as_json)
 
 
 @dead_letters_app.command()
@@ -96,7 +96,7 @@ def groups(
     state: States = State.OPEN,
     as_json: Json = False,
 ) -> None:
-    """Letters by cause, the commonest first."""
+    """Dead letters by cause, the commonest first."""
     from ops.cli.dead_letters_commands import list_groups
 
     chosen = _filter(id_, queue, step, type_, order, fingerprint, reason, since, until, limit)
@@ -104,11 +104,13 @@ def groups(
 
 
 @dead_letters_app.command()
-def show(letter: Annotated[int, typer.Argument(min=1, max=LAST_ID, help="its number")], as_json: Json = False) -> None:
-    """One letter: its message, its error with the trace, and what was done with it."""
-    from ops.cli.dead_letters_commands import show_letter
+def show(
+    dead_letter: Annotated[int, typer.Argument(min=1, max=LAST_ID, help="its number")], as_json: Json = False
+) -> None:
+    """One dead letter: its message, its error with the trace, and what was done with it."""
+    from ops.cli.dead_letters_commands import show_dead_letter
 
-    guarded(show_letter, letter, as_json=as_json)
+    guarded(show_dead_letter, dead_letter, as_json=as_json)
 
 
 @dead_letters_app.command()
@@ -124,17 +126,19 @@ def replay(
     until: Until = None,
     limit: Limit = None,
     all_: All = False,
-    rate: Annotated[str | None, typer.Option(help="letters a second, such as 5/s; all at once if not given")] = None,
+    rate: Annotated[
+        str | None, typer.Option(help="dead letters a second, such as 5/s; all at once if not given")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, and change nothing")] = False,
     by: By = None,
     why: Annotated[str, typer.Option(help="what has changed, so that it will go well now")] = "",
     as_json: Json = False,
 ) -> None:
-    """Send open letters again, each to the queue it died in; an effect that is done is not done again."""
-    from ops.cli.dead_letters_commands import replay_letters
+    """Send open dead letters again, each to the queue it died in; an effect that is done is not done again."""
+    from ops.cli.dead_letters_commands import replay_dead_letters
 
     chosen = _filter(id_, queue, step, type_, order, fingerprint, reason, since, until, limit)
-    guarded(replay_letters, chosen, everything=all_, rate=rate, dry_run=dry_run, by=by, why=why, as_json=as_json)
+    guarded(replay_dead_letters, chosen, everything=all_, rate=rate, dry_run=dry_run, by=by, why=why, as_json=as_json)
 
 
 @dead_letters_app.command()
@@ -154,11 +158,11 @@ def discard(
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Put open letters away: nobody is told of them any more, and what they stand for does not happen."""
-    from ops.cli.dead_letters_commands import discard_letters
+    """Put open dead letters away: nobody is told of them any more, and what they stand for does not happen."""
+    from ops.cli.dead_letters_commands import discard_dead_letters
 
     chosen = _filter(id_, queue, step, type_, order, fingerprint, reason, since, until, limit)
-    guarded(discard_letters, chosen, everything=all_, by=by, why=why, as_json=as_json)
+    guarded(discard_dead_letters, chosen, everything=all_, by=by, why=why, as_json=as_json)
 
 
 @dead_letters_app.command()
@@ -178,11 +182,11 @@ def restore(
     why: Annotated[str, typer.Option(help="why it must happen after all")] = "",
     as_json: Json = False,
 ) -> None:
-    """Open discarded letters again."""
-    from ops.cli.dead_letters_commands import restore_letters
+    """Open discarded dead letters again."""
+    from ops.cli.dead_letters_commands import restore_dead_letters
 
     chosen = _filter(id_, queue, step, type_, order, fingerprint, reason, since, until, limit)
-    guarded(restore_letters, chosen, everything=all_, by=by, why=why, as_json=as_json)
+    guarded(restore_dead_letters, chosen, everything=all_, by=by, why=why, as_json=as_json)
 
 
 def _filter(

@@ -18,22 +18,22 @@ from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import Act
 
 
-def list_letters(chosen: Filter, state: str | None, *, as_json: bool) -> None:
-    """Print letters; a person is shown the first of many."""
+def list_dead_letters(chosen: Filter, state: str | None, *, as_json: bool) -> None:
+    """Print dead letters; a person is shown the first of many."""
     settings, selection = settings_in_question(), chosen.selection(state, _now())
     if as_json:
-        letters = work.listed(settings, selection)
-        numbers = work.numbers(settings, (letter.subject for letter in letters))
-        view.print_json([view.letter_json(letter, numbers) for letter in letters])
+        dead_letters = work.listed(settings, selection)
+        numbers = work.numbers(settings, (dead_letter.subject for dead_letter in dead_letters))
+        view.print_json([view.dead_letter_json(dead_letter, numbers) for dead_letter in dead_letters])
         return
     limit = selection.limit or view.SHOWN
-    letters = work.listed(settings, replace(selection, limit=limit + 1))
-    numbers = work.numbers(settings, (letter.subject for letter in letters))
-    view.print_letters(letters[:limit], numbers, more=len(letters) > limit)
+    dead_letters = work.listed(settings, replace(selection, limit=limit + 1))
+    numbers = work.numbers(settings, (dead_letter.subject for dead_letter in dead_letters))
+    view.print_dead_letters(dead_letters[:limit], numbers, more=len(dead_letters) > limit)
 
 
 def list_groups(chosen: Filter, state: str | None, *, as_json: bool) -> None:
-    """Print letters by cause."""
+    """Print dead letters by cause."""
     groups = work.grouped(settings_in_question(), chosen.selection(state, _now()))
     if as_json:
         view.print_json([asdict(group) for group in groups])
@@ -41,21 +41,21 @@ def list_groups(chosen: Filter, state: str | None, *, as_json: bool) -> None:
         view.print_groups(groups)
 
 
-def show_letter(letter_id: int, *, as_json: bool) -> None:
-    """Print one letter."""
+def show_dead_letter(dead_letter_id: int, *, as_json: bool) -> None:
+    """Print one dead letter."""
     settings = settings_in_question()
-    letter = work.shown(settings, letter_id)
-    numbers = work.numbers(settings, [letter.letter.subject])
+    dead_letter = work.shown(settings, dead_letter_id)
+    numbers = work.numbers(settings, [dead_letter.dead_letter.subject])
     if as_json:
-        view.print_json(view.whole_json(letter, numbers))
+        view.print_json(view.whole_json(dead_letter, numbers))
     else:
-        view.print_whole(letter, numbers)
+        view.print_whole(dead_letter, numbers)
 
 
-def replay_letters(
+def replay_dead_letters(
     chosen: Filter, *, everything: bool, rate: str | None, dry_run: bool, by: str | None, why: str, as_json: bool
 ) -> None:
-    """Send letters again, or say what that would do."""
+    """Send dead letters again, or say what that would do."""
     selection = _changing(chosen, "open", everything=everything)
     per_second = None if rate is None else parse_rate(rate)
     if dry_run:
@@ -69,17 +69,17 @@ def replay_letters(
     _print(report, "replayed", "sent again" if rate is None else f"sent again, {rate} a second", as_json=as_json)
 
 
-def discard_letters(chosen: Filter, *, everything: bool, by: str | None, why: str, as_json: bool) -> None:
-    """Put letters away."""
+def discard_dead_letters(chosen: Filter, *, everything: bool, by: str | None, why: str, as_json: bool) -> None:
+    """Put dead letters away."""
     if not why.strip():
-        raise OptionError("--why is empty: say why what these letters stand for need not happen")
+        raise OptionError("--why is empty: say why what these dead letters stand for need not happen")
     selection = _changing(chosen, "open", everything=everything)
     report = work.discarded(settings_in_question(), selection, _act(by, why))
     _print(report, "discarded", "discarded", as_json=as_json)
 
 
-def restore_letters(chosen: Filter, *, everything: bool, by: str | None, why: str, as_json: bool) -> None:
-    """Open discarded letters again."""
+def restore_dead_letters(chosen: Filter, *, everything: bool, by: str | None, why: str, as_json: bool) -> None:
+    """Open discarded dead letters again."""
     selection = _changing(chosen, "discarded", everything=everything)
     report = work.restored(settings_in_question(), selection, _act(by, why))
     _print(report, "restored", "open again", as_json=as_json)
@@ -87,7 +87,7 @@ def restore_letters(chosen: Filter, *, everything: bool, by: str | None, why: st
 
 def _print(report: work.Report, key: str, done: str, *, as_json: bool) -> None:
     if as_json:
-        view.print_json({key: report.letters, "refused": view.refused_json(report.refused)})
+        view.print_json({key: report.dead_letters, "refused": view.refused_json(report.refused)})
     else:
         view.print_done(report, done)
 
@@ -95,7 +95,7 @@ def _print(report: work.Report, key: str, done: str, *, as_json: bool) -> None:
 def _changing(chosen: Filter, state: str, *, everything: bool) -> Selection:
     """A selection that somebody said in so many words."""
     if not (chosen.says_which or everything):
-        raise OptionError("say which letters: --id, --queue, --step, --type, --order, --fingerprint, …, or --all")
+        raise OptionError("say which dead letters: --id, --queue, --step, --type, --order, --fingerprint, …, or --all")
     return chosen.selection(state, _now())
 
 

@@ -1,6 +1,6 @@
 """What `waybill dead-letters` prints: blocks of lines and tables for people, JSON for programs.
 
-What the next command needs, an order or a fingerprint, is never cut: letters and causes are blocks on a terminal, which
+What the next command needs, an order or a fingerprint, is never cut: dead letters and causes are blocks on a terminal, which
 may be narrow, and one line each in a pipe, for `grep`.
 """
 
@@ -17,10 +17,10 @@ from rich.table import Column, Table
 
 from ops.dead_letters.service import Report
 from orders.tracking.progress import one_line
-from outbox.dead_letters.queries import Group, Letter, WholeLetter
+from outbox.dead_letters.queries import DeadLetter, Group, WholeDeadLetter
 from outbox.dead_letters.replay_plan import Refused, Sending
 
-SHOWN = 50  # letters of a long list that a person reads
+SHOWN = 50  # dead letters of a long list that a person reads
 ERROR_CHARACTERS = 160
 
 console = Console(highlight=False)
@@ -31,16 +31,16 @@ def print_json(value: object) -> None:
     print(json.dumps(value, default=_plain, ensure_ascii=False))  # noqa: T201 - this is the output
 
 
-def letter_json(letter: Letter, numbers: Mapping[str, str]) -> dict[str, Any]:
-    """A letter's facts; `order` is what the event is about, `number` its number if it is an order that we know."""
-    facts = {"order" if name == "subject" else name: value for name, value in asdict(letter).items()}
-    return {**facts, "number": numbers.get(letter.subject or "")}
+def dead_letter_json(dead_letter: DeadLetter, numbers: Mapping[str, str]) -> dict[str, Any]:
+    """A dead letter's facts; `order` is what the event is about, `number` its number if it is an order that we know."""
+    facts = {"order" if name == "subject" else name: value for name, value in asdict(dead_letter).items()}
+    return {**facts, "number": numbers.get(dead_letter.subject or "")}
 
 
-def whole_json(whole: WholeLetter, numbers: Mapping[str, str]) -> dict[str, Any]:
-    """A letter with its message. The body is text where it is some, base64 always."""
+def whole_json(whole: WholeDeadLetter, numbers: Mapping[str, str]) -> dict[str, Any]:
+    """A dead letter with its message. The body is text where it is some, base64 always."""
     return {
-        **letter_json(whole.letter, numbers),
+        **dead_letter_json(whole.dead_letter, numbers),
         "error_trace": whole.error_trace,
         "headers": whole.headers,
         "properties": whole.properties,
@@ -53,16 +53,16 @@ def whole_json(whole: WholeLetter, numbers: Mapping[str, str]) -> dict[str, Any]
 def plan_json(report: Report) -> dict[str, Any]:
     """What a replay would do."""
     return {
-        "would_replay": report.letters,
+        "would_replay": report.dead_letters,
         "effects_done_already": sum(sending.effect_done for sending in report.sendings),
         "orders": [{"order": order, "number": number} for order, number in report.orders.items()],
-        "letters": [
+        "dead_letters": [
             {
-                "letter": sending.letter.id,
+                "dead_letter": sending.dead_letter.id,
                 "event_id": sending.event.id,
                 "order": sending.event.subject,
                 "to": sending.destination,
-                "try": sending.event.attempt,
+                "generation": sending.event.generation,
                 "due_at": sending.due_at,
                 "effect_done": sending.effect_done,
             }
@@ -73,20 +73,20 @@ def plan_json(report: Report) -> dict[str, Any]:
 
 
 def refused_json(refused: Iterable[Refused]) -> list[dict[str, Any]]:
-    """The letters that stay as they are."""
-    return [{"letter": one.letter.id, "why": one.why} for one in refused]
+    """The dead letters that stay as they are."""
+    return [{"dead_letter": one.dead_letter.id, "why": one.why} for one in refused]
 
 
-def print_letters(letters: Sequence[Letter], numbers: Mapping[str, str], *, more: bool) -> None:
-    """Letters with the order of each; `more`: there are others."""
-    if not letters:
-        console.print("No such letters.")
+def print_dead_letters(dead_letters: Sequence[DeadLetter], numbers: Mapping[str, str], *, more: bool) -> None:
+    """Dead letters with the order of each; `more`: there are others."""
+    if not dead_letters:
+        console.print("No such dead letters.")
         return
-    for one in letters:
-        tried = f"try {one.attempt}" if one.attempt else ""
+    for one in dead_letters:
+        tried = f"generation {one.generation}" if one.generation else ""
         _print_block(
             (
-                f"[bold]letter {one.id}[/]",
+                f"[bold]dead letter {one.id}[/]",
                 one.state,
                 f"{_told(one.queue)}: {one.reason}",
                 tried,
@@ -97,18 +97,20 @@ def print_letters(letters: Sequence[Letter], numbers: Mapping[str, str], *, more
             (_told(_short(one.error)),),
         )
     if more:
-        console.print(f"Only the oldest {len(letters)} are shown; --limit shows more, `groups` shows them by cause.")
+        console.print(
+            f"Only the oldest {len(dead_letters)} are shown; --limit shows more, `groups` shows them by cause."
+        )
 
 
 def print_groups(groups: Sequence[Group]) -> None:
     """Causes."""
     if not groups:
-        console.print("No such letters.")
+        console.print("No such dead letters.")
         return
     for one in groups:
         _print_block(
             (
-                f"[bold]{_count(one.letters, 'letter')}[/] of {_count(one.orders, 'order')}",
+                f"[bold]{_count(one.dead_letters, 'dead_letter')}[/] of {_count(one.orders, 'order')}",
                 f"{_told(one.queue)}: {one.reason}",
                 _replays(one.replay_count),
                 f"{_moment(one.first_seen_at)} to {_moment(one.last_seen_at)}",
@@ -119,7 +121,7 @@ def print_groups(groups: Sequence[Group]) -> None:
 
 
 def _print_block(*lines: Sequence[str]) -> None:
-    """One letter or cause: a block on a terminal, one line in a pipe. Empty parts are left out."""
+    """One dead letter or cause: a block on a terminal, one line in a pipe. Empty parts are left out."""
     texts = [text for parts in lines if (text := "  ".join(part for part in parts if part))]
     console.print(("\n  " if console.is_terminal else "  ").join(texts), soft_wrap=True)
 
@@ -133,18 +135,21 @@ def _replays(count: int) -> str:
     return "" if not count else f"replayed {count} times" if count > 1 else "replayed once"
 
 
-def print_whole(whole: WholeLetter, numbers: Mapping[str, str]) -> None:
-    """One letter with its message and its history."""
-    letter = whole.letter
-    console.print(f"[bold]Letter {letter.id}[/]  {letter.state}  {_told(letter.queue)}: {letter.reason}")
+def print_whole(whole: WholeDeadLetter, numbers: Mapping[str, str]) -> None:
+    """One dead letter with its message and its history."""
+    dead_letter = whole.dead_letter
+    console.print(
+        f"[bold]DeadLetter {dead_letter.id}[/]  {dead_letter.state}  {_told(dead_letter.queue)}: {dead_letter.reason}"
+    )
     facts = {
-        "event": letter.event_id and f"{letter.type} {letter.event_id} try {letter.attempt}",
-        "order": _order(letter.subject, numbers),
-        "died": letter.died_at and _moment(letter.died_at),
-        "seen": f"{_moment(letter.first_seen_at)} to {_moment(letter.last_seen_at)}",
-        "replays": str(letter.replay_count),
-        "fingerprint": letter.fingerprint,
-        "error": letter.error and f"{letter.error_class or ''} {letter.error}".strip(),
+        "event": dead_letter.event_id
+        and f"{dead_letter.type} {dead_letter.event_id} generation {dead_letter.generation}",
+        "order": _order(dead_letter.subject, numbers),
+        "died": dead_letter.died_at and _moment(dead_letter.died_at),
+        "seen": f"{_moment(dead_letter.first_seen_at)} to {_moment(dead_letter.last_seen_at)}",
+        "replays": str(dead_letter.replay_count),
+        "fingerprint": dead_letter.fingerprint,
+        "error": dead_letter.error and f"{dead_letter.error_class or ''} {dead_letter.error}".strip(),
         "headers": json.dumps(whole.headers, ensure_ascii=False),
         "properties": json.dumps(whole.properties, ensure_ascii=False),
         "body": f"{len(whole.body)} bytes: {_short(_text(whole.body) or repr(whole.body[:ERROR_CHARACTERS]), 2000)}",
@@ -156,9 +161,9 @@ def print_whole(whole: WholeLetter, numbers: Mapping[str, str]) -> None:
         console.print(_told(whole.error_trace.rstrip()), style="dim", soft_wrap=True)
     for action in whole.actions:
         due = f", due {_moment(action.due_at)}" if action.due_at else ""
-        as_try = f" as try {action.attempt}{due}" if action.attempt else ""
+        as_generation = f" as generation {action.generation}{due}" if action.generation else ""
         why = f": {action.why}" if action.why else ""
-        line = f"{_moment(action.acted_at)}  {action.action} by {action.actor}{as_try}{why}"
+        line = f"{_moment(action.acted_at)}  {action.action} by {action.actor}{as_generation}{why}"
         console.print(f"  {_told(line)}", soft_wrap=True)
 
 
@@ -166,7 +171,7 @@ def print_plan(report: Report) -> None:
     """What a replay would do."""
     # Whole at any width: the next command needs it.
     order = Column("Order", no_wrap=True, min_width=max(map(len, report.orders.values()), default=0))
-    table = Table("Letter", "Type", order, "To", "Try", "Due", "Effect")
+    table = Table("DeadLetter", "Type", order, "To", "Try", "Due", "Effect")
     for sending in report.sendings[:SHOWN]:
         table.add_row(*_planned(sending, report.orders))
     if report.sendings:
@@ -175,34 +180,34 @@ def print_plan(report: Report) -> None:
         console.print(f"… and {len(report.sendings) - SHOWN} more.")
     done = sum(sending.effect_done for sending in report.sendings)
     console.print(
-        f"{_count(report.letters, 'letter')} of {_count(len(report.orders), 'order')} would be sent; "
+        f"{_count(report.dead_letters, 'dead_letter')} of {_count(len(report.orders), 'order')} would be sent; "
         f"{_count(done, 'effect')} done already will be acknowledged as duplicates. Nothing was changed."
     )
     print_refused(report)
 
 
 def print_done(report: Report, done: str) -> None:
-    """How many letters were dealt with, and which were not."""
-    one = report.letters == 1
-    console.print(f"{_count(report.letters, 'letter')} {'is' if one else 'are'} {done}.")
+    """How many dead letters were dealt with, and which were not."""
+    one = report.dead_letters == 1
+    console.print(f"{_count(report.dead_letters, 'dead_letter')} {'is' if one else 'are'} {done}.")
     print_refused(report)
 
 
 def print_refused(report: Report) -> None:
-    """The letters that stay as they are."""
+    """The dead letters that stay as they are."""
     for one in report.refused[:SHOWN]:
-        console.print(f"  [yellow]letter {one.letter.id} stays[/]: {_told(one.why)}", soft_wrap=True)
+        console.print(f"  [yellow]dead letter {one.dead_letter.id} stays[/]: {_told(one.why)}", soft_wrap=True)
     if len(report.refused) > SHOWN:
         console.print(f"  … and {len(report.refused) - SHOWN} more stay as they are.")
 
 
 def _planned(sending: Sending, orders: dict[str, str]) -> tuple[str, ...]:
     return (
-        str(sending.letter.id),
+        str(sending.dead_letter.id),
         _told(sending.event.type),
         _told(orders.get(sending.event.subject, sending.event.subject)),
         _told(sending.destination or "all who listen"),
-        str(sending.event.attempt),
+        str(sending.event.generation),
         _moment(sending.due_at) if sending.due_at else "at once",
         "done already" if sending.effect_done else "",
     )

@@ -16,7 +16,7 @@ from orders.model import Order, StepProgress
 from orders.tracking.load import one_moment, story
 from orders.tracking.progress import Stand, one_line
 from orders.tracking.timeline import Timeline
-from outbox.dead_letters.queries import OpenLetter, open_letters_of
+from outbox.dead_letters.queries import OpenDeadLetter, open_dead_letters_of
 from runtime.database import is_unavailable, make_engine
 from runtime.settings import Settings
 
@@ -29,7 +29,7 @@ class Shown:
 
     order: Order
     steps: list[StepProgress]
-    letters: list[OpenLetter]
+    dead_letters: list[OpenDeadLetter]
     story: Timeline
 
 
@@ -48,8 +48,8 @@ def show_order(name: str) -> None:
         raise OpsError(f"there is no order {name!r}; say its id, its number (WB-00000001) or its client's reference")
     console = Console(highlight=False)
     _print_order(console, shown.order)
-    for letter in shown.letters:
-        _print_attention(console, letter)
+    for dead_letter in shown.dead_letters:
+        _print_attention(console, dead_letter)
     for stand in shown.story.waits_for:
         _print_stand(console, stand)
     _print_lines(console, shown.order)
@@ -66,7 +66,7 @@ async def _load(settings: Settings, name: str) -> Shown | None:
             if order is None:
                 return None
             steps = await service.progress(tx, order)
-            return Shown(order, steps, await open_letters_of(tx, str(order.id)), await story(tx, order))
+            return Shown(order, steps, await open_dead_letters_of(tx, str(order.id)), await story(tx, order))
     finally:
         await engine.dispose()
 
@@ -89,11 +89,11 @@ def _print_order(console: Console, order: Order) -> None:
         console.print(f"  [red]rejected[/]      {escape(reason.message)}", soft_wrap=True)
 
 
-def _print_attention(console: Console, letter: OpenLetter) -> None:
-    error = escape(one_line(letter.error))
+def _print_attention(console: Console, dead_letter: OpenDeadLetter) -> None:
+    error = escape(one_line(dead_letter.error))
     console.print(
-        f"  [red]needs attention[/] letter {letter.letter} in {escape(letter.queue)}, {letter.reason}: {error}\n"
-        f"                  `waybill dead-letters show {letter.letter}`",
+        f"  [red]needs attention[/] dead letter {dead_letter.dead_letter} in {escape(dead_letter.queue)}, {dead_letter.reason}: {error}\n"
+        f"                  `waybill dead-letters show {dead_letter.dead_letter}`",
         soft_wrap=True,
     )
 

@@ -59,33 +59,33 @@ def sentence(entry: Entry) -> str:
     """What happened, as a person reads it."""
     match entry.what:
         case What.ATTEMPT:
-            return f"{entry.step}, attempt {entry.attempt}{_as_try(entry)} by {entry.worker}: {_outcome(entry)}"
+            return f"{entry.step}, attempt {entry.attempt}{_as_generation(entry)} by {entry.worker}: {_outcome(entry)}"
         case What.DONE:
             return f"{entry.step} done"
         case What.REJECTED:
             return f"rejected: {one_line(entry.why)}"
         case What.DEAD_LETTER:
-            return f"dead letter {entry.letter} in {entry.queue} ({entry.why}){_error(entry)}"
-    return _deed(entry) if entry.letter is not None else _message(entry)
+            return f"dead letter {entry.dead_letter} in {entry.queue} ({entry.why}){_error(entry)}"
+    return _deed(entry) if entry.dead_letter is not None else _message(entry)
 
 
-def _as_try(entry: Entry) -> str:
+def _as_generation(entry: Entry) -> str:
     """The try where it is another number: an outage or a replay lies before it."""
-    return "" if entry.try_ in {None, entry.attempt} else f" (try {entry.try_})"
+    return "" if entry.generation in {None, entry.attempt} else f" (generation {entry.generation})"
 
 
 def _deed(entry: Entry) -> str:
-    again = "" if entry.try_ is None else f" as try {entry.try_}"
+    again = "" if entry.generation is None else f" as generation {entry.generation}"
     due = "" if entry.due_at is None else f", due {entry.due_at:%Y-%m-%d %H:%M:%S}"
     why = f": {one_line(entry.why)}" if entry.why else ""
-    return f"dead letter {entry.letter} {entry.what}{again} by {entry.actor}{why}{due}"
+    return f"dead letter {entry.dead_letter} {entry.what}{again} by {entry.actor}{why}{due}"
 
 
 def _message(entry: Entry) -> str:
     """What happened to an event, or to the order itself."""
     event = "" if entry.event is None else f"{entry.event} "
     queue = "" if entry.queue is None else f" for {entry.queue}"
-    again = "" if entry.try_ is None else f", try {entry.try_}"
+    again = "" if entry.generation is None else f", generation {entry.generation}"
     return f"{event}{entry.what}{queue}{again}"
 
 

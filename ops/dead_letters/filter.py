@@ -1,4 +1,4 @@
-"""What a person says on the command line about which letters are meant, and how fast: read, checked, refused. Pure.
+"""What a person says on the command line about which dead letters are meant, and how fast: read, checked, refused. Pure.
 
 Each refusal names the option, the value, and what would be understood.
 """
@@ -49,7 +49,7 @@ class Filter:
         )
 
     def selection(self, state: str | None, now: datetime) -> Selection:
-        """The letters that are meant; `subject` is the order as it was named. Raises OptionError."""
+        """The dead letters that are meant; `subject` is the order as it was named. Raises OptionError."""
         return Selection(
             ids=tuple(self.ids),
             queues=(*self.queues, *(_queue_of(step) for step in self.steps)),
@@ -65,10 +65,10 @@ class Filter:
 
 
 def parse_rate(value: str) -> float:
-    """Letters a second, from `5/s` or `5`. Raises OptionError."""
+    """Dead letters a second, from `5/s` or `5`. Raises OptionError."""
     rate = _RATE.match(value.strip())
     if rate is None or float(rate[1]) <= 0:
-        raise OptionError(f"--rate {value!r} is not a number of letters a second above 0, such as 5/s or 0.5/s")
+        raise OptionError(f"--rate {value!r} is not a number of dead letters a second above 0, such as 5/s or 0.5/s")
     return float(rate[1])
 
 

@@ -1,7 +1,7 @@
-"""The work behind `waybill dead-letters`: look at letters, send them again, discard them, take a discarding back.
+"""The work behind `waybill dead-letters`: look at dead letters, send them again, discard them, take a discarding back.
 
 Changes go batch by batch, each a transaction: cut off at any moment, whole batches are done and the rest is as it was,
-so running the same command again finishes it. A letter that comes while a command runs is not its business: what a
+so running the same command again finishes it. A dead letter that comes while a command runs is not its business: what a
 replay sends may die again at once, and would be sent again without an end.
 """
 
@@ -20,7 +20,7 @@ from ops.orders.find import id_of, uuid_of
 from orders import repository
 from orders.workflow import BY_QUEUE, UNROUTED_QUEUE
 from outbox.dead_letters import queries, replay
-from outbox.dead_letters.queries import Group, Letter, Place, Selection, WholeLetter
+from outbox.dead_letters.queries import DeadLetter, Group, Place, Selection, WholeDeadLetter
 from outbox.dead_letters.replay import Act, Changed
 from outbox.dead_letters.replay_plan import BATCH, Pace, Refused, Replayed, Sending
 from outbox.record import NoSegmentError
@@ -33,34 +33,36 @@ UNDEFINED = {"42P01", "42703"}  # SQLSTATE: a table or column that is not there
 
 @dataclass(slots=True)
 class Report:
-    """What a command did, or would do: how many letters, which stay as they are, and for a dry run each sending."""
+    """What a command did, or would do: how many dead letters, which stay as they are, and for a dry run each sending."""
 
-    letters: int = 0
+    dead_letters: int = 0
     refused: list[Refused] = field(default_factory=list)
     sendings: list[Sending] = field(default_factory=list)
     orders: dict[str, str] = field(default_factory=dict)
 
 
-def listed(settings: Settings, selection: Selection) -> list[Letter]:
-    """The letters of a selection, oldest first. Raises OpsError."""
+def listed(settings: Settings, selection: Selection) -> list[DeadLetter]:
+    """The dead letters of a selection, oldest first. Raises OpsError."""
     return _ask(settings, selection, queries.find)
 
 
 def grouped(settings: Settings, selection: Selection) -> list[Group]:
-    """The letters of a selection by cause. Raises OpsError."""
+    """The dead letters of a selection by cause. Raises OpsError."""
     return _ask(settings, selection, queries.groups)
 
 
-def shown(settings: Settings, letter_id: int) -> WholeLetter:
-    """One letter with everything. Raises OpsError."""
-    letter = _ask(settings, Selection(), lambda tx, _: queries.whole(tx, letter_id))
-    if letter is None:
-        raise OpsError(f"there is no letter {letter_id}; `waybill dead-letters list` shows those that there are")
-    return letter
+def shown(settings: Settings, dead_letter_id: int) -> WholeDeadLetter:
+    """One dead letter with everything. Raises OpsError."""
+    dead_letter = _ask(settings, Selection(), lambda tx, _: queries.whole(tx, dead_letter_id))
+    if dead_letter is None:
+        raise OpsError(
+            f"there is no dead letter {dead_letter_id}; `waybill dead-letters list` shows those that there are"
+        )
+    return dead_letter
 
 
 def numbers(settings: Settings, subjects: Iterable[str | None]) -> dict[str, str]:
-    """The numbers of the orders among the subjects of letters, by id. Raises OpsError."""
+    """The numbers of the orders among the subjects of dead letters, by id. Raises OpsError."""
 
     async def work(engine: AsyncEngine, report: Report) -> None:
         report.orders = await _orders(engine, subjects)
@@ -69,7 +71,7 @@ def numbers(settings: Settings, subjects: Iterable[str | None]) -> dict[str, str
 
 
 def replayed(settings: Settings, selection: Selection, act: Act, rate: float | None) -> Report:
-    """Send the open letters of a selection again, `rate` of them a second or all at once. Raises OpsError."""
+    """Send the open dead letters of a selection again, `rate` of them a second or all at once. Raises OpsError."""
     exchange = settings.event_exchange
 
     async def send(tx: AsyncConnection, chosen: Selection, pace: Pace | None, after: Place | None) -> Replayed:
@@ -79,25 +81,25 @@ def replayed(settings: Settings, selection: Selection, act: Act, rate: float | N
 
 
 def planned(settings: Settings, selection: Selection, rate: float | None) -> Report:
-    """What `replayed` would do, each letter by itself, and the numbers of the orders. Raises OpsError."""
+    """What `replayed` would do, each dead letter by itself, and the numbers of the orders. Raises OpsError."""
 
     async def look(tx: AsyncConnection, chosen: Selection, pace: Pace | None, after: Place | None) -> Replayed:
         return await replay.plan(tx, chosen, settings.event_exchange, pace, after)
 
     async def work(engine: AsyncEngine, report: Report) -> None:
         await _send(engine, settings, selection, rate, look, report, keep=True)
-        report.orders = await _orders(engine, (sending.letter.subject for sending in report.sendings))
+        report.orders = await _orders(engine, (sending.dead_letter.subject for sending in report.sendings))
 
     return _run(settings, work)
 
 
 def discarded(settings: Settings, selection: Selection, act: Act) -> Report:
-    """Put the open letters of a selection away. Raises OpsError."""
+    """Put the open dead letters of a selection away. Raises OpsError."""
     return _run(settings, lambda engine, report: _change(engine, settings, selection, act, replay.discard, report))
 
 
 def restored(settings: Settings, selection: Selection, act: Act) -> Report:
-    """Open the discarded letters of a selection again. Raises OpsError."""
+    """Open the discarded dead letters of a selection again. Raises OpsError."""
     return _run(settings, lambda engine, report: _change(engine, settings, selection, act, replay.restore, report))
 
 
@@ -125,7 +127,7 @@ async def _send(
         if batch.last is None:
             return
         after, pace = batch.last, pace and pace.after(len(batch.sendings))
-        report.letters += len(batch.sendings)
+        report.dead_letters += len(batch.sendings)
         report.refused += batch.refused
         report.sendings += batch.sendings if keep else ()
 
@@ -141,19 +143,19 @@ async def _change(
         if batch.last is None:
             return
         after = batch.last
-        report.letters += len(batch.letters)
+        report.dead_letters += len(batch.dead_letters)
         report.refused += batch.refused
 
 
 def _left(selection: Selection, report: Report) -> int:
-    """How many letters the next batch may have at most."""
+    """How many dead letters the next batch may have at most."""
     if selection.limit is None:
         return BATCH
-    return min(BATCH, selection.limit - report.letters - len(report.refused))
+    return min(BATCH, selection.limit - report.dead_letters - len(report.refused))
 
 
 async def _as_of_now(engine: AsyncEngine, settings: Settings, selection: Selection) -> tuple[Selection, datetime]:
-    """The selection without letters that are yet to come, and the time."""
+    """The selection without dead letters that are yet to come, and the time."""
     async with engine.begin() as tx:
         selection = await _meant(tx, settings, selection)
         now = await queries.now(tx)
@@ -165,7 +167,7 @@ async def _meant(tx: AsyncConnection, settings: Settings, selection: Selection) 
     await _refuse_unknown_queues(tx, settings, selection)
     if selection.subject is None:
         return selection
-    order_id = await id_of(tx, selection.subject) or uuid_of(selection.subject)  # a letter's order may be unknown
+    order_id = await id_of(tx, selection.subject) or uuid_of(selection.subject)  # a dead letter's order may be unknown
     if order_id is None:
         raise OptionError(
             f"--order {selection.subject!r} is no order; say its id, its number (WB-00000001) or its client's reference"
@@ -174,11 +176,11 @@ async def _meant(tx: AsyncConnection, settings: Settings, selection: Selection) 
 
 
 async def _refuse_unknown_queues(tx: AsyncConnection, settings: Settings, selection: Selection) -> None:
-    """A misspelt queue must not read as an empty one. Letters may name others than ours: where the relay could not."""
+    """A misspelt queue must not read as an empty one. Dead letters may name others than ours: where the relay could not."""
     known = (*BY_QUEUE, UNROUTED_QUEUE, settings.event_exchange)
     for queue in selection.queues:
         if queue not in known and not await queries.find(tx, Selection(queues=(queue,), state=None, limit=1)):
-            raise OptionError(f"--queue {queue!r} has no letters and is none of the queues: {', '.join(known)}")
+            raise OptionError(f"--queue {queue!r} has no dead letters and is none of the queues: {', '.join(known)}")
 
 
 async def _orders(engine: AsyncEngine, subjects: Iterable[str | None]) -> dict[str, str]:
@@ -218,7 +220,11 @@ def _run(settings: Settings, work: Callable[[AsyncEngine, Report], Coroutine[Any
 
 def _told(error: Exception, report: Report) -> Exception:
     """A database's error for a person, where it is one that a person can do something about."""
-    done = f"; {report.letters} letters were dealt with before, run it again for the others" if report.letters else ""
+    done = (
+        f"; {report.dead_letters} dead letters were dealt with before, run it again for the others"
+        if report.dead_letters
+        else ""
+    )
     if sqlstate(error) in UNDEFINED:
         return OpsError("the database lacks a table or column of this version: run `waybill migrate`")
     if is_unavailable(error):

@@ -57,7 +57,7 @@ def queue_findings(states: States, *, local: bool) -> Iterator[Finding]:
                     Verdict.WARNING,
                     f"queue {queue}",
                     f"{state.messages} messages",
-                    f"kept there; {to_start('collector', local=local)}, which makes them letters for "
+                    f"kept there; {to_start('collector', local=local)}, which makes them dead letters for "
                     "`waybill dead-letters`",
                 )
         elif not state.consumers:
@@ -98,6 +98,6 @@ def collector(states: States, *, local: bool) -> Finding:
     return Finding(
         Verdict.WARNING,
         "collector",
-        f"{', '.join(full)} wait for one: none runs, or it cannot store letters",
+        f"{', '.join(full)} wait for one: none runs, or it cannot store dead letters",
         f"{to_start('collector', local=local)}; where one runs, its log says what is wrong",
     )

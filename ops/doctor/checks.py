@@ -49,7 +49,7 @@ async def _postgres(settings: Settings, *, local: bool) -> list[Finding]:
             await _migrations(connection, settings),
             *await _outbox(connection),
             *await relay.relay(connection, local=local),
-            *await watch.open_letters(connection),
+            *await watch.open_dead_letters(connection),
         ]
     finally:
         await connection.close()

@@ -1,4 +1,4 @@
-"""Whether somebody would be told: Prometheus and whom it asks, and the letters that wait for somebody."""
+"""Whether somebody would be told: Prometheus and whom it asks, and the dead letters that wait for somebody."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import asyncpg
 from ops.doctor.finding import Finding, Verdict
 from ops.doctor.prometheus_api import PrometheusApi, PrometheusError, Target
 
-_OPEN_LETTERS = "SELECT count(*) FROM outbox.dead_letters WHERE state = 'open'"
+_OPEN_DEAD_LETTERS = "SELECT count(*) FROM outbox.dead_letters WHERE state = 'open'"
 
 
 async def prometheus(url: str | None) -> list[Finding]:
@@ -38,13 +38,13 @@ def told(alertmanagers: Sequence[str]) -> Finding:
     return Finding(Verdict.WARNING, "Alertmanager", "none: nobody is told of alerts", remedy)
 
 
-async def open_letters(connection: asyncpg.Connection) -> list[Finding]:
+async def open_dead_letters(connection: asyncpg.Connection) -> list[Finding]:
     """Whether something was given up and waits for somebody."""
     try:
-        letters = await connection.fetchval(_OPEN_LETTERS)
+        dead_letters = await connection.fetchval(_OPEN_DEAD_LETTERS)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return []  # the migrations' own finding says why
-    if not letters:
+    if not dead_letters:
         return [Finding(Verdict.GOOD, "dead letters", "none is open")]
     remedy = "`waybill dead-letters groups` says why; docs/runbook.md what to do"
-    return [Finding(Verdict.WARNING, "dead letters", f"{letters} wait for somebody", remedy)]
+    return [Finding(Verdict.WARNING, "dead letters", f"{dead_letters} wait for somebody", remedy)]

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.audit.rules import STEP_OF, Effect, Known, Stock
 from orders.model import Status, StepProgress, StepState, invoice_number
-from orders.tracking.progress import Letter, Way
+from orders.tracking.progress import DeadLetter, Way
 from orders.workflow import BY_NAME
 from outbox.cursor.id_ranges import Unread, unread
 from outbox.envelope import lowest_id
@@ -44,7 +44,7 @@ FROM due FULL JOIN held USING (order_id, sku)
 WHERE due.units IS DISTINCT FROM held.units
 """)
 
-# Every letter that was begun, and sales figures that were counted. A letter with a journal was sent, whatever became
+# Every e-mail that was begun, and sales figures that were counted. A e-mail with a journal was sent, whatever became
 # of its try.
 _INBOX = text("""
 SELECT o.id AS order_id, d.consumer, d.event_id, d.state, d.journal IS NOT NULL AS acted
@@ -61,8 +61,8 @@ WHERE o.placed_at >= :since AND o.placed_at < :until AND o.status <> 'completed'
 """)
 
 # Whatever was given up of an order, also what no step's code ever saw.
-_LETTERS = text("""
-SELECT subject, id, state, queue, type, reason, error, attempt FROM outbox.dead_letters
+_EMAILS = text("""
+SELECT subject, id, state, queue, type, reason, error, generation FROM outbox.dead_letters
 WHERE subject = ANY(CAST(:subjects AS text[]))
 """)
 
@@ -109,7 +109,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """The orders of a window as our tables have them, and whose order each event of a letter is."""
+    """The orders of a window as our tables have them, and whose order each event of an e-mail is."""
 
     orders: list[Known]
     order_of_mail: dict[UUID, UUID]
@@ -190,9 +190,9 @@ async def _ways(tx: AsyncConnection, window: Window, open_ids: Sequence[UUID]) -
     steps: defaultdict[UUID, dict[tuple[str, str], StepProgress]] = defaultdict(dict)
     for row in await tx.execute(_STEPS, {"since": window.since, "until": window.until}):
         steps[row.order_id][BY_NAME[row.step].queue, row.event_type] = _progress(row)
-    letters: defaultdict[str, list[Letter]] = defaultdict(list)
-    for row in await tx.execute(_LETTERS, {"subjects": list(subjects)}):
-        letters[row.subject].append(Letter(*row[1:]))
+    dead_letters: defaultdict[str, list[DeadLetter]] = defaultdict(list)
+    for row in await tx.execute(_EMAILS, {"subjects": list(subjects)}):
+        dead_letters[row.subject].append(DeadLetter(*row[1:]))
     due: defaultdict[str, dict[tuple[str, str | None], datetime]] = defaultdict(dict)
     for row in await tx.execute(_DUE, {"subjects": list(subjects)}):
         due[row.subject][row.type, row.destination] = row.due_at
@@ -200,7 +200,7 @@ async def _ways(tx: AsyncConnection, window: Window, open_ids: Sequence[UUID]) -
     return {
         order_id: Way(
             steps.get(order_id, {}),
-            letters.get(subject, ()),
+            dead_letters.get(subject, ()),
             due.get(subject, {}),
             waiting.get(subject, frozenset()),
         )

@@ -50,7 +50,7 @@ class Stock:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """An order by our own tables. `mails`: the events of which a letter was sent; `counted`: analytics done."""
+    """An order by our own tables. `mails`: the events of which an e-mail was sent; `counted`: analytics done."""
 
     id: UUID
     number: str
@@ -145,7 +145,7 @@ def _there(effect: Effect, order: Known, seen: Seen) -> Sequence[str]:
             return [f"document {number}" for number in found]
         case Effect.EMAIL:
             events = order.mails if seen.mails is None else seen.mails.get(order.id, ())
-            return [f"letter {event}" for event in events]
+            return [f"e-mail {event}" for event in events]
         case Effect.INVOICE:
             stored = order.document is not None and (seen.documents is None or order.document in seen.documents)
             return [f"invoice {order.invoice}"] if stored else ()
@@ -185,7 +185,7 @@ def _own_word(effect: Effect, order: Known) -> str:
     """What our own tables say of an effect that is not there."""
     words = {
         Effect.SAP: order.sap_document and f"document {order.sap_document}",
-        Effect.EMAIL: " and ".join(f"letter {event}" for event in order.mails),
+        Effect.EMAIL: " and ".join(f"e-mail {event}" for event in order.mails),
         Effect.INVOICE: order.document,
     }
     word = words.get(effect)

@@ -33,7 +33,7 @@ async def story(tx: AsyncConnection, order: Order) -> Timeline:
     messages = await message_tracking.messages(tx, subject, order.placed_at)
     kept = await audited(tx, order.id)
     waiting = await message_tracking.waiting(tx, subject)
-    letters = await queries.find(tx, Selection(subject=subject, state=None))
+    dead_letters = await queries.find(tx, Selection(subject=subject, state=None))
     # What is past retention is still worked on: the audit log, or what waits for its time, remembers its id.
     event_ids = (
         {event.event_id for event in kept} | {one.event_id for one in messages} | {one.event_id for one in waiting}
@@ -45,8 +45,8 @@ async def story(tx: AsyncConnection, order: Order) -> Timeline:
         audited=kept,
         attempts=await repository.attempts(tx, order.id),
         steps=await repository.steps(tx, order.id),
-        letters=letters,
-        actions=await queries.histories(tx, [letter.id for letter in letters]),
+        dead_letters=dead_letters,
+        actions=await queries.histories(tx, [dead_letter.id for dead_letter in dead_letters]),
         waiting=waiting,
         leases=await message_tracking.leases(tx, BY_QUEUE, event_ids),
     )

@@ -19,8 +19,8 @@ _AUDIT = BY_NAME["record_audit"]
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """A dead letter of an order; `attempt` is the try that died, where that is known."""
+class DeadLetter:
+    """A dead letter of an order; `generation` is the one that died, where that is known."""
 
     number: int
     state: str
@@ -28,25 +28,25 @@ class Letter:
     type: str | None
     reason: str
     error: str | None
-    attempt: int | None = None
+    generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How far an order is. Steps and letters by queue and event type.
+    """How far an order is. Steps and dead letters by queue and event type.
 
     `due` are its events that wait for their time, `unread` those that the relay has not passed, each with the queue
     that it is addressed to, None for all.
-    `leases` say by queue until when a worker has a step's event for itself; None: nobody asked for them. `tries` is the
+    `leases` say by queue until when a worker has a step's event for itself; None: nobody asked for them. `generations` is the
     try that a step's attempts leave to come, or the one that it gave up, where attempts are known.
     """
 
     steps: Mapping[tuple[str, str], StepProgress] = field(default_factory=dict)
-    letters: Sequence[Letter] = ()
+    dead_letters: Sequence[DeadLetter] = ()
     due: Mapping[tuple[str, str | None], datetime] = field(default_factory=dict)
     unread: AbstractSet[tuple[str, str | None]] = frozenset()
     leases: Mapping[str, datetime] | None = None
-    tries: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    generations: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 def where_it_stands(step: Step, event_type: str, way: Way, now: datetime) -> str:
@@ -88,11 +88,11 @@ def _way_to_the_end(status: Status) -> list[tuple[Step, str]]:
 
 
 def _unaudited(way: Way) -> list[Stand]:
-    """No step comes after the audit, and what it has done is in the audit log: only its open letters are told."""
+    """No step comes after the audit, and what it has done is in the audit log: only its open dead letters are told."""
     return [
-        Stand(_AUDIT, letter.type, _open(letter))
-        for letter in way.letters
-        if letter.queue == _AUDIT.queue and letter.state == "open" and letter.type is not None
+        Stand(_AUDIT, dead_letter.type, _open(dead_letter))
+        for dead_letter in way.dead_letters
+        if dead_letter.queue == _AUDIT.queue and dead_letter.state == "open" and dead_letter.type is not None
     ]
 
 
@@ -120,49 +120,55 @@ def _at(step: Step, event_type: str, way: Way, now: datetime) -> str | None:
     known = way.steps.get((step.queue, event_type))
     if known is not None and known.state is StepState.DONE:
         return None
-    letter = _letter(step, event_type, way)
-    if letter is not None and letter.state == "open":
-        return _open(letter)
-    if letter is not None and letter.state == "discarded" and _was_the_last(letter, step, event_type, way, now):
-        return _discarded(letter)
-    return _by_its_row(step, event_type, way, known, letter, now)
+    dead_letter = _dead_letter(step, event_type, way)
+    if dead_letter is not None and dead_letter.state == "open":
+        return _open(dead_letter)
+    if (
+        dead_letter is not None
+        and dead_letter.state == "discarded"
+        and _was_the_last(dead_letter, step, event_type, way, now)
+    ):
+        return _discarded(dead_letter)
+    return _by_its_row(step, event_type, way, known, dead_letter, now)
 
 
 def _by_its_row(
-    step: Step, event_type: str, way: Way, known: StepProgress | None, letter: Letter | None, now: datetime
+    step: Step, event_type: str, way: Way, known: StepProgress | None, dead_letter: DeadLetter | None, now: datetime
 ) -> str:
     if known is None or known.state is StepState.PENDING:
         return f"not begun: {_on_its_way(step, event_type, way, now)}"
     if known.state is StepState.DEAD:
-        return _given_up(step, event_type, way, known, letter, now)
+        return _given_up(step, event_type, way, known, dead_letter, now)
     if known.state is StepState.RUNNING:
-        return _running(step, event_type, way, known, letter, now)
+        return _running(step, event_type, way, known, dead_letter, now)
     return f"waiting in {step.queue}, attempt {known.attempt}{_next_try(step, event_type, way, known, now)}"
 
 
-def _was_the_last(letter: Letter, step: Step, event_type: str, way: Way, now: datetime) -> bool:
-    """Whether nothing of the step is left beside a letter, whatever its row says.
+def _was_the_last(dead_letter: DeadLetter, step: Step, event_type: str, way: Way, now: datetime) -> bool:
+    """Whether nothing of the step is left beside a dead letter, whatever its row says.
 
     No step's code has seen what the broker or the relay gave up, or a stranger's data: its row stays as it was.
     """
     until = (way.leases or {}).get(step.queue)
     on_its_way = _due(step, event_type, way) is not None or _unread(step, event_type, way)
-    return not (on_its_way or (until is not None and until > now) or _tried_after(letter, step, event_type, way))
+    return not (on_its_way or (until is not None and until > now) or _tried_after(dead_letter, step, event_type, way))
 
 
-def _tried_after(letter: Letter, step: Step, event_type: str, way: Way) -> bool:
-    attempt = way.tries.get((step.queue, event_type))
-    return attempt is not None and letter.attempt is not None and attempt > letter.attempt
+def _tried_after(dead_letter: DeadLetter, step: Step, event_type: str, way: Way) -> bool:
+    generation = way.generations.get((step.queue, event_type))
+    return generation is not None and dead_letter.generation is not None and generation > dead_letter.generation
 
 
-def _running(step: Step, event_type: str, way: Way, known: StepProgress, letter: Letter | None, now: datetime) -> str:
+def _running(
+    step: Step, event_type: str, way: Way, known: StepProgress, dead_letter: DeadLetter | None, now: datetime
+) -> str:
     """Whoever runs it has a lease. Without one its worker was lost, and its message went on without it."""
     runs = f"running in {step.queue}, attempt {known.attempt}"
     if way.leases is None:
         return runs
     until = way.leases.get(step.queue)
-    if until is None and letter is not None and letter.state == "replayed":
-        return _replayed(step, event_type, way, letter, now)
+    if until is None and dead_letter is not None and dead_letter.state == "replayed":
+        return _replayed(step, event_type, way, dead_letter, now)
     if until is None:
         lost = f"attempt {known.attempt} in {step.queue} never ended"
         return f"{lost}: {_on_its_way(step, event_type, way, now)}"
@@ -181,25 +187,27 @@ def _next_try(step: Step, event_type: str, way: Way, known: StepProgress, now: d
     return when + _last(known.error)
 
 
-def _given_up(step: Step, event_type: str, way: Way, known: StepProgress, letter: Letter | None, now: datetime) -> str:
-    if letter is None or _tried_after(letter, step, event_type, way):
-        uncollected = f"given up in {step.queue} after attempt {known.attempt}, its letter is not collected yet"
+def _given_up(
+    step: Step, event_type: str, way: Way, known: StepProgress, dead_letter: DeadLetter | None, now: datetime
+) -> str:
+    if dead_letter is None or _tried_after(dead_letter, step, event_type, way):
+        uncollected = f"given up in {step.queue} after attempt {known.attempt}, its dead letter is not collected yet"
         return uncollected + _last(known.error)
-    if letter.state == "discarded":
-        return _discarded(letter)
-    return _replayed(step, event_type, way, letter, now)
+    if dead_letter.state == "discarded":
+        return _discarded(dead_letter)
+    return _replayed(step, event_type, way, dead_letter, now)
 
 
-def _open(letter: Letter) -> str:
-    return f"given up: dead letter {letter.number} in {letter.queue} ({letter.reason}){_last(letter.error)}"
+def _open(dead_letter: DeadLetter) -> str:
+    return f"given up: dead letter {dead_letter.number} in {dead_letter.queue} ({dead_letter.reason}){_last(dead_letter.error)}"
 
 
-def _discarded(letter: Letter) -> str:
-    return f"given up: dead letter {letter.number} in {letter.queue} was discarded{_last(letter.error)}"
+def _discarded(dead_letter: DeadLetter) -> str:
+    return f"given up: dead letter {dead_letter.number} in {dead_letter.queue} was discarded{_last(dead_letter.error)}"
 
 
-def _replayed(step: Step, event_type: str, way: Way, letter: Letter, now: datetime) -> str:
-    return f"dead letter {letter.number} in {letter.queue} is replayed: {_on_its_way(step, event_type, way, now)}"
+def _replayed(step: Step, event_type: str, way: Way, dead_letter: DeadLetter, now: datetime) -> str:
+    return f"dead letter {dead_letter.number} in {dead_letter.queue} is replayed: {_on_its_way(step, event_type, way, now)}"
 
 
 def _on_its_way(step: Step, event_type: str, way: Way, now: datetime) -> str:
@@ -224,14 +232,15 @@ def _addresses(step: Step, event_type: str) -> set[tuple[str, str | None]]:
     return {(event_type, None), (event_type, step.queue)}
 
 
-def _letter(step: Step, event_type: str, way: Way) -> Letter | None:
-    """The newest letter of a step, or of its event, which the relay could not publish; an open one first."""
+def _dead_letter(step: Step, event_type: str, way: Way) -> DeadLetter | None:
+    """The newest dead letter of a step, or of its event, which the relay could not publish; an open one first."""
     of_step = [
-        letter
-        for letter in way.letters
-        if letter.type in {event_type, None} and (letter.queue == step.queue or letter.queue not in BY_QUEUE)
+        dead_letter
+        for dead_letter in way.dead_letters
+        if dead_letter.type in {event_type, None}
+        and (dead_letter.queue == step.queue or dead_letter.queue not in BY_QUEUE)
     ]
-    return max(of_step, key=lambda letter: (letter.state == "open", letter.number), default=None)
+    return max(of_step, key=lambda dead_letter: (dead_letter.state == "open", dead_letter.number), default=None)
 
 
 def _last(error: str | None) -> str:

@@ -1,6 +1,6 @@
 """What is known of an order at one moment, and what of it belongs together. Pure.
 
-No row names the other that it goes with: an attempt is at the message of its event and try, a letter's by its event's
+No row names the other that it goes with: an attempt is at the message of its event and try, a dead letter's by its event's
 id. Where clocks differ, or one transaction writes two rows, a cause is dated no later than what it caused.
 """
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from orders.model import Attempt, AttemptEnd, Audited, Order, StepProgress
-from orders.tracking.progress import Letter, Way
+from orders.tracking.progress import DeadLetter, Way
 from orders.workflow import BY_NAME
 from outbox.cursor.message_tracking import Message, Waiting
 from outbox.dead_letters.queries import Action
-from outbox.dead_letters.queries import Letter as KeptLetter
+from outbox.dead_letters.queries import DeadLetter as KeptDeadLetter
 
-UNPUBLISHABLE = "unpublishable"  # a letter's reason
+UNPUBLISHABLE = "unpublishable"  # a dead letter's reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Facts:
     audited: Sequence[Audited] = ()
     attempts: Sequence[Attempt] = ()
     steps: Sequence[tuple[str, StepProgress]] = ()
-    letters: Sequence[KeptLetter] = ()
+    dead_letters: Sequence[KeptDeadLetter] = ()
     actions: Mapping[int, Sequence[Action]] = field(default_factory=dict)
     waiting: Sequence[Waiting] = ()
     leases: Mapping[str, datetime] = field(default_factory=dict)
@@ -50,19 +50,21 @@ def _was_for(message: Message, attempt: Attempt) -> bool:
 
     What comes back when a lease is over bears the try of the message before it, whose attempts are older.
     """
-    same = (attempt.event_type, attempt.attempt) == (message.type, message.attempt)
+    same = (attempt.event_type, attempt.generation) == (message.type, message.generation)
     later = attempt.begun_at >= message.recorded_at
     return same and later and attempt.step in BY_NAME and message.destination in {None, BY_NAME[attempt.step].queue}
 
 
 def set_aside(message: Message, facts: Facts) -> bool:
     """Whether the relay could not send it, and made a dead letter of it."""
-    return any(letter.reason == UNPUBLISHABLE and _is_of(letter, message) for letter in facts.letters)
+    return any(
+        dead_letter.reason == UNPUBLISHABLE and _is_of(dead_letter, message) for dead_letter in facts.dead_letters
+    )
 
 
-def _is_of(letter: KeptLetter, message: Message) -> bool:
-    same = (letter.event_id, letter.attempt) == (message.event_id, message.attempt)
-    return same and message.destination in {None, letter.queue}
+def _is_of(dead_letter: KeptDeadLetter, message: Message) -> bool:
+    same = (dead_letter.event_id, dead_letter.generation) == (message.event_id, message.generation)
+    return same and message.destination in {None, dead_letter.queue}
 
 
 def forgotten(facts: Facts) -> list[Audited]:
@@ -71,7 +73,7 @@ def forgotten(facts: Facts) -> list[Audited]:
     A retry, a redelivery or a replay bears its event's id and may be kept for longer: the event itself is the first
     try, for all who listen.
     """
-    known = {one.event_id for one in facts.messages if one.attempt == 1 and one.destination is None}
+    known = {one.event_id for one in facts.messages if one.generation == 1 and one.destination is None}
     return [event for event in facts.audited if event.event_id not in known]
 
 
@@ -85,7 +87,7 @@ def committed_at(event: Audited, facts: Facts) -> datetime:
     followed = [
         *(one.begun_at for one in facts.attempts if one.event_type == event.type),
         *(one.recorded_at for one in facts.messages if one.event_id == event.event_id),
-        *(one.first_seen_at for one in facts.letters if one.event_id == event.event_id),
+        *(one.first_seen_at for one in facts.dead_letters if one.event_id == event.event_id),
     ]
     return max(not_before, min([event.occurred_at, *followed]))
 
@@ -97,13 +99,13 @@ def _emits(attempt: Attempt, event_type: str) -> bool:
 def attempts_at(step: tuple[str, str], facts: Facts) -> list[Attempt]:
     """The attempts at a step for its event, in order."""
     of_step = [one for one in facts.attempts if (one.step, one.event_type) == step]
-    return sorted(of_step, key=lambda one: (one.attempt, one.begun))
+    return sorted(of_step, key=lambda one: (one.generation, one.claim))
 
 
-def acted_at(action: Action, letter: KeptLetter, facts: Facts) -> datetime:
-    """When somebody did something with a letter. A replay's message is recorded first, in the same transaction."""
-    of_replay = replace(letter, attempt=action.attempt)
-    recorded = [one.recorded_at for one in facts.messages if action.attempt is not None and _is_of(of_replay, one)]
+def acted_at(action: Action, dead_letter: KeptDeadLetter, facts: Facts) -> datetime:
+    """When somebody did something with a dead letter. A replay's message is recorded first, in the same transaction."""
+    of_replay = replace(dead_letter, generation=action.generation)
+    recorded = [one.recorded_at for one in facts.messages if action.generation is not None and _is_of(of_replay, one)]
     return min([action.acted_at, *recorded])
 
 
@@ -115,22 +117,23 @@ def way(facts: Facts) -> Way:
         due[address] = min(one.due_at, due.get(address, one.due_at))
     return Way(
         steps={(BY_NAME[step.step].queue, kind): step for kind, step in facts.steps if step.step in BY_NAME},
-        letters=[
-            Letter(one.id, one.state, one.queue, one.type, one.reason, one.error, one.attempt) for one in facts.letters
+        dead_letters=[
+            DeadLetter(one.id, one.state, one.queue, one.type, one.reason, one.error, one.generation)
+            for one in facts.dead_letters
         ],
         due=due,
         unread={(one.type, one.destination) for one in facts.messages if not (one.published or set_aside(one, facts))},
         leases=facts.leases,
-        tries=_tries(facts),
+        generations=_generations(facts),
     )
 
 
-def _tries(facts: Facts) -> dict[tuple[str, str], int]:
+def _generations(facts: Facts) -> dict[tuple[str, str], int]:
     """The try that each step's attempts leave to come, or the one that it gave up."""
-    tries: dict[tuple[str, str], int] = {}
+    generations: dict[tuple[str, str], int] = {}
     for one in facts.attempts:
         if one.step in BY_NAME:
-            to_come = one.attempt + (one.end in {AttemptEnd.RETRIED, AttemptEnd.AWAY})
+            to_come = one.generation + (one.end in {AttemptEnd.RETRIED, AttemptEnd.AWAY})
             step = (BY_NAME[one.step].queue, one.event_type)
-            tries[step] = max(to_come, tries.get(step, 0))
-    return tries
+            generations[step] = max(to_come, generations.get(step, 0))
+    return generations

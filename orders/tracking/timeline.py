@@ -55,9 +55,9 @@ _RANK = {what: rank for rank, what in enumerate(What)}
 class Entry:
     """One thing that happened; what does not apply is None. `gap_ms` has passed since the entry before.
 
-    `event` is an event's type. `try_` is the delivery's generation, which every retry, outage and replay raises: of a
+    `event` is an event's type. `generation` is the delivery's generation, which every retry, outage and replay raises: of a
     message if it is not the first. `attempt` is a step's, counted from 1 since the last replay, without outages.
-    `queue`: the one that a message is for, and where a letter died. `why`: a letter's reason, and what somebody said
+    `queue`: the one that a message is for, and where a dead letter died. `why`: a dead letter's reason, and what somebody said
     who did something with it.
     """
 
@@ -67,14 +67,14 @@ class Entry:
     event: str | None = None
     queue: str | None = None
     step: str | None = None
-    try_: int | None = None
+    generation: int | None = None
     attempt: int | None = None
     outcome: Outcome | None = None
     ended_at: datetime | None = None
     duration_ms: float | None = None
     worker: str | None = None
     error: str | None = None
-    letter: int | None = None
+    dead_letter: int | None = None
     actor: str | None = None
     why: str | None = None
     due_at: datetime | None = None
@@ -100,7 +100,7 @@ def timeline(facts: Facts) -> Timeline:
         *(_attempt(one, facts) for one in facts.attempts),
         *_steps_without_attempts(facts),
         *_ending(facts.order),
-        *_letters(facts),
+        *_dead_letters(facts),
     ]
     stands = waits_for(facts.order.status, way(facts), facts.now)
     return Timeline(tuple(_with_gaps(told)), tuple(stands), tuple(_remarks(facts)))
@@ -128,7 +128,7 @@ def _events(facts: Facts) -> Iterator[Entry]:
         of_event: dict[str, Any] = {
             "event": message.type,
             "queue": message.destination,
-            "try_": message.attempt if message.attempt > 1 else None,
+            "generation": message.generation if message.generation > 1 else None,
         }
         yield Entry(message.recorded_at, What.COMMITTED, **of_event)
         published_at = sent_at(message, facts)
@@ -143,8 +143,8 @@ def _attempt(attempt: Attempt, facts: Facts) -> Entry:
         What.ATTEMPT,
         event=attempt.event_type,
         step=attempt.step,
-        try_=attempt.attempt,
-        attempt=attempt.tries,
+        generation=attempt.generation,
+        attempt=attempt.attempt,
         outcome=_outcome(attempt, facts),
         ended_at=attempt.ended_at,
         duration_ms=None if attempt.ended_at is None else _ms(attempt.begun_at, attempt.ended_at),
@@ -179,19 +179,29 @@ def _ending(order: Order) -> Iterator[Entry]:
         yield Entry(order.completed_at, What.COMPLETED)
 
 
-def _letters(facts: Facts) -> Iterator[Entry]:
-    for letter in facts.letters:
-        of_letter: dict[str, Any] = {"letter": letter.id, "queue": letter.queue, "event": letter.type}
-        yield Entry(letter.first_seen_at, What.DEAD_LETTER, why=letter.reason, error=letter.error, **of_letter)
-        for action in facts.actions.get(letter.id, ()):
+def _dead_letters(facts: Facts) -> Iterator[Entry]:
+    for dead_letter in facts.dead_letters:
+        of_dead_letter: dict[str, Any] = {
+            "dead_letter": dead_letter.id,
+            "queue": dead_letter.queue,
+            "event": dead_letter.type,
+        }
+        yield Entry(
+            dead_letter.first_seen_at,
+            What.DEAD_LETTER,
+            why=dead_letter.reason,
+            error=dead_letter.error,
+            **of_dead_letter,
+        )
+        for action in facts.actions.get(dead_letter.id, ()):
             yield Entry(
-                acted_at(action, letter, facts),
+                acted_at(action, dead_letter, facts),
                 _ACTIONS[action.action],
                 actor=action.actor,
                 why=action.why,
-                try_=action.attempt,
+                generation=action.generation,
                 due_at=action.due_at,
-                **of_letter,
+                **of_dead_letter,
             )
 
 
@@ -211,4 +221,4 @@ def _remarks(facts: Facts) -> Iterator[str]:
 def _lacks_attempts(kind: str, step: StepProgress, facts: Facts) -> bool:
     """Whether a step was tried before its first attempt that is kept; a replay counts from 1 again."""
     kept = attempts_at((step.step, kind), facts)
-    return kept[0].tries > 1 if kept else step.state is not StepState.PENDING
+    return kept[0].attempt > 1 if kept else step.state is not StepState.PENDING

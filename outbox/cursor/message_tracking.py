@@ -23,7 +23,7 @@ from outbox.cursor.id_ranges import span_since
 # outbox/cursor/id_ranges.py.
 _MESSAGES = text("""
 WITH log AS NOT MATERIALIZED (SELECT * FROM outbox.pages WHERE page >= :first_page AND page <= :last_page)
-SELECT e.event_id, e.type, e.destination, e.attempt, e.recorded_at,
+SELECT e.event_id, e.type, e.destination, e.generation, e.recorded_at,
        e.id <= era.floor OR page.last_id IS NOT NULL AS published,
        CASE WHEN page.has_it THEN page.sent_at END AS sent_at,
        CASE WHEN page.has_it THEN page.confirmed_at END AS confirmed_at
@@ -56,7 +56,7 @@ ORDER BY e.id
 """)
 
 _WAITING = text("""
-SELECT event_id, type, destination, attempt, due_at FROM outbox.scheduled WHERE subject = :subject ORDER BY due_at, id
+SELECT event_id, type, destination, generation, due_at FROM outbox.scheduled WHERE subject = :subject ORDER BY due_at, id
 """)
 
 _LEASES = text("""
@@ -77,7 +77,7 @@ class Message:
     event_id: UUID
     type: str
     destination: str | None
-    attempt: int
+    generation: int
     recorded_at: datetime
     published: bool = False
     sent_at: datetime | None = None
@@ -91,7 +91,7 @@ class Waiting:
     event_id: UUID
     type: str
     destination: str | None
-    attempt: int
+    generation: int
     due_at: datetime
 
 

@@ -34,7 +34,9 @@ LEFT JOIN LATERAL (
 # The sequence is read after the snapshot is taken: no id that the snapshot sees is higher.
 SNAPSHOT = "SELECT pg_current_snapshot(), last_value FROM outbox.event_ids"
 
-_COLUMNS = "id, event_id, type, subject, source, time, dataschema, traceparent, destination, attempt, data, recorded_at"
+_COLUMNS = (
+    "id, event_id, type, subject, source, time, dataschema, traceparent, destination, generation, data, recorded_at"
+)
 
 # Ids of the window (old $1, new $2] by the (xid, id) index: of transactions begun since the old snapshot, and of those
 # that were running in it. The bound $4 is a parameter because that leaves the segments that stand ahead out before the
@@ -102,7 +104,7 @@ class Row(NamedTuple):
     dataschema: str | None
     traceparent: str | None
     destination: str | None
-    attempt: int
+    generation: int
     data: bytes
     recorded_at: datetime
 
@@ -117,7 +119,7 @@ class Row(NamedTuple):
             self.data,
             self.dataschema,
             self.traceparent,
-            self.attempt,
+            self.generation,
         )
 
 

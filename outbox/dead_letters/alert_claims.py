@@ -12,41 +12,41 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 # The group that has waited longest. SKIP LOCKED: another teller is at the first one.
 _CLAIM = text("""
-UPDATE outbox.letter_alerts AS told
+UPDATE outbox.dead_letter_alerts AS told
 SET alerting_until = clock_timestamp() + make_interval(secs => :claim_seconds)
-FROM (SELECT queue, fingerprint FROM outbox.letter_alerts
-      WHERE letters > 0
+FROM (SELECT queue, fingerprint FROM outbox.dead_letter_alerts
+      WHERE dead_letters > 0
         AND coalesce(alerted_at < clock_timestamp() - make_interval(secs => :interval_seconds), true)
         AND coalesce(alerting_until < clock_timestamp(), true)
-      ORDER BY alerted_at NULLS FIRST, letter_id LIMIT 1 FOR UPDATE SKIP LOCKED) AS due
+      ORDER BY alerted_at NULLS FIRST, dead_letter_id LIMIT 1 FOR UPDATE SKIP LOCKED) AS due
 WHERE (told.queue, told.fingerprint) = (due.queue, due.fingerprint)
-RETURNING told.queue, told.fingerprint, told.letters, told.letter_id, told.alerting_until
+RETURNING told.queue, told.fingerprint, told.dead_letters, told.dead_letter_id, told.alerting_until
 """)
 
 _SAMPLE = text("""
-SELECT reason, error_class, error, replay_count FROM outbox.dead_letters WHERE id = :letter_id
+SELECT reason, error_class, error, replay_count FROM outbox.dead_letters WHERE id = :dead_letter_id
 """)
 
 # What came while it was told of counts for the next alert. By the claim alone: a late teller changes nothing.
 _TOLD = text("""
-UPDATE outbox.letter_alerts SET alerted_at = clock_timestamp(), letters = letters - :letters, alerting_until = NULL
+UPDATE outbox.dead_letter_alerts SET alerted_at = clock_timestamp(), dead_letters = dead_letters - :dead_letters, alerting_until = NULL
 WHERE queue = :queue AND fingerprint = :fingerprint AND alerting_until = :alerting_until
 """)
 
 _NOT_TOLD = text("""
-UPDATE outbox.letter_alerts SET alerting_until = NULL
+UPDATE outbox.dead_letter_alerts SET alerting_until = NULL
 WHERE queue = :queue AND fingerprint = :fingerprint AND alerting_until = :alerting_until
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A claimed group: `letters` are new since the last alert, `letter_id` is the newest, the rest is that one's."""
+    """A claimed group: `dead letters` are new since the last alert, `dead_letter_id` is the newest, the rest is that one's."""
 
     queue: str
     fingerprint: str
-    letters: int
-    letter_id: int
+    dead_letters: int
+    dead_letter_id: int
     claimed_until: datetime
     reason: str
     error_class: str | None
@@ -60,13 +60,13 @@ async def claim(tx: AsyncConnection, interval_seconds: float, claim_seconds: flo
     row = (await tx.execute(_CLAIM, values)).one_or_none()
     if row is None:
         return None
-    sample = (await tx.execute(_SAMPLE, {"letter_id": row.letter_id})).one()
+    sample = (await tx.execute(_SAMPLE, {"dead_letter_id": row.dead_letter_id})).one()
     return Alert(*row, *sample)
 
 
 async def told(tx: AsyncConnection, alert: Alert) -> None:
     """Somebody was told: the next alert of the group is an interval away."""
-    await tx.execute(_TOLD, {**_key(alert), "letters": alert.letters})
+    await tx.execute(_TOLD, {**_key(alert), "dead_letters": alert.dead_letters})
 
 
 async def not_told(tx: AsyncConnection, alert: Alert) -> None:

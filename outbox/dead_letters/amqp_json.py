@@ -1,4 +1,4 @@
-"""AMQP header values as JSON and back, so that a letter's headers are kept whole in Postgres. Pure.
+"""AMQP header values as JSON and back, so that a dead letter's headers are kept whole in Postgres. Pure.
 
 JSON has no bytes, times or decimals, and jsonb no NUL, no lone surrogate and no difference between 1 and 1.0. Such a
 value becomes an object with one key that begins with `$`; a table with such a key, or with one that is no plain text,

@@ -1,6 +1,6 @@
-"""Which letters somebody means, and what is known of them: one by one, by cause, or by what they are about.
+"""Which dead letters somebody means, and what is known of them: one by one, by cause, or by what they are about.
 
-Nothing here changes a letter or reads its body, but for `whole`.
+Nothing here changes a dead letter or reads its body, but for `whole`.
 """
 
 from collections import defaultdict
@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, RowMapping, and_, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from outbox.tables import dead_letters, letter_actions
+from outbox.tables import dead_letter_actions, dead_letters
 
 _OPEN_OF_SUBJECT = text("""
 SELECT id, queue, reason, error, first_seen_at FROM outbox.dead_letters
@@ -26,7 +26,7 @@ SELECT DISTINCT subject FROM outbox.dead_letters WHERE state = 'open' AND subjec
 
 # Reads the open ones and no other, by the partial index on them.
 _OPEN_BY_QUEUE = text("""
-SELECT queue, reason, count(*) AS letters, max(first_seen_at) AS newest_at
+SELECT queue, reason, count(*) AS dead_letters, max(first_seen_at) AS newest_at
 FROM outbox.dead_letters WHERE state = 'open' GROUP BY queue, reason
 """)
 
@@ -41,7 +41,7 @@ FACTS = (
     _c.event_id,
     _c.type,
     _c.subject,
-    _c.attempt,
+    _c.generation,
     _c.reason,
     _c.error_class,
     _c.error,
@@ -52,12 +52,12 @@ FACTS = (
     _c.last_seen_at,
 )
 
-Place = tuple[datetime, int]  # first_seen_at and id of a letter: the order that letters are worked on in
+Place = tuple[datetime, int]  # first_seen_at and id of a dead letter: the order that dead letters are worked on in
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Letters that somebody means; all fields together, an empty one means any. `limit` counts from the oldest."""
+    """Dead letters that somebody means; all fields together, an empty one means any. `limit` counts from the oldest."""
 
     ids: tuple[int, ...] = ()
     queues: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class Selection:
     limit: int | None = None
 
     def where(self, after: Place | None = None) -> ColumnElement[bool]:
-        """The condition on `dead_letters`; `after` goes on behind a letter that was dealt with."""
+        """The condition on `dead_letters`; `after` goes on behind a dead letter that was dealt with."""
         conditions: list[ColumnElement[bool]] = []
         for column, values in ((_c.id, self.ids), (_c.queue, self.queues), (_c.type, self.types)):
             if values:
@@ -89,14 +89,16 @@ class Selection:
         if self.until is not None:
             conditions.append(_c.first_seen_at <= self.until)
         if after is not None:
-            seen_at, letter_id = after
-            conditions.append(or_(_c.first_seen_at > seen_at, and_(_c.first_seen_at == seen_at, _c.id > letter_id)))
+            seen_at, dead_letter_id = after
+            conditions.append(
+                or_(_c.first_seen_at > seen_at, and_(_c.first_seen_at == seen_at, _c.id > dead_letter_id))
+            )
         return and_(True, *conditions)
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """A letter without its body. `replay_count` counts the replays of its event in its queue so far."""
+class DeadLetter:
+    """A dead letter without its body. `replay_count` counts the replays of its event in its queue so far."""
 
     id: int
     state: str
@@ -105,7 +107,7 @@ class Letter:
     event_id: UUID | None
     type: str | None
     subject: str | None
-    attempt: int | None
+    generation: int | None
     reason: str
     error_class: str | None
     error: str | None
@@ -117,20 +119,20 @@ class Letter:
 
     @property
     def place(self) -> Place:
-        """Its place in the order that letters are worked on in."""
+        """Its place in the order that dead letters are worked on in."""
         return self.first_seen_at, self.id
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Letters of one cause. `orders` counts what they are about, each once; `error` is the newest letter's."""
+    """Dead letters of one cause. `orders` counts what they are about, each once; `error` is the newest dead letter's."""
 
     queue: str
     fingerprint: str | None
     reason: str
     error_class: str | None
     error: str | None
-    letters: int
+    dead_letters: int
     orders: int
     replay_count: int
     first_seen_at: datetime
@@ -139,21 +141,21 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What somebody did with a letter. `attempt` and `due_at` are a replay's: its try, and when it is sent."""
+    """What somebody did with a dead letter. `generation` and `due_at` are a replay's: its try, and when it is sent."""
 
     action: str
     actor: str
     why: str
-    attempt: int | None
+    generation: int | None
     due_at: datetime | None
     acted_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class WholeLetter:
-    """A letter with all that is kept of its message, and its history, oldest first."""
+class WholeDeadLetter:
+    """A dead letter with all that is kept of its message, and its history, oldest first."""
 
-    letter: Letter
+    dead_letter: DeadLetter
     body: bytes
     headers: dict[str, Any]
     properties: dict[str, Any]
@@ -162,10 +164,10 @@ class WholeLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenLetter:
+class OpenDeadLetter:
     """Why somebody must look at what it is about."""
 
-    letter: int
+    dead_letter: int
     queue: str
     reason: str
     error: str | None
@@ -174,22 +176,22 @@ class OpenLetter:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How many letters of a queue and reason are open, and when the newest of them was stored."""
+    """How many dead letters of a queue and reason are open, and when the newest of them was stored."""
 
     queue: str
     reason: str
-    letters: int
+    dead_letters: int
     newest_at: datetime
 
 
-async def find(tx: AsyncConnection, selection: Selection, after: Place | None = None) -> list[Letter]:
-    """The letters of a selection, oldest first."""
+async def find(tx: AsyncConnection, selection: Selection, after: Place | None = None) -> list[DeadLetter]:
+    """The dead letters of a selection, oldest first."""
     query = select(*FACTS).where(selection.where(after)).order_by(_c.first_seen_at, _c.id).limit(selection.limit)
-    return [letter_of(row) for row in (await tx.execute(query)).mappings()]
+    return [dead_letter_of(row) for row in (await tx.execute(query)).mappings()]
 
 
 async def groups(tx: AsyncConnection, selection: Selection) -> list[Group]:
-    """The letters of a selection by cause, the largest group first; its limit counts groups."""
+    """The dead letters of a selection by cause, the largest group first; its limit counts groups."""
     sample = dead_letters.alias("sample")
     grouped = (
         select(
@@ -197,7 +199,7 @@ async def groups(tx: AsyncConnection, selection: Selection) -> list[Group]:
             _c.fingerprint,
             _c.reason,
             _c.error_class,
-            func.count().label("letters"),
+            func.count().label("dead_letters"),
             func.count(_c.subject.distinct()).label("orders"),
             func.max(_c.replay_count).label("replay_count"),
             func.min(_c.first_seen_at).label("first_seen_at"),
@@ -211,63 +213,65 @@ async def groups(tx: AsyncConnection, selection: Selection) -> list[Group]:
     query = (
         select(grouped, sample.c.error)
         .join(sample, sample.c.id == grouped.c.newest)
-        .order_by(grouped.c.letters.desc(), grouped.c.newest.desc())
+        .order_by(grouped.c.dead_letters.desc(), grouped.c.newest.desc())
         .limit(selection.limit)
     )
     return [_group(row) for row in await tx.execute(query)]
 
 
-async def whole(tx: AsyncConnection, letter_id: int) -> WholeLetter | None:
-    """One letter with everything, whatever its state."""
+async def whole(tx: AsyncConnection, dead_letter_id: int) -> WholeDeadLetter | None:
+    """One dead letter with everything, whatever its state."""
     message = (_c.body, _c.headers, _c.properties, _c.error_trace)
-    row = (await tx.execute(select(*FACTS, *message).where(_c.id == letter_id))).mappings().one_or_none()
+    row = (await tx.execute(select(*FACTS, *message).where(_c.id == dead_letter_id))).mappings().one_or_none()
     if row is None:
         return None
-    actions = await history(tx, letter_id)
-    return WholeLetter(
-        letter_of(row), bytes(row["body"]), row["headers"], row["properties"], row["error_trace"], actions
+    actions = await history(tx, dead_letter_id)
+    return WholeDeadLetter(
+        dead_letter_of(row), bytes(row["body"]), row["headers"], row["properties"], row["error_trace"], actions
     )
 
 
-async def history(tx: AsyncConnection, letter_id: int) -> list[Action]:
-    """What was done with a letter, oldest first."""
-    return (await histories(tx, [letter_id])).get(letter_id, [])
+async def history(tx: AsyncConnection, dead_letter_id: int) -> list[Action]:
+    """What was done with a dead letter, oldest first."""
+    return (await histories(tx, [dead_letter_id])).get(dead_letter_id, [])
 
 
-async def histories(tx: AsyncConnection, letter_ids: Collection[int]) -> dict[int, list[Action]]:
-    """What was done with each of these letters, oldest first."""
-    a = letter_actions.c
-    columns = (a.letter_id, a.action, a.actor, a.why, a.attempt, a.due_at, a.acted_at)
-    by_letter: defaultdict[int, list[Action]] = defaultdict(list)
-    for letter_id, *action in await tx.execute(select(*columns).where(a.letter_id.in_(letter_ids)).order_by(a.id)):
-        by_letter[letter_id].append(Action(*action))
-    return by_letter
+async def histories(tx: AsyncConnection, dead_letter_ids: Collection[int]) -> dict[int, list[Action]]:
+    """What was done with each of these dead letters, oldest first."""
+    a = dead_letter_actions.c
+    columns = (a.dead_letter_id, a.action, a.actor, a.why, a.generation, a.due_at, a.acted_at)
+    by_dead_letter: defaultdict[int, list[Action]] = defaultdict(list)
+    for dead_letter_id, *action in await tx.execute(
+        select(*columns).where(a.dead_letter_id.in_(dead_letter_ids)).order_by(a.id)
+    ):
+        by_dead_letter[dead_letter_id].append(Action(*action))
+    return by_dead_letter
 
 
-async def open_letters_of(tx: AsyncConnection, subject: str) -> list[OpenLetter]:
-    """The open letters about one subject, oldest first."""
-    return [OpenLetter(*row) for row in await tx.execute(_OPEN_OF_SUBJECT, {"subject": subject})]
+async def open_dead_letters_of(tx: AsyncConnection, subject: str) -> list[OpenDeadLetter]:
+    """The open dead letters about one subject, oldest first."""
+    return [OpenDeadLetter(*row) for row in await tx.execute(_OPEN_OF_SUBJECT, {"subject": subject})]
 
 
-async def with_open_letters(tx: AsyncConnection, subjects: Collection[str]) -> set[str]:
-    """Those of `subjects` that have an open letter."""
+async def with_open_dead_letters(tx: AsyncConnection, subjects: Collection[str]) -> set[str]:
+    """Those of `subjects` that have an open dead letter."""
     return set((await tx.execute(_SUBJECTS_WITH_OPEN, {"subjects": list(subjects)})).scalars())
 
 
 async def open_by_queue(tx: AsyncConnection) -> Sequence[Waiting]:
-    """How many open letters there are, and how new, by queue and reason."""
+    """How many open dead letters there are, and how new, by queue and reason."""
     return [Waiting(*row) for row in await tx.execute(_OPEN_BY_QUEUE)]
 
 
 async def now(tx: AsyncConnection) -> datetime:
-    """The database's clock, which letters are dated by."""
+    """The database's clock, which dead letters are dated by."""
     moment: datetime = (await tx.execute(_NOW)).scalar_one()
     return moment
 
 
-def letter_of(row: RowMapping) -> Letter:
-    """A row of the columns of `Letter`, and perhaps others."""
-    return Letter(**{column.name: row[column.name] for column in FACTS})
+def dead_letter_of(row: RowMapping) -> DeadLetter:
+    """A row of the columns of `DeadLetter`, and perhaps others."""
+    return DeadLetter(**{column.name: row[column.name] for column in FACTS})
 
 
 def _group(row: Row[Any]) -> Group:
@@ -277,7 +281,7 @@ def _group(row: Row[Any]) -> Group:
         row.reason,
         row.error_class,
         row.error,
-        row.letters,
+        row.dead_letters,
         row.orders,
         row.replay_count,
         row.first_seen_at,

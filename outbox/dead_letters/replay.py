@@ -1,12 +1,12 @@
 """What a person does with dead letters: send them again, discard them, take a discarding back.
 
-A replay is one transaction: it marks the letter, writes down who did it and why, and records the letter's event under
+A replay is one transaction: it marks the dead letter, writes down who did it and why, and records the dead letter's event under
 a try that no copy ever had, addressed to the queue it died in. The inbox row of that queue, where there is one, expects
 that try from then on: older copies are stale, and the replay has its full number of tries. An effect that is done is
 not done again: the replay is then acknowledged as a duplicate.
 
-A letter that cannot be sent again stays as it is, with the reason. Each call works on one batch, from `after` on, and
-locks letters in order of their place: two people who replay at once record each letter once, and a run that is cut off
+A dead letter that cannot be sent again stays as it is, with the reason. Each call works on one batch, from `after` on, and
+locks dead letters in order of their place: two people who replay at once record each dead letter once, and a run that is cut off
 leaves whole batches behind.
 """
 
@@ -18,7 +18,7 @@ from itertools import groupby
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from outbox.dead_letters.queries import Letter, Place, Selection, letter_of
+from outbox.dead_letters.queries import DeadLetter, Place, Selection, dead_letter_of
 from outbox.dead_letters.replay_plan import Pace, Refused, Replayed, Sending, batch_of, decide, forgotten, is_forgotten
 from outbox.partitions.expire_inbox import horizon
 from outbox.record import record
@@ -27,10 +27,10 @@ from outbox.schedule import schedule
 # The count of tries begins anew with the try that is expected now.
 _EXPECT = text("""
 UPDATE outbox.deliveries d
-SET state = 'retrying', attempt = sent.attempt, first_attempt = sent.attempt, begun = 0, lease_token = NULL,
+SET state = 'retrying', generation = sent.generation, first_generation = sent.generation, claims = 0, lease_token = NULL,
     lease_until = NULL, due_at = coalesce(sent.due_at, clock_timestamp()), reason = NULL, changed_at = clock_timestamp()
-FROM unnest(CAST(:consumers AS text[]), CAST(:event_ids AS uuid[]), CAST(:attempts AS smallint[]),
-            CAST(:due_ats AS timestamptz[])) AS sent (consumer, event_id, attempt, due_at)
+FROM unnest(CAST(:consumers AS text[]), CAST(:event_ids AS uuid[]), CAST(:generations AS smallint[]),
+            CAST(:due_ats AS timestamptz[])) AS sent (consumer, event_id, generation, due_at)
 WHERE d.consumer = sent.consumer AND d.event_id = sent.event_id AND d.state <> 'done'
 """)
 
@@ -41,10 +41,10 @@ WHERE id = ANY(CAST(:ids AS bigint[]))
 """)
 
 _WRITE_DOWN = text("""
-INSERT INTO outbox.letter_actions (letter_id, action, actor, why, attempt, due_at)
-SELECT id, :action, :actor, :why, attempt, due_at
-FROM unnest(CAST(:ids AS bigint[]), CAST(:attempts AS smallint[]), CAST(:due_ats AS timestamptz[]))
-     WITH ORDINALITY AS acted (id, attempt, due_at, place)
+INSERT INTO outbox.dead_letter_actions (dead_letter_id, action, actor, why, generation, due_at)
+SELECT id, :action, :actor, :why, generation, due_at
+FROM unnest(CAST(:ids AS bigint[]), CAST(:generations AS smallint[]), CAST(:due_ats AS timestamptz[]))
+     WITH ORDINALITY AS acted (id, generation, due_at, place)
 ORDER BY place
 """)
 
@@ -59,9 +59,9 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """One batch of letters discarded or restored; `last` as in Replayed."""
+    """One batch of dead letters discarded or restored; `last` as in Replayed."""
 
-    letters: tuple[Letter, ...] = ()
+    dead_letters: tuple[DeadLetter, ...] = ()
     refused: tuple[Refused, ...] = ()
     last: Place | None = None
 
@@ -82,40 +82,42 @@ async def replay(
     pace: Pace | None = None,
     after: Place | None = None,
 ) -> Replayed:
-    """Send the next batch of a selection's open letters again, at most BATCH. The caller commits.
+    """Send the next batch of a selection's open dead letters again, at most BATCH. The caller commits.
 
-    Letters of `event_exchange`, and those that nobody listened to, go to the exchange. Raises NoSegmentError.
+    Dead letters of `event_exchange`, and those that nobody listened to, go to the exchange. Raises NoSegmentError.
     """
     rows = await batch_of(tx, selection, "open", after, lock=True)
     batch = await decide(tx, rows, event_exchange, pace, lock=True)
     if batch.sendings:
         await _send(tx, batch.sendings)
         await tx.execute(_EXPECT, _expected(batch.sendings))
-        await _mark(tx, "replayed", "replay", act, [(s.letter, s.event.attempt, s.due_at) for s in batch.sendings])
+        await _mark(
+            tx, "replayed", "replay", act, [(s.dead_letter, s.event.generation, s.due_at) for s in batch.sendings]
+        )
     return batch
 
 
 async def discard(tx: AsyncConnection, selection: Selection, act: Act, after: Place | None = None) -> Changed:
-    """Put the next batch of a selection's open letters away for good. Raises ValueError without a reason."""
+    """Put the next batch of a selection's open dead letters away for good. Raises ValueError without a reason."""
     if not act.why.strip():
-        raise ValueError("discarding a letter needs a reason: what it stood for will not happen")
-    letters, refused = _in_state(await batch_of(tx, selection, "open", after, lock=True), "open")
-    return await _change(tx, "discarded", "discard", act, letters, refused)
+        raise ValueError("discarding a dead letter needs a reason: what it stood for will not happen")
+    dead_letters, refused = _in_state(await batch_of(tx, selection, "open", after, lock=True), "open")
+    return await _change(tx, "discarded", "discard", act, dead_letters, refused)
 
 
 async def restore(tx: AsyncConnection, selection: Selection, act: Act, after: Place | None = None) -> Changed:
-    """Open the next batch of a selection's discarded letters again."""
-    letters, refused = _in_state(await batch_of(tx, selection, "discarded", after, lock=True), "discarded")
+    """Open the next batch of a selection's discarded dead letters again."""
+    dead_letters, refused = _in_state(await batch_of(tx, selection, "discarded", after, lock=True), "discarded")
     lowest = await horizon(tx)
-    too_old = [Refused(one, forgotten(one.event_id)) for one in letters if is_forgotten(one.event_id, lowest)]
-    kept = [one for one in letters if not is_forgotten(one.event_id, lowest)]
+    too_old = [Refused(one, forgotten(one.event_id)) for one in dead_letters if is_forgotten(one.event_id, lowest)]
+    kept = [one for one in dead_letters if not is_forgotten(one.event_id, lowest)]
     return await _change(tx, "open", "restore", act, kept, [*refused, *too_old])
 
 
-def _in_state(rows: Iterable[RowMapping], state: str) -> tuple[list[Letter], list[Refused]]:
-    letters = [letter_of(row) for row in rows]
-    refused = [Refused(one, f"it is {one.state}, not {state}") for one in letters if one.state != state]
-    return [one for one in letters if one.state == state], refused
+def _in_state(rows: Iterable[RowMapping], state: str) -> tuple[list[DeadLetter], list[Refused]]:
+    dead_letters = [dead_letter_of(row) for row in rows]
+    refused = [Refused(one, f"it is {one.state}, not {state}") for one in dead_letters if one.state != state]
+    return [one for one in dead_letters if one.state == state], refused
 
 
 # Writing.
@@ -132,23 +134,28 @@ async def _send(tx: AsyncConnection, sendings: Sequence[Sending]) -> None:
 
 
 def _expected(sendings: Sequence[Sending]) -> Mapping[str, object]:
-    """One row for each consumer and event: the last try of it, if there are letters of several."""
+    """One row for each consumer and event: the last try of it, if there are dead letters of several."""
     last = {(sending.destination, sending.event.id): sending for sending in sendings if sending.destination}
     return {
         "consumers": [destination for destination, _ in last],
         "event_ids": [event_id for _, event_id in last],
-        "attempts": [sending.event.attempt for sending in last.values()],
+        "generations": [sending.event.generation for sending in last.values()],
         "due_ats": [sending.due_at for sending in last.values()],
     }
 
 
 async def _change(
-    tx: AsyncConnection, state: str, action: str, act: Act, letters: Sequence[Letter], refused: Sequence[Refused]
+    tx: AsyncConnection,
+    state: str,
+    action: str,
+    act: Act,
+    dead_letters: Sequence[DeadLetter],
+    refused: Sequence[Refused],
 ) -> Changed:
-    places = [one.place for one in letters] + [one.letter.place for one in refused]
-    if letters:
-        await _mark(tx, state, action, act, [(letter, None, None) for letter in letters])
-    return Changed(tuple(letters), tuple(refused), max(places, default=None))
+    places = [one.place for one in dead_letters] + [one.dead_letter.place for one in refused]
+    if dead_letters:
+        await _mark(tx, state, action, act, [(dead_letter, None, None) for dead_letter in dead_letters])
+    return Changed(tuple(dead_letters), tuple(refused), max(places, default=None))
 
 
 async def _mark(
@@ -156,11 +163,14 @@ async def _mark(
     state: str,
     action: str,
     act: Act,
-    letters: Sequence[tuple[Letter, int | None, datetime | None]],
+    dead_letters: Sequence[tuple[DeadLetter, int | None, datetime | None]],
 ) -> None:
-    """Put letters into their new state, and write down who did it."""
-    ids = [letter.id for letter, _, _ in letters]
+    """Put dead letters into their new state, and write down who did it."""
+    ids = [dead_letter.id for dead_letter, _, _ in dead_letters]
     await tx.execute(_MARK, {"ids": ids, "state": state})
     acted = {"action": action, "actor": act.actor, "why": act.why, "ids": ids}
-    tries = {"attempts": [attempt for _, attempt, _ in letters], "due_ats": [due_at for _, _, due_at in letters]}
+    tries = {
+        "generations": [generation for _, generation, _ in dead_letters],
+        "due_ats": [due_at for _, _, due_at in dead_letters],
+    }
     await tx.execute(_WRITE_DOWN, acted | tries)

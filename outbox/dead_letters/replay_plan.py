@@ -1,6 +1,6 @@
-"""What a replay would do with each letter: where its event goes, under which try, or why it cannot go.
+"""What a replay would do with each dead letter: where its event goes, under which try, or why it cannot go.
 
-Each batch is at most BATCH letters, oldest first. With `lock` the letters and their inbox rows are held until the
+Each batch is at most BATCH dead letters, oldest first. With `lock` the dead letters and their inbox rows are held until the
 caller's transaction ends, so that what is decided here stays true.
 """
 
@@ -13,8 +13,8 @@ from sqlalchemy import RowMapping, case, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.dead_letters.amqp_json import from_json
-from outbox.dead_letters.queries import FACTS, Letter, Place, Selection, letter_of
-from outbox.envelope import MAX_DATA_BYTES, MAX_TRY, EnvelopeError, Event, decode, id_time
+from outbox.dead_letters.queries import FACTS, DeadLetter, Place, Selection, dead_letter_of
+from outbox.envelope import MAX_DATA_BYTES, MAX_GENERATION, EnvelopeError, Event, decode, id_time
 from outbox.partitions.expire_inbox import horizon
 from outbox.tables import dead_letters
 
@@ -24,7 +24,7 @@ _EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinf
 
 # The inbox rows of what is to be sent. A worker that is about to finish one of them is waited for, or waits.
 _DELIVERIES = """
-SELECT d.consumer, d.event_id, d.state, d.attempt,
+SELECT d.consumer, d.event_id, d.state, d.generation,
        CASE WHEN d.lease_until > clock_timestamp() THEN d.lease_until END AS runs_until,
        CASE WHEN d.due_at > clock_timestamp() THEN d.due_at END AS not_before
 FROM outbox.deliveries d
@@ -34,28 +34,28 @@ ORDER BY d.consumer, d.event_id"""
 _LOOK_AT_DELIVERIES = text(_DELIVERIES)
 _LOCK_DELIVERIES = text(f"{_DELIVERIES} FOR UPDATE OF d")
 
-# A row for what has none, to be locked like the others: a copy of the letter that is still somewhere in the broker
-# could claim its delivery between this look and the replay's commit, and both would run. As dead as its letter says.
+# A row for what has none, to be locked like the others: a copy of the dead letter that is still somewhere in the broker
+# could claim its delivery between this look and the replay's commit, and both would run. As dead as its dead letter says.
 _GIVE_EACH_A_DELIVERY = text("""
-INSERT INTO outbox.deliveries (consumer, event_id, subject, state, attempt, first_attempt, begun)
-SELECT DISTINCT ON (consumer, event_id) consumer, event_id, subject, 'dead', attempt, attempt, 0
+INSERT INTO outbox.deliveries (consumer, event_id, subject, state, generation, first_generation, claims)
+SELECT DISTINCT ON (consumer, event_id) consumer, event_id, subject, 'dead', generation, generation, 0
 FROM outbox.dead_letters
 WHERE id = ANY(CAST(:ids AS bigint[])) AND consumer IS NOT NULL
-ORDER BY consumer, event_id, attempt DESC
+ORDER BY consumer, event_id, generation DESC
 ON CONFLICT (consumer, event_id) DO NOTHING
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Letter number n, counted from 0 over all batches, is sent `n / per_second` seconds after `start`."""
+    """DeadLetter number n, counted from 0 over all batches, is sent `n / per_second` seconds after `start`."""
 
     start: datetime
     per_second: float
     sent: int = 0
 
     def due_at(self, number: int) -> datetime:
-        """When letter `number` of this batch is sent."""
+        """When dead letter `number` of this batch is sent."""
         return self.start + timedelta(seconds=(self.sent + number) / self.per_second)
 
     def after(self, sent: int) -> "Pace":
@@ -65,12 +65,12 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """A letter that is sent again. `destination` None is the event exchange, `due_at` None is at once.
+    """A dead letter that is sent again. `destination` None is the event exchange, `due_at` None is at once.
 
     With `effect_done` its consumer has finished the event already and will acknowledge it as a duplicate.
     """
 
-    letter: Letter
+    dead_letter: DeadLetter
     event: Event
     destination: str | None
     effect_done: bool
@@ -79,9 +79,9 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A letter that stays as it is, and why."""
+    """A dead letter that stays as it is, and why."""
 
-    letter: Letter
+    dead_letter: DeadLetter
     why: str
 
 
@@ -99,7 +99,7 @@ class _Delivery:
     """An inbox row."""
 
     state: str
-    attempt: int
+    generation: int
     runs_until: datetime | None = None
     not_before: datetime | None = None
 
@@ -109,7 +109,7 @@ async def batch_of(
 ) -> Sequence[RowMapping]:
     """The next batch with headers, and with bodies that an event may have.
 
-    Letters named by their ids come in whatever state, so that one that is not in `state` is refused and not passed
+    Dead letters named by their ids come in whatever state, so that one that is not in `state` is refused and not passed
     over.
     """
     wanted = replace(selection, state=None if selection.ids else state)
@@ -123,7 +123,7 @@ async def batch_of(
 async def decide(
     tx: AsyncConnection, rows: Sequence[RowMapping], event_exchange: str, pace: Pace | None, *, lock: bool
 ) -> Replayed:
-    """What becomes of each letter, given what the inbox knows of its event."""
+    """What becomes of each dead letter, given what the inbox knows of its event."""
     if not rows:
         return Replayed()
     lowest = await horizon(tx)
@@ -139,26 +139,26 @@ async def decide(
             paced = None if pace is None else pace.due_at(len(sendings))
             times = [moment for moment in (paced, decided.due_at) if moment is not None]
             sendings.append(replace(decided, due_at=max(times, default=None)))
-    return Replayed(tuple(sendings), tuple(refused), letter_of(rows[-1]).place)
+    return Replayed(tuple(sendings), tuple(refused), dead_letter_of(rows[-1]).place)
 
 
 def _read(row: RowMapping, event_exchange: str, lowest: UUID | None) -> Sending | Refused:
-    """A letter's event and where it goes."""
-    letter = letter_of(row)
-    if letter.state != "open":
-        return Refused(letter, f"it is {letter.state}, not open")
+    """A dead letter's event and where it goes."""
+    dead_letter = dead_letter_of(row)
+    if dead_letter.state != "open":
+        return Refused(dead_letter, f"it is {dead_letter.state}, not open")
     try:
         event = _event(row)
     except (EnvelopeError, ValueError) as error:
-        return Refused(letter, f"no consumer could read it: {error}")
+        return Refused(dead_letter, f"no consumer could read it: {error}")
     if is_forgotten(event.id, lowest):
-        return Refused(letter, forgotten(event.id))
-    to_exchange = letter.reason == "unrouted" or letter.queue == event_exchange
-    return Sending(letter, event, None if to_exchange else letter.queue, effect_done=False)
+        return Refused(dead_letter, forgotten(event.id))
+    to_exchange = dead_letter.reason == "unrouted" or dead_letter.queue == event_exchange
+    return Sending(dead_letter, event, None if to_exchange else dead_letter.queue, effect_done=False)
 
 
 def _event(row: RowMapping) -> Event:
-    """The event that a letter was. Raises EnvelopeError or ValueError."""
+    """The event that a dead letter was. Raises EnvelopeError or ValueError."""
     if row["body"] is None:
         raise EnvelopeError(f"data is over the limit of {MAX_DATA_BYTES} bytes")
     event = decode(from_json(row["headers"]), bytes(row["body"]))
@@ -179,24 +179,24 @@ async def _known(
         "event_ids": [sending.event.id for sending in addressed],
     }
     if lock:
-        await tx.execute(_GIVE_EACH_A_DELIVERY, {"ids": [sending.letter.id for sending in addressed]})
+        await tx.execute(_GIVE_EACH_A_DELIVERY, {"ids": [sending.dead_letter.id for sending in addressed]})
     return {
-        (row.consumer, row.event_id): _Delivery(row.state, row.attempt, row.runs_until, row.not_before)
+        (row.consumer, row.event_id): _Delivery(row.state, row.generation, row.runs_until, row.not_before)
         for row in await tx.execute(_LOCK_DELIVERIES if lock else _LOOK_AT_DELIVERIES, values)
     }
 
 
 def _with_next_try(sending: Sending, known: dict[tuple[str | None, UUID], _Delivery]) -> Sending | Refused:
-    """The sending under a try that no copy had; `known` learns of it, for another letter of the same event."""
+    """The sending under a try that no copy had; `known` learns of it, for another dead letter of the same event."""
     key = (sending.destination, sending.event.id)
     delivery = known.get(key, _Delivery("none", 0))
     if delivery.runs_until is not None:
-        return Refused(sending.letter, f"it runs now; try again after {delivery.runs_until.isoformat()}")
-    attempt = max(sending.event.attempt, delivery.attempt) + 1
-    if attempt > MAX_TRY:
-        return Refused(sending.letter, f"try {attempt - 1} was the last that can be counted")
-    known[key] = replace(delivery, attempt=attempt)
-    event = replace(sending.event, attempt=attempt)
+        return Refused(sending.dead_letter, f"it runs now; try again after {delivery.runs_until.isoformat()}")
+    generation = max(sending.event.generation, delivery.generation) + 1
+    if generation > MAX_GENERATION:
+        return Refused(sending.dead_letter, f"try {generation - 1} was the last that can be counted")
+    known[key] = replace(delivery, generation=generation)
+    event = replace(sending.event, generation=generation)
     return replace(sending, event=event, effect_done=delivery.state == "done", due_at=delivery.not_before)
 
 
@@ -206,6 +206,6 @@ def is_forgotten(event_id: UUID | None, lowest: UUID | None) -> bool:
 
 
 def forgotten(event_id: UUID | None) -> str:
-    """Why a letter of such an event is left alone."""
+    """Why a dead letter of such an event is left alone."""
     made = "" if event_id is None else f" of {id_time(event_id).date()}"
     return f"its event{made} is older than what the inbox remembers: nobody could tell whether it was done already"

@@ -85,7 +85,7 @@ async def _make_months(connection: "Connection[Record]", today: date) -> int:
     # From the newest on, not from today: months that passed while nothing made partitions have their events too, and
     # a month that was dropped behind is never made again.
     month = _month(today, 0) if newest is None else _month(newest, 1)
-    # The first partition takes every older event id too: a letter from last year can be replayed.
+    # The first partition takes every older event id too: a dead letter from last year can be replayed.
     start = "MINVALUE" if newest is None else _lowest_id(month)
     made = 0
     while month <= _month(today, MONTHS_AHEAD):

@@ -1,9 +1,9 @@
 """The inbox's months dropped behind, the oldest first: what nobody can ask for again is forgotten.
 
 A month is kept as long as any of its events can come again and must be known: until its last moment is past retention,
-no row of it has changed within retention or is still to be worked on, no message that is scheduled and no letter that
-is open bears an id of it or an older one, and no such letter was replayed within retention. What was given up is kept
-until its letter is in the table, and somebody has decided about it.
+no row of it has changed within retention or is still to be worked on, no message that is scheduled and no dead letter that
+is open bears an id of it or an older one, and no such dead letter was replayed within retention. What was given up is kept
+until its dead letter is in the table, and somebody has decided about it.
 
 Detached and dropped as `outbox.partitions.expire_events` does it: found to be of no use, marked, detached without
 anyone having to wait,
@@ -45,8 +45,8 @@ ORDER BY pending DESC, name"""  # noqa: S608 - constants
 _UNASKED_FOR = """
 SELECT NOT EXISTS (SELECT FROM outbox.dead_letters WHERE state = 'open' AND event_id < $1)
   AND NOT EXISTS (
-    SELECT FROM outbox.dead_letters AS letter JOIN outbox.letter_actions AS act ON act.letter_id = letter.id
-    WHERE letter.event_id < $1 AND act.action = 'replay'
+    SELECT FROM outbox.dead_letters AS dead_letter JOIN outbox.dead_letter_actions AS act ON act.dead_letter_id = dead_letter.id
+    WHERE dead_letter.event_id < $1 AND act.action = 'replay'
       AND greatest(act.acted_at, act.due_at) > clock_timestamp() - $2::interval)
   AND NOT EXISTS (SELECT FROM outbox.scheduled WHERE event_id < $1)"""
 
@@ -56,8 +56,8 @@ SELECT NOT EXISTS (
   SELECT FROM outbox.{month} AS delivery
   WHERE state IN ('running', 'retrying') OR changed_at > clock_timestamp() - $1::interval
      OR (state = 'dead' AND NOT EXISTS (
-       SELECT FROM outbox.dead_letters AS letter
-       WHERE letter.event_id = delivery.event_id AND letter.queue = delivery.consumer AND letter.state <> 'open')))"""
+       SELECT FROM outbox.dead_letters AS dead_letter
+       WHERE dead_letter.event_id = delivery.event_id AND dead_letter.queue = delivery.consumer AND dead_letter.state <> 'open')))"""
 
 # The lower bound of the oldest month that writers see.
 _HORIZON = text(f"""

@@ -31,7 +31,7 @@ class Inbox:
     """Keeps what it is handed; `replies` says what to answer instead at a stage, once per entry."""
 
     port: int = 0
-    letters: list[Envelope] = field(default_factory=list)
+    emails: list[Envelope] = field(default_factory=list)
     sessions: list[Server] = field(default_factory=list)
     passwords: list[bytes] = field(default_factory=list)
     replies: dict[str, list[Reply]] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Inbox:
         return "250 OK"
 
     async def handle_DATA(self, server: Server, session: Session, envelope: Envelope) -> str:
-        self.letters.append(envelope)
+        self.emails.append(envelope)
         return await self._reply("DATA", server) or "250 taken"
 
     async def handle_RSET(self, server: Server, session: Session, envelope: Envelope) -> str:
@@ -133,17 +133,17 @@ def settings(**changes: Any) -> Settings:
     return Settings(**(values | changes))
 
 
-def letter(address: str = "frederique@blondel.example") -> EmailMessage:
+def email(address: str = "frederique@blondel.example") -> EmailMessage:
     order = sample_order()
     order = replace(order, customer=replace(order.customer, email=address))
     return confirmation(order, event_id=uuid.uuid4(), settings=settings())
 
 
-async def test_a_letter_arrives_whole_for_its_one_recipient() -> None:
+async def test_an_email_arrives_whole_for_its_one_recipient() -> None:
     async with serving(Inbox()) as inbox, mailer_to(inbox) as mailer:
-        message = letter()
+        message = email()
         await mailer.send(message)
-        (taken,) = inbox.letters
+        (taken,) = inbox.emails
         assert taken.mail_from == "orders@waybill.example"
         assert taken.rcpt_tos == ["frederique@blondel.example"]
         assert isinstance(taken.content, bytes)
@@ -151,28 +151,28 @@ async def test_a_letter_arrives_whole_for_its_one_recipient() -> None:
         assert b"1234.50 USD" in taken.content
 
 
-async def test_letters_share_one_connection() -> None:
+async def test_emails_share_one_connection() -> None:
     async with serving(Inbox()) as inbox, mailer_to(inbox) as mailer:
-        await asyncio.gather(*(mailer.send(letter()) for _ in range(5)))
-        assert len(inbox.letters) == 5
+        await asyncio.gather(*(mailer.send(email()) for _ in range(5)))
+        assert len(inbox.emails) == 5
         assert len(inbox.sessions) == 1
 
 
-async def test_a_connection_that_the_server_dropped_between_letters_is_replaced() -> None:
+async def test_a_connection_that_the_server_dropped_between_emails_is_replaced() -> None:
     async with serving(Inbox()) as inbox, mailer_to(inbox) as mailer:
-        await mailer.send(letter())
+        await mailer.send(email())
         await hangs_up(inbox.sessions[0])
-        await mailer.send(letter())
-        assert len(inbox.letters) == 2
+        await mailer.send(email())
+        assert len(inbox.emails) == 2
         assert len(inbox.sessions) == 2
 
 
 @pytest.mark.parametrize("reply", [says("421 idle for too long"), hangs_up])
-async def test_a_connection_found_dead_before_a_letter_is_replaced_within_the_call(reply: Reply) -> None:
+async def test_a_connection_found_dead_before_an_email_is_replaced_within_the_call(reply: Reply) -> None:
     async with serving(Inbox(replies={"RSET": [reply]})) as inbox, mailer_to(inbox) as mailer:
-        await mailer.send(letter())
-        await mailer.send(letter())
-        assert len(inbox.letters) == 2
+        await mailer.send(email())
+        await mailer.send(email())
+        assert len(inbox.emails) == 2
         assert len(inbox.sessions) == 2
 
 
@@ -183,15 +183,15 @@ async def test_a_connection_found_dead_before_a_letter_is_replaced_within_the_ca
 async def test_a_4xx_is_worth_another_try_and_a_5xx_is_not(stage: str, reply: str, error: type[MailError]) -> None:
     async with serving(Inbox(replies={stage: [says(reply)]})) as inbox, mailer_to(inbox) as mailer:
         with pytest.raises(error, match=reply[4:]):
-            await mailer.send(letter())
-        await mailer.send(letter())
-        assert len(inbox.letters) == (2 if stage == "DATA" else 1)
+            await mailer.send(email())
+        await mailer.send(email())
+        assert len(inbox.emails) == (2 if stage == "DATA" else 1)
 
 
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA"])
 @pytest.mark.parametrize("code", [451, 550])
 async def test_no_text_of_a_failed_mail_says_whom_it_was_for(stage: str, code: int) -> None:
-    message = letter()
+    message = email()
     name = message["To"].addresses[0].display_name
     assert name
     reply = says(f"{code} <Frederique@Blondel.Example>: no mailbox of {name} here (frederique)")
@@ -209,18 +209,18 @@ async def test_no_text_of_a_failed_mail_says_whom_it_was_for(stage: str, code: i
 
 
 @pytest.mark.parametrize("reply", [hangs_up, never_answers])
-async def test_a_letter_whose_answer_is_lost_is_not_sent_again_within_the_call(reply: Reply) -> None:
+async def test_an_email_whose_answer_is_lost_is_not_sent_again_within_the_call(reply: Reply) -> None:
     inbox = Inbox(replies={"DATA": [reply]})
     async with serving(inbox), mailer_to(inbox, smtp_timeout_seconds=2) as mailer:
         with pytest.raises(MailUnavailable):
-            await mailer.send(letter())
-        assert len(inbox.letters) == 1
-        await mailer.send(letter())
-        assert len(inbox.letters) == 2
+            await mailer.send(email())
+        assert len(inbox.emails) == 1
+        await mailer.send(email())
+        assert len(inbox.emails) == 2
         assert len(inbox.sessions) == 2
 
 
-async def test_a_cancelled_letter_leaves_no_connection_for_the_next_to_misread() -> None:
+async def test_a_cancelled_email_leaves_no_connection_for_the_next_to_misread() -> None:
     reached, released = asyncio.Event(), asyncio.Event()
 
     async def holds(server: Server) -> str:
@@ -229,31 +229,31 @@ async def test_a_cancelled_letter_leaves_no_connection_for_the_next_to_misread()
         return "250 OK"
 
     async with serving(Inbox()) as inbox, mailer_to(inbox) as mailer:
-        await mailer.send(letter())
+        await mailer.send(email())
         inbox.replies["RCPT"] = [holds]
-        sending = asyncio.create_task(mailer.send(letter()))
+        sending = asyncio.create_task(mailer.send(email()))
         await reached.wait()
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
         released.set()
-        await mailer.send(letter())
-        assert len(inbox.letters) == 2
+        await mailer.send(email())
+        assert len(inbox.emails) == 2
         assert len(inbox.sessions) == 2
 
 
 async def test_an_address_beyond_ascii_is_sent_to_a_server_that_takes_it() -> None:
     async with serving(Inbox()) as inbox, mailer_to(inbox) as mailer:
-        await mailer.send(letter("frédérique@bücher.example"))
-        assert inbox.letters[0].rcpt_tos == ["frédérique@xn--bcher-kva.example"]
-        assert "SMTPUTF8" in inbox.letters[0].mail_options
+        await mailer.send(email("frédérique@bücher.example"))
+        assert inbox.emails[0].rcpt_tos == ["frédérique@xn--bcher-kva.example"]
+        assert "SMTPUTF8" in inbox.emails[0].mail_options
 
 
 async def test_an_address_beyond_ascii_is_refused_by_name_where_the_server_cannot_take_it() -> None:
     async with serving(Inbox(), utf8=False) as inbox, mailer_to(inbox) as mailer:
         with pytest.raises(MailRefused, match="SMTPUTF8"):
-            await mailer.send(letter("frédérique@blondel.example"))
-        assert inbox.letters == []
+            await mailer.send(email("frédérique@blondel.example"))
+        assert inbox.emails == []
 
 
 async def test_no_server_is_worth_another_try_and_named() -> None:
@@ -261,7 +261,7 @@ async def test_no_server_is_worth_another_try_and_named() -> None:
         pass
     async with mailer_to(gone) as mailer:
         with pytest.raises(MailUnavailable, match=rf"127\.0\.0\.1:{gone.port}"):
-            await mailer.send(letter())
+            await mailer.send(email())
 
 
 async def test_a_server_without_starttls_never_sees_the_password() -> None:
@@ -272,7 +272,7 @@ async def test_a_server_without_starttls_never_sees_the_password() -> None:
         mailer_to(inbox, smtp_starttls=True, smtp_user="shop", smtp_password="right") as mailer,
     ):
         with pytest.raises(MailUnavailable, match="STARTTLS"):
-            await mailer.send(letter())
+            await mailer.send(email())
         assert inbox.passwords == []
 
 
@@ -307,10 +307,10 @@ async def test_starttls_and_password_open_a_session_only_with_a_trusted_server(
     tls = {"smtp_starttls": True, "smtp_user": "shop", "smtp_password": password}
     async with serving(inbox, **options), mailer_to(inbox, **tls) as mailer:
         if trusted and password == "right":
-            await mailer.send(letter())
-            assert len(inbox.letters) == 1
+            await mailer.send(email())
+            assert len(inbox.emails) == 1
         else:
             with pytest.raises(MailUnavailable, match=r"CERTIFICATE|535"):
-                await mailer.send(letter())
-            assert inbox.letters == []
+                await mailer.send(email())
+            assert inbox.emails == []
         assert set(inbox.passwords) == ({password.encode()} if trusted else set())

@@ -12,7 +12,7 @@ from tests.support.deadlines import ANSWER_SECONDS
 from tests.support.processes.sandboxes import Smtp, start_smtp
 
 
-def letter(to: str = "zoë@example.org", subject: str = "Grüße an Þórunn O'Hara") -> EmailMessage:
+def email(to: str = "zoë@example.org", subject: str = "Grüße an Þórunn O'Hara") -> EmailMessage:
     message = EmailMessage()
     message["Message-ID"] = "<0199c0de@waybill.example>"
     message["Date"] = "Sun, 22 Nov 2026 19:00:00 +0000"
@@ -46,8 +46,8 @@ def test_a_message_with_accents_is_kept_byte_for_byte(inbox: Smtp) -> None:
 
 
 def test_the_list_shows_decoded_headers_oldest_first(inbox: Smtp) -> None:
-    send(inbox, letter("kunde@example.org"))
-    send(inbox, letter("Ann <ann@example.org>, bo@example.org", "second"))
+    send(inbox, email("kunde@example.org"))
+    send(inbox, email("Ann <ann@example.org>, bo@example.org", "second"))
     first, second = inbox.messages()[-2:]
     assert second["number"] == first["number"] + 1
     assert first == {
@@ -69,25 +69,25 @@ def test_recipients_are_refused_on_demand_until_the_rule_is_lifted(inbox: Smtp, 
     there, elsewhere = f"ann@shut{code}.example", f"ann@open{code}.example"
     inbox.refuse((f"*@SHUT{code}.example", code))
     with pytest.raises(aiosmtplib.SMTPRecipientsRefused) as caught:
-        send(inbox, letter(there))
+        send(inbox, email(there))
     assert [refused.code for refused in caught.value.recipients] == [code]
-    send(inbox, letter(elsewhere))
+    send(inbox, email(elsewhere))
     changed = {"messages": before["messages"] + 1, counter: before[counter] + 1}
     assert inbox.get("/counts") == before | changed
     assert inbox.messages_to(there) == []
 
     inbox.refuse()
-    send(inbox, letter(there))
+    send(inbox, email(there))
     assert len(inbox.messages_to(there)) == len(inbox.messages_to(elsewhere)) == 1
 
 
 def test_messages_outlive_a_kill_and_numbers_go_on(tmp_path: Path) -> None:
     with start_smtp(tmp_path) as inbox:
-        send(inbox, letter("ann@example.org"))
+        send(inbox, email("ann@example.org"))
         inbox.kill()
     (inbox.folder / "000002.part").write_bytes(b"never acknowledged")
     with start_smtp(tmp_path) as inbox:
-        send(inbox, letter("bo@example.org"))
+        send(inbox, email("bo@example.org"))
         assert [message["file"] for message in inbox.messages()] == ["000001.eml", "000002.eml"]
         assert sorted(path.name for path in inbox.folder.iterdir()) == ["000001.eml", "000002.eml"]
         assert inbox.stop() == 0
@@ -95,8 +95,8 @@ def test_messages_outlive_a_kill_and_numbers_go_on(tmp_path: Path) -> None:
 
 async def test_many_messages_at_once_are_all_kept(inbox: Smtp) -> None:
     async def deliver() -> None:
-        letters = (letter(f"c{n}@example.org") for n in range(50))
-        await asyncio.gather(*(aiosmtplib.send(one, hostname="127.0.0.1", port=inbox.port) for one in letters))
+        emails = (email(f"c{n}@example.org") for n in range(50))
+        await asyncio.gather(*(aiosmtplib.send(one, hostname="127.0.0.1", port=inbox.port) for one in emails))
 
     await deliver()
     assert {message["to"][0] for message in inbox.messages()} >= {f"c{n}@example.org" for n in range(50)}

@@ -1,4 +1,4 @@
-"""An order whose letter is replayed goes on to its end by itself, and shows meanwhile that somebody must look at it."""
+"""An order whose dead letter is replayed goes on to its end by itself, and shows meanwhile that somebody must look at it."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import httpx
 
 from lab.stack.commands import run_command
 from lab.stack.local import LocalStack
-from tests.e2e.test_order_travels import letters_to, order, place
+from tests.e2e.test_order_travels import emails_to, order, place
 from tests.support.deadlines import ANSWER_SECONDS
 
 Finished = Callable[[str], dict[str, Any]]
@@ -47,7 +47,7 @@ def test_an_order_with_a_dead_letter_needs_attention_and_completes_by_itself_whe
 
     page = finished(location)
     assert (page["status"], page["attention_needed"], page["attention"]) == ("completed", False, [])
-    assert len(letters_to(stack, address)) == 1
+    assert len(emails_to(stack, address)) == 1
 
 
 def _refuse(stack: LocalStack, *refusals: dict[str, Any]) -> None:

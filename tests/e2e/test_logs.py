@@ -106,7 +106,7 @@ def _have_garbage_refused(stack: LocalStack, customer: Customer) -> None:
             for piece in pieces:
                 channel.basic_publish_confirm(copy(piece), "", step.queue)
     all_of_it = before + len(STEPS) * len(pieces)
-    _wait_until(lambda: query(stack, UNDECODABLE)[0][0] >= all_of_it, "a letter of each piece")
+    _wait_until(lambda: query(stack, UNDECODABLE)[0][0] >= all_of_it, "a dead letter of each piece")
 
 
 def _now(stack: LocalStack) -> Any:
@@ -166,7 +166,7 @@ def test_no_customer_is_named_in_any_log(stack: LocalStack, customers: list[Cust
     private = {text for customer in customers for text in customer.private}
     private |= {customer.email.partition("@")[0] for customer in customers}
     for path in _files(stack):
-        # As it stands there, and without JSON's own spelling of letters beyond ASCII.
+        # As it stands there, and without JSON's own spelling of dead letters beyond ASCII.
         text = path.read_text(errors="replace")
         text += re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text)
         assert [word for word in private if word in text] == [], path.name

@@ -65,11 +65,11 @@ def query(stack: LocalStack, sql: str, *values: object) -> list[Any]:
     return asyncio.run(run())
 
 
-def letters_to(stack: LocalStack, address: str) -> list[email.message.EmailMessage]:
-    letters = [
+def emails_to(stack: LocalStack, address: str) -> list[email.message.EmailMessage]:
+    emails = [
         email.message_from_bytes(path.read_bytes(), policy=policy.default) for path in stack.inbox_dir.rglob("*.eml")
     ]
-    return [letter for letter in letters if letter["To"].addresses[0].addr_spec == address]
+    return [email for email in emails if email["To"].addresses[0].addr_spec == address]
 
 
 def documents_in_sap(stack: LocalStack, number: str) -> list[dict[str, Any]]:
@@ -98,9 +98,9 @@ def test_an_order_has_every_effect_once_and_shows_them(stack: LocalStack, finish
     assert [step["attempt"] for step in shown["steps"]] == [1] * 7
     documents = documents_in_sap(stack, shown["number"])
     assert [(document["number"], document["net_amount"]) for document in documents] == [(shown["sap_document"], total)]
-    letters = letters_to(stack, f"{reference.lower()}@example.com")
-    assert len(letters) == 1
-    text = letters[0].get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    emails = emails_to(stack, f"{reference.lower()}@example.com")
+    assert len(emails) == 1
+    text = emails[0].get_body(("plain",)).get_content()  # type: ignore[union-attr]
     assert reference in text
     assert f"{total} EUR" in text
     pdf = httpx.get(f"{stack.api_url}/orders/{shown['order_id']}/invoice.pdf", timeout=ANSWER_SECONDS)
@@ -119,9 +119,9 @@ def test_a_rejected_order_takes_nothing_and_the_customer_reads_why(stack: LocalS
 
     assert shown["status"] == "rejected"
     assert [reason["code"] for reason in shown["reject_reasons"]] == ["unknown_sku"]
-    letters = letters_to(stack, f"{reference.lower()}@example.com")
-    assert len(letters) == 1
-    assert "TEA-MOON" in letters[0].get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    emails = emails_to(stack, f"{reference.lower()}@example.com")
+    assert len(emails) == 1
+    assert "TEA-MOON" in emails[0].get_body(("plain",)).get_content()  # type: ignore[union-attr]
     assert documents_in_sap(stack, shown["number"]) == []
     assert query(stack, "SELECT 1 FROM reservations WHERE order_id = $1::uuid", shown["order_id"]) == []
 

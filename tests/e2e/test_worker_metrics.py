@@ -16,7 +16,7 @@ from tests.support.probes.metrics_page import metric
 Finished = Callable[[str], dict[str, Any]]
 
 FULFILLED = """
-SELECT event_id, type, subject, source, time, data, dataschema, traceparent, attempt FROM outbox.events
+SELECT event_id, type, subject, source, time, data, dataschema, traceparent, generation FROM outbox.events
 WHERE subject = $1 AND type = 'order.fulfilled'"""
 
 

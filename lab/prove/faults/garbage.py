@@ -79,7 +79,7 @@ def _from_the_future(mark: str, event_type: str, _step: str) -> Garbage:
 
 
 def _try_as_text(mark: str, event_type: str, _step: str) -> Garbage:
-    return Garbage("a try that is a text", _with(event_type, **{"try": "second"}), _body(mark))
+    return Garbage("a generation that is a text", _with(event_type, generation="second"), _body(mark))
 
 
 def _task(mark: str, _type: str, step: str) -> Garbage:

@@ -24,7 +24,7 @@ FORMS_AT_ONCE = 2  # per queue: the whole list goes to each queue within a few f
 
 # Recent events of orders that are on their way: some are at work at this moment, some were done long ago.
 _EVENTS = """
-SELECT e.event_id, e.type, e.subject, e.source, e.time, e.data, e.dataschema, e.traceparent, e.attempt
+SELECT e.event_id, e.type, e.subject, e.source, e.time, e.data, e.dataschema, e.traceparent, e.generation
 FROM outbox.events e JOIN orders o ON o.id::text = e.subject
 WHERE e.destination IS NULL AND o.status NOT IN ('completed', 'rejected') ORDER BY e.id DESC LIMIT 300"""
 
@@ -66,12 +66,12 @@ async def garbage_in_every_queue(rig: Rig, planned: Planned) -> str:
     await _published(rig, pieces)
 
     async def all_dead() -> bool:
-        return await rig.letters(mark) >= len(pieces)
+        return await rig.dead_letters(mark) >= len(pieces)
 
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(TAKEN_SECONDS):
             await rig.until_answered(all_dead)
-    died = await rig.letters(mark)
+    died = await rig.dead_letters(mark)
     if not died:
         raise Unseen(f"no piece was a dead letter within {TAKEN_SECONDS:g} s")
     return f"{len(pieces)} pieces in {len(STEPS)} queues, {died} of them dead letters by now"

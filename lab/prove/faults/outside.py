@@ -9,12 +9,12 @@ from lab.prove.faults.plan import Planned
 from lab.prove.system_under_test import Rig
 
 RATE = 0.35  # of the POSTs while it lasts: enough to be met, and the rest goes through
-# Mail addresses begin with the customer's name: a few letters are a part of all customers.
+# Mail addresses begin with the customer's name: a few e-mails are a part of all customers.
 PARTS = ("[a-f]*", "[g-l]*", "[m-r]*", "[s-z]*")
 NO_MAILBOX = ("[a-c]*", "[d-f]*", "[g-i]*", "[j-l]*", "[m-o]*", "[p-s]*")
 
 # $1 the mark of garbage, which dies there as well.
-_LETTERS_OF_EMAIL = """
+_EMAILS_OF_EMAIL = """
 SELECT count(*) FROM outbox.dead_letters WHERE queue = 'email' AND position(convert_to($1, 'UTF8') IN body) = 0"""
 
 
@@ -51,21 +51,21 @@ async def smtp_refusing(rig: Rig, planned: Planned) -> str:
 
 
 async def smtp_refusing_for_good(rig: Rig, planned: Planned) -> str:
-    """550 for a part of the customers, until a letter has died of it. The mailboxes are there again afterwards."""
-    dead = await _letters_of_email(rig)
+    """550 for a part of the customers, until an e-mail has died of it. The mailboxes are there again afterwards."""
+    dead = await _emails_of_email(rig)
     rule = {"pattern": NO_MAILBOX[int(planned.pick * len(NO_MAILBOX))], "code": 550}
 
     async def another() -> bool:
-        return await _letters_of_email(rig) > dead
+        return await _emails_of_email(rig) > dead
 
     async with _refusing(rig, rule):
         said = await _risen(rig, rig.refused_mails, "refused_for_good", planned.seconds)
         await rig.until_answered(another)
-    return f"{said}, {await _letters_of_email(rig) - dead} letters died of it"
+    return f"{said}, {await _emails_of_email(rig) - dead} e-mails died of it"
 
 
-async def _letters_of_email(rig: Rig) -> int:
-    return int((await rig.patient_query(_LETTERS_OF_EMAIL, MARK))[0][0])
+async def _emails_of_email(rig: Rig) -> int:
+    return int((await rig.patient_query(_EMAILS_OF_EMAIL, MARK))[0][0])
 
 
 async def _sap(rig: Rig, planned: Planned, counter: str, **knobs: float) -> str:

@@ -1,4 +1,4 @@
-"""What is known of the first few orders that something is wrong with: their steps, deliveries, letters and events."""
+"""What is known of the first few orders that something is wrong with: their steps, deliveries, dead letters and events."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,15 +13,15 @@ MOST_ORDERS = 4
 _KNOWN = """
 SELECT format('order %s %s, placed %s', number, status, placed_at) FROM orders WHERE id::text = $1
 UNION ALL
-(SELECT format('event %s %s %s try %s to %s, recorded %s', id, event_id, type, attempt,
+(SELECT format('event %s %s %s generation %s to %s, recorded %s', id, event_id, type, generation,
                coalesce(destination, 'the exchange'), recorded_at)
  FROM outbox.events WHERE subject = $1 ORDER BY id)
 UNION ALL
-(SELECT format('delivery %s %s %s try %s begun %s, %s, journal %s: %s', consumer, event_id, state, attempt, begun,
+(SELECT format('delivery %s %s %s generation %s claims %s, %s, journal %s: %s', consumer, event_id, state, generation, claims,
                changed_at, journal, error)
  FROM outbox.deliveries WHERE subject = $1 ORDER BY changed_at)
 UNION ALL
-(SELECT format('letter %s in %s %s %s try %s, %s, replayed %s times: %s', id, queue, event_id, state, attempt, reason,
+(SELECT format('dead letter %s in %s %s %s generation %s, %s, replayed %s times: %s', id, queue, event_id, state, generation, reason,
                replay_count, error)
  FROM outbox.dead_letters WHERE subject = $1 ORDER BY id)"""
 

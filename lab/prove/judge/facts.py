@@ -69,7 +69,7 @@ class GarbageFound:
 
     mark: str
     pieces: int
-    letters: int
+    dead_letters: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,6 @@ class Facts:
     sales: Mapping[tuple[str, str], tuple[int, Decimal]]  # units and revenue by (SKU, country)
     audit: Sequence[AuditFound]
     scheduled: int = 0
-    open_letters: int = 0
+    open_dead_letters: int = 0
     garbage: Sequence[GarbageFound] = ()
     deaths: Sequence[Death] = field(default_factory=tuple)

@@ -40,7 +40,7 @@ _SALES = "SELECT sku, country, sum(units)::int, sum(revenue) FROM sales_by_day G
 _AUDIT = "SELECT event_id::text, order_id::text, type FROM audit_log"
 _LEFT = """
 SELECT (SELECT count(*)::int FROM outbox.scheduled) AS scheduled,
-       (SELECT count(*)::int FROM outbox.dead_letters WHERE state = 'open') AS open_letters"""
+       (SELECT count(*)::int FROM outbox.dead_letters WHERE state = 'open') AS open_dead_letters"""
 
 # Who dies in these may alone have known that a mail was accepted: a child sends one at a time.
 SENDERS = CONCURRENCY["email"]
@@ -56,7 +56,7 @@ async def gather(rig: Rig, accepted: Mapping[str, str], injected: list[Injected]
         documents=[_document(row) for row in ledger["documents"]],
         mails=await asyncio.to_thread(_mails, rig.stack.inbox_dir),
         pdfs=await asyncio.to_thread(_pdfs, rig.stack.documents_dir),
-        garbage=[GarbageFound(mark, pieces, await rig.letters(mark)) for mark, pieces in rig.garbage.items()],
+        garbage=[GarbageFound(mark, pieces, await rig.dead_letters(mark)) for mark, pieces in rig.garbage.items()],
         deaths=[Death(one.begun, DEADLY[one.planned.name]) for one in injected if one.planned.name in DEADLY],
         **await _tables(rig.stack),
     )

@@ -60,14 +60,16 @@ def _outcome(due: Due, found: OrderFound | None) -> Iterator[Finding]:
 
 
 def _left_over(facts: Facts) -> Iterator[Finding]:
-    """Nothing waits any more, and what could not be read is kept as a letter."""
+    """Nothing waits any more, and what could not be read is kept as a dead letter."""
     if facts.scheduled:
         yield Finding("unfinished", "scheduled messages", "outbox.scheduled", f"{facts.scheduled} wait")
     for garbage in facts.garbage:
-        for _ in range(garbage.pieces - garbage.letters):
-            yield Finding("lost", "dead letter", garbage.mark, f"{garbage.letters} of {garbage.pieces} pieces died")
-    if facts.open_letters:
-        yield Finding("unfinished", "dead letters", "outbox.dead_letters", f"{facts.open_letters} are open")
+        for _ in range(garbage.pieces - garbage.dead_letters):
+            yield Finding(
+                "lost", "dead letter", garbage.mark, f"{garbage.dead_letters} of {garbage.pieces} pieces died"
+            )
+    if facts.open_dead_letters:
+        yield Finding("unfinished", "dead letters", "outbox.dead_letters", f"{facts.open_dead_letters} are open")
 
 
 def _events(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:

@@ -1,11 +1,11 @@
-"""An order about which something was given up says so, as long as the letter is open, and costs a list one query."""
+"""An order about which something was given up says so, as long as the dead letter is open, and costs a list one query."""
 
 from pathlib import Path
 from typing import Any
 
 from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import discard, replay
-from tests.support.builders.dead_letters import ANNA, EXCHANGE, desk_at, letter_for
+from tests.support.builders.dead_letters import ANNA, EXCHANGE, dead_letter_for, desk_at
 from tests.support.builders.events import new_event
 from tests.support.builders.in_process_api import Api, order_body, running_api
 from tests.support.proxies.postgres_wire_counter import watched
@@ -21,30 +21,34 @@ async def seen(api: Api, order_id: str) -> dict[str, Any]:
     return answer
 
 
-async def test_an_order_with_open_letters_says_what_was_given_up_and_why(database_url: str, tmp_path: Path) -> None:
+async def test_an_order_with_open_dead_letters_says_what_was_given_up_and_why(
+    database_url: str, tmp_path: Path
+) -> None:
     async with running_api(database_url, tmp_path) as api, desk_at(database_url) as desk:
         order_id = await placed(api)
         assert (await seen(api, order_id))["attention"] == []
-        await desk.keep(letter_for(new_event(order_id)), letter_for(new_event("another"), "email"))
-        (letter, _) = await desk.letters()
+        await desk.keep(dead_letter_for(new_event(order_id)), dead_letter_for(new_event("another"), "email"))
+        (dead_letter, _) = await desk.dead_letters()
         order = await seen(api, order_id)
         assert order["attention_needed"] is True
         assert order["status"] == "pending"  # never a status of its own
         assert order["attention"] == [
             {
-                "letter": letter.id,
+                "dead_letter": dead_letter.id,
                 "queue": "sap",
                 "reason": "rejected",
                 "error": "400: no such material",
-                "since": letter.first_seen_at.isoformat().replace("+00:00", "Z"),
+                "since": dead_letter.first_seen_at.isoformat().replace("+00:00", "Z"),
             }
         ]
 
 
-async def test_an_order_whose_letters_are_replayed_or_discarded_needs_nobody(database_url: str, tmp_path: Path) -> None:
+async def test_an_order_whose_dead_letters_are_replayed_or_discarded_needs_nobody(
+    database_url: str, tmp_path: Path
+) -> None:
     async with running_api(database_url, tmp_path) as api, desk_at(database_url) as desk:
         order_id = await placed(api)
-        await desk.keep(letter_for(new_event(order_id)), letter_for(new_event(order_id), "email"))
+        await desk.keep(dead_letter_for(new_event(order_id)), dead_letter_for(new_event(order_id), "email"))
         await desk.do(lambda tx: replay(tx, Selection(queues=("sap",)), ANNA, EXCHANGE))
         assert [one["queue"] for one in (await seen(api, order_id))["attention"]] == ["email"]
         await desk.do(lambda tx: discard(tx, Selection(queues=("email",)), ANNA))
@@ -61,7 +65,7 @@ async def test_a_list_says_which_orders_need_attention_with_one_query_for_all(
         desk_at(database_url) as desk,
     ):
         ids = [await placed(api, f"r{n}") for n in range(6)]
-        await desk.keep(*(letter_for(new_event(order_id)) for order_id in ids[::2]))
+        await desk.keep(*(dead_letter_for(new_event(order_id)) for order_id in ids[::2]))
         statements = []
         for limit in (1, 5):
             wire.sent.clear()

@@ -16,7 +16,7 @@ import pytest
 from api import observed
 from api.body import MAX_BODY_BYTES
 from orders import books, repository
-from orders.model import AttemptEnd, RejectReason, Status, StepProgress, StepState, Trial
+from orders.model import AttemptEnd, AttemptRecord, RejectReason, Status, StepProgress, StepState
 from tests.support.builders.in_process_api import Api, order_body, running_api
 from tests.support.proxies.postgres_wire_counter import watched
 
@@ -214,8 +214,8 @@ async def test_an_order_shows_what_has_become_of_it(api: Api) -> None:
     failing = StepProgress("sync_order_to_sap", StepState.RETRYING, 2, "SAP says no", later)
     async with api.app.state.services.single.connect() as tx:
         done = StepProgress("validate_order", StepState.DONE, 1)
-        await repository.set_step(tx, order_id, "order.placed", done, Trial(1, 0, "w@h/1", 0, AttemptEnd.DONE))
-        trial = Trial(2, 1, "w@h/1", 0, AttemptEnd.RETRIED)
+        await repository.set_step(tx, order_id, "order.placed", done, AttemptRecord(1, 0, "w@h/1", 0, AttemptEnd.DONE))
+        trial = AttemptRecord(2, 1, "w@h/1", 0, AttemptEnd.RETRIED)
         await repository.set_step(tx, order_id, "inventory.reserved", failing, trial)
         await repository.advance(tx, order_id, Status.PENDING, Status.VALIDATED)
 

@@ -11,7 +11,7 @@ from outbox.cursor.reader import Reader
 from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import discard
 from tests.component.outbox.cursor.test_reader import lead
-from tests.support.builders.dead_letters import ANNA, desk_at, letter_for
+from tests.support.builders.dead_letters import ANNA, dead_letter_for, desk_at
 from tests.support.builders.events import new_event
 from tests.support.builders.in_process_api import Api, order_body, running_api
 from tests.support.probes.database import connected
@@ -61,17 +61,19 @@ async def test_a_new_order_is_accepted_committed_published_and_confirmed(databas
         assert (story["order_id"], story["status"], story["remarks"]) == (order_id, "pending", [])
         assert [entry["what"] for entry in story["entries"]] == ["accepted", "committed", "published", "confirmed"]
         assert story["entries"][:2] == before["entries"]
-        assert {(entry["try"], entry["attempt"]) for entry in story["entries"]} == {(None, None)}
+        assert {(entry["generation"], entry["attempt"]) for entry in story["entries"]} == {(None, None)}
         assert [entry["event"] for entry in story["entries"]] == [None, *["order.placed"] * 3]
         assert [entry["gap_ms"] is None for entry in story["entries"]] == [True, False, False, False]
         assert story["entries"][3]["gap_ms"] == 1000
         assert story["waits_for"][0]["stands"] == "not begun: its event is in queue validation"
 
 
-async def test_a_discarded_letter_is_in_the_story_with_who_did_it_and_why(database_url: str, tmp_path: Path) -> None:
+async def test_a_discarded_dead_letter_is_in_the_story_with_who_did_it_and_why(
+    database_url: str, tmp_path: Path
+) -> None:
     async with running_api(database_url, tmp_path) as api, desk_at(database_url) as desk:
         order_id = await placed(api)
-        await desk.keep(letter_for(new_event(order_id), "validation"), letter_for(new_event("another")))
+        await desk.keep(dead_letter_for(new_event(order_id), "validation"), dead_letter_for(new_event("another")))
         await desk.sql(
             "INSERT INTO order_steps (order_id, step, event_type, state, attempt) "
             "VALUES (:id, 'validate_order', 'order.placed', 'dead', 1)",
@@ -82,10 +84,10 @@ async def test_a_discarded_letter_is_in_the_story_with_who_did_it_and_why(databa
         given_up, discarded = story["entries"][-2:]
         assert (given_up["what"], given_up["queue"], given_up["why"]) == ("dead_letter", "validation", "rejected")
         assert given_up["error"] == "400: no such material"
-        assert (discarded["what"], discarded["letter"]) == ("discarded", given_up["letter"])
+        assert (discarded["what"], discarded["dead_letter"]) == ("discarded", given_up["dead_letter"])
         assert (discarded["actor"], discarded["why"]) == (ANNA.actor, ANNA.why)
         assert story["waits_for"][0]["stands"] == (
-            f"given up: dead letter {given_up['letter']} in validation was discarded, last error 400: no such material"
+            f"given up: dead letter {given_up['dead_letter']} in validation was discarded, last error 400: no such material"
         )
 
 
@@ -105,8 +107,8 @@ async def test_a_long_story_costs_no_more_statements_than_a_short_one(database_u
             wire.sent.clear()
             await told(api, order_id)
             statements.append(wire.statements)
-            events = [new_event(order_id, attempt=number + 1) for number in range(5)]
-            await desk.keep(*(letter_for(event) for event in events))
+            events = [new_event(order_id, generation=number + 1) for number in range(5)]
+            await desk.keep(*(dead_letter_for(event) for event in events))
             await desk.do(lambda tx: discard(tx, Selection(subject=order_id), ANNA))
         assert statements[1] == statements[2] <= 13
         assert len((await told(api, order_id))["entries"]) == 2 + 3 * 5 * 2

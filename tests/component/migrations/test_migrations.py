@@ -10,7 +10,7 @@ from alembic import command
 from migrations.upgrade import alembic_config, upgrade
 from orders.model import AttemptEnd, Status, StepState
 from orders.tables import metadata as orders_metadata
-from outbox.tables import LETTER_ACTIONS, LETTER_REASONS
+from outbox.tables import DEAD_LETTER_ACTIONS, DEAD_LETTER_REASONS
 from outbox.tables import metadata as outbox_metadata
 from tests.support.probes.database import connected, run
 
@@ -100,8 +100,8 @@ def test_the_checks_list_exactly_the_words_of_the_model(database_url: str) -> No
     assert words(database_url, "outcome_known@order_attempts") == {end.value for end in AttemptEnd}
     assert words(database_url, "state_known@outbox.deliveries") == {"running", "retrying", "done", "dead"}
     assert words(database_url, "state_known@outbox.dead_letters") == {"open", "replayed", "discarded"}
-    assert words(database_url, "reason_known@outbox.dead_letters") == set(LETTER_REASONS)
-    assert words(database_url, "action_known@outbox.letter_actions") == set(LETTER_ACTIONS)
+    assert words(database_url, "reason_known@outbox.dead_letters") == set(DEAD_LETTER_REASONS)
+    assert words(database_url, "action_known@outbox.dead_letter_actions") == set(DEAD_LETTER_ACTIONS)
 
 
 BAD_ROWS = {
@@ -113,19 +113,19 @@ BAD_ROWS = {
     "never_below_zero": "INSERT INTO products (sku, name, available) VALUES ('A', 'a', -1)",
     "sequence_positive": "INSERT INTO invoices (series, sequence, order_id) VALUES ('2026', 0, gen_random_uuid())",
     "quantity_positive": "INSERT INTO reservations (order_id, sku, quantity) VALUES (gen_random_uuid(), 'A', 0)",
-    "outcome_known": "INSERT INTO order_attempts (order_id, step, event_type, attempt, begun, tries, worker, begun_at, "
+    "outcome_known": "INSERT INTO order_attempts (order_id, step, event_type, generation, claim, attempt, worker, begun_at, "
     "ended_at, outcome) VALUES (gen_random_uuid(), 's', 'e', 1, 1, 1, 'w', now(), now(), 'lost')",
-    "ended_with_outcome": "INSERT INTO order_attempts (order_id, step, event_type, attempt, begun, tries, worker, "
+    "ended_with_outcome": "INSERT INTO order_attempts (order_id, step, event_type, generation, claim, attempt, worker, "
     "begun_at, ended_at) VALUES (gen_random_uuid(), 's', 'e', 1, 1, 1, 'w', now(), now())",
     "ids_in_order": "INSERT INTO outbox.pages (epoch, old_snapshot, new_snapshot, first_id, last_id, events, sent_at) "
     "VALUES (1, '1:1:', '2:2:', 5, 4, 1, now())",
     "time_readable": "INSERT INTO outbox.events (event_id, type, subject, source, time, data) "
     "VALUES (gen_random_uuid(), 't', 's', 'u', '-infinity', '')",
-    "state_known": "INSERT INTO outbox.dead_letters (letter_key, state, queue, body, headers, reason) "
+    "state_known": "INSERT INTO outbox.dead_letters (dead_letter_key, state, queue, body, headers, reason) "
     "VALUES ('k', 'lost', 'q', '', '{}', 'rejected')",
-    "reason_known": "INSERT INTO outbox.dead_letters (letter_key, queue, body, headers, reason) "
+    "reason_known": "INSERT INTO outbox.dead_letters (dead_letter_key, queue, body, headers, reason) "
     "VALUES ('k', 'q', '', '{}', 'bad luck')",
-    "action_known": "INSERT INTO outbox.letter_actions (letter_id, action, actor, why) VALUES (1, 'burn', 'me', 'w')",
+    "action_known": "INSERT INTO outbox.dead_letter_actions (dead_letter_id, action, actor, why) VALUES (1, 'burn', 'me', 'w')",
 }
 
 

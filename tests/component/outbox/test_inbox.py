@@ -67,9 +67,9 @@ async def opened(shared_database_url: str) -> AsyncIterator[Inbox]:
         yield Inbox(engine, observer)
 
 
-def trial(event: Event, attempt: int) -> Event:
+def trial(event: Event, generation: int) -> Event:
     """The same event as its later try."""
-    return replace(event, attempt=attempt)
+    return replace(event, generation=generation)
 
 
 def unleased(event: Event) -> Claim:
@@ -82,8 +82,8 @@ async def test_the_first_claim_runs_under_a_lease(shared_database_url: str) -> N
         event = new_event("order-8")
         claim = await box.claimed(event)
         row = await box.row()
-        assert (claim.begun, claim.journal, claim.tries) == (1, None, 1)
-        assert (row["state"], row["attempt"], row["begun"], row["subject"]) == ("running", 1, 1, "order-8")
+        assert (claim.claims, claim.journal, claim.attempt) == (1, None, 1)
+        assert (row["state"], row["generation"], row["claims"], row["subject"]) == ("running", 1, 1, "order-8")
         assert (row["consumer"], row["event_id"], row["lease_token"]) == ("sap", event.id, claim.token)
         left = row["lease_until"] - row["first_seen_at"]
         assert timedelta(seconds=LEASE_SECONDS - 1) < left <= timedelta(seconds=LEASE_SECONDS)
@@ -94,18 +94,18 @@ async def test_a_finished_claim_is_done_and_keeps_its_journal(shared_database_ur
         event = new_event()
         await box.finish(await box.claimed(event), sap_document="4711")
         row = await box.row()
-        assert (row["state"], row["begun"], row["lease_token"], row["lease_until"]) == ("done", 0, None, None)
+        assert (row["state"], row["claims"], row["lease_token"], row["lease_until"]) == ("done", 0, None, None)
         assert row["journal"] == '{"sap_document": "4711"}'
 
 
-@pytest.mark.parametrize("attempt", [1, 2])
-async def test_what_is_done_is_a_duplicate_for_every_later_delivery(shared_database_url: str, attempt: int) -> None:
+@pytest.mark.parametrize("generation", [1, 2])
+async def test_what_is_done_is_a_duplicate_for_every_later_delivery(shared_database_url: str, generation: int) -> None:
     async with opened(shared_database_url) as box:
         event = new_event()
         await box.finish(await box.claimed(event))
-        assert await box.try_claim(trial(event, attempt)) == Refused(Refusal.DUPLICATE)
-        assert await box.at_once(trial(event, attempt)) == Refused(Refusal.DUPLICATE)
-        assert (await box.row())["attempt"] == 1
+        assert await box.try_claim(trial(event, generation)) == Refused(Refusal.DUPLICATE)
+        assert await box.at_once(trial(event, generation)) == Refused(Refusal.DUPLICATE)
+        assert (await box.row())["generation"] == 1
 
 
 async def test_another_consumer_of_the_same_event_is_not_concerned(shared_database_url: str) -> None:
@@ -122,7 +122,7 @@ async def test_local_effects_are_done_in_one_step_without_a_lease(shared_databas
         claim = await box.at_once(event)
         assert claim == Claim("sap", event)
         row = await box.row()
-        assert (row["state"], row["attempt"], row["begun"], row["lease_token"]) == ("done", 1, 0, None)
+        assert (row["state"], row["generation"], row["claims"], row["lease_token"]) == ("done", 1, 0, None)
 
 
 async def test_local_effects_that_fail_leave_no_row(shared_database_url: str) -> None:
@@ -176,17 +176,17 @@ async def test_of_two_claims_at_once_one_runs_and_the_other_is_told_until_when(s
         assert [outcome for outcome in outcomes if outcome == Refused(Refusal.BUSY, until)] == [
             outcome for outcome in outcomes if isinstance(outcome, Refused)
         ]
-        assert (await box.row())["begun"] == 1
+        assert (await box.row())["claims"] == 1
 
 
 async def test_a_claim_after_the_lease_is_over_runs_and_counts_how_often_it_was_begun(shared_database_url: str) -> None:
     async with opened(shared_database_url) as box:
         event = new_event()
         claims = [await box.claimed(event, OVER) for _ in range(3)]
-        assert [claim.begun for claim in claims] == [1, 2, 3]
-        assert [claim.begun for claim in claims] == [1, 2, 3]
+        assert [claim.claims for claim in claims] == [1, 2, 3]
+        assert [claim.claims for claim in claims] == [1, 2, 3]
         assert len({claim.token for claim in claims}) == 3
-        assert (await box.row())["begun"] == 3
+        assert (await box.row())["claims"] == 3
 
 
 async def test_whoever_lost_the_lease_can_write_nothing(shared_database_url: str) -> None:
@@ -232,30 +232,30 @@ async def test_a_retry_expects_the_next_try_and_keeps_the_error_and_the_journal(
         event = new_event()
         await box.retry(await box.claimed(event), {"csrf": "seen"})
         row = await box.row()
-        assert (row["state"], row["attempt"], row["begun"], row["due_at"]) == ("retrying", 2, 0, DUE)
+        assert (row["state"], row["generation"], row["claims"], row["due_at"]) == ("retrying", 2, 0, DUE)
         assert (row["error_class"], row["error"], row["error_trace"]) == ("SapError", "no answer", "Traceback: …")
         assert (row["lease_token"], row["lease_until"], row["journal"]) == (None, None, '{"csrf": "seen"}')
 
         again = await box.claimed(trial(event, 2))
-        assert (again.begun, again.journal, again.tries) == (1, {"csrf": "seen"}, 2)
+        assert (again.claims, again.journal, again.attempt) == (1, {"csrf": "seen"}, 2)
         row = await box.row()
-        assert (row["state"], row["attempt"], row["due_at"]) == ("running", 2, None)
+        assert (row["state"], row["generation"], row["due_at"]) == ("running", 2, None)
         await box.retry(again)  # nothing new came back: what is known stays
         assert (await box.row())["journal"] == '{"csrf": "seen"}'
 
 
 @pytest.mark.parametrize(
-    ("attempt", "refused"), [(1, Refused(Refusal.STALE)), (3, Refused(Refusal.BUSY, DUE))], ids=["older", "newer"]
+    ("generation", "refused"), [(1, Refused(Refusal.STALE)), (3, Refused(Refusal.BUSY, DUE))], ids=["older", "newer"]
 )
 async def test_while_a_try_is_expected_an_older_one_is_stale_and_a_newer_one_comes_back(
-    shared_database_url: str, attempt: int, refused: Refused
+    shared_database_url: str, generation: int, refused: Refused
 ) -> None:
     async with opened(shared_database_url) as box:
         event = new_event()
         await box.retry(await box.claimed(event))
         before = await box.row()
-        assert await box.try_claim(trial(event, attempt)) == refused
-        assert await box.at_once(trial(event, attempt)) == refused
+        assert await box.try_claim(trial(event, generation)) == refused
+        assert await box.at_once(trial(event, generation)) == refused
         assert await box.row() == before
 
 
@@ -267,20 +267,20 @@ async def test_an_older_try_is_stale_while_a_later_one_runs_even_when_the_lease_
         await box.retry(await box.claimed(event))
         await box.claimed(trial(event, 2), OVER)
         assert await box.try_claim(event) == Refused(Refusal.STALE)
-        assert (await box.claimed(trial(event, 2))).begun == 2
+        assert (await box.claimed(trial(event, 2))).claims == 2
 
 
 async def test_a_local_step_is_retried_without_ever_having_had_a_row(shared_database_url: str) -> None:
     async with opened(shared_database_url) as box:
         event = new_event()
         await box.retry(unleased(event))
-        assert (await box.row())["attempt"] == 2
+        assert (await box.row())["generation"] == 2
         assert await box.at_once(event) == Refused(Refusal.STALE)
         await box.retry(unleased(trial(event, 2)))
-        assert (await box.row())["attempt"] == 3
+        assert (await box.row())["generation"] == 3
         assert isinstance(await box.at_once(trial(event, 3)), Claim)
         row = await box.row()
-        assert (row["state"], row["attempt"], row["due_at"]) == ("done", 3, None)
+        assert (row["state"], row["generation"], row["due_at"]) == ("done", 3, None)
 
 
 async def test_a_local_step_that_another_delivery_has_done_or_moved_on_schedules_nothing(
@@ -304,7 +304,7 @@ async def test_what_is_given_up_is_dead_and_is_rejected_again(shared_database_ur
         event = new_event()
         await box.give_up(await box.claimed(event) if leased else unleased(event))
         row = await box.row()
-        assert (row["state"], row["attempt"], row["begun"], row["due_at"]) == ("dead", 1, 0, None)
+        assert (row["state"], row["generation"], row["claims"], row["due_at"]) == ("dead", 1, 0, None)
         assert (row["error_class"], row["lease_token"]) == ("SapError", None)
         assert await box.try_claim(event) == Refused(Refusal.DEAD)
         assert await box.at_once(event) == Refused(Refusal.DEAD)
@@ -318,7 +318,7 @@ async def test_an_expected_try_can_be_given_up(shared_database_url: str, leased:
         last = trial(event, 2)
         await box.give_up(await box.claimed(last) if leased else unleased(last))
         row = await box.row()
-        assert (row["state"], row["attempt"]) == ("dead", 2)
+        assert (row["state"], row["generation"]) == ("dead", 2)
         assert await box.try_claim(event) == Refused(Refusal.STALE)
         assert await box.try_claim(last) == Refused(Refusal.DEAD)
 
@@ -330,7 +330,7 @@ async def test_a_replay_of_what_is_dead_runs_as_a_higher_try_with_the_journal_of
         event = new_event()
         await box.give_up(await box.claimed(event), {"asked": True})
         replay = await box.claimed(trial(event, 2))
-        assert (replay.begun, replay.journal, replay.tries) == (1, {"asked": True}, 1)
+        assert (replay.claims, replay.journal, replay.attempt) == (1, {"asked": True}, 1)
         assert await box.try_claim(event) == Refused(Refusal.STALE)
         await box.finish(replay, done=True)
         assert (await box.row())["state"] == "done"
@@ -344,7 +344,7 @@ async def test_a_replay_of_a_dead_local_step_is_done_at_once_or_fails_as_a_try_o
         await box.give_up(unleased(event))
         await box.retry(unleased(trial(event, 2)))
         row = await box.row()
-        assert (row["state"], row["attempt"]) == ("retrying", 3)
+        assert (row["state"], row["generation"]) == ("retrying", 3)
         await box.give_up(unleased(trial(event, 3)))
         assert isinstance(await box.at_once(trial(event, 4)), Claim)
         assert (await box.row())["state"] == "done"
@@ -378,6 +378,6 @@ async def test_the_schema_refuses_a_row_that_no_transition_makes(shared_database
     async with opened(shared_database_url) as box:
         with pytest.raises(asyncpg.CheckViolationError):
             await box.observer.execute(
-                "INSERT INTO outbox.deliveries (consumer, event_id, subject, state, attempt, begun, lease_token, "
+                "INSERT INTO outbox.deliveries (consumer, event_id, subject, state, generation, claims, lease_token, "
                 f"lease_until) VALUES ('sap', '{new_event().id}', 's', {values})"
             )

@@ -37,7 +37,7 @@ async def test_many_events_are_one_insert_in_the_order_given(shared_database_url
 
 
 async def test_each_attribute_is_stored_as_it_is(shared_database_url: str) -> None:
-    full = new_event(traceparent="00-a-b-01", attempt=3, data=b"\x00\xff", subject="Größe")
+    full = new_event(traceparent="00-a-b-01", generation=3, data=b"\x00\xff", subject="Größe")
     bare = new_event(dataschema=None)
     async with engine_of(shared_database_url) as engine, connected(shared_database_url) as (observer,):
         async with engine.begin() as tx:

@@ -97,7 +97,7 @@ async def test_a_message_due_since_ever_is_moved_and_its_place_can_be_reckoned_w
 
 
 async def test_a_moved_message_is_the_one_that_was_scheduled(shared_database_url: str) -> None:
-    event = new_event("order-5", attempt=4, traceparent="00-a-b-01", data=b"\x00\xff")
+    event = new_event("order-5", generation=4, traceparent="00-a-b-01", data=b"\x00\xff")
     async with engine_of(shared_database_url) as engine, connected(shared_database_url) as (mover,):
         await scheduled(engine, LONG_AGO, event)
         await move_due(mover)

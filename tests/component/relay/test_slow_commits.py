@@ -34,7 +34,7 @@ async def move_cursor(connection: Asyncpg, epoch: int, page: Page) -> int:
     return await advance(connection, epoch, [Carried(page, datetime.now(UTC), datetime.now(UTC))])
 
 
-async def write_letter(connection: Asyncpg, epoch: int, page: Page) -> int:
+async def write_dead_letter(connection: Asyncpg, epoch: int, page: Page) -> int:
     return await set_aside(connection, epoch, page.rows[0], "nowhere", "no such queue")
 
 
@@ -49,7 +49,7 @@ async def recorded_page(url: str, connection: Asyncpg) -> Page:
     return page
 
 
-@pytest.mark.parametrize("write", [move_cursor, write_letter])
+@pytest.mark.parametrize("write", [move_cursor, write_dead_letter])
 async def test_a_write_of_a_reign_that_is_not_committed_yet_lets_renewals_pass_and_holds_back_the_next_reign(
     shared_database_url: str, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,7 +76,7 @@ async def test_a_write_of_a_reign_that_is_not_committed_yet_lets_renewals_pass_a
             await write(cursor, 1, page)
 
 
-@pytest.mark.parametrize("write", [move_cursor, write_letter])
+@pytest.mark.parametrize("write", [move_cursor, write_dead_letter])
 async def test_a_write_of_a_reign_waits_for_an_acquisition_that_is_not_committed_yet_and_is_refused(
     shared_database_url: str, write: Write
 ) -> None:

@@ -1,6 +1,6 @@
-"""A step fails for good, its letter is replayed, fails again for all to see, and then goes through: nothing by hand.
+"""A step fails for good, its dead letter is replayed, fails again for all to see, and then goes through: nothing by hand.
 
-Real relay, worker and collector; the letter is sent again by the command line.
+Real relay, worker and collector; the dead letter is sent again by the command line.
 """
 
 import json
@@ -45,17 +45,17 @@ class House:
         assert result.returncode == 0, result.stderr
         return json.loads(result.stdout)
 
-    def open_letter(self) -> dict[str, Any]:
-        """The one letter that is open, once there is one."""
+    def open_dead_letter(self) -> dict[str, Any]:
+        """The one dead letter that is open, once there is one."""
         found: list[dict[str, Any]] = []
 
         def there() -> bool:
             found[:] = self.waybill("list")
             return bool(found)
 
-        self.worker.wait_until(there, "an open letter")
-        (letter,) = found
-        return letter
+        self.worker.wait_until(there, "an open dead letter")
+        (dead_letter,) = found
+        return dead_letter
 
     def look(self, question: Callable[[Workshop], Any]) -> Any:
         """Ask the database."""
@@ -77,7 +77,7 @@ def house(morgue: Morgue, tmp_path: Path) -> Iterator[House]:
         yield House(settings, started)
 
 
-def test_a_letter_is_replayed_dies_again_and_is_replayed_with_success(house: House) -> None:
+def test_a_dead_letter_is_replayed_dies_again_and_is_replayed_with_success(house: House) -> None:
     async def synced(shop: Workshop) -> Order:
         return (await shop.synced())[0]
 
@@ -86,16 +86,16 @@ def test_a_letter_is_replayed_dies_again_and_is_replayed_with_success(house: Hou
         return ",".join(row["state"] for row in rows)
 
     order = house.look(synced)
-    first = house.open_letter()
+    first = house.open_dead_letter()
     assert (first["queue"], first["order"], first["replay_count"]) == ("invoice", str(order.id), 0)
 
     assert house.waybill("replay", "--id", str(first["id"]), "--why", "perhaps it is well now")["replayed"] == 1
-    again = house.open_letter()
+    again = house.open_dead_letter()
     assert again["id"] != first["id"]
     assert again["event_id"] == first["event_id"]
     assert (again["fingerprint"], again["replay_count"]) == (first["fingerprint"], 1)
     (group,) = house.waybill("groups")
-    assert (group["letters"], group["replay_count"]) == (1, 1)
+    assert (group["dead_letters"], group["replay_count"]) == (1, 1)
 
     house.settings.documents_dir.unlink()
     plan = house.waybill("replay", "--all", "--dry-run")
@@ -123,7 +123,7 @@ def test_a_replay_of_what_is_done_already_is_acknowledged_as_a_duplicate(house: 
         )
 
     house.look(synced)
-    house.open_letter()
+    house.open_dead_letter()
     house.look(done_by_another)
     plan = house.waybill("replay", "--all", "--dry-run")
     assert plan["effects_done_already"] == 1

@@ -83,8 +83,10 @@ def test_a_broker_that_dies_in_mid_flow_and_starts_again_is_found_again_without_
             process.wait_for("session_ended")
             for writer in writers:
                 writer.wait_for(100)
-        attempts, away = len(process.logged("session_ended")), time.monotonic() - went
-        assert attempts <= 6 + away / 3, f"{attempts} in {away:.1f} s"  # pauses of 0.2, 0.4, 0.8, 1.6, 3.2, then 5 s
+        generations, away = len(process.logged("session_ended")), time.monotonic() - went
+        assert generations <= 6 + away / 3, (
+            f"{generations} in {away:.1f} s"
+        )  # pauses of 0.2, 0.4, 0.8, 1.6, 3.2, then 5 s
         for writer in writers:
             writer.wait_for(100)
         events = [event for writer in writers for event in writer.stop()]

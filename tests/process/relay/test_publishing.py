@@ -68,14 +68,14 @@ def test_an_event_that_no_queue_listens_to_is_kept_as_unrouted(ends: Ends, tmp_p
 
 
 def test_an_event_addressed_to_one_queue_goes_there_only_with_its_try(ends: Ends, tmp_path: Path) -> None:
-    event = new_event(attempt=3)
+    event = new_event(generation=3)
     with relay(ends.database_url, ends.amqp_url, tmp_path):
         ends.record([event], destination="sap")
         ends.wait_for_cursor(1)
     assert ends.depths() == {"sap": 1}
     (message,) = ends.take("sap")
     assert message.headers is not None
-    assert message.headers["cloudEvents:try"] == 3
+    assert message.headers["cloudEvents:generation"] == 3
 
 
 def test_the_cursor_moves_page_by_page_and_only_past_what_is_confirmed(ends: Ends, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_what_the_broker_refuses_is_published_again_until_it_is_taken(
 
 
 def test_a_scheduled_message_is_published_when_it_is_due_and_not_before(ends: Ends, tmp_path: Path) -> None:
-    now, soon = new_event("a", attempt=2), new_event("b", attempt=3)
+    now, soon = new_event("a", generation=2), new_event("b", generation=3)
     due_at = datetime.now(UTC) + timedelta(seconds=1.5)
 
     async def put() -> None:

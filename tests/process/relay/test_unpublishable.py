@@ -1,7 +1,7 @@
 """An event that can never be published is set aside as a dead letter, and the stream goes on around it.
 
 Its page log passes it, events behind it on its subject follow in order, and a relay that finds it again writes no
-second letter.
+second dead letter.
 """
 
 import json
@@ -24,7 +24,7 @@ from tests.support.servers.private_servers import OwnRabbitMQ
 LARGEST = 65_536
 TOO_LARGE = b'"%s"' % (b"x" * 100_000)
 INSERT = """
-INSERT INTO outbox.events (event_id, type, subject, source, time, dataschema, destination, attempt, data)
+INSERT INTO outbox.events (event_id, type, subject, source, time, dataschema, destination, generation, data)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
 
 
@@ -44,7 +44,7 @@ def insert(ends: Ends, events: Sequence[Event], destination: str | None = None) 
             await database.executemany(
                 INSERT,
                 [
-                    (e.id, e.type, e.subject, e.source, e.time, e.dataschema, destination, e.attempt, e.data)
+                    (e.id, e.type, e.subject, e.source, e.time, e.dataschema, destination, e.generation, e.data)
                     for e in events
                 ],
             )
@@ -54,33 +54,39 @@ def insert(ends: Ends, events: Sequence[Event], destination: str | None = None) 
     run(write)
 
 
-def letters(ends: Ends) -> list[Any]:
+def dead_letters(ends: Ends) -> list[Any]:
     """All dead letters, oldest first."""
     return ends.rows("SELECT * FROM outbox.dead_letters ORDER BY id")
 
 
-def assert_letter(letter: Any, event: Event, queue: str = EVENT_EXCHANGE) -> None:
-    """The letter is this event's, whole."""
-    kept = (letter["event_id"], letter["type"], letter["subject"], letter["attempt"], letter["body"])
-    assert kept == (event.id, event.type, event.subject, event.attempt, event.data)
-    assert (letter["queue"], letter["reason"], letter["state"]) == (queue, "unpublishable", "open")
-    assert json.loads(letter["headers"]) == encode_headers(event)
+def assert_dead_letter(dead_letter: Any, event: Event, queue: str = EVENT_EXCHANGE) -> None:
+    """The dead letter is this event's, whole."""
+    kept = (
+        dead_letter["event_id"],
+        dead_letter["type"],
+        dead_letter["subject"],
+        dead_letter["generation"],
+        dead_letter["body"],
+    )
+    assert kept == (event.id, event.type, event.subject, event.generation, event.data)
+    assert (dead_letter["queue"], dead_letter["reason"], dead_letter["state"]) == (queue, "unpublishable", "open")
+    assert json.loads(dead_letter["headers"]) == encode_headers(event)
 
 
 def test_an_event_too_large_for_the_broker_is_set_aside_and_all_others_arrive_in_order(
     strict: Ends, tmp_path: Path
 ) -> None:
     events = numbered(500, subjects=50)
-    events[250] = poison = replace(events[250], data=TOO_LARGE, attempt=2)
+    events[250] = poison = replace(events[250], data=TOO_LARGE, generation=2)
     insert(strict, events)
     with relay(strict.database_url, strict.amqp_url, tmp_path) as process:
         strict.wait_for_cursor(500)
         said = process.wait_for("event_set_aside")
         assert (said["event_id"], said["to"]) == (str(poison.id), EVENT_EXCHANGE)
         assert not process.logged("session_ended")
-    (letter,) = letters(strict)
-    assert_letter(letter, poison)
-    assert f"max size {LARGEST}" in letter["error"], letter["error"]  # the broker's own words
+    (dead_letter,) = dead_letters(strict)
+    assert_dead_letter(dead_letter, poison)
+    assert f"max size {LARGEST}" in dead_letter["error"], dead_letter["error"]  # the broker's own words
     assert_all_there_in_order([event for event in events if event is not poison], strict.take("validation"))
 
 
@@ -106,9 +112,9 @@ def test_events_too_large_for_the_broker_are_found_wherever_they_lie(strict: End
             sent += events
             poisons += [events[n] for n in too_large]
             strict.wait_for_cursor(len(sent))
-            assert {letter["event_id"] for letter in letters(strict)} == {event.id for event in poisons}
+            assert {dead_letter["event_id"] for dead_letter in dead_letters(strict)} == {event.id for event in poisons}
         assert not process.logged("session_ended")
-    assert len(letters(strict)) == len(poisons)
+    assert len(dead_letters(strict)) == len(poisons)
     set_aside = {event.id for event in poisons}
     assert_all_there_in_order([event for event in sent if event.id not in set_aside], strict.take("validation"))
 
@@ -125,11 +131,11 @@ def test_events_that_no_frame_can_carry_are_set_aside_at_once(ends: Ends, tmp_pa
         ends.wait_for_cursor(33)
         assert not process.logged("channel_closed_by_an_event")
         assert not process.logged("session_ended")
-    found = {letter["event_id"]: letter for letter in letters(ends)}
+    found = {dead_letter["event_id"]: dead_letter for dead_letter in dead_letters(ends)}
     assert len(found) == 3
-    assert_letter(found[typed.id], typed)
-    assert_letter(found[sourced.id], sourced)
-    assert_letter(found[addressed.id], addressed, nowhere)
+    assert_dead_letter(found[typed.id], typed)
+    assert_dead_letter(found[sourced.id], sourced)
+    assert_dead_letter(found[addressed.id], addressed, nowhere)
     assert_all_there_in_order(events, ends.take("validation"))
 
 
@@ -144,10 +150,10 @@ def test_an_event_addressed_to_a_queue_that_nobody_requires_and_that_is_not_ther
     with relay(ends.database_url, ends.amqp_url, tmp_path) as process:
         ends.wait_for_cursor(33)
         process.wait_for("event_set_aside", 3)
-    found = {letter["event_id"]: letter for letter in letters(ends)}
+    found = {dead_letter["event_id"]: dead_letter for dead_letter in dead_letters(ends)}
     assert found.keys() == {event.id for event in lost}
     for event in lost:
-        assert_letter(found[event.id], event, "test.nowhere")
+        assert_dead_letter(found[event.id], event, "test.nowhere")
         assert "test.nowhere" in found[event.id]["error"]
     assert_all_there_in_order(events, ends.take("validation"))
 
@@ -164,11 +170,13 @@ def test_an_event_addressed_to_a_required_queue_that_is_not_there_waits_for_it(e
         assert ends.confirmed() == 1
         ends.declare()
         ends.wait_for_cursor(5)
-    assert letters(ends) == []
+    assert dead_letters(ends) == []
     assert_all_there_in_order(held, ends.take("sap"))
 
 
-def test_a_relay_killed_between_the_letter_and_the_cursor_leaves_one_letter(strict: Ends, tmp_path: Path) -> None:
+def test_a_relay_killed_between_the_dead_letter_and_the_cursor_leaves_one_dead_letter(
+    strict: Ends, tmp_path: Path
+) -> None:
     poison, stuck, other = new_event("a", data=TOO_LARGE), new_event("b"), new_event("c")
     with connection(strict.amqp_url) as link:
         arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
@@ -184,13 +192,13 @@ def test_a_relay_killed_between_the_letter_and_the_cursor_leaves_one_letter(stri
             assert strict.confirmed() == 1
             process.kill()
         with relay(strict.database_url, strict.amqp_url, tmp_path) as process:
-            assert process.wait_for("event_set_aside")["letter"] == first["letter"]
+            assert process.wait_for("event_set_aside")["dead_letter"] == first["dead_letter"]
             strict.take_until("test.full", 2)
             strict.wait_for_cursor(4)
         assert ids(strict.take("test.full"))[1:] == [str(stuck.id)]
     finally:
         strict.delete_queue("test.full")
-    (letter,) = letters(strict)
-    assert_letter(letter, poison)
-    (alert,) = strict.rows("SELECT queue, fingerprint, letters, letter_id FROM outbox.letter_alerts")
-    assert tuple(alert) == (EVENT_EXCHANGE, "relay:unpublishable", 1, letter["id"])  # told of once, found twice
+    (dead_letter,) = dead_letters(strict)
+    assert_dead_letter(dead_letter, poison)
+    (alert,) = strict.rows("SELECT queue, fingerprint, dead_letters, dead_letter_id FROM outbox.dead_letter_alerts")
+    assert tuple(alert) == (EVENT_EXCHANGE, "relay:unpublishable", 1, dead_letter["id"])  # told of once, found twice

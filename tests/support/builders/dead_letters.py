@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from outbox.dead_letters.queries import Letter, Selection, find
+from outbox.dead_letters.queries import DeadLetter, Selection, find
 from outbox.dead_letters.replay import Act, replay
 from outbox.dead_letters.replay_plan import Pace, Replayed
-from outbox.dead_letters.store import NewLetter, store
+from outbox.dead_letters.store import NewDeadLetter, store
 from outbox.envelope import Event, encode_headers
 from tests.support.builders.events import new_event
 from tests.support.probes.database import engine_of
@@ -21,10 +21,10 @@ EXCHANGE = "orders.events"
 ANNA = Act("anna@desk", "SAP is back")
 
 
-def letter_for(event: Event | None = None, queue: str = "sap", **changes: Any) -> NewLetter:
-    """The letter of an event that its step gave up; `changes` are fields of NewLetter."""
+def dead_letter_for(event: Event | None = None, queue: str = "sap", **changes: Any) -> NewDeadLetter:
+    """The dead letter of an event that its step gave up; `changes` are fields of NewDeadLetter."""
     event = event or new_event()
-    letter = NewLetter(
+    dead_letter = NewDeadLetter(
         queue=queue,
         consumer=queue,
         body=event.data,
@@ -34,17 +34,17 @@ def letter_for(event: Event | None = None, queue: str = "sap", **changes: Any) -
         event_id=event.id,
         type=event.type,
         subject=event.subject,
-        attempt=event.attempt,
+        generation=event.generation,
         error_class="SapRefused",
         error="400: no such material",
         error_trace="Traceback: …",
     )
-    return replace(letter, **changes)
+    return replace(dead_letter, **changes)
 
 
 @dataclass(frozen=True)
 class Desk:
-    """A database with letters; each call is a transaction of its own."""
+    """A database with dead letters; each call is a transaction of its own."""
 
     engine: AsyncEngine
 
@@ -59,12 +59,12 @@ class Desk:
             result = await tx.execute(text(statement), values)
             return result.mappings().all() if result.returns_rows else []
 
-    async def keep(self, *letters: NewLetter) -> list[NewLetter]:
-        """Store letters; those that are new."""
-        return await self.do(lambda tx: store(tx, letters))
+    async def keep(self, *dead_letters: NewDeadLetter) -> list[NewDeadLetter]:
+        """Store dead letters; those that are new."""
+        return await self.do(lambda tx: store(tx, dead_letters))
 
-    async def letters(self, selection: Selection | None = None) -> list[Letter]:
-        """Letters in whatever state, or those of a selection."""
+    async def dead_letters(self, selection: Selection | None = None) -> list[DeadLetter]:
+        """Dead letters in whatever state, or those of a selection."""
         return await self.do(lambda tx: find(tx, selection or Selection(state=None)))
 
     async def sent(self, table: str = "events") -> Sequence[RowMapping]:
@@ -72,7 +72,7 @@ class Desk:
         return await self.sql(f"SELECT * FROM outbox.{table} ORDER BY id")
 
     async def replay(self, selection: Selection | None = None, pace: Pace | None = None) -> Replayed:
-        """Send letters again, as Anna."""
+        """Send dead letters again, as Anna."""
         return await self.do(lambda tx: replay(tx, selection or Selection(), ANNA, EXCHANGE, pace))
 
     async def forget_oldest_month(self) -> None:
@@ -90,8 +90,8 @@ class Desk:
             "event_id": event.id,
             "subject": event.subject,
             "state": state,
-            "attempt": event.attempt,
-            "begun": 0,
+            "generation": event.generation,
+            "claims": 0,
             **more,
         }
         columns, values = ", ".join(row), ", ".join(f":{name}" for name in row)

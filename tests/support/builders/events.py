@@ -36,7 +36,7 @@ def a_row(row_id: int, subject: str = "order-1", destination: str | None = None)
         dataschema=event.dataschema,
         traceparent=event.traceparent,
         destination=destination,
-        attempt=event.attempt,
+        generation=event.generation,
         data=event.data,
         recorded_at=datetime.now(UTC),
     )

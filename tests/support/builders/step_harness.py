@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 CUSTOMER = Customer(
     "Blondel père et fils", "blondel@customers.example", Address("24, place Kléber", "Strasbourg", "France")
 )
-_EVENT = "event_id, type, subject, source, time, data, dataschema, traceparent, attempt"
+_EVENT = "event_id, type, subject, source, time, data, dataschema, traceparent, generation"
 
 
 @dataclass(frozen=True)
@@ -208,9 +208,9 @@ def in_workshop(settings: Settings, scenario: Callable[[Workshop], Awaitable[Res
     return asyncio.run(run())
 
 
-def again(event: Event, attempt: int) -> Event:
+def again(event: Event, generation: int) -> Event:
     """The same event as a later try."""
-    return replace(event, attempt=attempt)
+    return replace(event, generation=generation)
 
 
 def _event(row: RowMapping) -> Event:
@@ -223,5 +223,5 @@ def _event(row: RowMapping) -> Event:
         data=bytes(row["data"]),
         dataschema=row["dataschema"],
         traceparent=row["traceparent"],
-        attempt=row["attempt"],
+        generation=row["generation"],
     )

@@ -48,7 +48,7 @@ class House:
 
     @property
     def desk(self) -> Desk:
-        """Where people replay letters."""
+        """Where people replay dead letters."""
         return Desk(self.place.engine)
 
     async def sells(self, order: Mapping[str, Any]) -> None:

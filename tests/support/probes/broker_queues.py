@@ -18,7 +18,7 @@ WAIT_SECONDS = 45.0
 
 @dataclass(frozen=True)
 class Raw:
-    """A header's value as it goes over the wire, type letter first: for what pika itself would not write."""
+    """A header's value as it goes over the wire, type dead letter first: for what pika itself would not write."""
 
     encoded: bytes
 

@@ -1,4 +1,4 @@
-"""Real dead-letter queues and a table for their letters: messages die as they do in production, and are collected."""
+"""Real dead-letter queues and a table for their dead letters: messages die as they do in production, and are collected."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from consumers.collector.sweep import Collector
-from outbox.dead_letters.queries import Letter, WholeLetter, whole
+from outbox.dead_letters.queries import DeadLetter, WholeDeadLetter, whole
 from outbox.envelope import Event, encode_headers, new_event_id
 from runtime.settings import Settings
 from tests.support.builders.dead_letters import Desk, desk_at
@@ -35,7 +35,7 @@ def reserved(**changes: Any) -> Event:
 
 @dataclass(frozen=True)
 class Morgue:
-    """A broker with the product's queues, all empty, and a database without letters."""
+    """A broker with the product's queues, all empty, and a database without dead letters."""
 
     settings: Settings
     queues: Queues
@@ -66,27 +66,27 @@ class Morgue:
 
         return asyncio.run(run())
 
-    def collect(self, letters: int) -> list[WholeLetter]:
-        """Collect until there are so many letters; all of them."""
+    def collect(self, dead_letters: int) -> list[WholeDeadLetter]:
+        """Collect until there are so many dead letters; all of them."""
 
-        async def work(desk: Desk) -> list[WholeLetter]:
+        async def work(desk: Desk) -> list[WholeDeadLetter]:
             collector = Collector(self.settings, desk.engine, asyncio.Event())
             try:
                 async with asyncio.timeout(60):
-                    while len(found := await desk.letters()) < letters:
+                    while len(found := await desk.dead_letters()) < dead_letters:
                         await collector.run_once()
             finally:
                 await collector.close()
-            return [await self._whole(desk, letter) for letter in found]
+            return [await self._whole(desk, dead_letter) for dead_letter in found]
 
         return self.at_desk(work)
 
-    def letters(self) -> list[Letter]:
-        """The letters that there are."""
-        return self.at_desk(lambda desk: desk.letters())
+    def dead_letters(self) -> list[DeadLetter]:
+        """The dead letters that there are."""
+        return self.at_desk(lambda desk: desk.dead_letters())
 
     @staticmethod
-    async def _whole(desk: Desk, letter: Letter) -> WholeLetter:
-        found = await desk.do(lambda tx: whole(tx, letter.id))
+    async def _whole(desk: Desk, dead_letter: DeadLetter) -> WholeDeadLetter:
+        found = await desk.do(lambda tx: whole(tx, dead_letter.id))
         assert found is not None
         return found

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from outbox.envelope import (
     MAX_DATA_BYTES,
-    MAX_TRY,
+    MAX_GENERATION,
     PREFIX,
     EnvelopeError,
     Event,
@@ -32,7 +32,7 @@ EVENTS = st.builds(
     data=st.binary(max_size=2000),
     dataschema=st.none() | TEXT,
     traceparent=st.none() | TEXT,
-    attempt=st.integers(1, MAX_TRY),
+    generation=st.integers(1, MAX_GENERATION),
 )
 
 
@@ -56,7 +56,7 @@ def test_no_header_but_the_events_own_is_looked_at(event: Event, others: dict[st
 
 
 def test_optional_attributes_and_a_first_try_send_no_header() -> None:
-    headers = encode_headers(new_event(dataschema=None, traceparent=None, attempt=1))
+    headers = encode_headers(new_event(dataschema=None, traceparent=None, generation=1))
     assert set(headers) == {PREFIX + name for name in ("specversion", "id", "type", "source", "subject", "time")}
 
 
@@ -110,16 +110,16 @@ def test_a_malformed_attribute_is_refused_with_its_name_and_value(name: str, val
     assert str(refusal.value).startswith(said)
 
 
-@pytest.mark.parametrize("value", [0, -1, MAX_TRY + 1, "2", 2.0, None, True, False, [1]], ids=repr)
+@pytest.mark.parametrize("value", [0, -1, MAX_GENERATION + 1, "2", 2.0, None, True, False, [1]], ids=repr)
 def test_a_try_that_is_no_whole_number_in_range_is_refused_with_its_value(value: object) -> None:
     with pytest.raises(EnvelopeError) as refusal:
-        decode_with("try", value)
-    assert str(refusal.value) == f"try {value!r} is not a whole number from 1 to {MAX_TRY}"
+        decode_with("generation", value)
+    assert str(refusal.value) == f"try {value!r} is not a whole number from 1 to {MAX_GENERATION}"
 
 
-@pytest.mark.parametrize("value", [1, 2, MAX_TRY])
+@pytest.mark.parametrize("value", [1, 2, MAX_GENERATION])
 def test_a_try_in_range_is_taken(value: int) -> None:
-    assert decode_with("try", value).attempt == value
+    assert decode_with("generation", value).generation == value
 
 
 def test_an_id_that_is_no_uuidv7_is_refused() -> None:
@@ -152,7 +152,7 @@ def test_data_over_the_limit_is_refused_with_its_size() -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from([PREFIX + name for name in (*"abc", "id", "type", "subject", "source", "time", "try")]),
+        st.sampled_from([PREFIX + name for name in (*"abc", "id", "type", "subject", "source", "time", "generation")]),
         st.none() | st.booleans() | st.integers() | st.text() | st.binary() | st.lists(st.integers()),
     ),
     st.binary(max_size=100),

@@ -72,14 +72,14 @@ def test_the_message_carries_the_span_and_the_span_is_a_child_of_the_rows(traces
 
 
 def test_a_later_try_names_the_span_that_it_was_recorded_in(traces: Traces) -> None:
-    (headers,) = published(confirm, row(attempt=2, destination="sap"))
+    (headers,) = published(confirm, row(generation=2, destination="sap"))
     assert headers[TRACESTATE] == f"waybill={TRACEPARENT[36:52]}"
     assert traces.one("publish sap")
 
 
 @pytest.mark.parametrize("traceparent", [None, "00-a-b-01"])
 def test_an_event_without_a_context_begins_a_trace(traces: Traces, traceparent: str | None) -> None:
-    (headers,) = published(confirm, row()._replace(traceparent=traceparent, attempt=2))
+    (headers,) = published(confirm, row()._replace(traceparent=traceparent, generation=2))
     assert traces.edges() == {("", PUBLISH): 1}
     assert TRACESTATE not in headers
 

@@ -1,4 +1,4 @@
-"""The collector's figures of open letters: how many, and how new, whoever stored them."""
+"""The collector's figures of open dead letters: how many, and how new, whoever stored them."""
 
 from prometheus_client import REGISTRY
 
@@ -6,7 +6,7 @@ from consumers.collector.metrics import LABELS
 from consumers.collector.process import count_once
 from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import discard
-from tests.support.builders.dead_letters import ANNA, desk_at, letter_for
+from tests.support.builders.dead_letters import ANNA, dead_letter_for, desk_at
 from tests.support.fixtures.shared_database import module_database, shared_database_url
 
 __all__ = ["module_database", "shared_database_url"]
@@ -22,16 +22,16 @@ def told(name: str) -> dict[tuple[str, str], float]:
     return {label: value for label, value in found.items() if value}
 
 
-async def test_the_newest_open_letter_tells_its_time_whoever_stored_it_until_somebody_has_looked_after_it(
+async def test_the_newest_open_dead_letter_tells_its_time_whoever_stored_it_until_somebody_has_looked_after_it(
     shared_database_url: str,
 ) -> None:
     """The collector that counts here has stored none of them: another one did, and the relay, which names no queue."""
 
     async with desk_at(shared_database_url) as desk:
-        await desk.keep(letter_for())
-        await desk.keep(letter_for(), letter_for(queue="orders.events", reason="unpublishable"))
+        await desk.keep(dead_letter_for())
+        await desk.keep(dead_letter_for(), dead_letter_for(queue="orders.events", reason="unpublishable"))
         await count_once(desk.engine)
-        _, second, aside = await desk.letters()
+        _, second, aside = await desk.dead_letters()
         newest = {("sap", "rejected"): second.first_seen_at, ("other", "unpublishable"): aside.first_seen_at}
         assert told("waybill_dead_letters_newest_timestamp_seconds") == {
             label: at.timestamp() for label, at in newest.items()

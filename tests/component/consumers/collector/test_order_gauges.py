@@ -239,7 +239,7 @@ async def test_each_figure_says_when_it_was_read_and_one_that_fails_stays_behind
 
     async with engine_of(shared_database_url) as engine:
         everything = looks(OrderFigures(time.monotonic()))
-        assert {look.figure for look in everything} | {"letters"} == set(WATCHED)
+        assert {look.figure for look in everything} | {"dead_letters"} == set(WATCHED)
         before = {figure: last_read(figure) for figure in WATCHED}
         for look in everything:
             await run_once(replace(look, read=refused) if look.figure == "promise" else look, engine)

@@ -1,4 +1,4 @@
-"""Whatever died becomes one letter, whole, with what is known of its death."""
+"""Whatever died becomes one dead letter, whole, with what is known of its death."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,20 +12,20 @@ import pytest
 from consumers.collector import sweep as collecting
 from consumers.topology import DELIVERY_LIMIT
 from outbox.dead_letters.amqp_json import from_json
-from outbox.dead_letters.queries import WholeLetter
+from outbox.dead_letters.queries import WholeDeadLetter
 from outbox.envelope import encode_headers, new_event_id
 from tests.process.consumers.worker.test_invalid_messages import HALF_VALID, NO_EVENTS, UNREADABLE, WRONG_DATA
 from tests.support.probes.broker_queues import Raw, write_raw_values
 from tests.support.probes.dead_letter_queues import ORDER, Morgue, reserved
 
 
-def facts(whole: WholeLetter) -> tuple[str, str | None, str | None, UUID | None]:
-    letter = whole.letter
-    return letter.reason, letter.fingerprint, letter.error_class, letter.event_id
+def facts(whole: WholeDeadLetter) -> tuple[str, str | None, str | None, UUID | None]:
+    dead_letter = whole.dead_letter
+    return dead_letter.reason, dead_letter.fingerprint, dead_letter.error_class, dead_letter.event_id
 
 
-def test_a_step_that_gave_up_says_why_in_its_letter(morgue: Morgue) -> None:
-    event = reserved(attempt=3)
+def test_a_step_that_gave_up_says_why_in_its_dead_letter(morgue: Morgue) -> None:
+    event = reserved(generation=3)
     cause = {
         "reason": "retries_exhausted",
         "error_class": "SapError",
@@ -37,28 +37,28 @@ def test_a_step_that_gave_up_says_why_in_its_letter(morgue: Morgue) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     morgue.die_event("sap", event)
     (found,) = morgue.collect(1)
-    letter = found.letter
-    assert (letter.queue, letter.event_id, letter.type, letter.subject, letter.attempt) == (
+    dead_letter = found.dead_letter
+    assert (dead_letter.queue, dead_letter.event_id, dead_letter.type, dead_letter.subject, dead_letter.generation) == (
         "sap", event.id, event.type, ORDER, 3
     )  # fmt: skip
-    assert {name: getattr(letter, name) for name in cause if name != "error_trace"} == {
+    assert {name: getattr(dead_letter, name) for name in cause if name != "error_trace"} == {
         name: said for name, said in cause.items() if name != "error_trace"
     }
     assert found.error_trace == cause["error_trace"]
     assert found.body == event.data
     assert encode_headers(event).items() <= from_json(found.headers).items()
-    assert letter.died_at is not None
-    assert before <= letter.died_at <= datetime.now(UTC)
+    assert dead_letter.died_at is not None
+    assert before <= dead_letter.died_at <= datetime.now(UTC)
     assert morgue.queues.depth("sap.dlq") == 0
 
 
 def test_what_the_inbox_knows_of_another_try_is_not_what_this_one_died_of(morgue: Morgue) -> None:
-    event = reserved(attempt=2)
-    morgue.at_desk(lambda desk: desk.delivery(replace(event, attempt=3), "dead", error="another"))
+    event = reserved(generation=2)
+    morgue.at_desk(lambda desk: desk.delivery(replace(event, generation=3), "dead", error="another"))
     morgue.die_event("sap", event)
     (found,) = morgue.collect(1)
     assert facts(found) == ("rejected", "rejected@sap", None, event.id)
-    assert "step_broke" in str(found.letter.error)
+    assert "step_broke" in str(found.dead_letter.error)
 
 
 def test_what_the_broker_gave_up_says_so(morgue: Morgue) -> None:
@@ -69,7 +69,7 @@ def test_what_the_broker_gave_up_says_so(morgue: Morgue) -> None:
     morgue.queues.wait_for("sap.dlq", 1)
     morgue.queues.publish_event("sap", late, expiration="1")
     morgue.queues.wait_for("sap.dlq", 2)
-    by_event = {found.letter.event_id: facts(found)[:2] for found in morgue.collect(2)}
+    by_event = {found.dead_letter.event_id: facts(found)[:2] for found in morgue.collect(2)}
     assert by_event == {
         often.id: ("delivery_limit", "delivery_limit@sap"),
         late.id: ("expired", "expired@sap"),
@@ -83,7 +83,7 @@ def test_an_event_that_nobody_listens_to_is_kept(morgue: Morgue) -> None:
     morgue.queues.channel.basic_publish(exchange, event.type, event.data, given)
     (found,) = morgue.collect(1)
     assert facts(found) == ("unrouted", "unrouted", None, event.id)
-    assert (found.letter.queue, found.letter.error) == ("unrouted", "no queue is bound for order.teleported")
+    assert (found.dead_letter.queue, found.dead_letter.error) == ("unrouted", "no queue is bound for order.teleported")
 
 
 def test_an_event_older_than_the_inbox_remembers_expired(morgue: Morgue, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_whatever_died_in_a_queue_is_stored_whole_and_stops_nobody(
     dead: list[bytes] = []
 
     def die(body: bytes, headers: Any, **properties: Any) -> None:
-        # The body tells one from another: what is alike and dies in the same second is one letter.
+        # The body tells one from another: what is alike and dies in the same second is one dead letter.
         marked = body + b"#%d" % len(dead)
         dead.append(marked)
         morgue.die("validation", marked, headers, **properties)
@@ -124,8 +124,8 @@ def test_whatever_died_in_a_queue_is_stored_whole_and_stops_nobody(
         die(data, encode_headers(replace(event, id=new_event_id())))
     found = morgue.collect(len(dead))
     assert sorted(whole.body for whole in found) == sorted(dead)
-    assert {whole.letter.reason for whole in found} == {"undecodable"}
-    assert {whole.letter.fingerprint for whole in found} == {
+    assert {whole.dead_letter.reason for whole in found} == {"undecodable"}
+    assert {whole.dead_letter.fingerprint for whole in found} == {
         "undecodable:EnvelopeError@validation",
         "undecodable:EventDataError@validation",
     }
@@ -174,7 +174,7 @@ def test_a_large_body_is_stored_byte_for_byte(morgue: Morgue) -> None:
     assert {found.body for found in morgue.collect(2)} == {body, b"small"}
 
 
-def test_a_copy_of_a_message_is_the_same_letter_and_another_death_is_another(morgue: Morgue) -> None:
+def test_a_copy_of_a_message_is_the_same_dead_letter_and_another_death_is_another(morgue: Morgue) -> None:
     event = reserved()
     morgue.die_event("sap", event)
     morgue.die_event("sap", event)

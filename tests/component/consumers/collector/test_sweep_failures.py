@@ -1,4 +1,4 @@
-"""Whatever fails while letters are collected, each is stored once, and none stands in the way of the others."""
+"""Whatever fails while dead letters are collected, each is stored once, and none stands in the way of the others."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 
 from consumers import topology
 from consumers.collector import queues
-from consumers.collector.queues import BATCH_LETTERS, BROKER_ERRORS, DeadLetterQueues, Taken
+from consumers.collector.queues import BATCH_DEAD_LETTERS, BROKER_ERRORS, DeadLetterQueues, Taken
 from consumers.collector.sweep import Collector, Sweep
 from runtime.database import make_engine
 from tests.support.builders.dead_letters import Desk
@@ -17,7 +17,7 @@ from tests.support.probes.dead_letter_queues import Morgue, reserved
 from tests.support.proxies.tcp_proxy import proxied
 
 
-def test_what_comes_again_unacknowledged_is_the_same_letter_whatever_it_is(
+def test_what_comes_again_unacknowledged_is_the_same_dead_letter_whatever_it_is(
     morgue: Morgue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_raw_values(monkeypatch)
@@ -39,11 +39,11 @@ def test_what_comes_again_unacknowledged_is_the_same_letter_whatever_it_is(
             await asyncio.to_thread(morgue.queues.wait_for, "unrouted", 1)
 
     morgue.at_desk(collect)
-    assert len(morgue.letters()) == 5
+    assert len(morgue.dead_letters()) == 5
 
 
 def test_batches_are_bounded_and_each_queue_has_its_turn(morgue: Morgue) -> None:
-    for n in range(BATCH_LETTERS + 20):
+    for n in range(BATCH_DEAD_LETTERS + 20):
         morgue.queues.publish("sap.dlq", b"%d" % n, {})
     morgue.queues.publish("audit.dlq", b"x", {})
 
@@ -54,7 +54,7 @@ def test_batches_are_bounded_and_each_queue_has_its_turn(morgue: Morgue) -> None
         return sweeps
 
     assert morgue.at_desk(sweep) == [
-        Sweep(BATCH_LETTERS + 1, BATCH_LETTERS + 1, ()),
+        Sweep(BATCH_DEAD_LETTERS + 1, BATCH_DEAD_LETTERS + 1, ()),
         Sweep(20, 20, ()),
         Sweep(0, 0, ()),
     ]
@@ -96,17 +96,17 @@ def test_a_queue_that_fails_again_and_again_does_not_keep_the_others_full(
         stopping = asyncio.Event()
         running = asyncio.create_task(Collector(morgue.settings, desk.engine, stopping).run())
         async with asyncio.timeout(30):
-            while len(await desk.letters()) < 2:  # noqa: ASYNC110 - the table has no event
+            while len(await desk.dead_letters()) < 2:  # noqa: ASYNC110 - the table has no event
                 await asyncio.sleep(0.02)
         stopping.set()
         await running
 
     morgue.at_desk(collect)
-    assert {letter.queue for letter in morgue.letters()} == {"validation", "audit"}
+    assert {dead_letter.queue for dead_letter in morgue.dead_letters()} == {"validation", "audit"}
     morgue.queues.wait_for("sap.dlq", 1)
 
 
-def test_a_letter_that_postgres_refuses_is_kept_bare_and_the_others_as_they_are(
+def test_a_dead_letter_that_postgres_refuses_is_kept_bare_and_the_others_as_they_are(
     morgue: Morgue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody knows a message that is refused so: the test makes one by a limit on the table."""
@@ -119,7 +119,7 @@ def test_a_letter_that_postgres_refuses_is_kept_bare_and_the_others_as_they_are(
         morgue.queues.wait_for("sap.dlq", 3)
         found = {whole.body: whole for whole in morgue.collect(3)}
         assert set(found[b'{"bad": 1}'].headers) == {"$raw"}
-        assert found[b'{"bad": 1}'].letter.error_class == "Unstorable"
+        assert found[b'{"bad": 1}'].dead_letter.error_class == "Unstorable"
         assert found[b'{"good": 2}'].headers["good"] == 2
     finally:
         morgue.at_desk(lambda desk: desk.sql("ALTER TABLE outbox.dead_letters DROP CONSTRAINT no_bad"))
@@ -136,7 +136,7 @@ def test_a_collector_whose_connection_is_cut_again_and_again_collects_everything
             running = asyncio.create_task(Collector(settings, desk.engine, stopping).run())
             async with asyncio.timeout(60):
                 seen = -1
-                while (now := len(await desk.letters())) < 300:
+                while (now := len(await desk.dead_letters())) < 300:
                     if now != seen:
                         await asyncio.to_thread(proxy.cut)
                         seen = now
@@ -145,7 +145,7 @@ def test_a_collector_whose_connection_is_cut_again_and_again_collects_everything
             await running
 
     morgue.at_desk(collect)
-    assert len(morgue.letters()) == 300
+    assert len(morgue.dead_letters()) == 300
 
 
 def test_a_broker_that_falls_silent_is_not_waited_for_without_an_end(
@@ -171,7 +171,7 @@ def test_a_broker_that_falls_silent_is_not_waited_for_without_an_end(
     morgue.at_desk(collect)
 
 
-def test_while_postgres_is_away_the_letters_stay_in_the_broker(morgue: Morgue) -> None:
+def test_while_postgres_is_away_the_dead_letters_stay_in_the_broker(morgue: Morgue) -> None:
     for n in range(30):
         morgue.queues.publish("sap.dlq", b"%d" % n, {"n": n})
 

@@ -19,13 +19,13 @@ from orders.tracking.timeline import Outcome as Ending
 from orders.tracking.timeline import Timeline, What
 from orders.workflow import ErrorKind
 from outbox.envelope import Event
-from outbox.inbox import MAX_BEGUN
+from outbox.inbox import MAX_CLAIMS
 from runtime.settings import Settings
 from tests.support.builders.step_doubles import Acting, Failing, Unrecorded
 from tests.support.builders.step_harness import Workshop, a_workshop, again
 
 LOCAL, OUTSIDE = "validate_order", "send_confirmation_email"
-ATTEMPTS = "SELECT * FROM order_attempts WHERE order_id = :id ORDER BY begun_at, attempt, begun"
+ATTEMPTS = "SELECT * FROM order_attempts WHERE order_id = :id ORDER BY begun_at, generation, claim"
 LEASE_OVER = "UPDATE outbox.deliveries SET lease_until = clock_timestamp() - interval '1 s' WHERE event_id = :id"
 
 
@@ -39,7 +39,7 @@ async def _kept(shop: Workshop, order: Order) -> Sequence[RowMapping]:
 
 
 def _numbers(rows: Sequence[RowMapping]) -> list[tuple[int, int, int, str | None]]:
-    return [(row["attempt"], row["begun"], row["tries"], row["outcome"]) for row in rows]
+    return [(row["generation"], row["claim"], row["attempt"], row["outcome"]) for row in rows]
 
 
 async def _told(shop: Workshop, order: Order) -> Timeline:
@@ -171,11 +171,11 @@ async def test_a_killer_of_workers_ends_with_the_claim_that_gives_it_up(settings
     async with a_workshop(settings) as shop:
         order, placed = await _placed(shop)
         reaction = Acting()
-        for _ in range(MAX_BEGUN):
+        for _ in range(MAX_CLAIMS):
             await _kill(shop, OUTSIDE, reaction, placed)
         assert await shop.runner(OUTSIDE, reaction).deliver(placed) is Outcome.DEAD
-        lost = [(1, begun, 1, None) for begun in range(1, MAX_BEGUN + 1)]
-        assert _numbers(await _kept(shop, order)) == [*lost, (1, MAX_BEGUN + 1, 1, "dead")]
+        lost = [(1, begun, 1, None) for begun in range(1, MAX_CLAIMS + 1)]
+        assert _numbers(await _kept(shop, order)) == [*lost, (1, MAX_CLAIMS + 1, 1, "dead")]
 
 
 async def test_a_local_step_that_is_claimed_first_keeps_its_claim_as_its_attempt(settings: Settings) -> None:

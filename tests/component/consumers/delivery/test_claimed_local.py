@@ -9,7 +9,7 @@ from consumers.delivery.outcome import Outcome
 from consumers.delivery.runner import StepRunner
 from orders.model import Status
 from orders.workflow import BY_NAME
-from outbox.inbox import MAX_BEGUN
+from outbox.inbox import MAX_CLAIMS
 from runtime.settings import Settings
 from tests.support.builders.step_doubles import Failing, Pausing
 from tests.support.builders.step_harness import a_workshop, again
@@ -69,7 +69,7 @@ async def test_a_local_step_that_kills_its_workers_is_given_up_at_the_fourth_cla
         assert await shop.runner(STEP, reaction).deliver(placed, redelivered=True) is Outcome.BUSY
         (waiting,) = await shop.scheduled(placed)
         assert waiting.event == placed
-        for _ in range(MAX_BEGUN - 1):  # what comes back from the schedule is a new message to the broker
+        for _ in range(MAX_CLAIMS - 1):  # what comes back from the schedule is a new message to the broker
             await shop.sql(LEASE_OVER, id=placed.id)
             await begin_and_die(redelivered=False)
         await shop.sql(LEASE_OVER, id=placed.id)

@@ -34,5 +34,5 @@ async def test_a_worker_that_is_started_before_the_migration_waits_for_it_and_sp
             await shop.sql(migrated)
             assert await delivery is Outcome.DONE
         assert {(line["event"], line["cure"]) for line in said} == {("schema_missing", "waybill migrate")}
-        assert (await shop.inbox_row("email", placed))["attempt"] == 1
+        assert (await shop.inbox_row("email", placed))["generation"] == 1
         assert (await shop.shown(order, STEP))["state"] == "done"

@@ -57,7 +57,7 @@ async def test_an_outage_is_no_try_however_long_it_lasts(settings: Settings) -> 
             before = datetime.now(UTC)
             assert await runner.deliver(delivery) is Outcome.AWAY
             after = datetime.now(UTC)
-            waiting = max(await shop.scheduled(placed), key=lambda scheduled: scheduled.event.attempt)
+            waiting = max(await shop.scheduled(placed), key=lambda scheduled: scheduled.event.generation)
             assert waiting.event == again(placed, number + 1)
             # What the step asked for, and up to its base of 4 s: the wait does not grow.
             assert before + timedelta(seconds=3) <= waiting.due_at <= after + timedelta(seconds=3 + 4)
@@ -69,7 +69,7 @@ async def test_an_outage_is_no_try_however_long_it_lasts(settings: Settings) -> 
         reaction.is_away = False
         for _ in range(5):
             assert await runner.deliver(delivery) is Outcome.RETRIED
-            delivery = again(delivery, delivery.attempt + 1)
+            delivery = again(delivery, delivery.generation + 1)
         assert (await shop.shown(order, EMAIL_STEP))["attempt"] == 5
         assert await runner.deliver(delivery) is Outcome.DEAD
         assert (await shop.inbox_row("email", placed))["reason"] == "retries_exhausted"

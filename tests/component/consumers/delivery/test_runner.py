@@ -17,8 +17,8 @@ from consumers.delivery.runner import StepRunner
 from consumers.delivery.step_kinds import StepError
 from orders.model import Order
 from orders.workflow import BY_NAME, ErrorKind
-from outbox.envelope import MAX_TRY, Event
-from outbox.inbox import MAX_BEGUN
+from outbox.envelope import MAX_GENERATION, Event
+from outbox.inbox import MAX_CLAIMS
 from runtime.settings import Settings
 from tests.support.builders.step_doubles import Acting, Failing, Pausing
 from tests.support.builders.step_harness import Workshop, a_workshop, again
@@ -48,7 +48,7 @@ async def test_a_step_that_raises_is_expected_and_scheduled_again_in_its_own_que
         assert await runner.deliver(placed) is Outcome.RETRIED
         after = datetime.now(UTC)
         row = await shop.inbox_row(QUEUE, placed)
-        assert (row["state"], row["attempt"], row["error_class"], row["error"]) == (
+        assert (row["state"], row["generation"], row["error_class"], row["error"]) == (
             "retrying",
             2,
             "StepError",
@@ -88,12 +88,12 @@ async def test_the_sixth_failure_gives_up_and_so_does_every_redelivery_of_it(set
         runner = shop.runner(STEP, reaction)
         outcomes = [await runner.deliver(again(placed, attempt)) for attempt in range(1, 7)]
         assert outcomes == [Outcome.RETRIED] * 5 + [Outcome.DEAD]
-        assert {one.event.attempt for one in await shop.scheduled(placed)} == {2, 3, 4, 5, 6}
+        assert {one.event.generation for one in await shop.scheduled(placed)} == {2, 3, 4, 5, 6}
         row = await shop.inbox_row(QUEUE, placed)
-        assert (row["state"], row["attempt"], row["error_class"], row["due_at"]) == ("dead", 6, "ValueError", None)
+        assert (row["state"], row["generation"], row["error_class"], row["due_at"]) == ("dead", 6, "ValueError", None)
         shown = await shop.shown(order, STEP)
         assert (shown["state"], shown["attempt"], shown["next_try_at"]) == ("dead", 6, None)
-        assert (row["reason"], row["first_attempt"]) == ("retries_exhausted", 1)
+        assert (row["reason"], row["first_generation"]) == ("retries_exhausted", 1)
         assert row["fingerprint"].startswith("ValueError@")
         reaction.error = None
         assert await runner.deliver(again(placed, 6)) is Outcome.DEAD
@@ -106,7 +106,7 @@ async def test_the_sixth_failure_gives_up_and_so_does_every_redelivery_of_it(set
 async def test_the_highest_number_that_a_try_can_have_is_the_last(settings: Settings) -> None:
     async with a_workshop(settings) as shop:
         _, placed = await _placed(shop)
-        assert await shop.runner(STEP, Failing(StepError("no"))).deliver(again(placed, MAX_TRY)) is Outcome.DEAD
+        assert await shop.runner(STEP, Failing(StepError("no"))).deliver(again(placed, MAX_GENERATION)) is Outcome.DEAD
         assert await shop.scheduled(placed) == []
 
 
@@ -202,7 +202,7 @@ async def test_a_step_that_lost_its_lease_writes_nothing(settings: Settings, not
         assert await holder is Outcome.BUSY
         assert await shop.inbox_row(OUTSIDE_QUEUE, placed) == before
         assert (reaction.concluded, await _effects(shop, order)) == (0, 0)
-        assert [waiting.event.attempt for waiting in await shop.scheduled(placed)] == [1]
+        assert [waiting.event.generation for waiting in await shop.scheduled(placed)] == [1]
         assert (await shop.shown(order, OUTSIDE_STEP))["state"] == "running"
 
 
@@ -253,7 +253,7 @@ async def test_a_claim_that_fails_after_a_worker_died_leaves_the_delivery_schedu
 
         assert await shop.runner(OUTSIDE_STEP, Unprepared()).deliver(placed) is Outcome.BUSY
 
-        assert [waiting.event.attempt for waiting in await shop.scheduled(placed)] == [1]
+        assert [waiting.event.generation for waiting in await shop.scheduled(placed)] == [1]
         assert await shop.runner(OUTSIDE_STEP, Acting(waits=False)).deliver(placed) is Outcome.DONE
 
 
@@ -261,7 +261,7 @@ async def test_a_delivery_that_kills_its_workers_is_given_up_at_the_fourth_claim
     async with a_workshop(settings) as shop:
         _, placed = await _placed(shop)
         reaction = Acting()
-        for _ in range(MAX_BEGUN):
+        for _ in range(MAX_CLAIMS):
             reaction.begun.clear()
             killed = asyncio.create_task(shop.runner(OUTSIDE_STEP, reaction).deliver(placed))
             await reaction.begun.wait()
@@ -271,9 +271,9 @@ async def test_a_delivery_that_kills_its_workers_is_given_up_at_the_fourth_claim
                 "UPDATE outbox.deliveries SET lease_until = clock_timestamp() - interval '1 s' WHERE event_id = :id",
                 id=placed.id,
             )
-        assert [claim.begun for claim in reaction.claims] == [1, 2, 3]
+        assert [claim.claims for claim in reaction.claims] == [1, 2, 3]
         assert await shop.runner(OUTSIDE_STEP, reaction).deliver(placed) is Outcome.DEAD
-        assert len(reaction.claims) == MAX_BEGUN
+        assert len(reaction.claims) == MAX_CLAIMS
         row = await shop.inbox_row(OUTSIDE_QUEUE, placed)
         assert (row["state"], row["error_class"]) == ("dead", "KilledWorkerError")
         assert await shop.scheduled(placed) == []
@@ -311,7 +311,7 @@ async def test_a_local_step_waits_while_postgres_is_away_and_burns_no_try(settin
             2,
             2,
         )  # the first run's effect went with its transaction
-        assert (await shop.inbox_row(QUEUE, placed))["attempt"] == 1
+        assert (await shop.inbox_row(QUEUE, placed))["generation"] == 1
         assert await shop.scheduled(placed) == []
 
 
@@ -327,7 +327,7 @@ async def test_an_outside_step_that_has_acted_waits_to_write_it_down_and_acts_on
         proxy.restore()
         assert await delivery is Outcome.DONE
         assert (len(reaction.claims), await _effects(shop, order)) == (1, 1)
-        assert (await shop.inbox_row(OUTSIDE_QUEUE, placed))["attempt"] == 1
+        assert (await shop.inbox_row(OUTSIDE_QUEUE, placed))["generation"] == 1
 
 
 @pytest.mark.parametrize("step", ["sync_order_to_sap", "send_confirmation_email", "generate_invoice_pdf"])

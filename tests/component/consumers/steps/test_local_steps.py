@@ -253,7 +253,7 @@ async def test_an_event_of_an_order_that_does_not_exist_is_given_up_at_once(sett
         stray = _of_another_order(placed)
         assert await shop.deliver("validate_order", stray) is Outcome.DEAD
         row = await shop.inbox_row("validation", stray)
-        assert (row["reason"], row["attempt"]) == ("rejected", 1)
+        assert (row["reason"], row["generation"]) == ("rejected", 1)
         assert "does not exist" in row["error"]
         assert await shop.deliver("validate_order", stray) is Outcome.DEAD
         assert await shop.scheduled(stray) == []

@@ -48,7 +48,7 @@ class ConcludesAtTheSecond(OutsideStep):
 
 @pytest.fixture
 def customer() -> Customer:
-    """A customer whose letters nobody else gets."""
+    """A customer whose e-mails nobody else gets."""
     return replace(CUSTOMER, email=f"{uuid4().hex}@customers.example")
 
 
@@ -78,7 +78,7 @@ async def test_a_lost_answer_waits_out_the_commit_and_then_finds_the_document(se
         assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.RETRIED
         (waiting,) = await shop.scheduled(reserved)
         assert (waiting.due_at - before).total_seconds() >= settings.sap_commit_seconds
-        assert (waiting.destination, waiting.event.attempt) == ("sap", 2)
+        assert (waiting.destination, waiting.event.generation) == ("sap", 2)
         # Faults stay on: a second POST would be lost again, and the step would not end.
         assert await shop.deliver("sync_order_to_sap", waiting.event) is Outcome.DONE
         booked = sap.order(order.number)
@@ -135,9 +135,9 @@ async def test_a_replay_may_not_come_before_the_last_tries_post_is_over_in_sap(s
         order, reserved = await shop.reserved()
         sap.faults(timeout_rate=1)
         await shop.deliver("sync_order_to_sap", reserved)
-        await shop.sql("UPDATE outbox.deliveries SET attempt = 5 WHERE event_id = :id", id=reserved.id)
+        await shop.sql("UPDATE outbox.deliveries SET generation = 5 WHERE event_id = :id", id=reserved.id)
         before = datetime.now(UTC)
-        assert await shop.deliver("sync_order_to_sap", replace(reserved, attempt=5)) is Outcome.DEAD
+        assert await shop.deliver("sync_order_to_sap", replace(reserved, generation=5)) is Outcome.DEAD
         row = await shop.inbox_row("sap", reserved)
         assert (row["state"], row["reason"]) == ("dead", "retries_exhausted")
         assert (row["due_at"] - before).total_seconds() >= settings.sap_commit_seconds
@@ -155,7 +155,7 @@ async def test_a_document_with_another_net_amount_is_never_accepted(settings: Se
         await shop.sql("UPDATE orders SET status = 'reserved', sap_document = NULL WHERE id = :id", id=order.id)
         await shop.sql("DELETE FROM outbox.deliveries WHERE event_id = :id", id=reserved.id)
 
-        assert await shop.deliver("sync_order_to_sap", replace(reserved, attempt=2)) is Outcome.DEAD
+        assert await shop.deliver("sync_order_to_sap", replace(reserved, generation=2)) is Outcome.DEAD
         error = (await shop.inbox_row("sap", reserved))["error"]
         assert error == f"SAP document {number} of order {order.number} says 26.60 USD, the order 39.90 USD"
         assert sap.order(order.number)["documents"] == [number]
@@ -178,13 +178,13 @@ async def test_a_document_is_not_made_again_when_only_writing_it_down_failed(set
 # e-mail
 
 
-def _letters(inbox: Smtp, customer: Customer) -> list[email.message.EmailMessage]:
+def _emails(inbox: Smtp, customer: Customer) -> list[email.message.EmailMessage]:
     paths = [inbox.folder / message["file"] for message in inbox.messages_to(customer.email)]
     return [email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in paths]
 
 
-def _text(letter: email.message.EmailMessage) -> str:
-    body = letter.get_body(("plain",))
+def _text(email: email.message.EmailMessage) -> str:
+    body = email.get_body(("plain",))
     assert body is not None
     return str(body.get_content())
 
@@ -196,10 +196,10 @@ async def test_a_synced_order_is_confirmed_under_the_events_message_id(
         order, synced = await shop.synced(customer=customer)
         assert await shop.deliver("send_confirmation_email", synced) is Outcome.DONE
         assert await shop.deliver("send_confirmation_email", synced) is Outcome.DUPLICATE
-        (letter,) = _letters(inbox, customer)
-        assert letter["Message-ID"] == f"<{synced.id}@waybill.example>"
-        assert order.number in letter["Subject"]
-        assert f"{order.net_total}" in _text(letter)
+        (email,) = _emails(inbox, customer)
+        assert email["Message-ID"] == f"<{synced.id}@waybill.example>"
+        assert order.number in email["Subject"]
+        assert f"{order.net_total}" in _text(email)
 
 
 async def test_a_rejected_order_is_told_why_and_joins_nothing(
@@ -209,13 +209,13 @@ async def test_a_rejected_order_is_told_why_and_joins_nothing(
         order, rejected = await shop.rejected(customer=customer)
         assert await shop.deliver("send_confirmation_email", rejected) is Outcome.DONE
         assert await shop.deliver("send_confirmation_email", rejected) is Outcome.DUPLICATE
-        (letter,) = _letters(inbox, customer)
-        assert "not accepted" in letter["Subject"]
-        assert "Line 1: we have no product SKU-NOBODY-HAS." in _text(letter)
+        (email,) = _emails(inbox, customer)
+        assert "not accepted" in email["Subject"]
+        assert "Line 1: we have no product SKU-NOBODY-HAS." in _text(email)
         assert await shop.value("SELECT remaining FROM orders WHERE id = :id", id=order.id) == 3
 
 
-async def test_a_letter_that_the_server_refuses_for_now_is_tried_again(
+async def test_an_email_that_the_server_refuses_for_now_is_tried_again(
     settings: Settings, inbox: Smtp, customer: Customer
 ) -> None:
     async with a_workshop(settings) as shop:
@@ -226,10 +226,10 @@ async def test_a_letter_that_the_server_refuses_for_now_is_tried_again(
         inbox.refuse()
         (waiting,) = await shop.scheduled(synced)
         assert await shop.deliver("send_confirmation_email", waiting.event) is Outcome.DONE
-        assert len(_letters(inbox, customer)) == 1
+        assert len(_emails(inbox, customer)) == 1
 
 
-async def test_a_letter_that_the_server_refuses_for_good_is_given_up_at_once_and_sent_when_replayed(
+async def test_an_email_that_the_server_refuses_for_good_is_given_up_at_once_and_sent_when_replayed(
     settings: Settings, inbox: Smtp, customer: Customer
 ) -> None:
     async with a_workshop(settings) as shop:
@@ -241,11 +241,11 @@ async def test_a_letter_that_the_server_refuses_for_good_is_given_up_at_once_and
         assert row["fingerprint"] == "MailRefused@consumers.adapters.mailer:Mailer.send"
         assert await shop.scheduled(synced) == []
         inbox.refuse()
-        assert await shop.deliver("send_confirmation_email", replace(synced, attempt=2)) is Outcome.DONE
-        assert len(_letters(inbox, customer)) == 1
+        assert await shop.deliver("send_confirmation_email", replace(synced, generation=2)) is Outcome.DONE
+        assert len(_emails(inbox, customer)) == 1
 
 
-async def test_a_letter_is_not_sent_again_when_only_writing_it_down_failed(
+async def test_an_email_is_not_sent_again_when_only_writing_it_down_failed(
     settings: Settings, inbox: Smtp, customer: Customer
 ) -> None:
     async with a_workshop(settings) as shop:
@@ -257,7 +257,7 @@ async def test_a_letter_is_not_sent_again_when_only_writing_it_down_failed(
         assert "the ink is dry" in row["error"]
         (waiting,) = await shop.scheduled(synced)
         assert await runner.deliver(waiting.event) is Outcome.DONE
-        assert len(_letters(inbox, customer)) == 1
+        assert len(_emails(inbox, customer)) == 1
         assert await shop.value("SELECT remaining FROM orders WHERE id = :id", id=order.id) == 2
 
 

@@ -22,8 +22,8 @@ from tests.support.processes.sandboxes import Sap
 
 __all__ = ["house", "module_database", "own_inbox", "own_sap"]
 
-LETTER = """
-INSERT INTO outbox.dead_letters (letter_key, queue, event_id, type, subject, body, headers, reason, error)
+EMAIL = """
+INSERT INTO outbox.dead_letters (dead_letter_key, queue, event_id, type, subject, body, headers, reason, error)
 VALUES (:key, :queue, :event_id, :type, :subject, '', '{}', 'rejected', 'SapRefused: no') RETURNING id"""
 
 
@@ -36,7 +36,7 @@ async def test_a_completed_order_whose_effects_are_all_there_once_is_clean(house
     assert report.clean
 
 
-async def test_a_rejected_order_owes_the_letter_that_says_so_and_nothing_else(house: House) -> None:
+async def test_a_rejected_order_owes_the_email_that_says_so_and_nothing_else(house: House) -> None:
     order, event = await house.shop.rejected()
     await house.record_audit(order)
     report = await house.audit()
@@ -81,7 +81,7 @@ async def test_an_event_that_the_relay_has_not_passed_is_told_from_one_that_is_i
 async def test_an_event_that_is_sent_to_all_again_later_is_due_then(house: House) -> None:
     order = await house.shop.place_order()
     await house.read_outbox()
-    again = replace(await house.shop.event(order, "order.placed"), attempt=2)
+    again = replace(await house.shop.event(order, "order.placed"), generation=2)
     async with house.shop.place.engine.begin() as tx:
         await schedule(tx, again, None, datetime(2099, 1, 1, 13, tzinfo=UTC))
     stands = (await house.audit()).missing[0].stands
@@ -92,7 +92,7 @@ async def test_what_was_given_up_names_its_dead_letter(house: House) -> None:
     order = await house.shop.place_order()
     event = await house.shop.event(order, "order.placed")
     number = await house.shop.value(
-        LETTER, key=uuid4().hex, queue="validation", event_id=event.id, type=event.type, subject=str(order.id)
+        EMAIL, key=uuid4().hex, queue="validation", event_id=event.id, type=event.type, subject=str(order.id)
     )
     stands = (await house.audit()).missing[0].stands
     expected = f"given up: dead letter {number} in validation (rejected), last error SapRefused: no"
@@ -147,7 +147,7 @@ async def test_while_sap_does_not_answer_our_own_word_is_taken_and_the_report_sa
     assert not report.clean
 
 
-async def test_the_same_letter_again_is_resent_and_another_one_is_done_twice(house: House) -> None:
+async def test_the_same_email_again_is_resent_and_another_one_is_done_twice(house: House) -> None:
     order = await house.completed()
     event = await house.shop.event(order, "order.synced")
     await send(house, order, event)
@@ -157,17 +157,17 @@ async def test_the_same_letter_again_is_resent_and_another_one_is_done_twice(hou
     await house.shop.deliver("send_confirmation_email", other)
     (doubled,) = (await house.audit()).doubled
     assert (doubled.order, doubled.effect) == (order.number, Effect.EMAIL)
-    assert {f"letter {event.id}", f"letter {other.id}"} == set(doubled.what.split(" and "))
+    assert {f"e-mail {event.id}", f"e-mail {other.id}"} == set(doubled.what.split(" and "))
     # Without a view of the mailbox the inbox's word is taken, which cannot tell a second copy.
     blind = await house.audit(mail_view=None)
     assert (blind.resent, [one.order for one in blind.doubled]) == (0, [order.number])
 
 
-async def test_a_letter_that_no_event_of_ours_explains_is_an_orphan(house: House) -> None:
+async def test_an_email_that_no_event_of_ours_explains_is_an_orphan(house: House) -> None:
     order = await house.completed()
     stranger = replace(await house.shop.event(order, "order.synced"), id=new_event_id())
     await send(house, order, stranger)
-    assert [(one.effect, one.what) for one in (await house.audit()).orphans] == [("email", f"letter {stranger.id}")]
+    assert [(one.effect, one.what) for one in (await house.audit()).orphans] == [("email", f"e-mail {stranger.id}")]
 
 
 async def test_an_invoice_whose_pdf_is_gone_or_is_none_is_missing(house: House) -> None:

@@ -36,7 +36,7 @@ events AS (
   INSERT INTO outbox.events (event_id, type, subject, source, time, data)
   SELECT gen_random_uuid(), kind, id::text, 'urn:test', now(), '' FROM made,
     unnest(ARRAY['order.placed', 'order.validated', 'inventory.reserved']) AS kind)
-INSERT INTO outbox.deliveries (consumer, event_id, subject, state, attempt, begun)
+INSERT INTO outbox.deliveries (consumer, event_id, subject, state, generation, claims)
 SELECT consumer, (lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint), 12, '0') || '7'
                   || substr(md5(id::text || consumer), 1, 19))::uuid, id::text, 'done', 1, 0
 FROM made, unnest(ARRAY['email', 'analytics']) AS consumer WHERE status = 'completed'"""

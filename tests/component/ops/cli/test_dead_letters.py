@@ -18,10 +18,10 @@ from ops.cli import dead_letters_view as view
 from ops.cli.main import app
 from orders import service
 from orders.model import Customer, Line, NewOrder
-from outbox.dead_letters.store import NewLetter
+from outbox.dead_letters.store import NewDeadLetter
 from outbox.envelope import Event
 from runtime.settings import load_settings
-from tests.support.builders.dead_letters import Desk, desk_at, letter_for
+from tests.support.builders.dead_letters import Desk, dead_letter_for, desk_at
 from tests.support.builders.events import new_event
 from tests.support.builders.orders import sample_order
 from tests.support.servers.databases import ROOT
@@ -31,7 +31,7 @@ NOWHERE = "amqp://127.0.0.1:1/"
 
 @dataclass(frozen=True)
 class Keyboard:
-    """The command line on a database of letters."""
+    """The command line on a database of dead letters."""
 
     url: str
 
@@ -54,12 +54,12 @@ class Keyboard:
 
         return asyncio.run(run())
 
-    def keep(self, *letters: NewLetter) -> list[int]:
-        """Store letters; their numbers."""
+    def keep(self, *dead_letters: NewDeadLetter) -> list[int]:
+        """Store dead letters; their numbers."""
 
         async def store(desk: Desk) -> list[int]:
-            await desk.keep(*letters)
-            return [letter.id for letter in await desk.letters()]
+            await desk.keep(*dead_letters)
+            return [dead_letter.id for dead_letter in await desk.dead_letters()]
 
         return list(self.at_desk(store))
 
@@ -94,8 +94,8 @@ def placed(keyboard: Keyboard) -> tuple[UUID, str]:
 
 
 def test_a_program_reads_the_list_and_replays_all_and_finds_what_it_did(keyboard: Keyboard) -> None:
-    event = new_event("order-1", attempt=2)
-    (number,) = keyboard.keep(letter_for(event))
+    event = new_event("order-1", generation=2)
+    (number,) = keyboard.keep(dead_letter_for(event))
     (listed,) = keyboard.json("list")
     known = {
         "id": number,
@@ -115,7 +115,7 @@ def test_a_program_reads_the_list_and_replays_all_and_finds_what_it_did(keyboard
     done = keyboard.json("replay", "--all", "--by", "prove", "--why", "healed")
     assert done == {"replayed": 1, "refused": []}
     assert keyboard.json("list") == []
-    (row,) = keyboard.sql("SELECT event_id, destination, attempt FROM outbox.events")
+    (row,) = keyboard.sql("SELECT event_id, destination, generation FROM outbox.events")
     assert (row["event_id"], row["destination"], row["attempt"]) == (event.id, "sap", 3)
     shown = keyboard.json("show", str(number))
     (action,) = shown["history"]
@@ -124,7 +124,7 @@ def test_a_program_reads_the_list_and_replays_all_and_finds_what_it_did(keyboard
 
 
 def test_the_installed_command_says_the_same_as_a_process(keyboard: Keyboard) -> None:
-    keyboard.keep(letter_for(), letter_for(headers={}))
+    keyboard.keep(dead_letter_for(), dead_letter_for(headers={}))
     words = ["dead-letters", "replay", "--all", "--by", "prove", "--why", "healed", "--json"]
     result = subprocess.run(
         [sys.executable, "-m", "ops.cli", *words],
@@ -138,23 +138,23 @@ def test_the_installed_command_says_the_same_as_a_process(keyboard: Keyboard) ->
     assert result.returncode == 0, result.stderr
     done = json.loads(result.stdout)
     assert done["replayed"] == 1
-    assert [sorted(refused) for refused in done["refused"]] == [["letter", "why"]]
+    assert [sorted(refused) for refused in done["refused"]] == [["dead_letter", "why"]]
 
 
-def test_a_refused_letter_is_named_with_its_reason_and_stays(keyboard: Keyboard) -> None:
-    good, bad = keyboard.keep(letter_for(), letter_for(headers={}))
+def test_a_refused_dead_letter_is_named_with_its_reason_and_stays(keyboard: Keyboard) -> None:
+    good, bad = keyboard.keep(dead_letter_for(), dead_letter_for(headers={}))
     done = keyboard.json("replay", "--id", str(good), "--id", str(bad))
     assert done["replayed"] == 1
     (refused,) = done["refused"]
-    assert refused["letter"] == bad
+    assert refused["dead_letter"] == bad
     assert "specversion" in refused["why"]
     told = keyboard.run("replay", "--all").stdout
-    assert "0 letters are sent again" in told
-    assert f"letter {bad} stays" in told
+    assert "0 dead letters are sent again" in told
+    assert f"dead letter {bad} stays" in told
 
 
-def test_more_letters_than_a_batch_are_all_replayed_once(keyboard: Keyboard) -> None:
-    keyboard.keep(*(letter_for() if n % 10 else letter_for(headers={}) for n in range(1200)))
+def test_more_dead_letters_than_a_batch_are_all_replayed_once(keyboard: Keyboard) -> None:
+    keyboard.keep(*(dead_letter_for() if n % 10 else dead_letter_for(headers={}) for n in range(1200)))
     done = keyboard.json("replay", "--all")
     assert (done["replayed"], len(done["refused"])) == (1080, 120)
     (row,) = keyboard.sql("SELECT count(*) AS events, count(DISTINCT event_id) AS distinct FROM outbox.events")
@@ -162,13 +162,13 @@ def test_more_letters_than_a_batch_are_all_replayed_once(keyboard: Keyboard) -> 
 
 
 def test_a_limit_takes_the_oldest(keyboard: Keyboard) -> None:
-    ids = [keyboard.keep(letter_for())[-1] for _ in range(4)]
+    ids = [keyboard.keep(dead_letter_for())[-1] for _ in range(4)]
     assert keyboard.json("replay", "--all", "--limit", "3")["replayed"] == 3
-    assert [letter["id"] for letter in keyboard.json("list")] == ids[3:]
+    assert [dead_letter["id"] for dead_letter in keyboard.json("list")] == ids[3:]
 
 
-def test_a_rate_spreads_letters_over_time(keyboard: Keyboard) -> None:
-    keyboard.keep(*(letter_for() for _ in range(5)))
+def test_a_rate_spreads_dead_letters_over_time(keyboard: Keyboard) -> None:
+    keyboard.keep(*(dead_letter_for() for _ in range(5)))
     assert keyboard.json("replay", "--all", "--rate", "2/s")["replayed"] == 5
     (row,) = keyboard.sql("SELECT count(*) AS n, max(due_at) - min(due_at) AS span FROM outbox.scheduled")
     assert (row["n"], row["span"].total_seconds()) == (5, 2.0)
@@ -177,19 +177,23 @@ def test_a_rate_spreads_letters_over_time(keyboard: Keyboard) -> None:
 def test_a_dry_run_says_what_would_be_sent_what_is_done_and_which_orders_are_touched(keyboard: Keyboard) -> None:
     order_id, number = placed(keyboard)
     done = new_event(str(order_id))
-    letters = keyboard.keep(letter_for(new_event(str(order_id))), letter_for(done, "email"), letter_for(headers={}))
+    dead_letters = keyboard.keep(
+        dead_letter_for(new_event(str(order_id))), dead_letter_for(done, "email"), dead_letter_for(headers={})
+    )
     keyboard.at_desk(lambda desk: desk.delivery(done, "done", "email"))
     plan = keyboard.json("replay", "--all", "--dry-run")
     assert (plan["would_replay"], plan["effects_done_already"]) == (2, 1)
     assert plan["orders"] == [{"order": str(order_id), "number": number}]
-    assert [(one["letter"], one["to"], one["effect_done"]) for one in plan["letters"]] == [
-        (letters[0], "sap", False),
-        (letters[1], "email", True),
+    assert [(one["dead_letter"], one["to"], one["effect_done"]) for one in plan["dead_letters"]] == [
+        (dead_letters[0], "sap", False),
+        (dead_letters[1], "email", True),
     ]
-    assert [one["letter"] for one in plan["refused"]] == [letters[2]]
+    assert [one["dead_letter"] for one in plan["refused"]] == [dead_letters[2]]
     told = keyboard.run("replay", "--all", "--dry-run").stdout
     assert number in told
-    assert "2 letters of 1 order would be sent; 1 effect done already will be acknowledged" in " ".join(told.split())
+    assert "2 dead letters of 1 order would be sent; 1 effect done already will be acknowledged" in " ".join(
+        told.split()
+    )
     assert len(keyboard.json("list")) == 3
     assert not keyboard.sql("SELECT FROM outbox.events WHERE destination IS NOT NULL")
 
@@ -210,21 +214,23 @@ def test_a_dry_run_says_what_would_be_sent_what_is_done_and_which_orders_are_tou
         (["--state", "all", "--limit", "2"], [0, 1]),
     ],
 )
-def test_letters_are_chosen_by_what_is_known_of_them(keyboard: Keyboard, words: list[str], wanted: list[int]) -> None:
+def test_dead_letters_are_chosen_by_what_is_known_of_them(
+    keyboard: Keyboard, words: list[str], wanted: list[int]
+) -> None:
     about: Event = new_event("01890a5d-ac96-774b-bcce-b302099a8057")
     heard_of = new_event(type="order.heard_of")
-    letters = [
-        letter_for(),
-        letter_for(about, "email", fingerprint="another cause"),
-        letter_for(heard_of, "unrouted", reason="unrouted"),
+    dead_letters = [
+        dead_letter_for(),
+        dead_letter_for(about, "email", fingerprint="another cause"),
+        dead_letter_for(heard_of, "unrouted", reason="unrouted"),
     ]
-    ids = [keyboard.keep(letter)[-1] for letter in letters]
-    assert [letter["id"] for letter in keyboard.json("list", *words)] == [ids[n] for n in wanted]
+    ids = [keyboard.keep(dead_letter)[-1] for dead_letter in dead_letters]
+    assert [dead_letter["id"] for dead_letter in keyboard.json("list", *words)] == [ids[n] for n in wanted]
 
 
 def test_an_order_is_meant_by_its_id_its_number_or_its_reference(keyboard: Keyboard) -> None:
     order_id, number = placed(keyboard)
-    mine, _ = keyboard.keep(letter_for(new_event(str(order_id))), letter_for())
+    mine, _ = keyboard.keep(dead_letter_for(new_event(str(order_id))), dead_letter_for())
     (row,) = keyboard.sql("SELECT reference FROM orders")
     for name in (str(order_id), str(order_id).upper(), number, row["reference"]):
         (listed,) = keyboard.json("list", "--order", name)
@@ -238,13 +244,13 @@ def test_what_the_next_command_needs_is_whole_at_eighty_columns(
 ) -> None:
     order_id, number = placed(keyboard)
     cause = "SapRefused@consumers.adapters.sap:SapClient._refusal_of_a_document_by_its_status"
-    (letter,) = keyboard.keep(letter_for(new_event(str(order_id)), fingerprint=cause))
+    (dead_letter,) = keyboard.keep(dead_letter_for(new_event(str(order_id)), fingerprint=cause))
     monkeypatch.setenv("COLUMNS", "80")
     (line,) = keyboard.run("list").stdout.splitlines()
-    assert line.startswith(f"letter {letter}  open  sap: rejected  ")
+    assert line.startswith(f"dead letter {dead_letter}  open  sap: rejected  ")
     assert f"  {number} {order_id}  " in line
     (line,) = keyboard.run("groups").stdout.splitlines()
-    assert line.startswith("1 letter of 1 order  sap: rejected  ")
+    assert line.startswith("1 dead letter of 1 order  sap: rejected  ")
     assert f"  fingerprint {cause}  400: no such material" in line
 
     monkeypatch.setattr(view, "console", Console(force_terminal=True, width=80, highlight=False))
@@ -255,22 +261,24 @@ def test_what_the_next_command_needs_is_whole_at_eighty_columns(
 
 
 def test_an_act_without_a_reason_ends_with_whose_it_was(keyboard: Keyboard) -> None:
-    (letter,) = keyboard.keep(letter_for())
+    (dead_letter,) = keyboard.keep(dead_letter_for())
     keyboard.json("replay", "--all", "--by", "anna")
-    (line,) = [one for one in keyboard.run("show", str(letter)).stdout.splitlines() if "replay by anna" in one]
-    assert line.endswith("replay by anna as try 2")
+    (line,) = [one for one in keyboard.run("show", str(dead_letter)).stdout.splitlines() if "replay by anna" in one]
+    assert line.endswith("replay by anna as generation 2")
 
 
 def test_groups_are_shown_by_cause(keyboard: Keyboard) -> None:
-    keyboard.keep(*(letter_for() for _ in range(3)), letter_for(queue="email", fingerprint="MailRefused@mailer"))
+    keyboard.keep(
+        *(dead_letter_for() for _ in range(3)), dead_letter_for(queue="email", fingerprint="MailRefused@mailer")
+    )
     common, rare = keyboard.json("groups")
-    assert (common["letters"], common["queue"], rare["letters"]) == (3, "sap", 1)
+    assert (common["dead_letters"], common["queue"], rare["dead_letters"]) == (3, "sap", 1)
     told = keyboard.run("groups").stdout
     assert "MailRefused@mailer" in told
 
 
-def test_a_letter_is_discarded_with_a_reason_and_restored(keyboard: Keyboard) -> None:
-    (number,) = keyboard.keep(letter_for())
+def test_a_dead_letter_is_discarded_with_a_reason_and_restored(keyboard: Keyboard) -> None:
+    (number,) = keyboard.keep(dead_letter_for())
     assert keyboard.json("discard", "--id", str(number), "--why", "a test order")["discarded"] == 1
     assert keyboard.json("list", "--state", "discarded")[0]["id"] == number
     assert keyboard.json("restore", "--all", "--by", "bert")["restored"] == 1
@@ -283,8 +291,8 @@ def test_a_letter_is_discarded_with_a_reason_and_restored(keyboard: Keyboard) ->
 
 def test_what_a_stranger_wrote_is_printed_and_never_interpreted(keyboard: Keyboard) -> None:
     hostile = "[bold red]x[/] \x1b[31m [link=http://x]"
-    letter = replace(letter_for(body=b"\xff\x00"), error=hostile, subject="[/]", properties={"a": hostile})
-    (number,) = keyboard.keep(letter)
+    dead_letter = replace(dead_letter_for(body=b"\xff\x00"), error=hostile, subject="[/]", properties={"a": hostile})
+    (number,) = keyboard.keep(dead_letter)
     assert "[bold red]x[/]" in keyboard.run("show", str(number)).stdout
     assert "[/]" in keyboard.run("list").stdout
     for words in (["show", str(number)], ["list"], ["groups"]):
@@ -295,23 +303,23 @@ def test_what_a_stranger_wrote_is_printed_and_never_interpreted(keyboard: Keyboa
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["replay"], 2, "say which letters"),
-        (["replay", "--limit", "5"], 2, "say which letters"),
-        (["discard", "--why", "x"], 2, "say which letters"),
+        (["replay"], 2, "say which dead letters"),
+        (["replay", "--limit", "5"], 2, "say which dead letters"),
+        (["discard", "--why", "x"], 2, "say which dead letters"),
         (["discard", "--all", "--why", " "], 2, "--why is empty"),
-        (["replay", "--queue", "sapp"], 2, "--queue 'sapp' has no letters and is none of the queues: validation"),
-        (["list", "--queue", "sap.dlq"], 2, "--queue 'sap.dlq' has no letters"),
+        (["replay", "--queue", "sapp"], 2, "--queue 'sapp' has no dead letters and is none of the queues: validation"),
+        (["list", "--queue", "sap.dlq"], 2, "--queue 'sap.dlq' has no dead letters"),
         (["replay", "--order", "WB-99999999"], 2, "--order 'WB-99999999' is no order; say its id, its number"),
         (["list", "--since", "soon"], 2, "--since 'soon' is neither a time"),
         (["replay", "--all", "--rate", "fast"], 2, "--rate 'fast' is not a number"),
-        (["show", "999999999"], 1, "there is no letter 999999999"),
+        (["show", "999999999"], 1, "there is no dead letter 999999999"),
         (["show", "99999999999999999999"], 2, "less than or equal to 9223372036854775807"),
     ],
 )
 def test_a_mistake_is_named_with_its_option_and_value(
     keyboard: Keyboard, words: list[str], code: int, said: str
 ) -> None:
-    keyboard.keep(letter_for())
+    keyboard.keep(dead_letter_for())
     assert said in " ".join(keyboard.run(*words, code=code).stderr.split())
     assert len(keyboard.json("list")) == 1
 
@@ -327,7 +335,7 @@ def test_a_database_that_is_away_or_not_migrated_is_named(
 
 def test_an_order_is_shown_with_what_was_given_up_about_it_and_with_its_next_try(keyboard: Keyboard) -> None:
     order_id, _ = placed(keyboard)
-    (letter,) = keyboard.keep(letter_for(new_event(str(order_id)), error="400: [no] such material"))
+    (dead_letter,) = keyboard.keep(dead_letter_for(new_event(str(order_id)), error="400: [no] such material"))
     keyboard.sql(
         "INSERT INTO order_steps (order_id, step, event_type, state, attempt, error, next_try_at) VALUES "
         "(:id, 'validate_order', 'order.placed', 'done', 1, NULL, NULL), "
@@ -337,7 +345,7 @@ def test_an_order_is_shown_with_what_was_given_up_about_it_and_with_its_next_try
     )
     result = CliRunner().invoke(app, ["orders", "show", str(order_id)])
     assert result.exit_code == 0, result.output
-    assert f"needs attention letter {letter} in sap, rejected: 400: [no] such material" in result.stdout
-    assert f"`waybill dead-letters show {letter}`" in result.stdout
+    assert f"needs attention dead letter {dead_letter} in sap, rejected: 400: [no] such material" in result.stdout
+    assert f"`waybill dead-letters show {dead_letter}`" in result.stdout
     stands = "waiting in sap, attempt 3, next try 2030-01-01 12:04:00, last error no answer"
     assert f"waits for     sync_order_to_sap: {stands}" in result.stdout

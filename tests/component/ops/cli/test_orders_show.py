@@ -20,7 +20,7 @@ from outbox.dead_letters.replay import Act, discard
 from outbox.dead_letters.store import store
 from runtime.settings import load_settings
 from tests.support.builders.audited_orders import WAY, House, house, module_database, own_inbox, own_sap
-from tests.support.builders.dead_letters import letter_for
+from tests.support.builders.dead_letters import dead_letter_for
 from tests.support.processes.sandboxes import Sap
 
 __all__ = ["house", "module_database", "own_inbox", "own_sap"]
@@ -93,9 +93,9 @@ async def test_an_order_is_found_by_its_id_its_number_and_its_reference(
 
 
 def test_an_attempt_names_its_try_where_that_is_another_number() -> None:
-    tried = Entry(datetime.now(UTC), What.ATTEMPT, step="s", try_=4, attempt=1, worker="w", outcome=Outcome.LOST)
-    assert sentence(tried).startswith("s, attempt 1 (try 4) by w: ")
-    assert sentence(replace(tried, attempt=4)).startswith("s, attempt 4 by w: ")
+    tried = Entry(datetime.now(UTC), What.ATTEMPT, step="s", generation=4, attempt=1, worker="w", outcome=Outcome.LOST)
+    assert sentence(tried).startswith("s, attempt 1 (generation 4) by w: ")
+    assert sentence(replace(tried, generation=4)).startswith("s, attempt 4 by w: ")
 
 
 async def test_what_went_wrong_is_told_in_whole_lines_to_a_pipe_and_in_eighty_columns_to_a_terminal(
@@ -110,15 +110,15 @@ async def test_what_went_wrong_is_told_in_whole_lines_to_a_pipe_and_in_eighty_co
     await house.shop.deliver("sync_order_to_sap", reserved)
     own_sap.faults(error_rate=0)
     async with house.shop.place.engine.begin() as tx:
-        await store(tx, [letter_for(reserved, error=error)])
+        await store(tx, [dead_letter_for(reserved, error=error)])
         selection = Selection(subject=str(order.id))
         await discard(tx, selection, Act("anna@desk", "the customer does not want it any more"))
 
     text = await asyncio.to_thread(shown, order.number)
     (failed,) = [one for one in text.splitlines() if "sync_order_to_sap, attempt 1 by" in one]
     assert "failed after" in failed
-    (letter,) = [one for one in text.splitlines() if "(rejected)" in one]
-    assert letter.endswith(f"in sap (rejected): {error}")
+    (dead_letter,) = [one for one in text.splitlines() if "(rejected)" in one]
+    assert dead_letter.endswith(f"in sap (rejected): {error}")
     (deed,) = [one for one in text.splitlines() if "discarded by" in one]
     assert deed.endswith("discarded by anna@desk: the customer does not want it any more")
 

@@ -13,7 +13,7 @@ INSERT INTO outbox.leases (name, epoch, holder, expires_at)
 VALUES ('relay', 1, 'host:7:ab', clock_timestamp() + $1::interval)"""
 # Not now(): what a transaction's own clock says is as old as the transaction.
 EVENT = """
-INSERT INTO outbox.events (event_id, type, subject, data, time, recorded_at, source, attempt)
+INSERT INTO outbox.events (event_id, type, subject, data, time, recorded_at, source, generation)
 VALUES (gen_random_uuid(), 'order.placed', 'order-1', '{}', now(), clock_timestamp() - $1::interval, 'urn:test', 1)"""
 
 

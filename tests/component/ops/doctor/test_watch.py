@@ -5,15 +5,15 @@ import asyncio
 import asyncpg
 
 from ops.doctor.finding import Finding, Verdict
-from ops.doctor.watch import open_letters
-from tests.support.builders.dead_letters import desk_at, letter_for
+from ops.doctor.watch import open_dead_letters
+from tests.support.builders.dead_letters import dead_letter_for, desk_at
 
 
 def found(url: str) -> Finding:
     async def look() -> Finding:
         connection = await asyncpg.connect(url)
         try:
-            (finding,) = await open_letters(connection)
+            (finding,) = await open_dead_letters(connection)
             return finding
         finally:
             await connection.close()
@@ -21,12 +21,12 @@ def found(url: str) -> Finding:
     return asyncio.run(look())
 
 
-def test_open_letters_are_counted_and_a_database_without_any_is_well(shared_database_url: str) -> None:
+def test_open_dead_letters_are_counted_and_a_database_without_any_is_well(shared_database_url: str) -> None:
     assert found(shared_database_url).verdict is Verdict.GOOD
 
     async def keep_two() -> None:
         async with desk_at(shared_database_url) as desk:
-            await desk.keep(letter_for(), letter_for())
+            await desk.keep(dead_letter_for(), dead_letter_for())
             oldest = "(SELECT min(id) FROM outbox.dead_letters)"
             await desk.sql(f"UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = {oldest}")
 

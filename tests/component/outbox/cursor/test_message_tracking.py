@@ -188,7 +188,7 @@ async def test_what_waits_for_its_time_and_who_holds_an_event_until_when(shared_
 
 async def hold(tx: AsyncConnection, consumer: str, event_id: Any, until: datetime) -> None:
     statement = (
-        "INSERT INTO outbox.deliveries (consumer, event_id, subject, state, attempt, begun, lease_token, lease_until) "
+        "INSERT INTO outbox.deliveries (consumer, event_id, subject, state, generation, claims, lease_token, lease_until) "
         "VALUES (:consumer, :event_id, 's', 'running', 1, 1, gen_random_uuid(), :until)"
     )
     await tx.execute(text(statement), {"consumer": consumer, "event_id": event_id, "until": until})

@@ -1,4 +1,4 @@
-"""A letter that cannot be sent again stays as it is, with the reason, and keeps none of the others."""
+"""A dead letter that cannot be sent again stays as it is, with the reason, and keeps none of the others."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,20 +9,20 @@ import pytest
 from outbox.dead_letters.amqp_json import to_json
 from outbox.dead_letters.queries import Selection, history
 from outbox.dead_letters.replay import discard, restore
-from outbox.dead_letters.store import NewLetter
-from outbox.envelope import MAX_DATA_BYTES, MAX_TRY, encode_headers
-from tests.support.builders.dead_letters import ANNA, Desk, desk_at, letter_for
+from outbox.dead_letters.store import NewDeadLetter
+from outbox.envelope import MAX_DATA_BYTES, MAX_GENERATION, encode_headers
+from tests.support.builders.dead_letters import ANNA, Desk, dead_letter_for, desk_at
 from tests.support.builders.events import new_event
 
 
-async def refusal_of(desk: Desk, letter: NewLetter) -> str:
-    """Why the one letter is not sent; it stays open and nothing is recorded."""
-    await desk.keep(letter)
+async def refusal_of(desk: Desk, dead_letter: NewDeadLetter) -> str:
+    """Why the one dead letter is not sent; it stays open and nothing is recorded."""
+    await desk.keep(dead_letter)
     batch = await desk.replay()
     assert not batch.sendings
     (refused,) = batch.refused
-    (kept,) = await desk.letters()
-    assert (kept.state, kept.replay_count, refused.letter) == ("open", 0, kept)
+    (kept,) = await desk.dead_letters()
+    assert (kept.state, kept.replay_count, refused.dead_letter) == ("open", 0, kept)
     assert not await desk.sent()
     assert not await desk.do(lambda tx: history(tx, kept.id))
     return refused.why
@@ -32,67 +32,69 @@ async def test_a_delivery_that_runs_now_is_let_run(shared_database_url: str) -> 
     async with desk_at(shared_database_url) as desk:
         event, until = new_event(), datetime.now(UTC) + timedelta(hours=1)
         await desk.delivery(event, "running", lease_token=uuid4(), lease_until=until)
-        assert await refusal_of(desk, letter_for(event)) == f"it runs now; try again after {until.isoformat()}"
+        assert await refusal_of(desk, dead_letter_for(event)) == f"it runs now; try again after {until.isoformat()}"
         assert (await desk.inbox_row(event))["lease_until"] == until
 
 
 EVENT = new_event()
-UNREADABLE: dict[str, tuple[NewLetter, str]] = {
-    "no headers": (letter_for(headers={}), "specversion"),
+UNREADABLE: dict[str, tuple[NewDeadLetter, str]] = {
+    "no headers": (dead_letter_for(headers={}), "specversion"),
     "a missing id": (
-        letter_for(headers={k: v for k, v in encode_headers(EVENT).items() if k != "cloudEvents:id"}),
+        dead_letter_for(headers={k: v for k, v in encode_headers(EVENT).items() if k != "cloudEvents:id"}),
         "id None is not a text",
     ),
-    "a body over the limit": (letter_for(body=b"x" * (MAX_DATA_BYTES + 1)), "over the limit"),
+    "a body over the limit": (dead_letter_for(body=b"x" * (MAX_DATA_BYTES + 1)), "over the limit"),
     "a lone surrogate": (
-        letter_for(headers=to_json(encode_headers(replace(EVENT, subject="x\ud800")))),
+        dead_letter_for(headers=to_json(encode_headers(replace(EVENT, subject="x\ud800")))),
         "lone surrogate",
     ),
-    "headers with a tag of nobody's": (letter_for(headers={"cloudEvents:id": {"$when": 1}}), "no tag"),
+    "headers with a tag of nobody's": (dead_letter_for(headers={"cloudEvents:id": {"$when": 1}}), "no tag"),
     "a time that no outbox keeps": (
-        letter_for(headers=encode_headers(replace(EVENT, time=datetime(9999, 12, 31, 23, tzinfo=UTC)))),
+        dead_letter_for(headers=encode_headers(replace(EVENT, time=datetime(9999, 12, 31, 23, tzinfo=UTC)))),
         "none that the outbox can keep",
     ),
-    "the last try that can be counted": (letter_for(replace(EVENT, attempt=MAX_TRY)), "was the last"),
+    "the last try that can be counted": (dead_letter_for(replace(EVENT, generation=MAX_GENERATION)), "was the last"),
 }
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-async def test_a_letter_that_nobody_could_read_is_refused_and_stays_open(shared_database_url: str, name: str) -> None:
+async def test_a_dead_letter_that_nobody_could_read_is_refused_and_stays_open(
+    shared_database_url: str, name: str
+) -> None:
     async with desk_at(shared_database_url) as desk:
-        letter, why = UNREADABLE[name]
-        assert why in await refusal_of(desk, letter)
+        dead_letter, why = UNREADABLE[name]
+        assert why in await refusal_of(desk, dead_letter)
 
 
-async def test_one_letter_that_cannot_go_does_not_keep_the_others(shared_database_url: str) -> None:
+async def test_one_dead_letter_that_cannot_go_does_not_keep_the_others(shared_database_url: str) -> None:
     async with desk_at(shared_database_url) as desk:
-        await desk.keep(letter_for(), letter_for(headers={}), letter_for())
+        await desk.keep(dead_letter_for(), dead_letter_for(headers={}), dead_letter_for())
         batch = await desk.replay()
         assert (len(batch.sendings), len(batch.refused)) == (2, 1)
-        assert [letter.state for letter in await desk.letters()] == ["replayed", "open", "replayed"]
+        assert [dead_letter.state for dead_letter in await desk.dead_letters()] == ["replayed", "open", "replayed"]
 
 
 async def test_an_event_older_than_the_inbox_remembers_is_neither_replayed_nor_restored(database_url: str) -> None:
     async with desk_at(database_url) as desk:
         event = new_event()
-        await desk.keep(letter_for(event), letter_for(event, "email"))
+        await desk.keep(dead_letter_for(event), dead_letter_for(event, "email"))
         await desk.do(lambda tx: discard(tx, Selection(queues=("email",)), ANNA))
         await desk.forget_oldest_month()
         (refused,) = (await desk.replay()).refused
         assert "older than what the inbox remembers" in refused.why
         restored = await desk.do(lambda tx: restore(tx, Selection(), ANNA))
-        assert not restored.letters
+        assert not restored.dead_letters
         assert [one.why for one in restored.refused] == [refused.why]
-        assert [letter.state for letter in await desk.letters()] == ["open", "discarded"]
+        assert [dead_letter.state for dead_letter in await desk.dead_letters()] == ["open", "discarded"]
 
 
-async def test_a_letter_named_by_its_id_that_is_not_open_is_refused_and_not_passed_over(
+async def test_a_dead_letter_named_by_its_id_that_is_not_open_is_refused_and_not_passed_over(
     shared_database_url: str,
 ) -> None:
     async with desk_at(shared_database_url) as desk:
-        await desk.keep(letter_for())
-        (letter,) = await desk.letters()
-        named = Selection(ids=(letter.id,))
+        await desk.keep(dead_letter_for())
+        (dead_letter,) = await desk.dead_letters()
+        named = Selection(ids=(dead_letter.id,))
         await desk.replay(named)
         assert [one.why for one in (await desk.replay(named)).refused] == ["it is replayed, not open"]
         discarded = await desk.do(lambda tx: discard(tx, named, ANNA))
@@ -102,9 +104,9 @@ async def test_a_letter_named_by_its_id_that_is_not_open_is_refused_and_not_pass
         assert len(await desk.sent()) == 1
 
 
-async def test_a_letter_is_not_discarded_without_a_reason(shared_database_url: str) -> None:
+async def test_a_dead_letter_is_not_discarded_without_a_reason(shared_database_url: str) -> None:
     async with desk_at(shared_database_url) as desk:
-        await desk.keep(letter_for())
+        await desk.keep(dead_letter_for())
         with pytest.raises(ValueError, match="needs a reason"):
             await desk.do(lambda tx: discard(tx, Selection(), replace(ANNA, why="  ")))
-        assert [letter.state for letter in await desk.letters()] == ["open"]
+        assert [dead_letter.state for dead_letter in await desk.dead_letters()] == ["open"]

@@ -1,54 +1,56 @@
-"""Letters are stored once however often they come, counted for their alert, found, and grouped by cause."""
+"""Dead letters are stored once however often they come, counted for their alert, found, and grouped by cause."""
 
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from outbox.dead_letters.queries import (
-    OpenLetter,
+    OpenDeadLetter,
     Selection,
     Waiting,
     groups,
     now,
     open_by_queue,
-    open_letters_of,
+    open_dead_letters_of,
     whole,
-    with_open_letters,
+    with_open_dead_letters,
 )
 from outbox.dead_letters.replay import discard, replay
 from outbox.dead_letters.store import Cause, causes, store
-from tests.support.builders.dead_letters import ANNA, EXCHANGE, desk_at, letter_for
+from tests.support.builders.dead_letters import ANNA, EXCHANGE, dead_letter_for, desk_at
 from tests.support.builders.events import new_event
 from tests.support.probes.database import connected, pid_of, waits_for_a_lock
 
 DIED = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 
 
-async def test_a_letter_is_kept_whole_and_its_copies_only_say_that_they_came(shared_database_url: str) -> None:
+async def test_a_dead_letter_is_kept_whole_and_its_copies_only_say_that_they_came(shared_database_url: str) -> None:
     async with desk_at(shared_database_url) as desk:
         odd = {"raw": {"$bytes": "/w=="}, "list": [1, {"deep": None}]}
-        letter = letter_for(body=bytes(range(256)), headers=odd, properties={"priority": 9}, died_at=DIED)
-        assert await desk.keep(letter, letter) == [letter]
-        (first,) = await desk.letters()
-        assert await desk.keep(letter) == []
-        (again,) = await desk.letters()
+        dead_letter = dead_letter_for(body=bytes(range(256)), headers=odd, properties={"priority": 9}, died_at=DIED)
+        assert await desk.keep(dead_letter, dead_letter) == [dead_letter]
+        (first,) = await desk.dead_letters()
+        assert await desk.keep(dead_letter) == []
+        (again,) = await desk.dead_letters()
         assert replace(again, last_seen_at=first.last_seen_at) == first
         assert again.last_seen_at > first.last_seen_at
         kept = await desk.do(lambda tx: whole(tx, first.id))
         assert kept is not None
-        assert (kept.body, kept.headers, kept.properties) == (letter.body, odd, {"priority": 9})
-        assert (kept.letter.died_at, kept.error_trace, kept.actions) == (DIED, letter.error_trace, [])
+        assert (kept.body, kept.headers, kept.properties) == (dead_letter.body, odd, {"priority": 9})
+        assert (kept.dead_letter.died_at, kept.error_trace, kept.actions) == (DIED, dead_letter.error_trace, [])
 
 
-async def test_each_try_and_each_queue_of_an_event_is_a_letter_of_its_own(shared_database_url: str) -> None:
+async def test_each_try_and_each_queue_of_an_event_is_a_dead_letter_of_its_own(shared_database_url: str) -> None:
     async with desk_at(shared_database_url) as desk:
         event = new_event()
-        letters = [letter_for(replace(event, attempt=n), queue) for n in (1, 2) for queue in ("sap", "email")]
-        assert await desk.keep(*letters) == letters
+        dead_letters = [
+            dead_letter_for(replace(event, generation=n), queue) for n in (1, 2) for queue in ("sap", "email")
+        ]
+        assert await desk.keep(*dead_letters) == dead_letters
 
 
 def test_a_message_without_an_id_is_known_by_itself_and_by_when_it_died() -> None:
-    nameless = letter_for(event_id=None, died_at=DIED, headers={"a": 1, "x-death": [{"count": 1}]})
+    nameless = dead_letter_for(event_id=None, died_at=DIED, headers={"a": 1, "x-death": [{"count": 1}]})
     same = replace(nameless, headers={"a": 1, "x-death": [{"count": 2}], "x-delivery-count": 7})
     others = [
         replace(nameless, body=b"other"),
@@ -58,85 +60,87 @@ def test_a_message_without_an_id_is_known_by_itself_and_by_when_it_died() -> Non
         replace(nameless, queue="email"),
     ]
     assert same.key == nameless.key
-    assert len({letter.key for letter in (nameless, *others)}) == 6
+    assert len({dead_letter.key for dead_letter in (nameless, *others)}) == 6
 
 
-async def test_garbage_that_bears_an_events_id_does_not_stand_in_the_way_of_the_events_own_letter(
+async def test_garbage_that_bears_an_events_id_does_not_stand_in_the_way_of_the_events_own_dead_letter(
     shared_database_url: str,
 ) -> None:
     async with desk_at(shared_database_url) as desk:
         event = new_event()
-        garbage = letter_for(event, reason="undecodable", body=b"\xff")
+        garbage = dead_letter_for(event, reason="undecodable", body=b"\xff")
         assert await desk.keep(garbage) == [garbage]
-        assert await desk.keep(letter_for(event)) == [letter_for(event)]
+        assert await desk.keep(dead_letter_for(event)) == [dead_letter_for(event)]
 
 
-async def test_a_late_copy_opens_neither_a_replayed_nor_a_discarded_letter_again(shared_database_url: str) -> None:
+async def test_a_late_copy_opens_neither_a_replayed_nor_a_discarded_dead_letter_again(shared_database_url: str) -> None:
     async with desk_at(shared_database_url) as desk:
-        sent, thrown = letter_for(), letter_for(queue="email")
+        sent, thrown = dead_letter_for(), dead_letter_for(queue="email")
         await desk.keep(sent, thrown)
         await desk.do(lambda tx: replay(tx, Selection(queues=("sap",)), ANNA, EXCHANGE))
         await desk.do(lambda tx: discard(tx, Selection(queues=("email",)), ANNA))
         assert await desk.keep(sent, thrown) == []
-        assert [letter.state for letter in await desk.letters()] == ["replayed", "discarded"]
+        assert [dead_letter.state for dead_letter in await desk.dead_letters()] == ["replayed", "discarded"]
 
 
-async def test_a_letter_of_a_replayed_event_that_dies_again_says_so(shared_database_url: str) -> None:
+async def test_a_dead_letter_of_a_replayed_event_that_dies_again_says_so(shared_database_url: str) -> None:
     async with desk_at(shared_database_url) as desk:
         event = new_event()
-        for attempt in (1, 2, 3):
-            await desk.keep(letter_for(replace(event, attempt=attempt)))
+        for generation in (1, 2, 3):
+            await desk.keep(dead_letter_for(replace(event, generation=generation)))
             await desk.do(lambda tx: replay(tx, Selection(), ANNA, EXCHANGE))
-        await desk.keep(letter_for(replace(event, attempt=4)), letter_for(event, "email"))
-        assert [letter.replay_count for letter in await desk.letters()] == [1, 2, 3, 3, 0]
+        await desk.keep(dead_letter_for(replace(event, generation=4)), dead_letter_for(event, "email"))
+        assert [dead_letter.replay_count for dead_letter in await desk.dead_letters()] == [1, 2, 3, 3, 0]
         (group, other) = await desk.do(lambda tx: groups(tx, Selection()))
-        assert {(g.queue, g.letters, g.orders, g.replay_count) for g in (group, other)} == {
+        assert {(g.queue, g.dead_letters, g.orders, g.replay_count) for g in (group, other)} == {
             ("sap", 1, 1, 3),
             ("email", 1, 1, 0),
         }
 
 
-async def test_new_letters_are_counted_for_the_alert_of_their_group_and_copies_are_not(
+async def test_new_dead_letters_are_counted_for_the_alert_of_their_group_and_copies_are_not(
     shared_database_url: str,
 ) -> None:
     async with desk_at(shared_database_url) as desk:
-        ones = [letter_for() for _ in range(3)]
-        other = letter_for(fingerprint="another cause")
+        ones = [dead_letter_for() for _ in range(3)]
+        other = dead_letter_for(fingerprint="another cause")
         await desk.keep(*ones[:2])
         await desk.keep(*ones, other)
-        told = await desk.sql("SELECT fingerprint, letters, letter_id FROM outbox.letter_alerts ORDER BY letters")
-        newest = {letter.fingerprint: letter.id for letter in await desk.letters()}
-        assert [(row["fingerprint"], row["letters"], row["letter_id"]) for row in told] == [
+        told = await desk.sql(
+            "SELECT fingerprint, dead_letters, dead_letter_id FROM outbox.dead_letter_alerts ORDER BY dead_letters"
+        )
+        newest = {dead_letter.fingerprint: dead_letter.id for dead_letter in await desk.dead_letters()}
+        assert [(row["fingerprint"], row["dead_letters"], row["dead_letter_id"]) for row in told] == [
             ("another cause", 1, newest["another cause"]),
             (ones[0].fingerprint, 3, newest[ones[0].fingerprint]),
         ]
 
 
-async def test_two_collectors_with_the_same_letter_make_one(shared_database_url: str) -> None:
+async def test_two_collectors_with_the_same_dead_letter_make_one(shared_database_url: str) -> None:
     async with desk_at(shared_database_url) as desk, connected(shared_database_url) as (observer,):
-        letter = letter_for()
+        dead_letter = dead_letter_for()
         async with desk.engine.begin() as first, desk.engine.begin() as second:
-            await store(first, [letter])
+            await store(first, [dead_letter])
             pid = await pid_of(second)
-            storing = asyncio.create_task(store(second, [letter]))
+            storing = asyncio.create_task(store(second, [dead_letter]))
             await waits_for_a_lock(observer, pid)
             await first.commit()
             assert await storing == []
-        assert len(await desk.letters()) == 1
+        assert len(await desk.dead_letters()) == 1
 
 
-async def test_letters_are_found_by_each_thing_that_they_are_known_by(shared_database_url: str) -> None:
+async def test_dead_letters_are_found_by_each_thing_that_they_are_known_by(shared_database_url: str) -> None:
     async with desk_at(shared_database_url) as desk:
-        a = letter_for(new_event("order-a"))
-        b = letter_for(new_event("order-b", type="order.synced"), "email", fingerprint="f", reason="expired")
-        c = letter_for(new_event("order-b"), "unrouted", reason="unrouted")
-        for letter in (a, b, c):
-            await desk.keep(letter)
-        one, two, three = [letter.id for letter in await desk.letters()]
-        seen_at = {letter.id: letter.first_seen_at for letter in await desk.letters()}
+        a = dead_letter_for(new_event("order-a"))
+        b = dead_letter_for(new_event("order-b", type="order.synced"), "email", fingerprint="f", reason="expired")
+        c = dead_letter_for(new_event("order-b"), "unrouted", reason="unrouted")
+        for dead_letter in (a, b, c):
+            await desk.keep(dead_letter)
+        one, two, three = [dead_letter.id for dead_letter in await desk.dead_letters()]
+        seen_at = {dead_letter.id: dead_letter.first_seen_at for dead_letter in await desk.dead_letters()}
 
         async def ids(**fields: object) -> list[int]:
-            return [letter.id for letter in await desk.letters(Selection(**fields))]  # type: ignore[arg-type]
+            return [dead_letter.id for dead_letter in await desk.dead_letters(Selection(**fields))]  # type: ignore[arg-type]
 
         assert await ids() == [one, two, three]
         assert await ids(ids=(three, one)) == [one, three]
@@ -155,30 +159,32 @@ async def test_letters_are_found_by_each_thing_that_they_are_known_by(shared_dat
 async def test_a_group_says_how_many_of_one_cause_there_are_and_what_the_newest_said(shared_database_url: str) -> None:
     async with desk_at(shared_database_url) as desk:
         for n in range(4):
-            await desk.keep(letter_for(new_event(f"order-{n // 2}"), error=f"error {n}"))
-        await desk.keep(letter_for(fingerprint="rare"))
+            await desk.keep(dead_letter_for(new_event(f"order-{n // 2}"), error=f"error {n}"))
+        await desk.keep(dead_letter_for(fingerprint="rare"))
         common, rare = await desk.do(lambda tx: groups(tx, Selection()))
-        assert (common.letters, common.orders, common.error) == (4, 2, "error 3")
-        assert (rare.letters, rare.fingerprint) == (1, "rare")
+        assert (common.dead_letters, common.orders, common.error) == (4, 2, "error 3")
+        assert (rare.dead_letters, rare.fingerprint) == (1, "rare")
         assert common.first_seen_at < common.last_seen_at
         assert await desk.do(lambda tx: groups(tx, Selection(limit=1))) == [common]
         assert await desk.do(open_by_queue) == [Waiting("sap", "rejected", 5, rare.first_seen_at)]
 
 
-async def test_what_a_subject_waits_for_are_its_open_letters(shared_database_url: str) -> None:
+async def test_what_a_subject_waits_for_are_its_open_dead_letters(shared_database_url: str) -> None:
     async with desk_at(shared_database_url) as desk:
-        await desk.keep(letter_for(new_event("order-a")), letter_for(new_event("order-b"), "email"))
-        (letter, _) = await desk.letters()
-        found = await desk.do(lambda tx: open_letters_of(tx, "order-a"))
-        assert found == [OpenLetter(letter.id, "sap", "rejected", letter.error, letter.first_seen_at)]
+        await desk.keep(dead_letter_for(new_event("order-a")), dead_letter_for(new_event("order-b"), "email"))
+        (dead_letter, _) = await desk.dead_letters()
+        found = await desk.do(lambda tx: open_dead_letters_of(tx, "order-a"))
+        assert found == [
+            OpenDeadLetter(dead_letter.id, "sap", "rejected", dead_letter.error, dead_letter.first_seen_at)
+        ]
         await desk.do(lambda tx: replay(tx, Selection(queues=("sap",)), ANNA, EXCHANGE))
-        assert await desk.do(lambda tx: open_letters_of(tx, "order-a")) == []
-        assert await desk.do(lambda tx: with_open_letters(tx, ["order-a", "order-b", "order-c"])) == {"order-b"}
+        assert await desk.do(lambda tx: open_dead_letters_of(tx, "order-a")) == []
+        assert await desk.do(lambda tx: with_open_dead_letters(tx, ["order-a", "order-b", "order-c"])) == {"order-b"}
 
 
 async def test_the_inbox_says_why_a_delivery_was_given_up_and_of_no_other_try(shared_database_url: str) -> None:
     async with desk_at(shared_database_url) as desk:
-        dead, alive = new_event(attempt=3), new_event()
+        dead, alive = new_event(generation=3), new_event()
         cause = Cause("retries_exhausted", "SapError", "no answer", "Traceback", "SapError@sap:create")
         await desk.delivery(
             dead,

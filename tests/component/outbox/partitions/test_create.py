@@ -15,7 +15,7 @@ INSERT = """
 INSERT INTO outbox.events (event_id, type, subject, source, time, data)
 VALUES (gen_random_uuid(), 'order.placed', 's', 'urn:test', now(), '') RETURNING id"""
 DELIVER = """
-INSERT INTO outbox.deliveries (consumer, event_id, subject, state, attempt, begun)
+INSERT INTO outbox.deliveries (consumer, event_id, subject, state, generation, claims)
 VALUES ('audit', $1, 's', 'done', 1, 0) RETURNING tableoid::regclass::text"""
 PARTITIONS = "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = $1::text::regclass ORDER BY 1"
 

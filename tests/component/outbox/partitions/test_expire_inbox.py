@@ -21,16 +21,16 @@ JANUARY = datetime(2026, 1, 15, tzinfo=UTC)
 MARCH = datetime(2026, 3, 15, tzinfo=UTC)
 LONG_AFTER = datetime(2026, 5, 20, tzinfo=UTC)  # of January, not of February
 DELIVERY = """
-INSERT INTO outbox.deliveries (consumer, event_id, subject, state, attempt, begun, lease_token, lease_until, changed_at)
+INSERT INTO outbox.deliveries (consumer, event_id, subject, state, generation, claims, lease_token, lease_until, changed_at)
 SELECT 'sap', $1, 's', $2, 1, 0, CASE WHEN $2 = 'running' THEN gen_random_uuid() END,
        CASE WHEN $2 = 'running' THEN now() END, clock_timestamp() - $3::interval"""
 FINISH = "UPDATE outbox.deliveries SET state = 'done', lease_token = NULL, lease_until = NULL WHERE event_id = $1"
 INTO_JANUARY = DELIVERY.replace("outbox.deliveries", "outbox.deliveries_2026_01")
-LETTER = """
-INSERT INTO outbox.dead_letters (letter_key, state, queue, event_id, body, headers, reason)
+DEAD_LETTER = """
+INSERT INTO outbox.dead_letters (dead_letter_key, state, queue, event_id, body, headers, reason)
 VALUES (gen_random_uuid()::text, $2, $3, $1, '', '{}', 'rejected') RETURNING id"""
 REPLAY = """
-INSERT INTO outbox.letter_actions (letter_id, action, actor, why, acted_at, due_at)
+INSERT INTO outbox.dead_letter_actions (dead_letter_id, action, actor, why, acted_at, due_at)
 VALUES ($1, 'replay', 'me', 'because', clock_timestamp() - $2::interval, clock_timestamp() - $3::interval)"""
 SCHEDULE = """
 INSERT INTO outbox.scheduled (due_at, event_id, type, subject, source, time, data)
@@ -58,8 +58,8 @@ class Inbox:
         await self.writer.execute(DELIVERY, event_id, state, age)
         return event_id
 
-    async def letter(self, event_id: UUID, state: str, queue: str = "sap") -> int:
-        return int(await self.writer.fetchval(LETTER, event_id, state, queue))
+    async def dead_letter(self, event_id: UUID, state: str, queue: str = "sap") -> int:
+        return int(await self.writer.fetchval(DEAD_LETTER, event_id, state, queue))
 
     async def turn(self, now: datetime = LONG_AFTER, patience: float = PATIENCE) -> Turn | None:
         return await forget(self.dropper, RETENTION, now, patience)
@@ -108,38 +108,42 @@ async def test_a_month_stays_while_one_of_its_deliveries_has_changed_within_rete
         assert await box.turn() == DROPPED
 
 
-async def test_what_was_given_up_is_kept_until_somebody_has_decided_about_its_letter(shared_database_url: str) -> None:
+async def test_what_was_given_up_is_kept_until_somebody_has_decided_about_its_dead_letter(
+    shared_database_url: str,
+) -> None:
     async with inbox(shared_database_url) as box:
         event_id = await box.deliver(JANUARY, "dead")
-        await box.letter(event_id, "discarded", queue="email")  # another step's
+        await box.dead_letter(event_id, "discarded", queue="email")  # another step's
         assert await box.turn() is None
-        letter = await box.letter(event_id, "open")
+        dead_letter = await box.dead_letter(event_id, "open")
         assert await box.turn() is None
-        await box.writer.execute("UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = $1", letter)
+        await box.writer.execute("UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = $1", dead_letter)
         assert await box.turn() == DROPPED
 
 
 @pytest.mark.parametrize("moment", [JANUARY, datetime(2019, 1, 1, tzinfo=UTC)])
-async def test_a_month_stays_while_a_letter_of_it_or_of_an_older_event_is_open(
+async def test_a_month_stays_while_a_dead_letter_of_it_or_of_an_older_event_is_open(
     shared_database_url: str, moment: datetime
 ) -> None:
     async with inbox(shared_database_url) as box:
-        letter = await box.letter(lowest_id(moment), "open", queue="email")
-        await box.letter(lowest_id(MARCH), "open")
+        dead_letter = await box.dead_letter(lowest_id(moment), "open", queue="email")
+        await box.dead_letter(lowest_id(MARCH), "open")
         assert await box.turn() is None
-        await box.writer.execute("UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = $1", letter)
+        await box.writer.execute("UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = $1", dead_letter)
         assert await box.turn() == DROPPED
 
 
-async def test_a_month_stays_while_a_replay_of_one_of_its_letters_may_be_on_its_way(shared_database_url: str) -> None:
+async def test_a_month_stays_while_a_replay_of_one_of_its_dead_letters_may_be_on_its_way(
+    shared_database_url: str,
+) -> None:
     async with inbox(shared_database_url) as box:
         event_id = await box.deliver(JANUARY, "dead")
-        letter = await box.letter(event_id, "replayed")
-        await box.writer.execute(REPLAY, letter, OLD, timedelta(days=-1))
+        dead_letter = await box.dead_letter(event_id, "replayed")
+        await box.writer.execute(REPLAY, dead_letter, OLD, timedelta(days=-1))
         assert await box.turn() is None
-        await box.writer.execute("UPDATE outbox.letter_actions SET due_at = NULL, acted_at = now()")
+        await box.writer.execute("UPDATE outbox.dead_letter_actions SET due_at = NULL, acted_at = now()")
         assert await box.turn() is None
-        await box.writer.execute("UPDATE outbox.letter_actions SET acted_at = now() - interval '101 days'")
+        await box.writer.execute("UPDATE outbox.dead_letter_actions SET acted_at = now() - interval '101 days'")
         assert await box.turn() == DROPPED
 
 

@@ -92,7 +92,7 @@ async def test_a_step_waits_until_there_is_a_segment_and_spends_no_try(shared_da
     "statement",
     [
         "INSERT INTO products (sku, name, available) VALUES ('A', 'a', -1)",
-        """INSERT INTO outbox.deliveries (consumer, event_id, subject, state, attempt, begun)
+        """INSERT INTO outbox.deliveries (consumer, event_id, subject, state, generation, claims)
         VALUES ('audit', 'ffffffff-ffff-7fff-bfff-ffffffffffff', 's', 'done', 1, 0)""",
     ],
     ids=["check", "another table's partition"],

@@ -15,7 +15,7 @@ from tests.support.builders.whole_system_in_process import House, house
 from tests.support.probes.traces import TRACE_ID, TRACEPARENT, Traces, linked, said, span_id, trace_id, traced
 from tests.support.processes.sandboxes import Sap, Smtp
 
-SAP_FAILS_ONCE_AND_A_LETTER_IS_REPLAYED = Counter(
+SAP_FAILS_ONCE_AND_A_DEAD_LETTER_IS_REPLAYED = Counter(
     {
         ("outside", "POST /orders"): 1,
         ("POST /orders", "publish orders.events:order.placed"): 1,
@@ -50,14 +50,14 @@ SAP_FAILS_ONCE_AND_A_LETTER_IS_REPLAYED = Counter(
 )
 
 
-async def test_an_order_whose_sap_call_fails_once_and_whose_letter_is_replayed_is_one_tree(
+async def test_an_order_whose_sap_call_fails_once_and_whose_dead_letter_is_replayed_is_one_tree(
     settings: Settings, sap: Sap, inbox: Smtp
 ) -> None:
     with traced() as traces:
         customer = await _placed_failed_and_replayed(settings, sap, inbox)
 
     assert {trace_id(span) for span in traces.spans()} == {TRACE_ID}
-    assert traces.edges() == SAP_FAILS_ONCE_AND_A_LETTER_IS_REPLAYED
+    assert traces.edges() == SAP_FAILS_ONCE_AND_A_DEAD_LETTER_IS_REPLAYED
     _assert_kinds(traces)
     _assert_a_retry_is_linked_to_the_try_that_failed(traces)
     _assert_a_replay_is_linked_to_the_message_that_was_given_up(traces)
@@ -79,8 +79,8 @@ async def _placed_failed_and_replayed(settings: Settings, sap: Sap, inbox: Smtp)
         order_id = answer.json()["order_id"]
         await home.work_until(lambda: _has_ended(home, "sap", Outcome.RETRIED))
         sap.faults(error_rate=0)  # before any other delivery
-        await home.work_until(home.desk.letters)
-        for queue in ("invoice", "analytics"):  # the letter that is sent again is the last of the three
+        await home.work_until(home.desk.dead_letters)
+        for queue in ("invoice", "analytics"):  # the dead letter that is sent again is the last of the three
             await home.work_until(partial(_has_ended, home, queue, Outcome.DONE))
         inbox.refuse()
         assert (await home.desk.replay()).sendings

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from consumers.collector.queues import BATCH_LETTERS
+from consumers.collector.queues import BATCH_DEAD_LETTERS
 from lab.stack.ports import free_port
 from tests.support.probes.database import Asyncpg
 from tests.support.probes.dead_letter_queues import Morgue
@@ -21,7 +21,7 @@ from tests.support.processes.relay import PATIENCE_SECONDS, RelayProcess
 from tests.support.proxies.tcp_proxy import proxied
 from tests.support.servers.private_servers import OwnPostgres
 
-LETTERS = 150
+DEAD_LETTERS = 150
 
 # Waits within the commit for a lock that the test holds.
 WAIT_IN_COMMIT = """
@@ -55,7 +55,7 @@ class Holder:
     def holds_somebody_up(self) -> bool:
         return bool(self._ask("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
 
-    def letters(self) -> int:
+    def dead_letters(self) -> int:
         return int(self._ask("SELECT count(*) FROM outbox.dead_letters"))
 
     def close(self) -> None:
@@ -73,8 +73,8 @@ def holder(morgue: Morgue) -> Iterator[Holder]:
         yield holder
 
 
-def publish(morgue: Morgue, letters: int = LETTERS) -> set[bytes]:
-    bodies = {b"%d" % n for n in range(letters)}
+def publish(morgue: Morgue, dead_letters: int = DEAD_LETTERS) -> set[bytes]:
+    bodies = {b"%d" % n for n in range(dead_letters)}
     for body in bodies:
         morgue.queues.publish("sap.dlq", body, {})
     return bodies
@@ -88,10 +88,10 @@ def running(morgue: Morgue, folder: Path, **settings: object) -> Iterator[RelayP
         yield process
 
 
-def assert_each_is_one_letter(morgue: Morgue, folder: Path, bodies: set[bytes]) -> None:
-    """Another collector ends the work; then every message is a letter once, and none is left."""
+def assert_each_is_one_dead_letter(morgue: Morgue, folder: Path, bodies: set[bytes]) -> None:
+    """Another collector ends the work; then every message is a dead letter once, and none is left."""
     with running(morgue, folder):
-        wait_until(lambda: len(morgue.letters()) == len(bodies), "all letters")
+        wait_until(lambda: len(morgue.dead_letters()) == len(bodies), "all dead letters")
         morgue.queues.wait_for("sap.dlq", 0)
     rows = morgue.at_desk(lambda desk: desk.sql("SELECT body FROM outbox.dead_letters"))
     assert sorted(bytes(row["body"]) for row in rows) == sorted(bodies)
@@ -104,11 +104,11 @@ def test_killed_before_its_commit_it_has_moved_nothing(morgue: Morgue, holder: H
         wait_until(holder.holds_somebody_up, "a collector that waits to insert")
         process.kill()
     holder.execute("COMMIT")
-    morgue.queues.wait_for("sap.dlq", LETTERS)
-    assert_each_is_one_letter(morgue, tmp_path, bodies)
+    morgue.queues.wait_for("sap.dlq", DEAD_LETTERS)
+    assert_each_is_one_dead_letter(morgue, tmp_path, bodies)
 
 
-def test_killed_between_its_commit_and_its_acknowledgement_it_makes_no_second_letter(
+def test_killed_between_its_commit_and_its_acknowledgement_it_makes_no_second_dead_letter(
     morgue: Morgue, holder: Holder, tmp_path: Path
 ) -> None:
     bodies = publish(morgue)
@@ -122,18 +122,18 @@ def test_killed_between_its_commit_and_its_acknowledgement_it_makes_no_second_le
             wait_until(holder.holds_somebody_up, "a collector that waits in its commit")
             proxy.hold_answers()
             holder.execute("SELECT pg_advisory_unlock(4711)")
-            wait_until(lambda: holder.letters() == LETTERS, "the commit")
+            wait_until(lambda: holder.dead_letters() == DEAD_LETTERS, "the commit")
             process.kill()
-        morgue.queues.wait_for("sap.dlq", LETTERS)  # nothing was acknowledged
+        morgue.queues.wait_for("sap.dlq", DEAD_LETTERS)  # nothing was acknowledged
     finally:
         holder.execute("DROP TRIGGER wait_in_commit ON outbox.dead_letters; DROP FUNCTION outbox.wait_in_commit")
-    assert_each_is_one_letter(morgue, tmp_path, bodies)
+    assert_each_is_one_dead_letter(morgue, tmp_path, bodies)
 
 
 def test_told_to_stop_it_ends_in_good_order_and_leaves_what_it_had_not_stored(
     morgue: Morgue, holder: Holder, tmp_path: Path
 ) -> None:
-    bodies = publish(morgue, BATCH_LETTERS + 50)
+    bodies = publish(morgue, BATCH_DEAD_LETTERS + 50)
     holder.execute("BEGIN; LOCK TABLE outbox.dead_letters IN SHARE MODE")
     with running(morgue, tmp_path) as process:
         wait_until(holder.holds_somebody_up, "a collector that waits to insert")
@@ -142,8 +142,8 @@ def test_told_to_stop_it_ends_in_good_order_and_leaves_what_it_had_not_stored(
         assert process.process.wait(PATIENCE_SECONDS) == 0
         assert process.logged("collector_stopped")
         assert not process.logged("collecting_failed")
-    assert holder.letters() == BATCH_LETTERS  # the batch at work was finished, and no other begun
-    assert_each_is_one_letter(morgue, tmp_path, bodies)
+    assert holder.dead_letters() == BATCH_DEAD_LETTERS  # the batch at work was finished, and no other begun
+    assert_each_is_one_dead_letter(morgue, tmp_path, bodies)
 
 
 def test_told_to_stop_while_it_is_idle_it_ends_at_once(morgue: Morgue, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_told_to_stop_while_it_is_idle_it_ends_at_once(morgue: Morgue, tmp_path:
         assert process.stop() == 0
 
 
-def test_without_postgres_the_letters_stay_in_the_broker_and_are_collected_when_it_is_back(
+def test_without_postgres_the_dead_letters_stay_in_the_broker_and_are_collected_when_it_is_back(
     morgue: Morgue, own_postgres: OwnPostgres, tmp_path: Path
 ) -> None:
     with running(morgue, tmp_path, database_url=own_postgres.url) as process:
@@ -160,9 +160,9 @@ def test_without_postgres_the_letters_stay_in_the_broker_and_are_collected_when_
         with own_postgres.crashed():
             publish(morgue)
             process.wait_for("collecting_postponed", 2)
-            morgue.queues.wait_for("sap.dlq", LETTERS)
+            morgue.queues.wait_for("sap.dlq", DEAD_LETTERS)
         with closing(Holder(own_postgres.url)) as holder:
-            wait_until(lambda: holder.letters() == LETTERS, "all letters")
+            wait_until(lambda: holder.dead_letters() == DEAD_LETTERS, "all dead letters")
         morgue.queues.wait_for("sap.dlq", 0)
         assert not process.logged("collecting_failed")
 
@@ -172,9 +172,9 @@ def test_it_tells_its_figures(morgue: Morgue, tmp_path: Path) -> None:
     with running(morgue, tmp_path, collector_http_port=port) as process:
         process.wait_for("collecting")
         publish(morgue, 3)
-        process.wait_for("letters_stored")
+        process.wait_for("dead_letters_stored")
         kind = {"queue": "sap", "reason": "undecodable"}
-        wait_until(lambda: metric(port, "waybill_dead_letters_open", **kind) == 3, "the figure of open letters")
+        wait_until(lambda: metric(port, "waybill_dead_letters_open", **kind) == 3, "the figure of open dead letters")
         assert metric(port, "waybill_dead_letters_stored_total", **kind) == 3
         assert metric(port, "waybill_dead_letters_open") == 3
         assert metric(port, "waybill_steps_given_up_total", step="sync_order_to_sap") == 3

@@ -194,10 +194,10 @@ HALF_VALID: dict[str, dict[str, Any]] = {
     "a type that the step does not listen to": {"type": "order.synced"},
     "a time without an offset": {"time": "2026-01-01T00:00:00"},
     "another version of the schema": {"dataschema": "urn:waybill:order.placed:99"},
-    "try 0": {"try": 0},
-    "try -1": {"try": -1},
-    "try as a text": {"try": "2"},
-    "a huge try": {"try": 2**40},
+    "generation 0": {"generation": 0},
+    "generation -1": {"generation": -1},
+    "generation as a text": {"generation": "2"},
+    "a huge generation": {"generation": 2**40},
     "a subject of 300 characters": {"subject": "x" * 300},
     "a subject that is bytes": {"subject": b"\xff\x00"},
 }
@@ -280,7 +280,7 @@ HARMLESS: dict[str, tuple[Headers, dict[str, Any]]] = {
     ),
     "with a priority, an expiry and a reply_to": ({}, {"priority": 9, "expiration": "60000", "reply_to": "nowhere"}),
     "that was redelivered often": ({"x-delivery-count": 19, "x-acquired-count": "x"}, {}),
-    "with a try far ahead": ({"cloudEvents:try": 32_767}, {}),
+    "with a try far ahead": ({"cloudEvents:generation": 32_767}, {}),
     "without its schema": ({"cloudEvents:dataschema": None}, {}),
 }
 

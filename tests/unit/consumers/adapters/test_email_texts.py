@@ -1,4 +1,4 @@
-"""What the letters say, and that nothing a customer wrote can make them say something else."""
+"""What the e-mails say, and that nothing a customer wrote can make them say something else."""
 
 import email
 import email.policy
@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from consumers.adapters.email_texts import LetterError, confirmation, rejection
+from consumers.adapters.email_texts import EmailError, confirmation, rejection
 from orders.model import Line, Order, RejectReason
 from runtime.settings import Settings
 from tests.support.builders.orders import HOSTILE_NAMES, NAMES, sample_order
@@ -40,7 +40,7 @@ def rejected(order: Order | None = None, reasons: tuple[RejectReason, ...] = REA
 
 
 def parsed(message: EmailMessage) -> EmailMessage:
-    """The letter as it comes out of the wire's bytes."""
+    """The e-mail as it comes out of the wire's bytes."""
     return email.message_from_bytes(message.as_bytes(), policy=email.policy.SMTP)
 
 
@@ -75,7 +75,7 @@ def test_each_try_writes_the_same_message_id_and_text() -> None:
     assert body(first, "plain") == body(second, "plain")
 
 
-def test_a_letter_without_a_date_given_is_dated_now() -> None:
+def test_an_email_without_a_date_given_is_dated_now() -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     dated = confirmation(sample_order(), event_id=EVENT, settings=SETTINGS)["Date"].datetime
     assert before <= dated <= datetime.now(UTC)
@@ -112,7 +112,7 @@ def test_a_rejection_gives_each_reason_as_a_sentence() -> None:
 
 
 def test_a_rejection_without_a_reason_is_an_error() -> None:
-    with pytest.raises(LetterError, match="WB-00000042 was rejected without a reason"):
+    with pytest.raises(EmailError, match="WB-00000042 was rejected without a reason"):
         rejected(reasons=())
 
 
@@ -134,7 +134,7 @@ def test_a_name_is_never_markup_or_template(name: str) -> None:
     assert "<b>" not in body(message, "html")
 
 
-def test_a_rejected_order_without_a_name_still_gets_a_letter() -> None:
+def test_a_rejected_order_without_a_name_still_gets_an_email() -> None:
     assert body(rejected(customer(name="")), "plain").startswith("Hello,\n")
 
 
@@ -172,8 +172,8 @@ def test_no_line_on_the_wire_is_longer_than_smtp_allows(order: Order) -> None:
         "a@b..c",
     ],
 )
-def test_what_is_not_an_address_gets_no_letter(address: str) -> None:
-    with pytest.raises(LetterError, match="the customer of order WB-00000042") as refused:
+def test_what_is_not_an_address_gets_no_email(address: str) -> None:
+    with pytest.raises(EmailError, match="the customer of order WB-00000042") as refused:
         confirmed(customer(email=address))
     assert not address or address not in str(refused.value)
 

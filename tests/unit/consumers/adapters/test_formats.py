@@ -1,4 +1,4 @@
-"""Figures and names as letters and invoices write them."""
+"""Figures and names as e-mails and invoices write them."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""Whatever a dead message holds, it becomes a letter that Postgres can keep; its cause is the first that is known."""
+"""Whatever a dead message holds, it becomes a dead letter that Postgres can keep; its cause is the first that is known."""
 
 import json
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.collector.classify import bare, examine, letter_of
+from consumers.collector.classify import bare, dead_letter_of, examine
 from consumers.collector.queues import SOURCES, Taken
 from orders.events import OrderPlaced
 from orders.service import envelope
 from outbox.dead_letters.store import Cause
 from outbox.envelope import Event, encode_headers, new_event_id
-from outbox.tables import LETTER_REASONS
+from outbox.tables import DEAD_LETTER_REASONS
 from tests.support.builders.orders import sample_order
 from tests.unit.outbox.dead_letters.test_amqp_json import KEYS, VALUES
 
@@ -48,26 +48,32 @@ DEATHS = st.lists(
     body=st.binary(max_size=50),
     queue=st.sampled_from(sorted(SOURCES)),
 )
-def test_any_message_becomes_a_letter(
+def test_any_message_becomes_a_dead_letter(
     headers: dict[Any, Any], deaths: list[Any], sound: bool, body: bytes, queue: str
 ) -> None:
     event = placed()
     given_headers = {**(encode_headers(event) if sound else {}), "x-death": deaths, **headers}
     message = Taken(queue, 1, body, given_headers, {}, b"raw")
-    letter = letter_of(examine(message), None, None)
-    assert letter.reason in LETTER_REASONS
-    assert letter.body == body
-    assert str(event.id) not in letter.fingerprint
-    written = json.dumps([letter.headers, letter.properties], allow_nan=False, ensure_ascii=False)
-    for text in (written, letter.key, letter.fingerprint, letter.subject or "", letter.error or ""):
+    dead_letter = dead_letter_of(examine(message), None, None)
+    assert dead_letter.reason in DEAD_LETTER_REASONS
+    assert dead_letter.body == body
+    assert str(event.id) not in dead_letter.fingerprint
+    written = json.dumps([dead_letter.headers, dead_letter.properties], allow_nan=False, ensure_ascii=False)
+    for text in (written, dead_letter.key, dead_letter.fingerprint, dead_letter.subject or "", dead_letter.error or ""):
         assert "\x00" not in text
         text.encode()
 
 
 @pytest.mark.parametrize("death", [None, "x", 7, [], [1], ["rejected"], [{}], [{"reason": ["rejected"]}], {"a": 1}])
 def test_a_forged_account_of_its_death_is_no_account(death: object) -> None:
-    letter = letter_of(examine(taken(placed(), {"x-death": death, "x-first-death-reason": death})), CAUSE, None)
-    assert (letter.reason, letter.fingerprint, letter.died_at) == ("retries_exhausted", "SapError@sap:create", None)
+    dead_letter = dead_letter_of(
+        examine(taken(placed(), {"x-death": death, "x-first-death-reason": death})), CAUSE, None
+    )
+    assert (dead_letter.reason, dead_letter.fingerprint, dead_letter.died_at) == (
+        "retries_exhausted",
+        "SapError@sap:create",
+        None,
+    )
 
 
 def test_of_several_deaths_the_one_in_its_queue_counts() -> None:
@@ -76,28 +82,28 @@ def test_of_several_deaths_the_one_in_its_queue_counts() -> None:
         {"queue": "elsewhere", "reason": "expired", "time": datetime(2026, 1, 1)},  # noqa: DTZ001
         {"queue": "validation", "reason": "delivery_limit", "time": moment},
     ]
-    letter = letter_of(examine(taken(placed(), {"x-death": deaths})), None, None)
-    assert (letter.reason, letter.died_at) == ("delivery_limit", moment.replace(tzinfo=UTC))
+    dead_letter = dead_letter_of(examine(taken(placed(), {"x-death": deaths})), None, None)
+    assert (dead_letter.reason, dead_letter.died_at) == ("delivery_limit", moment.replace(tzinfo=UTC))
 
 
 def test_the_inbox_is_believed_before_our_own_reading_of_the_data_and_of_the_calendar() -> None:
     event = replace(placed(), data=b"{")
     later = UUID(int=event.id.int + 1)
-    assert letter_of(examine(taken(event)), CAUSE, later).reason == "retries_exhausted"
-    assert letter_of(examine(taken(event)), None, later).reason == "undecodable"
-    assert letter_of(examine(taken(placed())), None, UUID(int=2**128 - 1)).reason == "expired"
-    assert letter_of(examine(taken(placed())), None, None).reason == "rejected"
+    assert dead_letter_of(examine(taken(event)), CAUSE, later).reason == "retries_exhausted"
+    assert dead_letter_of(examine(taken(event)), None, later).reason == "undecodable"
+    assert dead_letter_of(examine(taken(placed())), None, UUID(int=2**128 - 1)).reason == "expired"
+    assert dead_letter_of(examine(taken(placed())), None, None).reason == "rejected"
 
 
 def test_a_cause_without_a_reason_or_a_place_is_a_rejection_by_its_error() -> None:
-    letter = letter_of(examine(taken(placed())), replace(CAUSE, reason=None, fingerprint=None), None)
-    assert (letter.reason, letter.fingerprint) == ("rejected", "SapError@validation")
+    dead_letter = dead_letter_of(examine(taken(placed())), replace(CAUSE, reason=None, fingerprint=None), None)
+    assert (dead_letter.reason, dead_letter.fingerprint) == ("rejected", "SapError@validation")
 
 
-def test_a_bare_letter_has_the_messages_own_bytes() -> None:
+def test_a_bare_dead_letter_has_the_messages_own_bytes() -> None:
     message = taken(placed())
-    letter = bare(letter_of(examine(message), CAUSE, None), message)
-    assert (letter.body, letter.headers, letter.event_id) == (message.body, {"$raw": "cmF3"}, None)
+    dead_letter = bare(dead_letter_of(examine(message), CAUSE, None), message)
+    assert (dead_letter.body, dead_letter.headers, dead_letter.event_id) == (message.body, {"$raw": "cmF3"}, None)
 
 
 def properties_of(headers: bytes, content_type: bytes = b"") -> bytes:
@@ -116,5 +122,5 @@ def test_a_message_with_headers_as_bytes_stays_itself_however_often_it_is_delive
     first = Taken("sap", 1, b"x", {}, {}, properties_of(odd, content_type))
     again = replace(first, raw_properties=properties_of(odd + b"\x10x-delivery-count" + count, content_type))
     another = replace(first, raw_properties=properties_of(odd + b"\x01ab\x01", content_type))
-    keys = [letter_of(examine(message), None, None).key for message in (first, again, another)]
+    keys = [dead_letter_of(examine(message), None, None).key for message in (first, again, another)]
     assert keys[0] == keys[1] != keys[2]

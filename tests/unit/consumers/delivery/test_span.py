@@ -52,20 +52,20 @@ def the_span_of(event: Event, attributes: Mapping[str, Any] | None = None) -> An
 
 
 def test_a_later_try_is_linked_to_the_span_that_the_relay_names() -> None:
-    span = the_span_of(new_event(traceparent=TRACEPARENT, attempt=2), {TRACESTATE: f"waybill={FAILED_TRY}"})
+    span = the_span_of(new_event(traceparent=TRACEPARENT, generation=2), {TRACESTATE: f"waybill={FAILED_TRY}"})
     assert linked(span) == [FAILED_TRY]
     assert f"{span.parent.span_id:016x}" == TRACEPARENT[36:52]
 
 
 @pytest.mark.parametrize("tracestate", [None, "other=1", 7])
 def test_a_later_try_is_linked_to_its_own_context_where_the_relay_names_none(tracestate: object) -> None:
-    span = the_span_of(new_event(traceparent=TRACEPARENT, attempt=2), {TRACESTATE: tracestate})
+    span = the_span_of(new_event(traceparent=TRACEPARENT, generation=2), {TRACESTATE: tracestate})
     assert linked(span) == [TRACEPARENT[36:52]]
 
 
 def test_a_first_try_and_one_without_a_context_are_linked_to_nothing() -> None:
     assert linked(the_span_of(new_event(traceparent=TRACEPARENT))) == []
-    rootless = the_span_of(new_event(traceparent="00-a-b-01", attempt=2), {TRACESTATE: f"waybill={FAILED_TRY}"})
+    rootless = the_span_of(new_event(traceparent="00-a-b-01", generation=2), {TRACESTATE: f"waybill={FAILED_TRY}"})
     assert (linked(rootless), rootless.parent) == ([], None)
 
 

@@ -70,7 +70,7 @@ def test_nothing_of_a_strangers_headers_is_left() -> None:
 
 def test_each_consumer_and_each_try_is_a_task_of_its_own_and_a_redelivery_is_not() -> None:
     event = _placed()
-    ids = {task_id(queue, replace(event, attempt=attempt)) for queue in BY_QUEUE for attempt in (1, 2)}
+    ids = {task_id(queue, replace(event, generation=generation)) for queue in BY_QUEUE for generation in (1, 2)}
     assert len(ids) == 2 * len(BY_QUEUE)
     assert task_id("audit", event) == task_id("audit", replace(event))
     assert all(UUID(one).version == 5 for one in ids)
@@ -98,11 +98,11 @@ def _future_id() -> str:
         ("time", "2026-01-01T00:00:00", "has no offset"),
         ("dataschema", ["urn"], "is not a text"),
         ("dataschema", "urn:waybill:order.placed:2", "is not 'urn:waybill:order.placed:1'"),
-        ("try", 0, "is not a whole number from 1"),
-        ("try", -1, "is not a whole number from 1"),
-        ("try", "2", "is not a whole number from 1"),
-        ("try", True, "is not a whole number from 1"),
-        ("try", 2**40, "is not a whole number from 1"),
+        ("generation", 0, "is not a whole number from 1"),
+        ("generation", -1, "is not a whole number from 1"),
+        ("generation", "2", "is not a whole number from 1"),
+        ("generation", True, "is not a whole number from 1"),
+        ("generation", 2**40, "is not a whole number from 1"),
     ],
 )
 def test_a_wrong_attribute_is_refused_with_its_name_and_value(attribute: str, value: object, said: str) -> None:

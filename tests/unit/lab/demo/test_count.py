@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lab.demo.count import checks, count, mentions
-from lab.demo.facts import Landed, Letter, StoredOrder
+from lab.demo.facts import Email, Landed, StoredOrder
 from lab.demo.figures import Timings, figures, percentile, timings
 from lab.workload.expectations import DemoSet
 from lab.workload.generator import generate
@@ -34,8 +34,8 @@ def all_well(demo: DemoSet = DEMO) -> Landed:
     orders = stored(demo)
     pairs = list(zip(demo.orders, orders, strict=True))
     done = [(one.order, order) for one, order in pairs if one.refused_for is None]
-    letters = [
-        Letter(
+    emails = [
+        Email(
             (one.order.customer.email,),
             f"Your reference: {order.reference} "
             + " ".join(sentence for _, sentence in order.reasons)
@@ -48,7 +48,7 @@ def all_well(demo: DemoSet = DEMO) -> Landed:
         sap_documents={order.number: [f"10{order.number}"] for _, order in done},
         sap_net_totals={order.number: due.net_total for due, order in done},
         sap_faults=3,
-        letters=letters,
+        emails=emails,
         invoices={
             order.id: f"Invoice {order.invoice_number} {order.reference} {due.net_total} EUR" for due, order in done
         },
@@ -92,15 +92,15 @@ COMPLETED, REJECTED = WELL.orders[0], next(order for order in WELL.orders if ord
             {"sap_net_totals": changed(WELL.sap_net_totals, lambda net: net + Decimal("0.01"))},
             {"net total, EUR", "orders with another amount in SAP"},
         ),
-        ({"letters": WELL.letters[1:]}, {"e-mails with the right content"}),
-        ({"letters": [*WELL.letters, WELL.letters[0]]}, {"duplicates: e-mails"}),
-        ({"letters": [*WELL.letters, Letter((), "Hello")]}, {"duplicates: e-mails of no order"}),
+        ({"emails": WELL.emails[1:]}, {"e-mails with the right content"}),
+        ({"emails": [*WELL.emails, WELL.emails[0]]}, {"duplicates: e-mails"}),
+        ({"emails": [*WELL.emails, Email((), "Hello")]}, {"duplicates: e-mails of no order"}),
         (
-            {"letters": [replace(letter, recipients=("other@example.com",)) for letter in WELL.letters]},
+            {"emails": [replace(email, recipients=("other@example.com",)) for email in WELL.emails]},
             {"e-mails with the right content"},
         ),
         (
-            {"letters": [replace(one, text=one.text.replace("We have no", "There is no")) for one in WELL.letters]},
+            {"emails": [replace(one, text=one.text.replace("We have no", "There is no")) for one in WELL.emails]},
             {"e-mails with the right content"},
         ),
         (

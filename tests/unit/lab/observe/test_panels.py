@@ -61,9 +61,9 @@ def test_a_variable_that_nobody_knows_is_refused_with_its_panel(tmp_path: Path) 
 
 
 def test_a_panel_says_why_it_is_empty_when_all_is_well(tmp_path: Path) -> None:
-    (found,) = read(tmp_path, dashboard(panel("a > 0", says=f"What is open. {EMPTY_WHEN_WELL}no letter is open.")))
+    (found,) = read(tmp_path, dashboard(panel("a > 0", says=f"What is open. {EMPTY_WHEN_WELL}no dead letter is open.")))
 
-    assert found.empty_when_well == "no letter is open."
+    assert found.empty_when_well == "no dead letter is open."
 
 
 def test_a_query_for_one_moment_is_told_from_one_over_a_time(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from lab.prove.parameters import quick
 from lab.prove.recovery import Left, recover
 from lab.prove.system_under_test import Rig
 
-NOTHING = Left(unfinished=0, at_work=0, scheduled=0, not_audited=0, open_letters=0, done=0, events=0)
+NOTHING = Left(unfinished=0, at_work=0, scheduled=0, not_audited=0, open_dead_letters=0, done=0, events=0)
 
 
-class Letters:
-    """All that is asked of the rig itself: how many letters there are."""
+class DeadLetters:
+    """All that is asked of the rig itself: how many e-mails there are."""
 
     async def patient_query(self, _: str) -> list[tuple[int]]:
         return [(7,)]
@@ -34,7 +34,7 @@ def healed_already(monkeypatch: pytest.MonkeyPatch) -> None:
 def recovered(healing_seconds: float) -> tuple[int, list[str]]:
     told: list[str] = []
     proof = replace(quick(1), healing=healing_seconds)
-    return asyncio.run(recover(cast("Rig", Letters()), proof, told.append)).dead_letters, told
+    return asyncio.run(recover(cast("Rig", DeadLetters()), proof, told.append)).dead_letters, told
 
 
 def test_it_ends_at_its_time_though_something_still_moves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,9 +45,9 @@ def test_it_ends_at_its_time_though_something_still_moves(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(recovery, "look", one_more_round)
 
-    letters, told = recovered(0.05)
+    dead_letters, told = recovered(0.05)
 
-    assert letters == 7
+    assert dead_letters == 7
     assert told[-1] == "not all has come to rest within 0.05 s; what is left is unfinished"
 
 

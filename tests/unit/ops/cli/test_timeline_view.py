@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from ops.cli.timeline_view import sentence
 from orders.tracking.timeline import Entry, What
 
-REPLAYED = Entry(datetime(2026, 3, 1, tzinfo=UTC), What.REPLAYED, letter=7, try_=2, actor="anna@desk")
+REPLAYED = Entry(datetime(2026, 3, 1, tzinfo=UTC), What.REPLAYED, dead_letter=7, generation=2, actor="anna@desk")
 
 
 def test_a_replay_without_a_reason_ends_with_who_did_it() -> None:
-    assert sentence(REPLAYED) == "dead letter 7 replayed as try 2 by anna@desk"
+    assert sentence(REPLAYED) == "dead letter 7 replayed as generation 2 by anna@desk"

@@ -1,4 +1,4 @@
-"""What a person says about letters is read as they mean it, or refused with the option and its value."""
+"""What a person says about dead letters is read as they mean it, or refused with the option and its value."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -8,20 +8,20 @@ from ops.cli.dead_letters import Reason
 from ops.dead_letters.filter import Filter, parse_rate
 from ops.errors import OptionError
 from outbox.dead_letters.queries import Selection
-from outbox.tables import LETTER_REASONS
+from outbox.tables import DEAD_LETTER_REASONS
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ORDER = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
 @pytest.mark.parametrize(("said", "meant"), [("5/s", 5.0), ("0.5/s", 0.5), ("20", 20.0)])
-def test_a_rate_is_letters_a_second(said: str, meant: float) -> None:
+def test_a_rate_is_dead_letters_a_second(said: str, meant: float) -> None:
     assert parse_rate(said) == meant
 
 
 @pytest.mark.parametrize("said", ["", "0", "0/s", "-1", "5/m", "fast", "1e9", "nan"])
 def test_what_is_no_rate_is_refused(said: str) -> None:
-    with pytest.raises(OptionError, match=r"--rate .* is not a number of letters a second"):
+    with pytest.raises(OptionError, match=r"--rate .* is not a number of dead letters a second"):
         parse_rate(said)
 
 
@@ -41,7 +41,7 @@ def test_options_become_a_selection_and_a_step_is_its_queue() -> None:
     )
 
 
-def test_a_limit_alone_does_not_say_which_letters_are_meant() -> None:
+def test_a_limit_alone_does_not_say_which_dead_letters_are_meant() -> None:
     assert not Filter(limit=5).says_which
     assert Filter(since="2h").says_which
 
@@ -58,4 +58,4 @@ def test_a_step_that_is_none_is_refused(chosen: Filter, said: str) -> None:
 
 
 def test_the_command_line_knows_every_reason() -> None:
-    assert tuple(reason.value for reason in Reason) == LETTER_REASONS
+    assert tuple(reason.value for reason in Reason) == DEAD_LETTER_REASONS

@@ -48,7 +48,7 @@ def test_a_queue_that_is_well_is_not_mentioned(queue: str, state: QueueState) ->
 
 
 @pytest.mark.parametrize("queue", ["sap.dlq", "unrouted"])
-def test_messages_that_nobody_makes_letters_call_for_a_collector(queue: str) -> None:
+def test_messages_that_nobody_makes_dead_letters_call_for_a_collector(queue: str) -> None:
     states: dict[str, QueueState | None] = {"sap": QueueState(5, 1), queue: QueueState(2, 0)}
     (kept,) = queue_findings(states, local=False)
     looked_for = collector(states, local=False)

@@ -13,7 +13,7 @@ from outbox.envelope import new_event_id
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ID = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
-LETTER = new_event_id()
+EMAIL = new_event_id()
 COMPLETED = Known(
     id=ID,
     number="WB-1",
@@ -22,18 +22,18 @@ COMPLETED = Known(
     sap_document="1000001",
     invoice="2026-000001",
     document="invoices/2026-000001.pdf",
-    mails=(LETTER,),
+    mails=(EMAIL,),
     counted=1,
 )
 PLACED = Known(
     id=ID, number="WB-1", status=Status.PENDING, placed_at=NOW - timedelta(hours=1), stock=(Stock("SKU-1", 2, 0),)
 )
-REJECTED = Known(id=ID, number="WB-1", status=Status.REJECTED, placed_at=PLACED.placed_at, mails=(LETTER,))
+REJECTED = Known(id=ID, number="WB-1", status=Status.REJECTED, placed_at=PLACED.placed_at, mails=(EMAIL,))
 CLEAN = Judgement([], [], [])
 
 
 @pytest.mark.parametrize("status", Status)
-def test_every_order_owes_everything_but_a_rejected_one_the_letter_alone(status: Status) -> None:
+def test_every_order_owes_everything_but_a_rejected_one_the_email_alone(status: Status) -> None:
     assert owed(status) == ({Effect.EMAIL} if status is Status.REJECTED else set(Effect))
 
 
@@ -102,7 +102,7 @@ def test_the_place_itself_counts_and_not_our_word_for_it(seen: Seen, effect: Eff
 
 
 def test_a_place_that_has_what_we_do_not_know_yet_counts_too() -> None:
-    seen = Seen(sap_documents={ID: ["1000001"]}, mails={ID: [LETTER]})
+    seen = Seen(sap_documents={ID: ["1000001"]}, mails={ID: [EMAIL]})
     assert judge([replace(COMPLETED, sap_document=None, mails=())], seen, NOW) == CLEAN
 
 
@@ -111,7 +111,7 @@ def test_a_place_that_has_what_we_do_not_know_yet_counts_too() -> None:
     [
         ({}, Seen(sap_documents={ID: ["1", "2"]}), Effect.SAP, "document 1 and document 2"),
         ({"counted": 2}, Seen(), Effect.ANALYTICS, "sales figures and sales figures"),
-        ({"mails": (LETTER, ID)}, Seen(), Effect.EMAIL, f"letter {LETTER} and letter {ID}"),
+        ({"mails": (EMAIL, ID)}, Seen(), Effect.EMAIL, f"e-mail {EMAIL} and e-mail {ID}"),
         ({"stock": (Stock("SKU-1", 2, 4),)}, Seen(), Effect.STOCK, "4 units of SKU-1, 2 ordered"),
     ],
     ids=["sap", "analytics", "email", "stock"],
@@ -121,7 +121,7 @@ def test_more_than_one_is_done_twice(change: dict[str, object], seen: Seen, effe
     assert judge([order], seen, NOW) == Judgement([], [Doubled("WB-1", effect, what)], [])
 
 
-def test_a_rejected_order_that_has_more_than_its_letter_has_what_nobody_owes() -> None:
+def test_a_rejected_order_that_has_more_than_its_email_has_what_nobody_owes() -> None:
     order = replace(REJECTED, stock=(Stock("SKU-1", 2, 2), Stock("SKU-2", 5, 0)))
     judgement = judge([order], Seen(sap_documents={ID: ["7"]}), NOW)
     assert judgement == Judgement(

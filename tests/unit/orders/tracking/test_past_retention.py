@@ -8,7 +8,7 @@ import pytest
 from orders.model import Attempt, AttemptEnd, Audited, Status
 from orders.tracking.timeline import What
 from orders.workflow import JOINED
-from tests.unit.orders.tracking.test_timeline import HEARD, SAP, WORKER, an_order, at, letter, message, of, told
+from tests.unit.orders.tracking.test_timeline import HEARD, SAP, WORKER, an_order, at, dead_letter, message, of, told
 
 
 def test_what_the_outbox_has_forgotten_is_told_from_the_audit_log_and_said() -> None:
@@ -27,7 +27,7 @@ def test_what_the_outbox_has_forgotten_is_told_from_the_audit_log_and_said() -> 
 
 def test_an_event_is_forgotten_also_when_a_later_message_of_it_is_kept() -> None:
     event_id = uuid4()
-    for facts in ({"destination": "sap"}, {"destination": "sap", "attempt": 2}, {"attempt": 2}):
+    for facts in ({"destination": "sap"}, {"destination": "sap", "generation": 2}, {"generation": 2}):
         later = replace(message(5000, 5010, 5020, type=HEARD, **facts), event_id=event_id)
         first = replace(message(20, 30, 40, type=HEARD), event_id=event_id)
         audited = [Audited(event_id, HEARD, at(19))]
@@ -73,11 +73,11 @@ def test_where_clocks_differ_no_forgotten_event_is_told_before_its_cause_or_afte
         assert committed == [one.occurred_at for one in audited]
 
 
-def test_a_forgotten_event_comes_before_its_later_message_and_its_letter() -> None:
+def test_a_forgotten_event_comes_before_its_later_message_and_its_dead_letter() -> None:
     event_id = uuid4()
     audited = [Audited(event_id, HEARD, at(9000))]
-    again = replace(message(5000, type=HEARD, destination="sap", attempt=2), event_id=event_id)
-    story = told(audited=audited, messages=[again], letters=[letter(event_id=event_id, seen=8000)])
-    assert [(one.at, one.try_) for one in of(story, What.COMMITTED)] == [(at(5000), None), (at(5000), 2)]
-    story = told(audited=audited, letters=[letter(event_id=event_id, seen=8000)])
+    again = replace(message(5000, type=HEARD, destination="sap", generation=2), event_id=event_id)
+    story = told(audited=audited, messages=[again], dead_letters=[dead_letter(event_id=event_id, seen=8000)])
+    assert [(one.at, one.generation) for one in of(story, What.COMMITTED)] == [(at(5000), None), (at(5000), 2)]
+    story = told(audited=audited, dead_letters=[dead_letter(event_id=event_id, seen=8000)])
     assert [one.what for one in story.entries] == [What.ACCEPTED, What.COMMITTED, What.DEAD_LETTER]

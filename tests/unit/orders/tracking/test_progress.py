@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orders.model import Status, StepProgress, StepState
-from orders.tracking.progress import REJECTED, Letter, Way, path_to, waits_for, where_it_stands
+from orders.tracking.progress import REJECTED, DeadLetter, Way, path_to, waits_for, where_it_stands
 from orders.workflow import BY_QUEUE
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -38,14 +38,14 @@ def in_sap(state: StepState, *values: object) -> dict[tuple[str, str], StepProgr
     return {("sap", HEARD["sap"]): at("sap", state, *values)}  # type: ignore[arg-type]
 
 
-def letter(
+def dead_letter(
     state: str,
     queue: str = "sap",
     kind: str | None = "inventory.reserved",
     number: int = 17,
-    attempt: int | None = None,
-) -> Letter:
-    return Letter(number, state, queue, kind, "rejected", "SapRefused:\n no", attempt)
+    generation: int | None = None,
+) -> DeadLetter:
+    return DeadLetter(number, state, queue, kind, "rejected", "SapRefused:\n no", generation)
 
 
 @pytest.mark.parametrize("queue", HEARD)
@@ -60,7 +60,7 @@ def test_the_path_to_a_step_follows_the_events_that_it_waits_for(queue: str) -> 
         assert path == [*line, *joined, "finalization"]
 
 
-def test_what_was_rejected_waits_for_nothing_but_the_letter_about_it() -> None:
+def test_what_was_rejected_waits_for_nothing_but_the_dead_letter_about_it() -> None:
     assert path_to(BY_QUEUE["email"], REJECTED) == [(BY_QUEUE["email"], REJECTED)]
 
 
@@ -101,7 +101,7 @@ def test_what_runs_says_when_its_lease_ends_or_that_its_worker_is_gone() -> None
 def test_an_order_waits_for_every_step_whose_turn_it_is() -> None:
     done = {(one, HEARD[one]): at(one, StepState.DONE) for one in ("validation", "inventory", "sap", "invoice")}
     dead = {("email", HEARD["email"]): at("email", StepState.DEAD, 6)}
-    way = Way(done | dead, letters=[letter("open", "email", "order.synced")])
+    way = Way(done | dead, dead_letters=[dead_letter("open", "email", "order.synced")])
     waiting = waits_for(Status.SYNCED, way, NOW)
     assert [(one.step.queue, one.event_type) for one in waiting] == [
         ("email", "order.synced"),
@@ -110,7 +110,7 @@ def test_an_order_waits_for_every_step_whose_turn_it_is() -> None:
     assert waiting[0].text.startswith("given up: dead letter 17 in email")
 
 
-def test_an_order_that_is_at_its_end_waits_for_nothing_and_a_rejected_one_for_its_letter() -> None:
+def test_an_order_that_is_at_its_end_waits_for_nothing_and_a_rejected_one_for_its_dead_letter() -> None:
     assert waits_for(Status.COMPLETED, Way(), NOW) == []
     (stand,) = waits_for(Status.REJECTED, Way(), NOW)
     assert (stand.step.queue, stand.text) == ("email", "not begun: its event is in queue email")
@@ -146,43 +146,47 @@ def test_what_has_not_begun_says_where_its_event_is(way: dict[str, object], expe
     assert stands("sap", "validation", "inventory", **way) == f"not begun: {expected}"
 
 
-def test_what_was_given_up_names_its_open_letter() -> None:
+def test_what_was_given_up_names_its_open_dead_letter() -> None:
     dead = in_sap(StepState.DEAD, 6, "SapRefused: no")
-    letters = [letter("replayed", number=16), letter("open"), letter("open", queue="email", number=99)]
+    dead_letters = [
+        dead_letter("replayed", number=16),
+        dead_letter("open"),
+        dead_letter("open", queue="email", number=99),
+    ]
     expected = "given up: dead letter 17 in sap (rejected), last error SapRefused: no"
-    assert stands("sap", "validation", "inventory", steps=dead, letters=letters) == expected
+    assert stands("sap", "validation", "inventory", steps=dead, dead_letters=dead_letters) == expected
 
 
 @pytest.mark.parametrize(
-    ("letters", "way", "expected"),
+    ("dead_letters", "way", "expected"),
     [
-        ([], {}, "given up in sap after attempt 6, its letter is not collected yet, last error SapRefused: no"),
-        ([letter("discarded")], {}, "given up: dead letter 17 in sap was discarded, last error SapRefused: no"),
+        ([], {}, "given up in sap after attempt 6, its dead letter is not collected yet, last error SapRefused: no"),
+        ([dead_letter("discarded")], {}, "given up: dead letter 17 in sap was discarded, last error SapRefused: no"),
         (
-            [letter("replayed")],
+            [dead_letter("replayed")],
             {"due": DUE},
             "dead letter 17 in sap is replayed: its event is due 12:04:10",
         ),
-        ([letter("replayed")], {}, "dead letter 17 in sap is replayed: its event is in queue sap"),
+        ([dead_letter("replayed")], {}, "dead letter 17 in sap is replayed: its event is in queue sap"),
     ],
 )
-def test_what_was_given_up_says_what_became_of_its_letter(
-    letters: list[Letter], way: dict[str, object], expected: str
+def test_what_was_given_up_says_what_became_of_its_dead_letter(
+    dead_letters: list[DeadLetter], way: dict[str, object], expected: str
 ) -> None:
     dead = in_sap(StepState.DEAD, 6, "SapRefused: no")
-    assert stands("sap", "validation", "inventory", steps=dead, letters=letters, **way) == expected
+    assert stands("sap", "validation", "inventory", steps=dead, dead_letters=dead_letters, **way) == expected
 
 
 def test_an_event_that_the_relay_could_not_publish_is_given_up_too() -> None:
-    unpublishable = letter("open", queue="orders.events")
-    assert stands("sap", "validation", "inventory", letters=[unpublishable]).startswith(
+    unpublishable = dead_letter("open", queue="orders.events")
+    assert stands("sap", "validation", "inventory", dead_letters=[unpublishable]).startswith(
         "given up: dead letter 17 in orders.events"
     )
 
 
-def test_another_steps_letter_is_not_this_ones() -> None:
-    other = letter("open", queue="email", kind="order.synced")
-    assert stands("sap", "validation", "inventory", letters=[other]) == "not begun: its event is in queue sap"
+def test_another_steps_dead_letter_is_not_this_ones() -> None:
+    other = dead_letter("open", queue="email", kind="order.synced")
+    assert stands("sap", "validation", "inventory", dead_letters=[other]) == "not begun: its event is in queue sap"
 
 
 LIVE = {"leases": {"sap": SOON}}
@@ -192,11 +196,11 @@ NOT_DONE = [None, StepState.PENDING, StepState.RUNNING, StepState.RETRYING, Step
 
 @pytest.mark.parametrize("state", NOT_DONE)
 @pytest.mark.parametrize("leases", [None, {}, {"sap": NOW - timedelta(minutes=5)}])
-def test_a_discarded_letter_is_the_end_whatever_its_steps_row_says(
+def test_a_discarded_dead_letter_is_the_end_whatever_its_steps_row_says(
     state: StepState | None, leases: dict[str, datetime] | None
 ) -> None:
     steps = {} if state is None else in_sap(state)
-    said = stands("sap", "validation", "inventory", steps=steps, letters=[letter("discarded")], leases=leases)
+    said = stands("sap", "validation", "inventory", steps=steps, dead_letters=[dead_letter("discarded")], leases=leases)
     assert said == DISCARDED
 
 
@@ -208,16 +212,16 @@ def test_a_discarded_letter_is_the_end_whatever_its_steps_row_says(
         ({"due": {("inventory.reserved", None): SOON}}, "its event is due 12:04:10"),
         ({"unread": {("inventory.reserved", "sap")}}, "its event waits in the outbox"),
         ({"unread": {("inventory.reserved", None)}}, "its event waits in the outbox"),
-        ({"tries": {("sap", "inventory.reserved"): 3}}, "its event is in queue sap"),
+        ({"generations": {("sap", "inventory.reserved"): 3}}, "its event is in queue sap"),
         (LIVE, ""),
     ],
 )
-def test_a_discarded_letter_is_not_the_end_while_something_of_its_step_is_on_its_way(
+def test_a_discarded_dead_letter_is_not_the_end_while_something_of_its_step_is_on_its_way(
     state: StepState | None, way: dict[str, object], said: str
 ) -> None:
     steps = {} if state is None else in_sap(state, 2, None, NOW)
-    discarded = letter("discarded", attempt=2)
-    told = stands("sap", "validation", "inventory", steps=steps, letters=[discarded], **{"leases": {}, **way})
+    discarded = dead_letter("discarded", generation=2)
+    told = stands("sap", "validation", "inventory", steps=steps, dead_letters=[discarded], **{"leases": {}, **way})
     assert "discarded" not in told
     assert ("replayed" in told, said in told) == (False, True)
 
@@ -228,26 +232,26 @@ def test_what_says_that_it_runs_and_has_no_lease_is_lost_and_its_event_on_its_wa
     assert stands("sap", "validation", "inventory", steps=running, **waits) == (
         "attempt 2 in sap never ended: its event waits in the outbox"
     )
-    replayed = stands("sap", "validation", "inventory", steps=running, letters=[letter("replayed")], **waits)
+    replayed = stands("sap", "validation", "inventory", steps=running, dead_letters=[dead_letter("replayed")], **waits)
     assert replayed == "dead letter 17 in sap is replayed: its event waits in the outbox"
 
 
 @pytest.mark.parametrize("state", ["replayed", "discarded"])
-def test_a_replay_that_died_again_waits_for_its_letter_to_be_collected(state: str) -> None:
+def test_a_replay_that_died_again_waits_for_its_dead_letter_to_be_collected(state: str) -> None:
     dead = in_sap(StepState.DEAD, 1, "SapRefused: no")
-    letters = [letter(state, attempt=2)]
+    dead_letters = [dead_letter(state, generation=2)]
     said = {
         given_up: stands(
             "sap",
             "validation",
             "inventory",
             steps=dead,
-            letters=letters,
-            tries={("sap", "inventory.reserved"): given_up},
+            dead_letters=dead_letters,
+            generations={("sap", "inventory.reserved"): given_up},
         )
         for given_up in (2, 3)
     }
-    uncollected = "given up in sap after attempt 1, its letter is not collected yet, last error SapRefused: no"
+    uncollected = "given up in sap after attempt 1, its dead letter is not collected yet, last error SapRefused: no"
     assert said[3] == uncollected
     assert said[2] == (
         DISCARDED if state == "discarded" else "dead letter 17 in sap is replayed: its event is in queue sap"
@@ -255,7 +259,7 @@ def test_a_replay_that_died_again_waits_for_its_letter_to_be_collected(state: st
 
 
 def test_an_event_that_the_audit_gave_up_waits_for_a_person_also_of_an_order_at_its_end() -> None:
-    given_up = [letter("open", "audit", "order.placed"), letter("discarded", "audit", "order.synced", 18)]
-    (stand,) = waits_for(Status.COMPLETED, Way(letters=given_up), NOW)
+    given_up = [dead_letter("open", "audit", "order.placed"), dead_letter("discarded", "audit", "order.synced", 18)]
+    (stand,) = waits_for(Status.COMPLETED, Way(dead_letters=given_up), NOW)
     assert (stand.step.name, stand.event_type) == ("record_audit", "order.placed")
     assert stand.text == "given up: dead letter 17 in audit (rejected), last error SapRefused: no"

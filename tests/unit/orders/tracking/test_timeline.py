@@ -9,7 +9,7 @@ from orders.model import Attempt, AttemptEnd, Order, RejectReason, Status, StepP
 from orders.tracking.snapshot import Facts
 from orders.tracking.timeline import Entry, Outcome, Timeline, What, timeline
 from outbox.cursor.message_tracking import Message, Waiting
-from outbox.dead_letters.queries import Action, Letter
+from outbox.dead_letters.queries import Action, DeadLetter
 from outbox.envelope import lowest_id
 from tests.support.builders.orders import sample_order
 
@@ -44,13 +44,13 @@ def told(**facts: Any) -> Timeline:
 
 
 def message(recorded: float, sent: float | None = None, confirmed: float | None = None, **more: Any) -> Message:
-    facts: dict[str, Any] = {"type": "order.placed", "destination": None, "attempt": 1, "published": sent is not None}
+    facts: dict[str, Any] = {"type": "order.placed", "destination": None, "generation": 1, "published": sent is not None}
     times = [None if one is None else at(one) for one in (sent, confirmed)]
     return Message(uuid4(), **{**facts, **more}, recorded_at=at(recorded), sent_at=times[0], confirmed_at=times[1])
 
 
 def attempt(number: int, began: float, ended: float | None, end: AttemptEnd | None = None, **more: Any) -> Attempt:
-    facts: dict[str, Any] = {"attempt": number, "begun": 1, "tries": number, "worker": WORKER, "error": None, **more}
+    facts: dict[str, Any] = {"generation": number, "claim": 1, "attempt": number, "worker": WORKER, "error": None, **more}
     ended_at = None if ended is None else at(ended)
     return Attempt(SAP, HEARD, begun_at=at(began), ended_at=ended_at, end=end, **facts)
 
@@ -61,10 +61,12 @@ def running(state: StepState = StepState.RUNNING, number: int = 1) -> list[tuple
     return [*done, (HEARD, StepProgress(SAP, state, number, next_try_at=at(1000)))]
 
 
-def letter(number: int = 17, state: str = "open", seen: float = 500, queue: str = "sap", **more: Any) -> Letter:
+def dead_letter(
+    number: int = 17, state: str = "open", seen: float = 500, queue: str = "sap", **more: Any
+) -> DeadLetter:
     seen_at = at(seen)
-    facts: dict[str, Any] = {"event_id": uuid4(), "attempt": 1, "reason": "rejected", "type": HEARD, **more}
-    return Letter(
+    facts: dict[str, Any] = {"event_id": uuid4(), "generation": 1, "reason": "rejected", "type": HEARD, **more}
+    return DeadLetter(
         **facts,
         id=number,
         state=state,
@@ -131,7 +133,7 @@ def test_every_try_is_told_with_its_error_and_how_it_ended() -> None:
         attempts=[
             attempt(1, 100, 220, AttemptEnd.RETRIED, error="SapUnavailable: 503"),
             attempt(2, 900, 910, AttemptEnd.AWAY, error="SapUnavailable: no answer"),
-            attempt(3, 2000, 2100, AttemptEnd.DONE, tries=2),
+            attempt(3, 2000, 2100, AttemptEnd.DONE, attempt=2),
         ],
     )
     tries = of(story, What.ATTEMPT)
@@ -143,7 +145,7 @@ def test_every_try_is_told_with_its_error_and_how_it_ended() -> None:
 
 
 def test_an_attempt_without_an_end_runs_if_it_is_the_last_and_has_a_lease_that_is_not_over() -> None:
-    lost, last = attempt(1, 100, None), attempt(1, 5000, None, begun=2)
+    lost, last = attempt(1, 100, None), attempt(1, 5000, None, claim=2)
     for leases, outcome in (
         ({"sap": at(61_000)}, Outcome.RUNNING),
         ({"sap": at(59_000)}, Outcome.LOST),
@@ -164,37 +166,37 @@ def test_what_runs_says_until_when_its_lease_is() -> None:
     assert stand.text == "running in sap, attempt 1, its lease ends 12:01:05"
 
 
-def test_letters_are_told_with_what_was_done_with_them() -> None:
+def test_dead_letters_are_told_with_what_was_done_with_them() -> None:
     actions = [
         Action("discard", "anna", "hopeless", None, None, at(700)),
         Action("restore", "ben", "not so", None, None, at(800)),
         Action("replay", "ben", "mended", 2, at(9000), at(900)),
     ]
-    story = told(letters=[letter()], actions={17: actions})
+    story = told(dead_letters=[dead_letter()], actions={17: actions})
     given_up, *done = story.entries[1:]
-    assert (given_up.what, given_up.letter, given_up.queue) == (What.DEAD_LETTER, 17, "sap")
+    assert (given_up.what, given_up.dead_letter, given_up.queue) == (What.DEAD_LETTER, 17, "sap")
     assert (given_up.why, given_up.error) == ("rejected", "400: no")
-    assert [(one.what, one.letter, one.actor, one.why, one.try_, one.due_at) for one in done] == [
+    assert [(one.what, one.dead_letter, one.actor, one.why, one.generation, one.due_at) for one in done] == [
         (What.DISCARDED, 17, "anna", "hopeless", None, None),
         (What.RESTORED, 17, "ben", "not so", None, None),
         (What.REPLAYED, 17, "ben", "mended", 2, at(9000)),
     ]
 
 
-def test_a_discarded_letter_is_what_its_order_waits_for() -> None:
-    (stand,) = told(steps=running(StepState.DEAD), letters=[letter(state="discarded")]).waits_for
+def test_a_discarded_dead_letter_is_what_its_order_waits_for() -> None:
+    (stand,) = told(steps=running(StepState.DEAD), dead_letters=[dead_letter(state="discarded")]).waits_for
     assert stand.text == "given up: dead letter 17 in sap was discarded, last error 400: no"
 
 
 def test_a_message_for_one_queue_says_which_and_its_try() -> None:
     waiting = Waiting(uuid4(), HEARD, "sap", 3, at(70_000))
     story = told(
-        messages=[message(900, 905, 910, type=HEARD, destination="sap", attempt=2)],
+        messages=[message(900, 905, 910, type=HEARD, destination="sap", generation=2)],
         steps=running(StepState.DEAD),
-        letters=[letter(state="replayed")],
+        dead_letters=[dead_letter(state="replayed")],
         waiting=[waiting],
     )
-    assert [(one.queue, one.try_) for one in story.entries if one.event == HEARD and one.letter is None] == [
+    assert [(one.queue, one.generation) for one in story.entries if one.event == HEARD and one.dead_letter is None] == [
         ("sap", 2)
     ] * 3
     (stand,) = story.waits_for
@@ -203,11 +205,11 @@ def test_a_message_for_one_queue_says_which_and_its_try() -> None:
 
 def test_what_is_sent_to_all_again_later_is_waited_for_until_then() -> None:
     aside = message(5, 12, 15)
-    replayed = letter(
+    replayed = dead_letter(
         state="replayed", queue="orders.events", type="order.placed", reason="unpublishable", event_id=aside.event_id
     )
     waiting = [Waiting(aside.event_id, "order.placed", None, 2, at(due)) for due in (3_600_000, 7_200_000)]
-    (stand,) = told(messages=[aside], letters=[replayed], waiting=waiting).waits_for
+    (stand,) = told(messages=[aside], dead_letters=[replayed], waiting=waiting).waits_for
     assert (stand.step.queue, stand.text) == ("validation", "not begun: its event is due 13:00:00")
 
 
@@ -254,12 +256,12 @@ def test_no_event_is_published_after_somebody_worked_on_it() -> None:
         story = told(messages=[message(5, 5000, 5010, type=HEARD, destination=destination)], attempts=tried)
         assert [one.at for one in of(story, What.PUBLISHED)] == [at(published)]
         assert [one.at for one in of(story, What.CONFIRMED)] == [at(5010)]
-    again = told(messages=[message(100, 5000, 5010, type=HEARD, destination="sap", attempt=2)], attempts=tried)
+    again = told(messages=[message(100, 5000, 5010, type=HEARD, destination="sap", generation=2)], attempts=tried)
     assert [one.at for one in of(again, What.PUBLISHED)] == [at(130)]
 
 
 def test_what_came_back_after_a_lease_is_published_when_it_was_and_not_when_the_first_attempt_began() -> None:
-    lost, done = attempt(1, 100, None), attempt(1, 180_100, 180_300, AttemptEnd.DONE, begun=2)
+    lost, done = attempt(1, 100, None), attempt(1, 180_100, 180_300, AttemptEnd.DONE, claim=2)
     again = message(120_000, 180_000, 180_010, type=HEARD, destination="sap")
     story = told(now=at(200_000), messages=[message(20, 30, 40, type=HEARD), again], attempts=[lost, done])
     assert [one.at for one in of(story, What.PUBLISHED)] == [at(30), at(180_000)]
@@ -269,7 +271,7 @@ def test_what_came_back_after_a_lease_is_published_when_it_was_and_not_when_the_
 
 
 def test_a_replay_comes_before_the_message_that_it_recorded() -> None:
-    dead = letter()
+    dead = dead_letter()
     sent = Message(dead.event_id or uuid4(), HEARD, "sap", 2, at(898))
     elsewhere = Message(sent.event_id, HEARD, "email", 2, at(600))
     replay = Action("replay", "ben", "mended", 2, None, at(900))
@@ -277,7 +279,7 @@ def test_a_replay_comes_before_the_message_that_it_recorded() -> None:
         ([sent, elsewhere], [What.DEAD_LETTER, What.COMMITTED, What.REPLAYED, What.COMMITTED]),
         ([], [What.DEAD_LETTER, What.REPLAYED]),
     ):
-        story = told(letters=[dead], actions={17: [replay]}, messages=recorded)
+        story = told(dead_letters=[dead], actions={17: [replay]}, messages=recorded)
         assert [one.what for one in story.entries[1:]] == order
     assert [one.at for one in of(story, What.REPLAYED)] == [at(900)]
 
@@ -287,40 +289,42 @@ def test_what_the_relay_set_aside_was_neither_published_nor_confirmed() -> None:
     unpublishable: dict[str, Any] = {"queue": "orders.events", "type": "order.placed", "reason": "unpublishable"}
     for facts, published in (
         ({**unpublishable, "event_id": aside.event_id}, [HEARD]),
-        ({**unpublishable, "event_id": aside.event_id, "attempt": 2}, ["order.placed", HEARD]),
+        ({**unpublishable, "event_id": aside.event_id, "generation": 2}, ["order.placed", HEARD]),
         ({**unpublishable, "event_id": aside.event_id, "reason": "unrouted"}, ["order.placed", HEARD]),
         ({**unpublishable, "event_id": other.event_id}, ["order.placed", HEARD]),
     ):
-        story = told(messages=[aside, other], letters=[letter(**facts)])
+        story = told(messages=[aside, other], dead_letters=[dead_letter(**facts)])
         assert [one.event for one in of(story, What.PUBLISHED)] == published
         assert [one.event for one in of(story, What.CONFIRMED)] == published
 
 
 def test_a_discarded_event_that_the_relay_set_aside_is_the_end_also_before_the_cursor_has_passed_it() -> None:
     aside = message(5)
-    discarded = letter(
+    discarded = dead_letter(
         state="discarded",
         queue="orders.events",
         type="order.placed",
         event_id=aside.event_id,
         reason="unpublishable",
     )
-    (stand,) = told(messages=[aside], letters=[discarded]).waits_for
+    (stand,) = told(messages=[aside], dead_letters=[discarded]).waits_for
     assert stand.text == "given up: dead letter 17 in orders.events was discarded, last error 400: no"
 
 
-def test_a_replay_that_died_again_says_that_its_letter_is_not_collected() -> None:
-    died = [attempt(1, 100, 200, AttemptEnd.DEAD), attempt(2, 900, 950, AttemptEnd.DEAD, tries=1)]
+def test_a_replay_that_died_again_says_that_its_dead_letter_is_not_collected() -> None:
+    died = [attempt(1, 100, 200, AttemptEnd.DEAD), attempt(2, 900, 950, AttemptEnd.DEAD, attempt=1)]
     for attempts, stands in (
-        (died, "given up in sap after attempt 1, its letter is not collected yet"),
+        (died, "given up in sap after attempt 1, its dead letter is not collected yet"),
         (died[:1], "dead letter 17 in sap is replayed: its event is in queue sap"),
     ):
-        (stand,) = told(steps=running(StepState.DEAD), letters=[letter(state="replayed")], attempts=attempts).waits_for
+        (stand,) = told(
+            steps=running(StepState.DEAD), dead_letters=[dead_letter(state="replayed")], attempts=attempts
+        ).waits_for
         assert stand.text == stands
 
 
-def test_a_discarded_letter_of_a_try_before_the_one_that_is_to_come_is_not_the_end() -> None:
-    facts = {"steps": running(StepState.RETRYING, 2), "letters": [letter(state="discarded")]}
+def test_a_discarded_dead_letter_of_a_try_before_the_one_that_is_to_come_is_not_the_end() -> None:
+    facts = {"steps": running(StepState.RETRYING, 2), "dead_letters": [dead_letter(state="discarded")]}
     (stand,) = told(**facts, attempts=[attempt(1, 100, 200, AttemptEnd.RETRIED)]).waits_for
     assert stand.text == "waiting in sap, attempt 2, due since 12:00:01: its event is in queue sap"
     (stand,) = told(**facts, attempts=[attempt(1, 100, None)]).waits_for
@@ -328,17 +332,17 @@ def test_a_discarded_letter_of_a_try_before_the_one_that_is_to_come_is_not_the_e
 
 
 def test_an_attempt_says_its_number_and_the_try_that_it_worked_on() -> None:
-    (tried,) = of(told(attempts=[attempt(4, 100, 200, AttemptEnd.DONE, tries=1)]), What.ATTEMPT)
-    assert (tried.attempt, tried.try_) == (1, 4)
-    (recorded,) = of(told(messages=[message(5, attempt=4)]), What.COMMITTED)
-    assert (recorded.attempt, recorded.try_) == (None, 4)
+    (tried,) = of(told(attempts=[attempt(4, 100, 200, AttemptEnd.DONE, attempt=1)]), What.ATTEMPT)
+    assert (tried.attempt, tried.generation) == (1, 4)
+    (recorded,) = of(told(messages=[message(5, generation=4)]), What.COMMITTED)
+    assert (recorded.attempt, recorded.generation) == (None, 4)
 
 
 def test_attempts_that_nobody_kept_are_said_to_be_missing() -> None:
     remark = ("attempts at its steps that were made before attempts were kept are not told",)
     retrying = running(StepState.RETRYING)[2:]
     assert told(steps=retrying).remarks == remark
-    assert told(steps=retrying, attempts=[attempt(3, 100, 200, AttemptEnd.RETRIED, tries=3)]).remarks == remark
+    assert told(steps=retrying, attempts=[attempt(3, 100, 200, AttemptEnd.RETRIED, attempt=3)]).remarks == remark
     # After an outage, or a replay of what no step saw, the first attempt is of a later try.
-    assert told(steps=retrying, attempts=[attempt(3, 100, 200, AttemptEnd.RETRIED, tries=1)]).remarks == ()
+    assert told(steps=retrying, attempts=[attempt(3, 100, 200, AttemptEnd.RETRIED, attempt=1)]).remarks == ()
     assert told(steps=running(StepState.PENDING)[2:]).remarks == ()

@@ -52,7 +52,7 @@ def test_the_json_holds_nothing_that_postgres_would_refuse(value: Any) -> None:
 
 
 def test_the_headers_of_an_event_stay_as_they_are() -> None:
-    headers = encode_headers(new_event(attempt=7))
+    headers = encode_headers(new_event(generation=7))
     assert to_json(headers) == headers
 
 

@@ -140,7 +140,7 @@ LOST: dict[str, tuple[Change, str]] = {
     "units of stock": (lambda facts: {"available": _first(facts.available, lambda units: units + 1)}, "stock"),
     "sales": (lambda facts: {"sales": dict(list(facts.sales.items())[1:])}, "sales figure"),
     "an audit row": (lambda facts: {"audit": facts.audit[1:]}, "audit row"),
-    "a letter": (lambda _: {"garbage": [GarbageFound("prove-garbage-1.", 16, 15)]}, "dead letter"),
+    "an e-mail": (lambda _: {"garbage": [GarbageFound("prove-garbage-1.", 16, 15)]}, "dead letter"),
 }
 DUPLICATED: dict[str, tuple[Change, str]] = {
     "an order of nobody": (
@@ -247,7 +247,7 @@ def test_a_death_excuses_no_more_mails_than_it_can_have_hidden() -> None:
         ({"accepted": {ref: order_id for ref, order_id in IDS.items() if ref != "DEMO-00001"}}, "acceptance"),
         ({"orders": [replace(WELL.orders[0], status="reserved"), *WELL.orders[1:]]}, "order"),
         ({"scheduled": 1}, "scheduled messages"),
-        ({"open_letters": 2}, "dead letters"),
+        ({"open_dead_letters": 2}, "dead letters"),
         ({"deliveries": _first(WELL.deliveries, lambda _: "retrying")}, "delivery to validation"),
         ({"deliveries": _first(WELL.deliveries, lambda _: "dead")}, "delivery to validation"),
     ],

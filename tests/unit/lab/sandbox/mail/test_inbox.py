@@ -18,9 +18,9 @@ def test_an_inbox_in_use_is_not_opened_twice(tmp_path: Path) -> None:
 
 async def test_a_message_without_headers_is_kept_all_the_same(tmp_path: Path) -> None:
     inbox = Inbox(tmp_path)
-    message = await inbox.keep(b"\r\n\xff\xfe no letter at all")
+    message = await inbox.keep(b"\r\n\xff\xfe no dead letter at all")
     inbox.close()
-    assert (tmp_path / message.file).read_bytes() == b"\r\n\xff\xfe no letter at all"
+    assert (tmp_path / message.file).read_bytes() == b"\r\n\xff\xfe no dead letter at all"
     assert (message.message_id, message.sender, message.recipients, message.subject) == ("", "", (), "")
 
 
