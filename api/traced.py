@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runtime.log_context import Work, at
+from runtime.log_context import LogContext, bind
 from runtime.redaction.redact import excerpt
 from runtime.tracing import tracer
 from runtime.tracing.spans import Kind, Span
@@ -21,7 +21,7 @@ LONGEST_PATH = 200  # characters of what somebody asked for
 _UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
-class Request(Work):
+class Request(LogContext):
     """A request as its log lines tell of it; its step is the name of the route."""
 
     __slots__ = ("_scope",)
@@ -48,7 +48,7 @@ class Traced:
             await self._app(scope, receive, send)
             return
         incoming = _incoming(scope)
-        with at(Request(scope, incoming)) as request:
+        with bind(Request(scope, incoming)) as request:
             if tracer.is_on() and scope["path"] not in _UNTRACED:
                 await self._in_span(request, scope, receive, send)
             else:

@@ -1,8 +1,9 @@
-"""What a process is at: one request or one delivery. Each log line within says which, and shows nothing private of it.
+"""Log context of a process: the request or delivery that is running now.
 
-Such a line bears six fields, whoever writes it, libraries too: `order_id`, `event_id`, `task_id`, `step`, `attempt`,
-`trace_id`. What is not known yet, or does not exist, is null. They are put together when a line is written: a request
-that logs nothing has paid for one small object.
+Every log line written inside it, by our code or by a library, has six fields: `order_id`, `event_id`, `task_id`,
+`step`, `attempt`, `trace_id`. A field that is unknown or does not exist is null. `runtime.logging` reads the fields
+when it writes a line, so a request that logs nothing has paid for one small object. `runtime.redaction` reads the
+customer's private texts from here and hides them.
 """
 
 import secrets
@@ -17,8 +18,8 @@ from runtime.tracing.trace_context import trace_id_of
 FIELDS = ("order_id", "event_id", "task_id", "step", "attempt", "trace_id")
 
 
-class Work:
-    """One request or delivery. `traceparent` is what it is traced under; `private` are texts that no line may show."""
+class LogContext:
+    """One request or delivery. It is traced under `traceparent`; no log line may show one of the `private` texts."""
 
     __slots__ = ("_own_trace_id", "_step", "attempt", "event_id", "order_id", "private", "task_id", "traceparent")
 
@@ -43,12 +44,12 @@ class Work:
 
     @property
     def step(self) -> str:
-        """What is done: the step's name, or that of the API's route."""
+        """The name of the step, or of the API's route."""
         return self._step
 
     @property
     def trace_id(self) -> str:
-        """The trace's id; without one the order's id, which has the same form; without an order one of its own."""
+        """The trace's id; without a trace the order's id, which has the same form; without an order a random id."""
         if self.traceparent is not None:
             return trace_id_of(self.traceparent)
         if self.order_id is not None:
@@ -58,7 +59,7 @@ class Work:
         return self._own_trace_id
 
     def fields(self) -> dict[str, object]:
-        """What its lines bear."""
+        """The six fields of its log lines."""
         return {
             "order_id": self.order_id,
             "event_id": self.event_id,
@@ -69,42 +70,42 @@ class Work:
         }
 
 
-Some = TypeVar("Some", bound=Work)
-_current: ContextVar[Work | None] = ContextVar("waybill_work", default=None)
+Some = TypeVar("Some", bound=LogContext)
+_current: ContextVar[LogContext | None] = ContextVar("waybill_log_context", default=None)
 
 
 @contextmanager
-def at(work: Some) -> Iterator[Some]:
-    """Have each line within the body say that it is about this."""
-    before = _current.set(work)
+def bind(context: Some) -> Iterator[Some]:
+    """Give every log line within the body this context."""
+    before = _current.set(context)
     try:
-        yield work
+        yield context
     finally:
         _current.reset(before)
 
 
-def current() -> Work | None:
-    """The request or delivery that is at work here."""
+def current() -> LogContext | None:
+    """The context of the running request or delivery."""
     return _current.get()
 
 
-def about(order_id: UUID, event_id: UUID | None = None) -> None:
-    """A request is known to be about this order, and to have recorded this event."""
-    work = _current.get()
-    if work is not None:
-        work.order_id = str(order_id)
-        work.event_id = None if event_id is None else str(event_id)
+def bind_order(order_id: UUID, event_id: UUID | None = None) -> None:
+    """Add the order of this request, and the event that it recorded, to its log lines."""
+    context = _current.get()
+    if context is not None:
+        context.order_id = str(order_id)
+        context.event_id = None if event_id is None else str(event_id)
 
 
-def tried(attempt: int) -> None:
-    """How often a delivery has been tried is known now."""
-    work = _current.get()
-    if work is not None:
-        work.attempt = attempt
+def bind_attempt(attempt: int) -> None:
+    """Add the delivery's attempt to its log lines."""
+    context = _current.get()
+    if context is not None:
+        context.attempt = attempt
 
 
-def conceal(*texts: str) -> None:
-    """Show these texts in no line of this request or delivery: a customer's name, address, street."""
-    work = _current.get()
-    if work is not None:
-        work.private += texts
+def redact(*texts: str) -> None:
+    """Hide these texts in every log line of this request or delivery: a customer's name, address, street."""
+    context = _current.get()
+    if context is not None:
+        context.private += texts

@@ -59,9 +59,9 @@ def configure_logging(settings: Settings, process: str) -> None:
 
     def say_where(_logger: object, _method: str, line: Line) -> Line:
         line["process"] = process
-        work = current()
-        if work is not None:
-            for name, value in work.fields().items():
+        context = current()
+        if context is not None:
+            for name, value in context.fields().items():
                 line.setdefault(name, value)
         return line
 

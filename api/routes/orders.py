@@ -25,7 +25,7 @@ from orders.model import Order, Status
 from orders.tracking.load import one_moment, story
 from outbox.dead_letters.queries import open_dead_letters_of, with_open_dead_letters
 from runtime.documents import DocumentStoreError
-from runtime.log_context import about, conceal
+from runtime.log_context import bind_order, redact
 from runtime.logging import get_logger
 
 router = APIRouter(tags=["orders"])
@@ -82,12 +82,12 @@ async def place_order(request: Request) -> Response:
 
 async def _place(request: Request, edge: Services) -> UUID:
     order = parse_order(await read_json(request))
-    conceal(*order.customer.private)
+    redact(*order.customer.private)
     async with edge.single.connect() as tx:
         outcome = await service.place(tx, order, edge.settings.event_source)
     if isinstance(outcome, service.Placed):
         edge.hint.give()  # committed: the statement was the transaction
-        about(outcome.order_id, outcome.event_id)
+        bind_order(outcome.order_id, outcome.event_id)
         return outcome.order_id
     raise ProblemError(
         HTTPStatus.CONFLICT,
@@ -189,8 +189,8 @@ async def _order(tx: AsyncConnection, order_id: str) -> Order:
         order = None
     if order is None:
         raise not_found(f"there is no order {order_id[:100]!r}")
-    about(order.id)
-    conceal(*order.customer.private)
+    bind_order(order.id)
+    redact(*order.customer.private)
     return order
 
 

@@ -14,7 +14,7 @@ from consumers.delivery.retry_decision import Verdict
 from orders import repository
 from orders.model import AttemptEnd, AttemptRecord, StepProgress, StepState
 from outbox.inbox import Claim
-from runtime.log_context import tried
+from runtime.log_context import bind_attempt
 
 
 class History:
@@ -58,7 +58,7 @@ class History:
         end: AttemptEnd | None = None,
         since: float | None = None,
     ) -> None:
-        tried(progress.attempt)
+        bind_attempt(progress.attempt)
         number = 0 if claim.token is None else claim.claims
         seconds = 0.0 if since is None else asyncio.get_running_loop().time() - since
         record = AttemptRecord(claim.event.generation, number, self._worker, seconds, end)

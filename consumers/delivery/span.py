@@ -18,7 +18,7 @@ from consumers.delivery.runner import StepRunner
 from consumers.worker.intake import task_id
 from orders.workflow import Step
 from outbox.envelope import TRACESTATE, Event
-from runtime.log_context import Work, at
+from runtime.log_context import LogContext, bind
 from runtime.logging import get_logger
 from runtime.tracing import tracer
 from runtime.tracing.spans import Kind, SpanAround
@@ -34,7 +34,7 @@ async def deliver(
 ) -> Outcome:
     """Run one delivery to its end, and tell of it."""
     begun = perf_counter()
-    with at(work_of(step, event)) as work, _span(step, event, work, attributes) as span:
+    with bind(work_of(step, event)) as work, _span(step, event, work, attributes) as span:
         if span.traceparent is not None:
             work.traceparent = span.traceparent
         try:
@@ -49,9 +49,9 @@ async def deliver(
     return outcome
 
 
-def work_of(step: Step, event: Event) -> Work:
+def work_of(step: Step, event: Event) -> LogContext:
     """What the lines of a delivery bear. `attempt` is the message's until the inbox has said which try it is."""
-    return Work(
+    return LogContext(
         step.name,
         order_id=event.subject if _UUID.match(event.subject) else None,
         event_id=str(event.id),
@@ -61,7 +61,7 @@ def work_of(step: Step, event: Event) -> Work:
     )
 
 
-def _span(step: Step, event: Event, work: Work, attributes: Mapping[str, object]) -> SpanAround:
+def _span(step: Step, event: Event, work: LogContext, attributes: Mapping[str, object]) -> SpanAround:
     parent = work.traceparent
     if not tracer.is_on():
         return tracer.carried(parent)

@@ -18,7 +18,7 @@ from orders.model import Order
 from orders.workflow import ErrorKind
 from outbox.envelope import Event
 from outbox.inbox import Claim
-from runtime.log_context import conceal
+from runtime.log_context import redact
 
 
 class StepError(Exception):
@@ -77,5 +77,5 @@ async def order_of(tx: AsyncConnection, order_id: UUID) -> Order:
     order = await repository.get(tx, order_id)
     if order is None:
         raise StepError(f"order {order_id} does not exist", kind=ErrorKind.BAD_DATA)
-    conceal(*order.customer.private)
+    redact(*order.customer.private)
     return order

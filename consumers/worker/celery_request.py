@@ -16,7 +16,7 @@ from consumers.delivery.span import work_of
 from consumers.worker.metrics import CHILDREN_LOST
 from orders.workflow import BY_NAME
 from outbox.envelope import decode
-from runtime.log_context import at
+from runtime.log_context import bind
 from runtime.logging import get_logger
 
 # Killed from outside or for its memory; killed by Celery at its time limit; ended by itself.
@@ -53,5 +53,5 @@ class EventRequest(Request):
     @contextmanager
     def _at_work(self) -> Iterator[None]:
         attributes, body, _ = self.args
-        with at(work_of(BY_NAME[self.name], decode(attributes, body.encode()))):
+        with bind(work_of(BY_NAME[self.name], decode(attributes, body.encode()))):
             yield

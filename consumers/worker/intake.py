@@ -30,7 +30,7 @@ from consumers.worker.counters import LOOK_SECONDS
 from consumers.worker.timer_cleanup import TIDY_SECONDS, drop_cancelled
 from orders.workflow import BY_QUEUE
 from outbox.envelope import Event
-from runtime.log_context import Work, at
+from runtime.log_context import LogContext, bind
 from runtime.logging import get_logger
 from runtime.redaction.redact import unquoted
 
@@ -166,7 +166,7 @@ class EventConsumer(Consumer):
     def _refuse(self, message: Message, error: Exception, queue: str | None) -> None:
         """What a stranger wrote is not told: the dead letter has it."""
         told = f"{type(error).__name__}: {unquoted(str(error))}"
-        with at(Work(BY_QUEUE[queue].name if queue else "unknown")):
+        with bind(LogContext(BY_QUEUE[queue].name if queue else "unknown")):
             log.error("message_refused", error=told, queue=queue)
             message.reject_log_error(log, self.connection_errors)
 

@@ -52,8 +52,8 @@ def redacted(text: str) -> str:
         text = _EMAIL.sub(_address, _PASSWORD.sub(rf"\1{HIDDEN}@", text))
     if "DETAIL:" in text:
         text = _ROW.sub(rf"\1{HIDDEN}", text)
-    work = current()
-    return text if work is None or not work.private else _without(work.private, text)
+    context = current()
+    return text if context is None or not context.private else _without(context.private, text)
 
 
 def excerpt(text: str, longest: int) -> str:
@@ -81,9 +81,9 @@ def _without(privates: Iterable[str], text: str) -> str:
 
 def _address(found: re.Match[str]) -> str:
     text = found[0]
-    work = current()
+    context = current()
     # A host whose password is hidden already, and the Message-ID of the letter at hand.
-    known = (f"{HIDDEN}@",) if work is None else (f"{HIDDEN}@", f"{work.event_id}@")
+    known = (f"{HIDDEN}@",) if context is None else (f"{HIDDEN}@", f"{context.event_id}@")
     if _PROCESS.match(text) or text.startswith(known):
         return text
     before = _BEFORE_EMAIL.match(text)

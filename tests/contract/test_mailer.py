@@ -19,7 +19,7 @@ from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword, Session
 from consumers.adapters.email_texts import confirmation
 from consumers.adapters.mailer import Mailer, MailError, MailRefused, MailUnavailable
 from consumers.delivery.error_kinds import failure_of
-from runtime.log_context import Work, at
+from runtime.log_context import LogContext, bind
 from runtime.settings import Settings
 from tests.support.builders.orders import sample_order
 
@@ -198,7 +198,7 @@ async def test_no_text_of_a_failed_mail_says_whom_it_was_for(stage: str, code: i
     async with serving(Inbox(replies={stage: [reply]})) as inbox, mailer_to(inbox) as mailer:
         with pytest.raises(MailError) as failed:
             await mailer.send(message)
-    with at(Work("send_confirmation_email", event_id=message["Message-ID"][1:].partition("@")[0])):
+    with bind(LogContext("send_confirmation_email", event_id=message["Message-ID"][1:].partition("@")[0])):
         told = failure_of(failed.value)
     assert f"{message['Message-ID']}: " in told.message
     assert "<the recipient>: no mailbox of the recipient here (the recipient)" in told.message

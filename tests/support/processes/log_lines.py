@@ -16,7 +16,7 @@ import asyncio, logging, sys, threading, warnings
 from uuid import UUID
 from runtime.logging import configure_logging, get_logger
 from runtime.settings import Settings
-from runtime.log_context import Work, about, at, conceal, tried
+from runtime.log_context import LogContext, bind, bind_attempt, bind_order, redact
 
 ORDER_ID, TRACEPARENT = {ORDER_ID!r}, {TRACEPARENT!r}
 ours, theirs = get_logger("ours"), logging.getLogger("library")

@@ -13,7 +13,7 @@ from consumers.delivery.runner import StepRunner
 from consumers.steps import REACTIONS
 from ops.cli.main import main
 from outbox.envelope import Event
-from runtime.log_context import conceal
+from runtime.log_context import redact
 
 BODIES = {"validate_order": "apply", "send_confirmation_email": "perform"}
 
@@ -37,7 +37,7 @@ def break_runner() -> None:
 
     async def deliver(self: StepRunner, event: Event, *, redelivered: bool = False) -> Outcome:
         if event.subject == os.environ.get("BREAKS"):
-            conceal("Zoe Mueller")
+            redact("Zoe Mueller")
             raise RuntimeError("not written: it was for Zoe Mueller")
         return await whole(self, event, redelivered=redelivered)
 

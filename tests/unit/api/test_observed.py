@@ -11,7 +11,7 @@ BROKEN_ANSWER = """
     from api.traced import Traced
 
     async def app(scope, receive, send):
-        conceal("Zoe Mueller")
+        redact("Zoe Mueller")
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise RuntimeError("of Zoe Mueller")
 

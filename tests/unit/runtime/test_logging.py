@@ -13,8 +13,8 @@ from tests.support.processes.log_lines import FIELDS, ORDER_ID, lines, printed, 
 
 def test_each_line_within_a_delivery_bears_all_six_fields_a_librarys_too() -> None:
     our, their = lines("""
-        with at(Work("a_step", order_id=ORDER_ID, event_id="e", task_id="t", attempt=1, traceparent=TRACEPARENT)):
-            tried(3)
+        with bind(LogContext("a_step", order_id=ORDER_ID, event_id="e", task_id="t", attempt=1, traceparent=TRACEPARENT)):
+            bind_attempt(3)
             ours.info("step_ended", outcome="done")
             theirs.warning("retrying in %s s", 3)
     """)
@@ -27,8 +27,8 @@ def test_each_line_within_a_delivery_bears_all_six_fields_a_librarys_too() -> No
 
 def test_without_a_trace_the_trace_id_is_the_orders() -> None:
     (line,) = lines("""
-        with at(Work("place_order")):
-            about(UUID(ORDER_ID))
+        with bind(LogContext("place_order")):
+            bind_order(UUID(ORDER_ID))
             ours.info("order_accepted")
     """)
     assert line["trace_id"] == ORDER_ID.replace("-", "")
@@ -39,7 +39,7 @@ def test_without_an_order_either_the_lines_of_one_request_have_one_of_their_own(
         line["trace_id"]
         for line in lines("""
         for number in (2, 1):
-            with at(Work("request")):
+            with bind(LogContext("request")):
                 for _ in range(number):
                     ours.info("client_left")
     """)
@@ -55,8 +55,8 @@ def test_outside_of_any_work_a_line_bears_none_of_the_fields() -> None:
 
 def test_what_is_private_is_hidden_in_values_lists_and_traces() -> None:
     found = lines("""
-        with at(Work("x")):
-            conceal("Jane Doe")
+        with bind(LogContext("x")):
+            redact("Jane Doe")
             try:
                 raise RuntimeError("Jane Doe is away")
             except RuntimeError as error:

@@ -14,7 +14,7 @@ from consumers.delivery.span import deliver, work_of
 from consumers.worker.intake import task_id
 from orders.workflow import BY_NAME
 from outbox.envelope import TRACESTATE, Event
-from runtime.log_context import current, tried
+from runtime.log_context import bind_attempt, current
 from runtime.tracing import tracer
 from tests.support.builders.events import new_event
 from tests.support.probes.traces import TRACEPARENT, UNSAMPLED, Traces, linked, said, traced
@@ -31,7 +31,7 @@ class Runner:
     carried: str | None = None
 
     async def deliver(self, event: Event, *, redelivered: bool = False) -> Outcome:  # noqa: ARG002
-        tried(3)
+        bind_attempt(3)
         self.carried = tracer.traceparent()
         return Outcome.RETRIED
 
@@ -100,7 +100,7 @@ def test_what_escapes_a_step_is_told_once_as_the_deliverys_and_without_what_is_p
 
         class Breaks:
             async def deliver(self, event, *, redelivered):
-                conceal("Zoe Mueller", "4 Elm St")
+                redact("Zoe Mueller", "4 Elm St")
                 try:
                     raise ValueError("invalid input for query argument $3: 'Zoe Mueller' of 4 Elm St")
                 except ValueError:

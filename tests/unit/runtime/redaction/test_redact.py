@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.log_context import Work, at, conceal
+from runtime.log_context import LogContext, bind, redact
 from runtime.redaction.redact import excerpt, redacted, unquoted, without_literals
 from tests.support.builders.orders import HOSTILE_NAMES, NAMES
 from tests.support.servers.databases import ROOT
@@ -64,8 +64,8 @@ def test_a_row_that_postgres_quotes_is_hidden_and_what_comes_after_it_is_not() -
 
 @pytest.mark.parametrize("name", [*NAMES, *HOSTILE_NAMES])
 def test_what_the_order_at_hand_says_of_its_customer_is_hidden_in_each_form_that_python_gives_it(name: str) -> None:
-    with at(Work("sync_order_to_sap")):
-        conceal(name, "4 Elm St")
+    with bind(LogContext("sync_order_to_sap")):
+        redact(name, "4 Elm St")
         for form in (name, repr(name), ascii(name), name.upper() if name.upper().lower() == name.lower() else name):
             assert redacted(f"SAP says: {form} is blocked") != f"SAP says: {form} is blocked"
             assert name not in redacted(f"SAP says: {form} is blocked, of 4 Elm St")
@@ -100,8 +100,8 @@ UNEVEN_NAMES = ("Jürgen Weiß", "Hauptstraße 5", "Zoë Großmann", "Zoe\u0301"
 @pytest.mark.parametrize("name", ["Zoë O'Müller", *NAMES, *HOSTILE_NAMES, *UNEVEN_NAMES])
 def test_a_name_is_hidden_however_it_is_spelt(name: str, spelling: str) -> None:
     text = f"of {SPELT[spelling](name)}, away"
-    with at(Work("sync_order_to_sap")):
-        conceal(name)
+    with bind(LogContext("sync_order_to_sap")):
+        redact(name)
         shown = redacted(text)
     assert "***" in shown
     longest = max(re.findall(r"\w+", name), key=len)
@@ -117,8 +117,8 @@ _parts = st.lists(st.sampled_from(NASTY_AND_LETTERS), max_size=12).map("".join)
 @pytest.mark.parametrize("spelling", SPELT)
 @given(_parts, _parts)
 def test_so_is_the_nastiest_one(spelling: str, before: str, after: str) -> None:
-    with at(Work("x")):
-        conceal(f"{before}Qwertz{after}")
+    with bind(LogContext("x")):
+        redact(f"{before}Qwertz{after}")
         shown = redacted(f"of {SPELT[spelling](f'{before}Qwertz{after}')}, away")
     assert "***" in shown
     assert "qwertz" not in shown.casefold()
@@ -127,10 +127,10 @@ def test_so_is_the_nastiest_one(spelling: str, before: str, after: str) -> None:
 _REDACT_ALL = """
 import json, sys
 from runtime.redaction.redact import redacted
-from runtime.log_context import Work, at, conceal
+from runtime.log_context import LogContext, bind, redact
 for name, text in json.load(sys.stdin):
-    with at(Work("x")):
-        conceal(name)
+    with bind(LogContext("x")):
+        redact(name)
         redacted(text)
 """
 
@@ -146,29 +146,29 @@ def test_no_name_of_two_hundred_signs_makes_a_text_take_more_than_its_length() -
 
 
 def test_a_word_that_only_begins_like_a_name_is_shown() -> None:
-    with at(Work("x")):
-        conceal("Anna", "")
+    with bind(LogContext("x")):
+        redact("Anna", "")
         assert redacted("Anna: announced, Annabel, anna") == "***: announced, Annabel, ***"
 
 
 def test_a_customer_called_like_our_own_words_hides_only_what_is_quoted() -> None:
     told = "SapUnavailable: no answer from SAP within 1 s: a try"
-    with at(Work("x")):
-        conceal("SAP", "1", "a")
+    with bind(LogContext("x")):
+        redact("SAP", "1", "a")
         assert redacted(told) == told
         assert redacted("partner 'SAP', street \"1\", {'n': 'a'}") == "partner '***', street \"***\", {'n': '***'}"
 
 
 def test_the_message_id_of_the_letter_at_hand_is_shown() -> None:
     told = f"message <{EVENT_ID}@waybill.example> refused"
-    with at(Work("x", event_id=EVENT_ID)):
+    with bind(LogContext("x", event_id=EVENT_ID)):
         assert redacted(told) == told
 
 
 def test_nobody_elses_customer_is_hidden() -> None:
-    with at(Work("x")):
-        conceal("Jane")
-    with at(Work("y")):
+    with bind(LogContext("x")):
+        redact("Jane")
+    with bind(LogContext("y")):
         assert redacted("Jane") == "Jane"
 
 
@@ -200,8 +200,8 @@ def test_a_long_text_takes_a_time_that_grows_with_its_length_alone(piece: str) -
         redacted(text), unquoted(text), without_literals(text)
         return process_time() - begun
 
-    with at(Work("x")):
-        conceal("\\Zoë", "Zoë O'Müller")
+    with bind(LogContext("x")):
+        redact("\\Zoë", "Zoë O'Müller")
         assert seconds(80_000) < 1.0  # some tens of milliseconds; of what grows with the square, minutes
 
 
