@@ -44,13 +44,25 @@ def told(**facts: Any) -> Timeline:
 
 
 def message(recorded: float, sent: float | None = None, confirmed: float | None = None, **more: Any) -> Message:
-    facts: dict[str, Any] = {"type": "order.placed", "destination": None, "generation": 1, "published": sent is not None}
+    facts: dict[str, Any] = {
+        "type": "order.placed",
+        "destination": None,
+        "generation": 1,
+        "published": sent is not None,
+    }
     times = [None if one is None else at(one) for one in (sent, confirmed)]
     return Message(uuid4(), **{**facts, **more}, recorded_at=at(recorded), sent_at=times[0], confirmed_at=times[1])
 
 
 def attempt(number: int, began: float, ended: float | None, end: AttemptEnd | None = None, **more: Any) -> Attempt:
-    facts: dict[str, Any] = {"generation": number, "claim": 1, "attempt": number, "worker": WORKER, "error": None, **more}
+    facts: dict[str, Any] = {
+        "generation": number,
+        "claim": 1,
+        "attempt": number,
+        "worker": WORKER,
+        "error": None,
+        **more,
+    }
     ended_at = None if ended is None else at(ended)
     return Attempt(SAP, HEARD, begun_at=at(began), ended_at=ended_at, end=end, **facts)
 
