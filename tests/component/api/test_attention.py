@@ -5,10 +5,10 @@ from typing import Any
 
 from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import discard, replay
-from tests.support.builders.dead_letters import ANNA, EXCHANGE, dead_letter_for, desk_at
+from tests.support.builders.dead_letters import ANNA, EXCHANGE, dead_letter_database, dead_letter_for
 from tests.support.builders.events import new_event
 from tests.support.builders.in_process_api import Api, order_body, running_api
-from tests.support.proxies.postgres_wire_counter import watched
+from tests.support.proxies.postgres_wire_counter import counted_statements
 
 
 async def placed(api: Api, reference: str = "r") -> str:
@@ -24,11 +24,11 @@ async def seen(api: Api, order_id: str) -> dict[str, Any]:
 async def test_an_order_with_open_dead_letters_says_what_was_given_up_and_why(
     database_url: str, tmp_path: Path
 ) -> None:
-    async with running_api(database_url, tmp_path) as api, desk_at(database_url) as desk:
+    async with running_api(database_url, tmp_path) as api, dead_letter_database(database_url) as database:
         order_id = await placed(api)
         assert (await seen(api, order_id))["attention"] == []
-        await desk.keep(dead_letter_for(new_event(order_id)), dead_letter_for(new_event("another"), "email"))
-        (dead_letter, _) = await desk.dead_letters()
+        await database.keep(dead_letter_for(new_event(order_id)), dead_letter_for(new_event("another"), "email"))
+        (dead_letter, _) = await database.dead_letters()
         order = await seen(api, order_id)
         assert order["attention_needed"] is True
         assert order["status"] == "pending"  # never a status of its own
@@ -46,12 +46,12 @@ async def test_an_order_with_open_dead_letters_says_what_was_given_up_and_why(
 async def test_an_order_whose_dead_letters_are_replayed_or_discarded_needs_nobody(
     database_url: str, tmp_path: Path
 ) -> None:
-    async with running_api(database_url, tmp_path) as api, desk_at(database_url) as desk:
+    async with running_api(database_url, tmp_path) as api, dead_letter_database(database_url) as database:
         order_id = await placed(api)
-        await desk.keep(dead_letter_for(new_event(order_id)), dead_letter_for(new_event(order_id), "email"))
-        await desk.do(lambda tx: replay(tx, Selection(queues=("sap",)), ANNA, EXCHANGE))
+        await database.keep(dead_letter_for(new_event(order_id)), dead_letter_for(new_event(order_id), "email"))
+        await database.do(lambda tx: replay(tx, Selection(queues=("sap",)), ANNA, EXCHANGE))
         assert [one["queue"] for one in (await seen(api, order_id))["attention"]] == ["email"]
-        await desk.do(lambda tx: discard(tx, Selection(queues=("email",)), ANNA))
+        await database.do(lambda tx: discard(tx, Selection(queues=("email",)), ANNA))
         order = await seen(api, order_id)
         assert (order["attention_needed"], order["attention"]) == (False, [])
 
@@ -60,16 +60,16 @@ async def test_a_list_says_which_orders_need_attention_with_one_query_for_all(
     database_url: str, tmp_path: Path
 ) -> None:
     async with (
-        watched(database_url) as wire,
-        running_api(wire.url, tmp_path) as api,
-        desk_at(database_url) as desk,
+        counted_statements(database_url) as counter,
+        running_api(counter.url, tmp_path) as api,
+        dead_letter_database(database_url) as database,
     ):
         ids = [await placed(api, f"r{n}") for n in range(6)]
-        await desk.keep(*(dead_letter_for(new_event(order_id)) for order_id in ids[::2]))
+        await database.keep(*(dead_letter_for(new_event(order_id)) for order_id in ids[::2]))
         statements = []
         for limit in (1, 5):
-            wire.sent.clear()
+            counter.sent.clear()
             page = (await api.client.get(f"/orders?limit={limit}")).json()
-            statements.append(wire.statements)
+            statements.append(counter.statements)
         assert [order["attention_needed"] for order in page["orders"]] == [False, True, False, True, False]
         assert statements == [2, 2]

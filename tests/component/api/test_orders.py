@@ -18,7 +18,7 @@ from api.body import MAX_BODY_BYTES
 from orders import books, repository
 from orders.model import AttemptEnd, AttemptRecord, RejectReason, Status, StepProgress, StepState
 from tests.support.builders.in_process_api import Api, order_body, running_api
-from tests.support.proxies.postgres_wire_counter import watched
+from tests.support.proxies.postgres_wire_counter import counted_statements
 
 
 @pytest.fixture
@@ -75,19 +75,22 @@ async def test_an_accepted_order_is_stored_whole_with_its_event(api: Api) -> Non
 
 
 async def test_an_accepted_order_is_one_statement(database_url: str, tmp_path: Path) -> None:
-    async with watched(database_url) as wire, running_api(wire.url, tmp_path, database_pool_size=1) as api:
+    async with (
+        counted_statements(database_url) as counter,
+        running_api(counter.url, tmp_path, database_pool_size=1) as api,
+    ):
         await placed(api, reference="opens the connection and prepares the statement")
-        wire.sent.clear()
+        counter.sent.clear()
 
         await placed(api, reference="counted")
-        for_one = wire.statements
+        for_one = counter.statements
         for number in range(4):
             await placed(api, reference=f"r{number}")
-        for_five = wire.statements
+        for_five = counter.statements
         await api.client.post("/orders", json=order_body(reference="counted"))
 
         # A reference that is taken costs a second one, which finds whose it is: so the wire does count.
-        assert (for_one, for_five, wire.statements) == (1, 5, 7)
+        assert (for_one, for_five, counter.statements) == (1, 5, 7)
 
 
 async def test_a_reference_is_accepted_once_and_then_leads_to_its_order(api: Api) -> None:

@@ -11,11 +11,11 @@ from outbox.cursor.reader import Reader
 from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import discard
 from tests.component.outbox.cursor.test_reader import lead
-from tests.support.builders.dead_letters import ANNA, dead_letter_for, desk_at
+from tests.support.builders.dead_letters import ANNA, dead_letter_database, dead_letter_for
 from tests.support.builders.events import new_event
 from tests.support.builders.in_process_api import Api, order_body, running_api
 from tests.support.probes.database import connected
-from tests.support.proxies.postgres_wire_counter import watched
+from tests.support.proxies.postgres_wire_counter import counted_statements
 
 NOBODYS = "01a204c4-3093-71e8-b7ef-e9c9d43358a7"
 
@@ -44,7 +44,7 @@ async def publish(database_url: str) -> None:
 
 
 async def test_a_new_order_is_accepted_committed_published_and_confirmed(database_url: str, tmp_path: Path) -> None:
-    async with running_api(database_url, tmp_path) as api, desk_at(database_url) as _:
+    async with running_api(database_url, tmp_path) as api, dead_letter_database(database_url) as _:
         order_id = await placed(api)
         before = await told(api, order_id)
         assert [entry["what"] for entry in before["entries"]] == ["accepted", "committed"]
@@ -71,15 +71,15 @@ async def test_a_new_order_is_accepted_committed_published_and_confirmed(databas
 async def test_a_discarded_dead_letter_is_in_the_story_with_who_did_it_and_why(
     database_url: str, tmp_path: Path
 ) -> None:
-    async with running_api(database_url, tmp_path) as api, desk_at(database_url) as desk:
+    async with running_api(database_url, tmp_path) as api, dead_letter_database(database_url) as database:
         order_id = await placed(api)
-        await desk.keep(dead_letter_for(new_event(order_id), "validation"), dead_letter_for(new_event("another")))
-        await desk.sql(
+        await database.keep(dead_letter_for(new_event(order_id), "validation"), dead_letter_for(new_event("another")))
+        await database.sql(
             "INSERT INTO order_steps (order_id, step, event_type, state, attempt) "
             "VALUES (:id, 'validate_order', 'order.placed', 'dead', 1)",
             id=order_id,
         )
-        await desk.do(lambda tx: discard(tx, Selection(subject=order_id), ANNA))
+        await database.do(lambda tx: discard(tx, Selection(subject=order_id), ANNA))
         story = await told(api, order_id)
         given_up, discarded = story["entries"][-2:]
         assert (given_up["what"], given_up["queue"], given_up["why"]) == ("dead_letter", "validation", "rejected")
@@ -93,22 +93,26 @@ async def test_a_discarded_dead_letter_is_in_the_story_with_who_did_it_and_why(
 
 @pytest.mark.parametrize("order_id", [NOBODYS, "WB-00000001", "x"])
 async def test_what_is_no_order_has_no_story(database_url: str, tmp_path: Path, order_id: str) -> None:
-    async with running_api(database_url, tmp_path) as api, desk_at(database_url) as _:
+    async with running_api(database_url, tmp_path) as api, dead_letter_database(database_url) as _:
         answer = await api.client.get(f"/orders/{order_id}/timeline")
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
         assert answer.json()["detail"] == f"there is no order '{order_id}'"
 
 
 async def test_a_long_story_costs_no_more_statements_than_a_short_one(database_url: str, tmp_path: Path) -> None:
-    async with watched(database_url) as wire, running_api(wire.url, tmp_path) as api, desk_at(database_url) as desk:
+    async with (
+        counted_statements(database_url) as counter,
+        running_api(counter.url, tmp_path) as api,
+        dead_letter_database(database_url) as database,
+    ):
         order_id = await placed(api)
         statements = []
         for _ in range(3):
-            wire.sent.clear()
+            counter.sent.clear()
             await told(api, order_id)
-            statements.append(wire.statements)
+            statements.append(counter.statements)
             events = [new_event(order_id, generation=number + 1) for number in range(5)]
-            await desk.keep(*(dead_letter_for(event) for event in events))
-            await desk.do(lambda tx: discard(tx, Selection(subject=order_id), ANNA))
+            await database.keep(*(dead_letter_for(event) for event in events))
+            await database.do(lambda tx: discard(tx, Selection(subject=order_id), ANNA))
         assert statements[1] == statements[2] <= 13
         assert len((await told(api, order_id))["entries"]) == 2 + 3 * 5 * 2

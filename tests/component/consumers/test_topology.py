@@ -14,7 +14,7 @@ from consumers.worker.intake import BindQueues
 from orders.events import EVENT_TYPES
 from orders.workflow import BY_QUEUE, STEPS, UNROUTED_QUEUE, required_queues
 from runtime.settings import Settings
-from tests.support.builders.step_harness import Workshop, a_workshop
+from tests.support.builders.step_harness import StepHarness, step_harness
 from tests.support.probes.broker_queues import Queues
 
 KEEPING_QUEUE: dict[str, object] = dict(topology.keeping_queue("any", "any").queue_arguments or {})
@@ -43,14 +43,14 @@ async def test_applying_twice_changes_nothing_and_names_what_stands(
 
 
 async def test_the_required_queues_are_written_down_for_the_relay(topology_settings: Settings) -> None:
-    async def required(shop: Workshop) -> set[str]:
-        rows = await shop.sql("SELECT queue FROM outbox.destinations")
+    async def required(harness: StepHarness) -> set[str]:
+        rows = await harness.sql("SELECT queue FROM outbox.destinations")
         return {row["queue"] for row in rows}
 
     for _ in range(2):
         await topology.apply(topology_settings)
-        async with a_workshop(topology_settings) as shop:
-            assert await required(shop) == set(required_queues())
+        async with step_harness(topology_settings) as harness:
+            assert await required(harness) == set(required_queues())
 
 
 @pytest.mark.parametrize(

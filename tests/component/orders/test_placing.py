@@ -20,7 +20,7 @@ from outbox.record import EventTooLargeError
 from runtime.database import autocommit
 from tests.support.builders.orders import HOSTILE_NAMES, NAMES, sample_order
 from tests.support.probes.database import Asyncpg, connected, engine_of, pid_of, waits_for_a_lock
-from tests.support.proxies.postgres_wire_counter import watched
+from tests.support.proxies.postgres_wire_counter import counted_statements
 
 SOURCE = "urn:waybill:tests"
 
@@ -41,25 +41,25 @@ async def counts(observer: Asyncpg) -> tuple[int, ...]:
 
 
 async def test_an_order_is_one_statement_and_no_transaction_around_it(shared_database_url: str) -> None:
-    async with watched(shared_database_url) as wire, engine_of(wire.url) as engine:  # noqa: SIM117 - reads better
+    async with counted_statements(shared_database_url) as counter, engine_of(counter.url) as engine:  # noqa: SIM117 - reads better
         async with autocommit(engine).connect() as tx:
             await place(tx, new_order("warm-up"), SOURCE)  # the driver learns its types once per connection
             await place(tx, new_order("warm-up-2"), SOURCE)
-            wire.sent.clear()
+            counter.sent.clear()
             assert isinstance(await place(tx, new_order("counted"), SOURCE), Placed)
-            assert wire.statements == 1
+            assert counter.statements == 1
     async with connected(shared_database_url) as (observer,):
         assert await counts(observer) == (3, 6, 3)
 
 
 async def test_an_order_of_a_thousand_lines_is_one_statement_too(shared_database_url: str) -> None:
     lines = tuple(Line(f"SKU-{number % 300}", 1 + number, Decimal("1.99")) for number in range(1000))
-    async with watched(shared_database_url) as wire, engine_of(wire.url) as engine:  # noqa: SIM117 - reads better
+    async with counted_statements(shared_database_url) as counter, engine_of(counter.url) as engine:  # noqa: SIM117 - reads better
         async with autocommit(engine).connect() as tx:
             await place(tx, new_order("warm-up"), SOURCE)
-            wire.sent.clear()
+            counter.sent.clear()
             placed = await place(tx, new_order("large", lines=lines), SOURCE)
-            assert wire.statements == 1
+            assert counter.statements == 1
             assert isinstance(placed, Placed)
             stored = await repository.get(tx, placed.order_id)
     assert stored is not None

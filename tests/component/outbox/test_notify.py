@@ -12,7 +12,7 @@ from outbox import notify as module
 from outbox.notify import APPLICATION_NAME, CHANNEL, Hint
 from tests.support.builders.events import new_event
 from tests.support.probes.database import Asyncpg, committed, connected, engine_of
-from tests.support.probes.waking_clock import awake
+from tests.support.probes.waking_clock import waking_clock
 from tests.support.proxies.tcp_proxy import proxied
 
 HINTS_BACKEND = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1"
@@ -107,7 +107,7 @@ async def test_a_hint_after_its_connection_was_ended_arrives_over_another(
 
 
 async def test_without_postgres_giving_costs_nothing_and_closing_is_quick() -> None:
-    with capture_logs() as logs, awake() as clock:
+    with capture_logs() as logs, waking_clock() as clock:
         async with hinting(f"postgresql://nobody@127.0.0.1:{free_port()}/none") as hint:
             hint.give()
             while not logs:  # noqa: ASYNC110 - until it has found nobody there
@@ -125,7 +125,7 @@ async def test_a_postgres_that_accepts_and_never_answers_holds_up_neither_giver_
 ) -> None:
     monkeypatch.setattr(module, "CLOSE_SECONDS", 0.1)
 
-    with proxied(shared_database_url) as (through, proxy), awake() as clock:
+    with proxied(shared_database_url) as (through, proxy), waking_clock() as clock:
         proxy.hold_answers()
         async with hinting(through) as hint:
             hint.give()

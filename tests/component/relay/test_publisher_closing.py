@@ -9,8 +9,8 @@ import pytest
 from relay import publisher as module
 from relay.publisher import Publisher, PublisherLostError
 from tests.support.builders.events import a_row
-from tests.support.probes.outbox_and_queues import EVENT_EXCHANGE, Ends
-from tests.support.probes.waking_clock import awake
+from tests.support.probes.relay_harness import EVENT_EXCHANGE, RelayHarness
+from tests.support.probes.waking_clock import waking_clock
 from tests.support.proxies.tcp_proxy import proxied
 
 LARGE = b"x" * 100_000  # 200 of them are more than the sockets and the proxy between here and there take
@@ -24,17 +24,17 @@ def connections_to(port: int) -> list[int]:
 
 async def timed_close(publisher: Publisher) -> float:
     """How long closing took."""
-    with awake() as clock:
+    with waking_clock() as clock:
         await publisher.close()
     return clock.seconds
 
 
 async def test_a_broker_that_no_longer_reads_is_cut_off_with_all_that_was_to_be_sent(
-    ends: Ends, monkeypatch: pytest.MonkeyPatch
+    harness: RelayHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CLOSE_SECONDS", 0.3)
 
-    with proxied(ends.amqp_url) as (through, proxy):
+    with proxied(harness.amqp_url) as (through, proxy):
         publisher = Publisher(EVENT_EXCHANGE, Mock(), Mock())
         await publisher.open(through)
         proxy.fall_silent()
@@ -51,10 +51,12 @@ async def test_a_broker_that_no_longer_reads_is_cut_off_with_all_that_was_to_be_
         assert not connections_to(proxy.port)
 
 
-async def test_a_broker_that_never_answered_is_cut_off_at_once(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_broker_that_never_answered_is_cut_off_at_once(
+    harness: RelayHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "CLOSE_SECONDS", LONG_SECONDS)
 
-    with proxied(ends.amqp_url) as (through, proxy):
+    with proxied(harness.amqp_url) as (through, proxy):
         proxy.fall_silent()
         publisher = Publisher(EVENT_EXCHANGE, Mock(), Mock())
         with pytest.raises(PublisherLostError):
@@ -63,10 +65,12 @@ async def test_a_broker_that_never_answered_is_cut_off_at_once(ends: Ends, monke
         assert not connections_to(proxy.port)
 
 
-async def test_a_broker_that_answers_is_left_in_good_order(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_broker_that_answers_is_left_in_good_order(
+    harness: RelayHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "CLOSE_SECONDS", LONG_SECONDS)
 
-    with proxied(ends.amqp_url) as (through, proxy):
+    with proxied(harness.amqp_url) as (through, proxy):
         publisher = Publisher(EVENT_EXCHANGE, Mock(), Mock())
         await publisher.open(through)
         connection = publisher._connection

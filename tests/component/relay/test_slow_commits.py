@@ -18,7 +18,7 @@ from relay.leadership import Leadership
 from tests.support.builders.events import new_event
 from tests.support.fixtures.shared_database import empty
 from tests.support.probes.database import Asyncpg, committed, connected, engine_of, run, waits_for_a_lock
-from tests.support.probes.outbox_and_queues import Ends, assert_all_there_in_order, numbered
+from tests.support.probes.relay_harness import RelayHarness, assert_all_there_in_order, numbered
 from tests.support.processes.relay import relay
 from tests.support.servers.private_servers import OwnPostgres
 
@@ -111,22 +111,22 @@ async def test_of_relays_that_start_together_on_a_new_database_one_leads_and_non
 
 
 @contextlib.contextmanager
-def hanging_commits(ends: Ends) -> Iterator[None]:
+def hanging_commits(harness: RelayHarness) -> Iterator[None]:
     """Commits wait for a replica that is not there, with all their locks, as they do for a disk that hangs."""
     try:
-        ends.rows("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-        ends.rows("SELECT pg_reload_conf()")
+        harness.rows("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        harness.rows("SELECT pg_reload_conf()")
         yield
     finally:
-        ends.rows("ALTER SYSTEM RESET synchronous_standby_names")
-        ends.rows("SELECT pg_reload_conf()")
+        harness.rows("ALTER SYSTEM RESET synchronous_standby_names")
+        harness.rows("SELECT pg_reload_conf()")
 
 
-def record_at_once(ends: Ends, events: Sequence[Event]) -> None:
+def record_at_once(harness: RelayHarness, events: Sequence[Event]) -> None:
     """Commit events without waiting for the replica."""
 
     async def write() -> None:
-        async with engine_of(ends.database_url) as engine, engine.begin() as tx:
+        async with engine_of(harness.database_url) as engine, engine.begin() as tx:
             await tx.exec_driver_sql("SET LOCAL synchronous_commit = local")
             await record(tx, events)
 
@@ -137,29 +137,29 @@ def test_while_the_cursors_commit_hangs_reading_publishing_and_renewing_go_on(
     own_postgres: OwnPostgres, clean_broker: str, tmp_path: Path
 ) -> None:
     run(lambda: empty(own_postgres.url))
-    ends = Ends(own_postgres.url, clean_broker)
-    ends.declare()
-    ends.purge()
+    harness = RelayHarness(own_postgres.url, clean_broker)
+    harness.declare()
+    harness.purge()
     events = numbered(60, subjects=6)
     with relay(own_postgres.url, clean_broker, tmp_path, lease_seconds=TERM) as process:
         process.wait_for("leading")
-        ends.record(events[:10])
-        ends.wait_for_cursor(10)
-        with hanging_commits(ends):
-            record_at_once(ends, events[10:20])
-            ends.wait_until("SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
-            granted = ends.value(EXPIRY)
-            record_at_once(ends, events[20:40])
-            ends.take_until("validation", 40)
+        harness.record(events[:10])
+        harness.wait_for_cursor(10)
+        with hanging_commits(harness):
+            record_at_once(harness, events[10:20])
+            harness.wait_until("SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+            granted = harness.value(EXPIRY)
+            record_at_once(harness, events[20:40])
+            harness.take_until("validation", 40)
             # A term on, the same reign renews and publishes still.
-            ends.wait_until(
+            harness.wait_until(
                 "SELECT expires_at > $1::timestamptz + make_interval(secs => $2) FROM outbox.leases", granted, TERM
             )
-            record_at_once(ends, events[40:])
-            ends.take_until("validation", 60)
-            assert ends.confirmed() == 10
-        ends.wait_for_cursor(60)
+            record_at_once(harness, events[40:])
+            harness.take_until("validation", 60)
+            assert harness.confirmed() == 10
+        harness.wait_for_cursor(60)
         assert not process.logged("session_ended")
-        assert {row["epoch"] for row in ends.rows("SELECT epoch FROM outbox.pages")} == {1}
-    assert_all_there_in_order(events, ends.take("validation"))
-    assert len(ends.take("validation")) == 60
+        assert {row["epoch"] for row in harness.rows("SELECT epoch FROM outbox.pages")} == {1}
+    assert_all_there_in_order(events, harness.take("validation"))
+    assert len(harness.take("validation")) == 60

@@ -10,8 +10,8 @@ from lab.stack.ports import free_port
 from tests.support.builders.events import new_event
 from tests.support.builders.steady_writer import writing
 from tests.support.probes.metrics_page import metric
-from tests.support.probes.outbox_and_queues import Ends, assert_all_there_in_order
 from tests.support.probes.process_usage import Usage, wait_until, wait_until_steady
+from tests.support.probes.relay_harness import RelayHarness, assert_all_there_in_order
 from tests.support.processes.relay import relay
 from tests.support.servers.private_servers import OwnRabbitMQ
 
@@ -24,60 +24,77 @@ BESIDE = 4000
 
 
 def test_a_broker_out_of_memory_is_waited_out_without_growing_spinning_or_losing_the_lease(
-    torn: Ends, own_rabbitmq: OwnRabbitMQ, tmp_path: Path
+    private_broker_harness: RelayHarness, own_rabbitmq: OwnRabbitMQ, tmp_path: Path
 ) -> None:
     port, window, open_events = free_port(), 1000, 2000
     bounds = {"window": window, "open_events": open_events}
     backlog = [new_event(f"later-{n % 500}", type=UNHEARD_OF, data=DATA) for n in range(open_events + BESIDE)]
-    with relay(torn.database_url, torn.amqp_url, tmp_path, **bounds, http_port=port, lease_seconds=3) as process:
+    with relay(
+        private_broker_harness.database_url,
+        private_broker_harness.amqp_url,
+        tmp_path,
+        **bounds,
+        http_port=port,
+        lease_seconds=3,
+    ) as process:
         process.wait_for("leading")
-        with writing(torn.database_url, "during", event_type=UNHEARD_OF) as (writer,):
+        with writing(private_broker_harness.database_url, "during", event_type=UNHEARD_OF) as (writer,):
             writer.wait_for(100)
             with own_rabbitmq.out_of_memory():
                 process.wait_for("broker_blocks_publishing")
                 during = writer.stop()
-                torn.record(backlog[:open_events])  # what it may hold, it holds before its memory is looked at
+                private_broker_harness.record(
+                    backlog[:open_events]
+                )  # what it may hold, it holds before its memory is looked at
                 wait_until(lambda: metric(port, OPEN) >= window)
                 wait_until_steady(lambda: metric(port, OPEN) + metric(port, PUBLISHED))
                 usage = Usage(process.process)
-                torn.record(backlog[open_events:])
+                private_broker_harness.record(backlog[open_events:])
                 time.sleep(1)
                 usage.assert_next_to_nothing(BESIDE * len(DATA) / 4)  # the backlog grew by more than its data
                 assert metric(port, OPEN) <= open_events
                 assert metric(port, PUBLISHED) - metric(port, SETTLED) <= window
-                torn.wait_until("SELECT expires_at > clock_timestamp() AND epoch = 1 FROM outbox.leases")
-                assert torn.confirmed() < len(during) + len(backlog)
-        torn.wait_for_cursor(len(during) + len(backlog))
+                private_broker_harness.wait_until(
+                    "SELECT expires_at > clock_timestamp() AND epoch = 1 FROM outbox.leases"
+                )
+                assert private_broker_harness.confirmed() < len(during) + len(backlog)
+        private_broker_harness.wait_for_cursor(len(during) + len(backlog))
         process.wait_for("broker_takes_messages_again")
         assert not process.logged("session_ended")
-    messages = torn.take("unrouted")
+    messages = private_broker_harness.take("unrouted")
     assert len(messages) == len(during) + len(backlog)  # nobody had a reason to repeat anything
     assert_all_there_in_order(during + backlog, messages)
 
 
-def test_a_broker_out_of_disk_is_waited_out(torn: Ends, own_rabbitmq: OwnRabbitMQ, tmp_path: Path) -> None:
-    with relay(torn.database_url, torn.amqp_url, tmp_path, page_size=20, window=60) as process:
+def test_a_broker_out_of_disk_is_waited_out(
+    private_broker_harness: RelayHarness, own_rabbitmq: OwnRabbitMQ, tmp_path: Path
+) -> None:
+    with relay(
+        private_broker_harness.database_url, private_broker_harness.amqp_url, tmp_path, page_size=20, window=60
+    ) as process:
         process.wait_for("leading")
-        with writing(torn.database_url, "during", event_type=UNHEARD_OF) as (writer,):
+        with writing(private_broker_harness.database_url, "during", event_type=UNHEARD_OF) as (writer,):
             writer.wait_for(50)
             with own_rabbitmq.out_of_disk():
                 assert "disk" in process.wait_for("broker_blocks_publishing")["reason"]
                 writer.wait_for(200)
-                assert torn.confirmed() < len(writer.committed)
+                assert private_broker_harness.confirmed() < len(writer.committed)
             events = writer.stop()
-        torn.wait_for_cursor(len(events))
+        private_broker_harness.wait_for_cursor(len(events))
         assert not process.logged("session_ended")
-    assert_all_there_in_order(events, torn.take("unrouted"))
+    assert_all_there_in_order(events, private_broker_harness.take("unrouted"))
 
 
 def test_a_broker_that_dies_in_mid_flow_and_starts_again_is_found_again_without_hurry_and_nothing_is_lost(
-    torn: Ends, own_rabbitmq: OwnRabbitMQ, tmp_path: Path
+    private_broker_harness: RelayHarness, own_rabbitmq: OwnRabbitMQ, tmp_path: Path
 ) -> None:
     with (
-        relay(torn.database_url, torn.amqp_url, tmp_path, page_size=20, window=100) as process,
-        writing(torn.database_url, "a", "b", event_type=UNHEARD_OF) as writers,
+        relay(
+            private_broker_harness.database_url, private_broker_harness.amqp_url, tmp_path, page_size=20, window=100
+        ) as process,
+        writing(private_broker_harness.database_url, "a", "b", event_type=UNHEARD_OF) as writers,
     ):
-        torn.wait_for_cursor(200)
+        private_broker_harness.wait_for_cursor(200)
         with own_rabbitmq.dead():
             went = time.monotonic()
             process.wait_for("session_ended")
@@ -90,5 +107,5 @@ def test_a_broker_that_dies_in_mid_flow_and_starts_again_is_found_again_without_
         for writer in writers:
             writer.wait_for(100)
         events = [event for writer in writers for event in writer.stop()]
-        torn.wait_for_cursor(len(events))
-    assert_all_there_in_order(events, torn.take("unrouted"))
+        private_broker_harness.wait_for_cursor(len(events))
+    assert_all_there_in_order(events, private_broker_harness.take("unrouted"))

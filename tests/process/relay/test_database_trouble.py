@@ -10,7 +10,7 @@ from tests.support.builders.events import new_event
 from tests.support.builders.steady_writer import writing
 from tests.support.fixtures.shared_database import empty
 from tests.support.probes.database import committed, engine_of, run
-from tests.support.probes.outbox_and_queues import Ends, assert_all_there_in_order, first_copies, numbered
+from tests.support.probes.relay_harness import RelayHarness, assert_all_there_in_order, first_copies, numbered
 from tests.support.processes.relay import relay
 from tests.support.servers.private_servers import OwnPostgres
 
@@ -18,17 +18,17 @@ RECORDED = "SELECT event_id, subject FROM outbox.events ORDER BY id"
 
 
 @pytest.fixture
-def crashing(own_postgres: OwnPostgres, clean_broker: str) -> Ends:
+def crashing(own_postgres: OwnPostgres, clean_broker: str) -> RelayHarness:
     """An empty outbox in a database that this package may crash."""
     run(lambda: empty(own_postgres.url))
-    ends = Ends(own_postgres.url, clean_broker)
-    ends.declare()
-    ends.purge()
-    return ends
+    harness = RelayHarness(own_postgres.url, clean_broker)
+    harness.declare()
+    harness.purge()
+    return harness
 
 
 def test_a_database_that_crashes_under_writers_and_relay_loses_no_event_that_was_committed(
-    crashing: Ends, own_postgres: OwnPostgres, tmp_path: Path
+    crashing: RelayHarness, own_postgres: OwnPostgres, tmp_path: Path
 ) -> None:
     with (
         relay(crashing.database_url, crashing.amqp_url, tmp_path, page_size=20, window=60) as process,
@@ -53,22 +53,22 @@ def test_a_database_that_crashes_under_writers_and_relay_loses_no_event_that_was
 
 
 async def test_a_transaction_open_for_the_whole_run_holds_back_its_own_events_and_no_others(
-    ends: Ends, tmp_path: Path
+    harness: RelayHarness, tmp_path: Path
 ) -> None:
     early, late = numbered(20, subjects=5), numbered(20, subjects=5)
     others = [new_event(f"other-{number % 50}") for number in range(1500)]
 
-    with relay(ends.database_url, ends.amqp_url, tmp_path) as process:
+    with relay(harness.database_url, harness.amqp_url, tmp_path) as process:
         process.wait_for("leading")
-        async with engine_of(ends.database_url) as engine:
+        async with engine_of(harness.database_url) as engine:
             async with engine.begin() as tx:
                 await record(tx, early)
                 for start in range(0, len(others), 100):
                     await committed(engine, others[start : start + 100])
-                await asyncio.to_thread(ends.wait_for_cursor, len(others))
+                await asyncio.to_thread(harness.wait_for_cursor, len(others))
                 await record(tx, late)
-                arrived = await asyncio.to_thread(ends.take, "validation")
+                arrived = await asyncio.to_thread(harness.take, "validation")
                 assert_all_there_in_order(others, arrived)
                 assert len(arrived) == len(others)
-            await asyncio.to_thread(ends.wait_for_cursor, len(others) + 40)
-    assert_all_there_in_order(early + late, ends.take("validation")[len(others) :])
+            await asyncio.to_thread(harness.wait_for_cursor, len(others) + 40)
+    assert_all_there_in_order(early + late, harness.take("validation")[len(others) :])

@@ -15,8 +15,8 @@ from relay.leadership import Leadership
 from tests.support.builders.events import new_event
 from tests.support.fixtures.shared_database import empty
 from tests.support.probes.database import connected, run
-from tests.support.probes.outbox_and_queues import Ends, assert_all_there_in_order, numbered
-from tests.support.probes.waking_clock import awake
+from tests.support.probes.relay_harness import RelayHarness, assert_all_there_in_order, numbered
+from tests.support.probes.waking_clock import waking_clock
 from tests.support.processes.relay import relay
 from tests.support.proxies.tcp_proxy import proxied
 from tests.support.servers.private_servers import OwnPostgres
@@ -29,51 +29,51 @@ LEASE = "SELECT expires_at > clock_timestamp() FROM outbox.leases"
 
 
 def test_a_stopped_leader_is_replaced_within_five_seconds_and_wakes_up_as_a_standby_that_follows_a_killed_one(
-    ends: Ends, tmp_path: Path
+    harness: RelayHarness, tmp_path: Path
 ) -> None:
     with (
-        proxied(ends.amqp_url) as (through, proxy),
-        relay(ends.database_url, through, tmp_path, lease_seconds=DEFAULT_TERM) as first,
+        proxied(harness.amqp_url) as (through, proxy),
+        relay(harness.database_url, through, tmp_path, lease_seconds=DEFAULT_TERM) as first,
     ):
         first.wait_for("leading")
-        with relay(ends.database_url, ends.amqp_url, tmp_path, lease_seconds=DEFAULT_TERM) as second:
+        with relay(harness.database_url, harness.amqp_url, tmp_path, lease_seconds=DEFAULT_TERM) as second:
             assert second.wait_for("standing_by")["epoch"] == 1
-            ends.record([new_event("first")])
-            ends.wait_for_cursor(1)
+            harness.record([new_event("first")])
+            harness.wait_for_cursor(1)
             events = numbered(50, subjects=50)
             proxy.hold_answers()  # it falls asleep with messages in flight, and wakes up to their confirms
-            ends.record(events)
-            ends.take_until("validation", 51)
+            harness.record(events)
+            harness.take_until("validation", 51)
 
             first.send(signal.SIGSTOP)
-            with awake() as clock:
+            with waking_clock() as clock:
                 assert second.wait_for("leading")["epoch"] == 2
             assert clock.seconds < TAKE_OVER_SECONDS
-            ends.wait_for_cursor(51)
+            harness.wait_for_cursor(51)
 
             proxy.release_answers()
             first.send(signal.SIGCONT)
             assert "FencedError" in str(first.wait_for("session_ended")["reasons"])
             assert first.wait_for("standing_by")["epoch"] == 2
-            epochs = ends.rows("SELECT epoch FROM outbox.pages ORDER BY page")
+            epochs = harness.rows("SELECT epoch FROM outbox.pages ORDER BY page")
             assert {row["epoch"] for row in epochs[1:]} == {2}
-            assert ends.confirmed() == 51
+            assert harness.confirmed() == 51
 
-            with awake() as clock:
+            with waking_clock() as clock:
                 second.kill()
                 assert first.wait_for("leading", 2)["epoch"] == 3
             assert clock.seconds < TAKE_OVER_SECONDS
-            ends.record([new_event("last")])
-            ends.wait_for_cursor(52)
-    assert_all_there_in_order(events, ends.take("validation")[1:-1])
+            harness.record([new_event("last")])
+            harness.wait_for_cursor(52)
+    assert_all_there_in_order(events, harness.take("validation")[1:-1])
 
 
-def test_a_leader_told_to_stop_hands_over_at_once_whatever_the_term(ends: Ends, tmp_path: Path) -> None:
-    with relay(ends.database_url, ends.amqp_url, tmp_path, lease_seconds=NEVER) as leader:
+def test_a_leader_told_to_stop_hands_over_at_once_whatever_the_term(harness: RelayHarness, tmp_path: Path) -> None:
+    with relay(harness.database_url, harness.amqp_url, tmp_path, lease_seconds=NEVER) as leader:
         leader.wait_for("leading")
-        with relay(ends.database_url, ends.amqp_url, tmp_path, lease_seconds=NEVER) as standby:
+        with relay(harness.database_url, harness.amqp_url, tmp_path, lease_seconds=NEVER) as standby:
             standby.wait_for("standing_by")
-            with awake() as clock:
+            with waking_clock() as clock:
                 leader.send(signal.SIGTERM)
                 assert standby.wait_for("leading")["epoch"] == 2
             assert clock.seconds < 2
@@ -81,33 +81,35 @@ def test_a_leader_told_to_stop_hands_over_at_once_whatever_the_term(ends: Ends, 
             assert leader.logged("handed_over")
 
 
-def test_a_relay_cut_off_from_postgres_ends_its_reign_before_its_term_does(ends: Ends, tmp_path: Path) -> None:
+def test_a_relay_cut_off_from_postgres_ends_its_reign_before_its_term_does(
+    harness: RelayHarness, tmp_path: Path
+) -> None:
     with (
-        proxied(ends.database_url) as (through, proxy),
-        relay(through, ends.amqp_url, tmp_path, lease_seconds=LONGER_TERM) as cut_off,
+        proxied(harness.database_url) as (through, proxy),
+        relay(through, harness.amqp_url, tmp_path, lease_seconds=LONGER_TERM) as cut_off,
     ):
         cut_off.wait_for("leading")
-        ends.record([new_event("first")])
-        ends.wait_for_cursor(1)
+        harness.record([new_event("first")])
+        harness.wait_for_cursor(1)
         proxy.hold_answers()
         assert proxy.held.wait(60)
-        with awake() as clock:
+        with waking_clock() as clock:
             assert "RenewalError" in str(cut_off.wait_for("session_ended")["reasons"])
         assert clock.seconds < LONGER_TERM
         # What the server keeps of the dead session does not keep the relay itself from leading again.
         proxy.cut()
         proxy.release_answers()
         cut_off.wait_for("leading", 2)
-        ends.record([new_event("second")])
-        ends.wait_for_cursor(2)
+        harness.record([new_event("second")])
+        harness.wait_for_cursor(2)
 
 
 def test_a_relay_whose_database_sessions_were_ended_leads_again_without_waiting_for_its_own_lease(
-    ends: Ends, tmp_path: Path
+    harness: RelayHarness, tmp_path: Path
 ) -> None:
-    with relay(ends.database_url, ends.amqp_url, tmp_path, lease_seconds=NEVER) as process:
+    with relay(harness.database_url, harness.amqp_url, tmp_path, lease_seconds=NEVER) as process:
         process.wait_for("leading")
-        ends.rows(
+        harness.rows(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE application_name = 'waybill-relay' AND datname = current_database()"
         )
@@ -184,19 +186,19 @@ def test_a_server_in_recovery_is_refused_until_it_is_promoted(
     own_postgres: OwnPostgres, clean_broker: str, tmp_path: Path
 ) -> None:
     run(lambda: empty(own_postgres.url))
-    ends = Ends(own_postgres.url, clean_broker)
-    ends.declare()
-    ends.purge()
-    ends.record([new_event("waiting")])
-    data = Path(ends.value("SHOW data_directory"))
+    harness = RelayHarness(own_postgres.url, clean_broker)
+    harness.declare()
+    harness.purge()
+    harness.record([new_event("waiting")])
+    data = Path(harness.value("SHOW data_directory"))
     own_postgres.stop()
     (data / "standby.signal").touch()
     own_postgres.start()
     with relay(own_postgres.url, clean_broker, tmp_path) as process:
         assert "promote" in str(process.wait_for("database_in_recovery", 2)["do"])
-        assert ends.take("validation") == []
+        assert harness.take("validation") == []
         assert not process.logged("leading")
-        assert ends.value("SELECT pg_promote()")
+        assert harness.value("SELECT pg_promote()")
         process.wait_for("leading")
-        ends.wait_for_cursor(1)
-    assert len(ends.take("validation")) == 1
+        harness.wait_for_cursor(1)
+    assert len(harness.take("validation")) == 1

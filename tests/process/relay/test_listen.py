@@ -10,7 +10,7 @@ from outbox.cursor.reader import FIRST_PAGE, SNAPSHOT
 from outbox.notify import Hint
 from tests.support.builders.events import new_event
 from tests.support.probes.database import Asyncpg, committed, connected, engine_of
-from tests.support.probes.outbox_and_queues import Ends
+from tests.support.probes.relay_harness import RelayHarness
 from tests.support.processes.relay import relay
 
 # A pause between two polls is twice the one before: after 1.1 s without a poll it is one of 2 s.
@@ -23,10 +23,12 @@ BEFORE_THE_NEXT_POLL_SECONDS = 0.8
 EVENTS = 3  # a pause of the machine makes one late now and then; without hints all are
 
 
-async def test_a_hint_has_an_idle_relay_look_at_once_and_without_one_it_sleeps_on(ends: Ends, tmp_path: Path) -> None:
+async def test_a_hint_has_an_idle_relay_look_at_once_and_without_one_it_sleeps_on(
+    harness: RelayHarness, tmp_path: Path
+) -> None:
     async def in_time(hint: Hint, observer: Asyncpg, engine: AsyncEngine, number: int) -> bool:
         """Whether an event slept until the hint, and was published before the next poll."""
-        await asyncio.to_thread(ends.wait_until, LONG_SINCE_A_POLL, POLLS)
+        await asyncio.to_thread(harness.wait_until, LONG_SINCE_A_POLL, POLLS)
         began = time.monotonic()
         await committed(engine, [new_event()])
         slept = await observer.fetchval(NOT_PUBLISHED, number)
@@ -35,16 +37,16 @@ async def test_a_hint_has_an_idle_relay_look_at_once_and_without_one_it_sleeps_o
             await asyncio.sleep(0.005)
         return slept and time.monotonic() - began < BEFORE_THE_NEXT_POLL_SECONDS
 
-    with relay(ends.database_url, ends.amqp_url, tmp_path, idle_poll_seconds=10) as process:
+    with relay(harness.database_url, harness.amqp_url, tmp_path, idle_poll_seconds=10) as process:
         process.wait_for("leading")
         """How many events it took until one was in time."""
-        hint = Hint(ends.database_url)
+        hint = Hint(harness.database_url)
         hint.open()
-        async with connected(ends.database_url) as (observer,), engine_of(ends.database_url) as engine:
+        async with connected(harness.database_url) as (observer,), engine_of(harness.database_url) as engine:
             number = 1
             while not await in_time(hint, observer, engine, number):
                 number += 1
                 assert number <= EVENTS
         await hint.close()
         recorded = number
-    assert len(ends.take("validation")) == recorded
+    assert len(harness.take("validation")) == recorded

@@ -13,7 +13,7 @@ import asyncpg
 from outbox.envelope import Event
 from tests.support.builders.events import new_event
 from tests.support.probes.database import Asyncpg
-from tests.support.probes.outbox_and_queues import Ends, first_copies
+from tests.support.probes.relay_harness import RelayHarness, first_copies
 from tests.support.processes.relay import RelayProcess, relay
 
 SEED = 20_260_301
@@ -87,13 +87,13 @@ async def transact(connection: Asyncpg, rng: random.Random, kept: list[Event], u
 
 
 def test_relays_killed_at_random_moments_skip_nothing_that_was_committed_and_carry_nothing_that_was_not(
-    ends: Ends, tmp_path: Path
+    harness: RelayHarness, tmp_path: Path
 ) -> None:
     rng, ledger, stopping = random.Random(SEED), Ledger(), threading.Event()
 
     async def writers() -> None:
         await asyncio.gather(
-            *(write(ends.database_url, random.Random(rng.random()), ledger, stopping) for _ in range(WRITERS))
+            *(write(harness.database_url, random.Random(rng.random()), ledger, stopping) for _ in range(WRITERS))
         )
 
     work = threading.Thread(target=lambda: asyncio.run(writers()))
@@ -101,7 +101,14 @@ def test_relays_killed_at_random_moments_skip_nothing_that_was_committed_and_car
 
         def another() -> RelayProcess:
             return stack.enter_context(
-                relay(ends.database_url, ends.amqp_url, tmp_path, page_size=10, window=40, lease_seconds=LEASE_SECONDS)
+                relay(
+                    harness.database_url,
+                    harness.amqp_url,
+                    tmp_path,
+                    page_size=10,
+                    window=40,
+                    lease_seconds=LEASE_SECONDS,
+                )
             )
 
         leading = another()
@@ -117,8 +124,8 @@ def test_relays_killed_at_random_moments_skip_nothing_that_was_committed_and_car
             stopping.set()
             work.join(30)
         assert not work.is_alive()
-        ends.wait_for_cursor(sum(map(len, ledger.committed.values())))
-    messages = ends.take("validation")
+        harness.wait_for_cursor(sum(map(len, ledger.committed.values())))
+    messages = harness.take("validation")
     firsts = first_copies(messages)
     assert not ledger.undone & set(firsts)
     subject_of = {event_id: subject for subject, event_ids in ledger.committed.items() for event_id in event_ids}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.support.builders.events import new_event
 from tests.support.builders.steady_writer import writing
-from tests.support.probes.outbox_and_queues import Ends, first_copies, ids, numbered
+from tests.support.probes.relay_harness import RelayHarness, first_copies, ids, numbered
 from tests.support.processes.relay import relay
 from tests.support.servers import databases as real
 from tests.support.servers.private_servers import OwnPostgres
@@ -16,26 +16,26 @@ EVENTS = "SELECT id, event_id::text AS event_id, subject FROM outbox.events ORDE
 
 
 def test_every_event_of_a_dump_taken_while_all_were_at_work_arrives_from_the_cluster_it_is_restored_to(
-    ends: Ends, own_postgres: OwnPostgres, tmp_path: Path
+    harness: RelayHarness, own_postgres: OwnPostgres, tmp_path: Path
 ) -> None:
     with (
-        writing(ends.database_url, "one", "two"),
-        relay(ends.database_url, ends.amqp_url, tmp_path, page_size=5, window=10, lease_seconds=1) as process,
+        writing(harness.database_url, "one", "two"),
+        relay(harness.database_url, harness.amqp_url, tmp_path, page_size=5, window=10, lease_seconds=1) as process,
     ):
-        ends.record(numbered(BACKLOG, subjects=200))
-        ends.wait_for_cursor(200)
-        archive = dump(ends.database_url, tmp_path / "dump")
+        harness.record(numbered(BACKLOG, subjects=200))
+        harness.wait_for_cursor(200)
+        archive = dump(harness.database_url, tmp_path / "dump")
         process.kill()
-    ends.take("validation")
+    harness.take("validation")
     with real.database(own_postgres.url) as url:
         restore(archive, url)
-        there = Ends(url, ends.amqp_url, ends.taken)
+        there = RelayHarness(url, harness.amqp_url, harness.taken)
         assert 200 <= there.confirmed() < BACKLOG, "the dump was to be taken in mid-flow"
         early = new_event("recorded-before-the-relay-came")
         there.record([early])
         dumped = there.rows(EVENTS)
 
-        with relay(url, ends.amqp_url, tmp_path) as successor:
+        with relay(url, harness.amqp_url, tmp_path) as successor:
             adopted = successor.wait_for("cluster_adopted")
             there.wait_until(
                 "SELECT coalesce(sum(events), 0) >= $1 FROM outbox.pages "

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tests.support.builders.events import new_event
 from tests.support.builders.steady_writer import writing
-from tests.support.probes.outbox_and_queues import Ends, assert_all_there_in_order
-from tests.support.probes.waking_clock import awake
+from tests.support.probes.relay_harness import RelayHarness, assert_all_there_in_order
+from tests.support.probes.waking_clock import waking_clock
 from tests.support.processes.relay import RelayProcess, relay
 from tests.support.proxies.tcp_proxy import proxied
 
@@ -19,26 +19,26 @@ def assert_given_up(process: RelayProcess) -> None:
 
 
 def test_brokers_that_never_answer_or_fall_silent_in_mid_flow_are_given_up_and_tried_again(
-    ends: Ends, database_url: str, tmp_path: Path
+    harness: RelayHarness, database_url: str, tmp_path: Path
 ) -> None:
     """Two relays side by side, because each waits for nothing most of the time."""
-    never = Ends(database_url, ends.amqp_url)
+    never = RelayHarness(database_url, harness.amqp_url)
     never.declare()
     unsent = [new_event(f"never-{n % 10}") for n in range(100)]
     never.record(unsent)
     with (
-        proxied(ends.amqp_url) as (through, proxy),
-        proxied(ends.amqp_url) as (through_nothing, deaf),
-        relay(ends.database_url, through + IMPATIENT, tmp_path, page_size=20, window=60) as mid_flow,
+        proxied(harness.amqp_url) as (through, proxy),
+        proxied(harness.amqp_url) as (through_nothing, deaf),
+        relay(harness.database_url, through + IMPATIENT, tmp_path, page_size=20, window=60) as mid_flow,
     ):
         deaf.fall_silent()
         with relay(never.database_url, through_nothing + IMPATIENT, tmp_path) as at_start:
             at_start.wait_for("leading")
             mid_flow.wait_for("leading")
-            with writing(ends.database_url, "flow") as (writer,):
-                ends.wait_for_cursor(100)
+            with writing(harness.database_url, "flow") as (writer,):
+                harness.wait_for_cursor(100)
                 proxy.fall_silent()
-                with awake() as clock:
+                with waking_clock() as clock:
                     assert_given_up(at_start)
                     assert never.confirmed() == 0
                     deaf.release_answers()
@@ -48,5 +48,5 @@ def test_brokers_that_never_answer_or_fall_silent_in_mid_flow_are_given_up_and_t
                 writer.wait_for(50)
                 flow = writer.stop()
             never.wait_for_cursor(len(unsent))
-            ends.wait_for_cursor(len(flow))
-    assert_all_there_in_order(flow + unsent, ends.take("validation"))
+            harness.wait_for_cursor(len(flow))
+    assert_all_there_in_order(flow + unsent, harness.take("validation"))

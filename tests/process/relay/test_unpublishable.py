@@ -17,7 +17,7 @@ from ops.doctor.broker_client import connection
 from outbox.envelope import Event, encode_headers
 from tests.support.builders.events import new_event
 from tests.support.probes.database import run
-from tests.support.probes.outbox_and_queues import EVENT_EXCHANGE, Ends, assert_all_there_in_order, ids, numbered
+from tests.support.probes.relay_harness import EVENT_EXCHANGE, RelayHarness, assert_all_there_in_order, ids, numbered
 from tests.support.processes.relay import relay
 from tests.support.servers.private_servers import OwnRabbitMQ
 
@@ -29,17 +29,17 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
 
 
 @pytest.fixture
-def strict(torn: Ends, own_rabbitmq: OwnRabbitMQ) -> Iterator[Ends]:
+def strict(private_broker_harness: RelayHarness, own_rabbitmq: OwnRabbitMQ) -> Iterator[RelayHarness]:
     """Before a broker that closes a channel for a message of more than LARGEST bytes."""
     with own_rabbitmq.largest_message(LARGEST):
-        yield torn
+        yield private_broker_harness
 
 
-def insert(ends: Ends, events: Sequence[Event], destination: str | None = None) -> None:
+def insert(harness: RelayHarness, events: Sequence[Event], destination: str | None = None) -> None:
     """Commit events past `record`, which refuses some of them."""
 
     async def write() -> None:
-        database = await asyncpg.connect(ends.database_url)
+        database = await asyncpg.connect(harness.database_url)
         try:
             await database.executemany(
                 INSERT,
@@ -54,9 +54,9 @@ def insert(ends: Ends, events: Sequence[Event], destination: str | None = None) 
     run(write)
 
 
-def dead_letters(ends: Ends) -> list[Any]:
+def dead_letters(harness: RelayHarness) -> list[Any]:
     """All dead letters, oldest first."""
-    return ends.rows("SELECT * FROM outbox.dead_letters ORDER BY id")
+    return harness.rows("SELECT * FROM outbox.dead_letters ORDER BY id")
 
 
 def assert_dead_letter(dead_letter: Any, event: Event, queue: str = EVENT_EXCHANGE) -> None:
@@ -74,7 +74,7 @@ def assert_dead_letter(dead_letter: Any, event: Event, queue: str = EVENT_EXCHAN
 
 
 def test_an_event_too_large_for_the_broker_is_set_aside_and_all_others_arrive_in_order(
-    strict: Ends, tmp_path: Path
+    strict: RelayHarness, tmp_path: Path
 ) -> None:
     events = numbered(500, subjects=50)
     events[250] = poison = replace(events[250], data=TOO_LARGE, generation=2)
@@ -90,7 +90,7 @@ def test_an_event_too_large_for_the_broker_is_set_aside_and_all_others_arrive_in
     assert_all_there_in_order([event for event in events if event is not poison], strict.take("validation"))
 
 
-def test_events_too_large_for_the_broker_are_found_wherever_they_lie(strict: Ends, tmp_path: Path) -> None:
+def test_events_too_large_for_the_broker_are_found_wherever_they_lie(strict: RelayHarness, tmp_path: Path) -> None:
     layouts = {  # events, those too large; pages of 20
         "alone": (1, [0]),
         "alone, twice": (2, [0, 1]),
@@ -119,63 +119,65 @@ def test_events_too_large_for_the_broker_are_found_wherever_they_lie(strict: End
     assert_all_there_in_order([event for event in sent if event.id not in set_aside], strict.take("validation"))
 
 
-def test_events_that_no_frame_can_carry_are_set_aside_at_once(ends: Ends, tmp_path: Path) -> None:
+def test_events_that_no_frame_can_carry_are_set_aside_at_once(harness: RelayHarness, tmp_path: Path) -> None:
     events = numbered(30, subjects=3)
     # A routing key has 255 bytes at most, and all headers together have one frame.
     typed, sourced = new_event("order-1", type="x" * 300), new_event("order-1", source="x" * 300_000)
     addressed, nowhere = new_event("order-1"), "ü" * 128
-    insert(ends, [*events[:10], typed, sourced, *events[10:20]])
-    insert(ends, [addressed], nowhere)
-    insert(ends, events[20:])
-    with relay(ends.database_url, ends.amqp_url, tmp_path) as process:
-        ends.wait_for_cursor(33)
+    insert(harness, [*events[:10], typed, sourced, *events[10:20]])
+    insert(harness, [addressed], nowhere)
+    insert(harness, events[20:])
+    with relay(harness.database_url, harness.amqp_url, tmp_path) as process:
+        harness.wait_for_cursor(33)
         assert not process.logged("channel_closed_by_an_event")
         assert not process.logged("session_ended")
-    found = {dead_letter["event_id"]: dead_letter for dead_letter in dead_letters(ends)}
+    found = {dead_letter["event_id"]: dead_letter for dead_letter in dead_letters(harness)}
     assert len(found) == 3
     assert_dead_letter(found[typed.id], typed)
     assert_dead_letter(found[sourced.id], sourced)
     assert_dead_letter(found[addressed.id], addressed, nowhere)
-    assert_all_there_in_order(events, ends.take("validation"))
+    assert_all_there_in_order(events, harness.take("validation"))
 
 
 def test_an_event_addressed_to_a_queue_that_nobody_requires_and_that_is_not_there_is_set_aside(
-    ends: Ends, tmp_path: Path
+    harness: RelayHarness, tmp_path: Path
 ) -> None:
     events = numbered(30, subjects=3)
     lost = [new_event("order-1"), new_event("order-1"), new_event("order-2")]
-    ends.record(events[:15])
-    ends.record(lost, "test.nowhere")
-    ends.record(events[15:])
-    with relay(ends.database_url, ends.amqp_url, tmp_path) as process:
-        ends.wait_for_cursor(33)
+    harness.record(events[:15])
+    harness.record(lost, "test.nowhere")
+    harness.record(events[15:])
+    with relay(harness.database_url, harness.amqp_url, tmp_path) as process:
+        harness.wait_for_cursor(33)
         process.wait_for("event_set_aside", 3)
-    found = {dead_letter["event_id"]: dead_letter for dead_letter in dead_letters(ends)}
+    found = {dead_letter["event_id"]: dead_letter for dead_letter in dead_letters(harness)}
     assert found.keys() == {event.id for event in lost}
     for event in lost:
         assert_dead_letter(found[event.id], event, "test.nowhere")
         assert "test.nowhere" in found[event.id]["error"]
-    assert_all_there_in_order(events, ends.take("validation"))
+    assert_all_there_in_order(events, harness.take("validation"))
 
 
-def test_an_event_addressed_to_a_required_queue_that_is_not_there_waits_for_it(ends: Ends, tmp_path: Path) -> None:
-    with relay(ends.database_url, ends.amqp_url, tmp_path) as process:
+def test_an_event_addressed_to_a_required_queue_that_is_not_there_waits_for_it(
+    harness: RelayHarness, tmp_path: Path
+) -> None:
+    with relay(harness.database_url, harness.amqp_url, tmp_path) as process:
         process.wait_for("leading")
-        ends.record([new_event("warm-up", type="order.unheard_of")])
-        ends.wait_for_cursor(1)
-        ends.delete_queue("sap")
+        harness.record([new_event("warm-up", type="order.unheard_of")])
+        harness.wait_for_cursor(1)
+        harness.delete_queue("sap")
         held = numbered(4, subjects=2)
-        ends.record(held, "sap")
+        harness.record(held, "sap")
         process.wait_for("required_queues_missing")
-        assert ends.confirmed() == 1
-        ends.declare()
-        ends.wait_for_cursor(5)
-    assert dead_letters(ends) == []
-    assert_all_there_in_order(held, ends.take("sap"))
+        assert harness.confirmed() == 1
+        harness.declare()
+        harness.wait_for_cursor(5)
+    assert dead_letters(harness) == []
+    assert_all_there_in_order(held, harness.take("sap"))
 
 
 def test_a_relay_killed_between_the_dead_letter_and_the_cursor_leaves_one_dead_letter(
-    strict: Ends, tmp_path: Path
+    strict: RelayHarness, tmp_path: Path
 ) -> None:
     poison, stuck, other = new_event("a", data=TOO_LARGE), new_event("b"), new_event("c")
     with connection(strict.amqp_url) as link:

@@ -1,7 +1,7 @@
-"""Orders whose effects an audit looks for: a workshop, the places of its effects, and short words for both.
+"""Orders whose effects an audit checks: a step harness, the systems that hold the effects, and methods for both.
 
-SAP and the mailbox are the module's own, because an audit sees everything that is in them; what one test leaves there
-without an order is taken out of the next one's report.
+SAP and the mailbox belong to the test module, because an audit sees everything that is in them. Effects that one test
+leaves there without an order are taken out of the report of the next.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -25,11 +25,11 @@ from outbox.cursor.log import Carried, advance
 from outbox.cursor.reader import ONE_PLAN, Reader
 from outbox.envelope import Event
 from runtime.settings import Settings
-from tests.support.builders.step_harness import Workshop, a_workshop
+from tests.support.builders.step_harness import StepHarness, step_harness
 from tests.support.fixtures.shared_database import module_database
 from tests.support.processes.sandboxes import Sap, Smtp, start_sap, start_smtp
 
-__all__ = ["house", "module_database", "own_inbox", "own_sap"]
+__all__ = ["audited", "module_database", "own_inbox", "own_sap"]
 
 AT_ONCE = timedelta(0)
 # The step of each event on an order's way, in the order of their commits.
@@ -61,10 +61,10 @@ def own_inbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Smtp]:
 
 
 @dataclass
-class House:
-    """A workshop, the places of its effects, and the moment at which the test began."""
+class AuditedOrders:
+    """A step harness, the systems that hold the effects, and the moment at which the test began."""
 
-    shop: Workshop
+    harness: StepHarness
     places: Places
     since: datetime
     documents: Path
@@ -73,7 +73,7 @@ class House:
     async def audit(self, deadline: timedelta | None = AT_ONCE, **places: Any) -> Report:
         """Orders of this test alone, and orphans that no test before it has made."""
         window = Window(self.since, datetime.now(UTC) + timedelta(hours=1))
-        report = await audit(self.shop.place.engine, replace(self.places, **places), window, deadline)
+        report = await audit(self.harness.place.engine, replace(self.places, **places), window, deadline)
         return replace(report, orphans=[one for one in report.orphans if one not in self.found_before])
 
     async def go(self, order: Order, *, until: str = "order.completed") -> None:
@@ -85,25 +85,25 @@ class House:
 
     async def hear(self, order: Order, kind: str) -> None:
         """Run the steps that react to an event of this type."""
-        event = await self.shop.event(order, kind)
+        event = await self.harness.event(order, kind)
         for queue in WAY[kind]:
-            await self.shop.deliver(BY_QUEUE[queue].name, event)
+            await self.harness.deliver(BY_QUEUE[queue].name, event)
 
     async def record_audit(self, order: Order) -> None:
         """What was recorded for an order goes into the audit log."""
         for kind in (*WAY, "order.rejected"):
-            for event in await self.shop.events(order, kind):
-                await self.shop.deliver("record_audit", event)
+            for event in await self.harness.events(order, kind):
+                await self.harness.deliver("record_audit", event)
 
     async def completed(self) -> Order:
-        order = await self.shop.place_order()
+        order = await self.harness.place_order()
         await self.go(order)
         await self.record_audit(order)
-        return await self.shop.order(order.id)
+        return await self.harness.order(order.id)
 
     async def read_outbox(self) -> None:
         """As the relay does it: read everything that is committed and move the cursor past it."""
-        url = self.shop.place.settings.database_url
+        url = self.harness.place.settings.database_url
         connection = await asyncpg.connect(url, server_settings=ONE_PLAN)
         try:
             await connection.execute(LEAD)
@@ -116,8 +116,8 @@ class House:
 
 
 @pytest.fixture
-async def house(module_database: str, own_sap: Sap, own_inbox: Smtp, tmp_path: Path) -> AsyncIterator[House]:
-    """A house whose places are all looked into."""
+async def audited(module_database: str, own_sap: Sap, own_inbox: Smtp, tmp_path: Path) -> AsyncIterator[AuditedOrders]:
+    """Orders whose audit reads all the systems."""
     own_sap.faults(outage=False)
     settings = Settings(
         database_url=module_database,
@@ -129,11 +129,11 @@ async def house(module_database: str, own_sap: Sap, own_inbox: Smtp, tmp_path: P
         sap_retry_base_seconds=4,
     )
 
-    async with a_workshop(settings) as shop:
-        places = Places(SapSandbox(own_sap.url), own_inbox.url, shop.place.documents)
-        house = House(shop, places, datetime.now(UTC), tmp_path, [])
-        house.found_before.extend((await house.audit()).orphans)
-        yield house
+    async with step_harness(settings) as harness:
+        places = Places(SapSandbox(own_sap.url), own_inbox.url, harness.place.documents)
+        audited = AuditedOrders(harness, places, datetime.now(UTC), tmp_path, [])
+        audited.found_before.extend((await audited.audit()).orphans)
+        yield audited
 
 
 def wrong(report: Report) -> list[tuple[Effect, bool]]:
@@ -145,6 +145,6 @@ def draft(order: Order) -> SalesOrderDraft:
     return SalesOrderDraft(order.number, order.id, order.currency, items)
 
 
-async def send(house: House, order: Order, event: Event) -> None:
-    place = house.shop.place
+async def send(audited: AuditedOrders, order: Order, event: Event) -> None:
+    place = audited.harness.place
     await place.mailer.send(confirmation(order, event_id=event.id, settings=place.settings))

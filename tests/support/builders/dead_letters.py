@@ -1,4 +1,4 @@
-"""Dead letters as the collector stores them, for tests to start from; and a desk to work with them from."""
+"""Dead letters as the collector stores them, and a database in which tests store, replay and read them."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -43,7 +43,7 @@ def dead_letter_for(event: Event | None = None, queue: str = "sap", **changes: A
 
 
 @dataclass(frozen=True)
-class Desk:
+class DeadLetterDatabase:
     """A database with dead letters; each call is a transaction of its own."""
 
     engine: AsyncEngine
@@ -106,7 +106,7 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk_at(url: str) -> AsyncIterator[Desk]:
-    """A desk on this database."""
+async def dead_letter_database(url: str) -> AsyncIterator[DeadLetterDatabase]:
+    """The database at this URL."""
     async with engine_of(url) as engine:
-        yield Desk(engine)
+        yield DeadLetterDatabase(engine)

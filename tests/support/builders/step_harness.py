@@ -43,7 +43,7 @@ class Scheduled:
     event: Event
 
 
-class Workshop:
+class StepHarness:
     """One open workplace, and short words for what the tests say again and again."""
 
     def __init__(self, place: Workplace) -> None:
@@ -188,21 +188,21 @@ class Workshop:
 
 
 @asynccontextmanager
-async def a_workshop(settings: Settings) -> AsyncIterator[Workshop]:
+async def step_harness(settings: Settings) -> AsyncIterator[StepHarness]:
     """An open workplace."""
 
     place = open_workplace(settings, "waybill-test")
     try:
-        yield Workshop(place)
+        yield StepHarness(place)
     finally:
         await place.close()
 
 
-def in_workshop(settings: Settings, scenario: Callable[[Workshop], Awaitable[Result]]) -> Result:
+def with_step_harness(settings: Settings, scenario: Callable[[StepHarness], Awaitable[Result]]) -> Result:
     """Run a scenario on a loop of its own with an open workplace."""
 
     async def run() -> Result:
-        async with a_workshop(settings) as given:
+        async with step_harness(settings) as given:
             return await scenario(given)
 
     return asyncio.run(run())

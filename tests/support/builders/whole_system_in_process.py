@@ -28,7 +28,7 @@ from orders.workflow import STEPS, Step
 from outbox.envelope import decode
 from relay.__main__ import Relay
 from runtime.settings import Settings
-from tests.support.builders.dead_letters import Desk
+from tests.support.builders.dead_letters import DeadLetterDatabase
 from tests.support.builders.in_process_api import Api, running_api
 
 PATIENCE_SECONDS = 60
@@ -37,7 +37,7 @@ _PRICE = "INSERT INTO product_prices (sku, currency, unit_price) VALUES (:sku, :
 
 
 @dataclass(frozen=True)
-class House:
+class WholeSystem:
     """All of it, running."""
 
     api: Api
@@ -47,9 +47,9 @@ class House:
     ended: list[tuple[str, Outcome]] = field(default_factory=list)  # deliveries by queue, in order
 
     @property
-    def desk(self) -> Desk:
+    def database(self) -> DeadLetterDatabase:
         """Where people replay dead letters."""
-        return Desk(self.place.engine)
+        return DeadLetterDatabase(self.place.engine)
 
     async def sells(self, order: Mapping[str, Any]) -> None:
         """Have what an order asks for in the catalogue."""
@@ -68,7 +68,7 @@ class House:
 
     async def status(self, order_id: str) -> str:
         """Where an order stands."""
-        (row,) = await self.desk.sql("SELECT status FROM orders WHERE id = CAST(:id AS uuid)", id=order_id)
+        (row,) = await self.database.sql("SELECT status FROM orders WHERE id = CAST(:id AS uuid)", id=order_id)
         return str(row["status"])
 
     async def _deliver_one(self) -> bool:
@@ -95,8 +95,8 @@ class House:
 
 
 @asynccontextmanager
-async def house(settings: Settings) -> AsyncIterator[House]:
-    """A house on these servers, whose topology is applied."""
+async def whole_system(settings: Settings) -> AsyncIterator[WholeSystem]:
+    """The system on these servers, whose topology is applied."""
     place = open_workplace(settings, "waybill-test")
     relay = Relay(settings)
     stopping = asyncio.Event()
@@ -106,7 +106,7 @@ async def house(settings: Settings) -> AsyncIterator[House]:
             beside.create_task(Collector(settings, place.engine, stopping).run())
             runners = {step.name: StepRunner(step, REACTIONS[step.name], place) for step in STEPS}
             try:
-                yield House(api, place, link.channel(), runners)
+                yield WholeSystem(api, place, link.channel(), runners)
             finally:
                 relay.stop()
                 stopping.set()

@@ -16,16 +16,16 @@ LONGEST_TICK_SECONDS = 0.05  # a busy machine wakes a sleeper so late; what is l
 
 
 @dataclass
-class Awake:
+class WakingClock:
     """`seconds` in which this machine was awake, since it was asked for."""
 
     seconds: float = 0.0
 
 
 @contextmanager
-def awake() -> Iterator[Awake]:
+def waking_clock() -> Iterator[WakingClock]:
     """A clock that runs until the end of the block, and can be read after it."""
-    clock, ended = Awake(), threading.Event()
+    clock, ended = WakingClock(), threading.Event()
 
     def count() -> None:
         before = time.monotonic()

@@ -17,7 +17,7 @@ _HINTS = b"application_name\0waybill-hint\0"
 
 
 @dataclass
-class Wire:
+class StatementCounter:
     """`url` leads through the proxy; `sent` counts the client's messages by type."""
 
     url: str = ""
@@ -30,10 +30,10 @@ class Wire:
 
 
 @asynccontextmanager
-async def watched(database_url: str) -> AsyncIterator[Wire]:
+async def counted_statements(database_url: str) -> AsyncIterator[StatementCounter]:
     """The same database, behind a proxy that counts."""
     parts = urlsplit(database_url)
-    wire = Wire()
+    counter = StatementCounter()
     connections: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -42,14 +42,14 @@ async def watched(database_url: str) -> AsyncIterator[Wire]:
         connections.add(task)
         server_reader, server_writer = await asyncio.open_connection(parts.hostname, parts.port)
         with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            await asyncio.gather(_count(reader, server_writer, wire), _pass_on(server_reader, writer))
+            await asyncio.gather(_count(reader, server_writer, counter), _pass_on(server_reader, writer))
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     user = f"{parts.username}{':' + parts.password if parts.password else ''}@"
-    wire.url = urlunsplit(parts._replace(netloc=f"{user}127.0.0.1:{port}"))
+    counter.url = urlunsplit(parts._replace(netloc=f"{user}127.0.0.1:{port}"))
     try:
-        yield wire
+        yield counter
     finally:
         server.close()
         for task in connections:
@@ -57,7 +57,7 @@ async def watched(database_url: str) -> AsyncIterator[Wire]:
         await asyncio.gather(*connections)
 
 
-async def _count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wire: Wire) -> None:
+async def _count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counter: StatementCounter) -> None:
     started = counted = False
     try:
         while True:
@@ -67,7 +67,7 @@ async def _count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wir
             if not started and int.from_bytes(body[:4]) == _STARTUP:
                 started, counted = True, _HINTS not in body
             if counted:
-                wire.sent[kind] += 1
+                counter.sent[kind] += 1
             writer.write(kind + length + body)
             await writer.drain()
     finally:

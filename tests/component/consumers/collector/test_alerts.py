@@ -15,9 +15,15 @@ from outbox.dead_letters.alert_claims import claim
 from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import replay
 from runtime.settings import Settings
-from tests.support.builders.dead_letters import ANNA, EXCHANGE, Desk, dead_letter_for, desk_at
+from tests.support.builders.dead_letters import (
+    ANNA,
+    EXCHANGE,
+    DeadLetterDatabase,
+    dead_letter_database,
+    dead_letter_for,
+)
 from tests.support.builders.events import new_event
-from tests.support.probes.dead_letter_queues import Morgue
+from tests.support.probes.collector_harness import CollectorHarness
 from tests.support.processes.collector import collector
 from tests.support.servers.webhook import Webhook, webhook
 
@@ -32,9 +38,9 @@ def hook() -> Iterator[Webhook]:
 
 @dataclass(frozen=True)
 class Teller:
-    """A desk, and alerts that are told from it."""
+    """A database of dead letters, and the alerts about them."""
 
-    desk: Desk
+    database: DeadLetterDatabase
     alerts: Alerts
     client: httpx.AsyncClient
 
@@ -43,7 +49,7 @@ class Teller:
 
     async def age(self, seconds: float) -> None:
         """Have all of it happened longer ago."""
-        await self.desk.sql(
+        await self.database.sql(
             "UPDATE outbox.dead_letter_alerts SET alerted_at = alerted_at - make_interval(secs => :age), "
             "alerting_until = alerting_until - make_interval(secs => :age)",
             age=seconds,
@@ -58,8 +64,8 @@ async def teller(url: str, address: str) -> AsyncIterator[Teller]:
         alert_webhook_url=SecretStr(address),
         alert_interval_seconds=INTERVAL_SECONDS,
     )
-    async with desk_at(url) as desk, httpx.AsyncClient(timeout=10, trust_env=False) as client:
-        yield Teller(desk, Alerts(settings, desk.engine, asyncio.Event()), client)
+    async with dead_letter_database(url) as database, httpx.AsyncClient(timeout=10, trust_env=False) as client:
+        yield Teller(database, Alerts(settings, database.engine, asyncio.Event()), client)
 
 
 @pytest.fixture
@@ -71,12 +77,12 @@ async def one(shared_database_url: str, hook: Webhook) -> AsyncIterator[Teller]:
 async def test_a_cause_is_told_of_once_in_an_interval_however_many_dead_letters_it_has(
     one: Teller, hook: Webhook
 ) -> None:
-    await one.desk.keep(*(dead_letter_for() for _ in range(40)))
+    await one.database.keep(*(dead_letter_for() for _ in range(40)))
     assert await one.tell() == "sent"
-    await one.desk.keep(*(dead_letter_for() for _ in range(7)))
+    await one.database.keep(*(dead_letter_for() for _ in range(7)))
     assert await one.tell() is None
     (text,) = hook.texts
-    newest = (await one.desk.dead_letters())[39].id
+    newest = (await one.database.dead_letters())[39].id
     assert text.startswith("40 new dead letters in sap (rejected)\n")
     assert "cause: SapRefused@consumers.adapters.sap:create" in text
     assert "newest error: SapRefused: 400: no such material" in text
@@ -91,7 +97,9 @@ async def test_a_cause_is_told_of_once_in_an_interval_however_many_dead_letters_
 
 
 async def test_each_cause_is_told_of_by_itself(one: Teller, hook: Webhook) -> None:
-    await one.desk.keep(dead_letter_for(), dead_letter_for(fingerprint="it's another"), dead_letter_for(queue="email"))
+    await one.database.keep(
+        dead_letter_for(), dead_letter_for(fingerprint="it's another"), dead_letter_for(queue="email")
+    )
     assert [await one.tell() for _ in range(4)] == ["sent", "sent", "sent", None]
     assert {text.splitlines()[0] for text in hook.texts} == {
         "1 new dead letter in sap (rejected)",
@@ -102,15 +110,15 @@ async def test_each_cause_is_told_of_by_itself(one: Teller, hook: Webhook) -> No
 
 async def test_a_replay_that_died_again_says_so(one: Teller, hook: Webhook) -> None:
     event = new_event()
-    await one.desk.keep(dead_letter_for(event))
-    await one.desk.do(lambda tx: replay(tx, Selection(), ANNA, EXCHANGE))
-    await one.desk.keep(dead_letter_for(new_event(id=event.id, generation=2)))
+    await one.database.keep(dead_letter_for(event))
+    await one.database.do(lambda tx: replay(tx, Selection(), ANNA, EXCHANGE))
+    await one.database.keep(dead_letter_for(new_event(id=event.id, generation=2)))
     await one.tell()
     assert "replayed 1 times before" in hook.texts[0]
 
 
 async def test_two_collectors_do_not_tell_the_same_twice(one: Teller, hook: Webhook) -> None:
-    await one.desk.keep(dead_letter_for())
+    await one.database.keep(dead_letter_for())
     hook.may_answer.clear()
     telling_first = asyncio.create_task(one.tell())
     await asyncio.to_thread(hook.wait_until_asked)
@@ -122,11 +130,11 @@ async def test_two_collectors_do_not_tell_the_same_twice(one: Teller, hook: Webh
 
 
 async def test_what_came_while_people_were_told_counts_for_the_next_time(one: Teller, hook: Webhook) -> None:
-    await one.desk.keep(dead_letter_for(), dead_letter_for())
+    await one.database.keep(dead_letter_for(), dead_letter_for())
     hook.may_answer.clear()
     telling_first = asyncio.create_task(one.tell())
     await asyncio.to_thread(hook.wait_until_asked)
-    await one.desk.keep(dead_letter_for())
+    await one.database.keep(dead_letter_for())
     hook.may_answer.set()
     await telling_first
     await one.age(INTERVAL_SECONDS + 1)
@@ -135,19 +143,19 @@ async def test_what_came_while_people_were_told_counts_for_the_next_time(one: Te
 
 
 async def test_a_webhook_that_refuses_is_told_later_of_all_that_there_is_by_then(one: Teller, hook: Webhook) -> None:
-    await one.desk.keep(dead_letter_for())
+    await one.database.keep(dead_letter_for())
     for status in (500, 429, 404, 302):
         hook.status = status
         assert await one.tell() == "refused"
-    await one.desk.keep(dead_letter_for())
+    await one.database.keep(dead_letter_for())
     hook.status = 200
     assert await one.tell() == "sent"
     assert hook.texts[0].startswith("2 new dead letters")
 
 
 async def test_a_collector_that_dies_while_it_tells_leaves_the_alert_to_another(one: Teller, hook: Webhook) -> None:
-    await one.desk.keep(dead_letter_for())
-    assert await one.desk.do(lambda tx: claim(tx, INTERVAL_SECONDS, 60)) is not None  # and then it dies
+    await one.database.keep(dead_letter_for())
+    assert await one.database.do(lambda tx: claim(tx, INTERVAL_SECONDS, 60)) is not None  # and then it dies
     assert await one.tell() is None
     await one.age(61)
     assert await one.tell() == "sent"
@@ -158,7 +166,7 @@ async def test_a_webhook_that_is_not_there_is_asked_again_and_its_address_is_not
     shared_database_url: str, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with teller(shared_database_url, address) as one:
-        await one.desk.keep(dead_letter_for())
+        await one.database.keep(dead_letter_for())
         assert await one.tell() == "unanswered"
         assert await one.tell() == "unanswered"
         assert "T0secret" not in repr(one.alerts)
@@ -167,17 +175,19 @@ async def test_a_webhook_that_is_not_there_is_asked_again_and_its_address_is_not
     assert "T0secret" not in said.out + said.err
 
 
-def test_the_collector_tells_once_and_never_says_where(morgue: Morgue, hook: Webhook, tmp_path: Path) -> None:
-    settings = morgue.settings
+def test_the_collector_tells_once_and_never_says_where(
+    collector_harness: CollectorHarness, hook: Webhook, tmp_path: Path
+) -> None:
+    settings = collector_harness.settings
     hook.status = 503
     with collector(settings.database_url, settings.amqp_url, tmp_path, alert_webhook_url=hook.url) as process:
         process.wait_for("collecting")
         for n in range(5):
-            morgue.queues.publish("sap.dlq", b"%d" % n, {})
+            collector_harness.queues.publish("sap.dlq", b"%d" % n, {})
         process.wait_for("alert_refused")
         hook.status = 200
         process.wait_for("alert_sent")
-        morgue.queues.publish("sap.dlq", b"one more", {})
+        collector_harness.queues.publish("sap.dlq", b"one more", {})
         process.wait_for("dead_letters_stored", 2)
         assert process.stop() == 0
         assert Webhook.SECRET not in process.log.read_text()

@@ -6,7 +6,7 @@ from consumers.collector.metrics import LABELS
 from consumers.collector.process import count_once
 from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import discard
-from tests.support.builders.dead_letters import ANNA, dead_letter_for, desk_at
+from tests.support.builders.dead_letters import ANNA, dead_letter_database, dead_letter_for
 from tests.support.fixtures.shared_database import module_database, shared_database_url
 
 __all__ = ["module_database", "shared_database_url"]
@@ -27,18 +27,18 @@ async def test_the_newest_open_dead_letter_tells_its_time_whoever_stored_it_unti
 ) -> None:
     """The collector that counts here has stored none of them: another one did, and the relay, which names no queue."""
 
-    async with desk_at(shared_database_url) as desk:
-        await desk.keep(dead_letter_for())
-        await desk.keep(dead_letter_for(), dead_letter_for(queue="orders.events", reason="unpublishable"))
-        await count_once(desk.engine)
-        _, second, aside = await desk.dead_letters()
+    async with dead_letter_database(shared_database_url) as database:
+        await database.keep(dead_letter_for())
+        await database.keep(dead_letter_for(), dead_letter_for(queue="orders.events", reason="unpublishable"))
+        await count_once(database.engine)
+        _, second, aside = await database.dead_letters()
         newest = {("sap", "rejected"): second.first_seen_at, ("other", "unpublishable"): aside.first_seen_at}
         assert told("waybill_dead_letters_newest_timestamp_seconds") == {
             label: at.timestamp() for label, at in newest.items()
         }
         assert told("waybill_dead_letters_open") == {("sap", "rejected"): 2, ("other", "unpublishable"): 1}
 
-        await desk.do(lambda tx: discard(tx, Selection(), ANNA))
-        await count_once(desk.engine)
+        await database.do(lambda tx: discard(tx, Selection(), ANNA))
+        await count_once(database.engine)
         assert not told("waybill_dead_letters_newest_timestamp_seconds")
         assert not told("waybill_dead_letters_open")

@@ -22,42 +22,42 @@ from outbox.envelope import Event
 from outbox.inbox import MAX_CLAIMS
 from runtime.settings import Settings
 from tests.support.builders.step_doubles import Acting, Failing, Unrecorded
-from tests.support.builders.step_harness import Workshop, a_workshop, again
+from tests.support.builders.step_harness import StepHarness, again, step_harness
 
 LOCAL, OUTSIDE = "validate_order", "send_confirmation_email"
 ATTEMPTS = "SELECT * FROM order_attempts WHERE order_id = :id ORDER BY begun_at, generation, claim"
 LEASE_OVER = "UPDATE outbox.deliveries SET lease_until = clock_timestamp() - interval '1 s' WHERE event_id = :id"
 
 
-async def _placed(shop: Workshop) -> tuple[Order, Event]:
-    order = await shop.place_order()
-    return order, await shop.event(order, "order.placed")
+async def _placed(harness: StepHarness) -> tuple[Order, Event]:
+    order = await harness.place_order()
+    return order, await harness.event(order, "order.placed")
 
 
-async def _kept(shop: Workshop, order: Order) -> Sequence[RowMapping]:
-    return await shop.sql(ATTEMPTS, id=order.id)
+async def _kept(harness: StepHarness, order: Order) -> Sequence[RowMapping]:
+    return await harness.sql(ATTEMPTS, id=order.id)
 
 
 def _numbers(rows: Sequence[RowMapping]) -> list[tuple[int, int, int, str | None]]:
     return [(row["generation"], row["claim"], row["attempt"], row["outcome"]) for row in rows]
 
 
-async def _told(shop: Workshop, order: Order) -> Timeline:
-    async with one_moment(shop.place.engine).begin() as tx:
-        return await story(tx, await shop.order(order.id))
+async def _told(harness: StepHarness, order: Order) -> Timeline:
+    async with one_moment(harness.place.engine).begin() as tx:
+        return await story(tx, await harness.order(order.id))
 
 
 async def test_a_local_step_is_one_attempt_that_is_written_with_its_end(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        order, placed = await _placed(shop)
+    async with step_harness(settings) as harness:
+        order, placed = await _placed(harness)
 
         class Slow(LocalStep):
             async def apply(self, *_: Any) -> None:
                 await asyncio.sleep(0.05)
 
-        assert await shop.runner(LOCAL, Slow()).deliver(placed) is Outcome.DONE
-        assert await shop.runner(LOCAL, Slow()).deliver(placed) is Outcome.DUPLICATE
-        (row,) = await _kept(shop, order)
+        assert await harness.runner(LOCAL, Slow()).deliver(placed) is Outcome.DONE
+        assert await harness.runner(LOCAL, Slow()).deliver(placed) is Outcome.DUPLICATE
+        (row,) = await _kept(harness, order)
         assert _numbers([row]) == [(1, 0, 1, "done")]
         assert (row["step"], row["event_type"], row["error"]) == (LOCAL, "order.placed", None)
         assert row["worker"] == f"test@{socket.gethostname()}/{os.getpid()}"
@@ -67,31 +67,31 @@ async def test_a_local_step_is_one_attempt_that_is_written_with_its_end(settings
 async def test_an_outside_step_opens_its_attempt_with_the_claim_and_closes_it_with_the_effect(
     settings: Settings,
 ) -> None:
-    async with a_workshop(settings) as shop:
-        order, placed = await _placed(shop)
+    async with step_harness(settings) as harness:
+        order, placed = await _placed(harness)
         reaction = Acting()
-        holder = asyncio.create_task(shop.runner(OUTSIDE, reaction).deliver(placed))
+        holder = asyncio.create_task(harness.runner(OUTSIDE, reaction).deliver(placed))
         await reaction.begun.wait()
-        (opened,) = await _kept(shop, order)
+        (opened,) = await _kept(harness, order)
         assert (_numbers([opened]), opened["ended_at"]) == ([(1, 1, 1, None)], None)
-        (tried,) = [one for one in (await _told(shop, order)).entries if one.what is What.ATTEMPT]
+        (tried,) = [one for one in (await _told(harness, order)).entries if one.what is What.ATTEMPT]
         assert tried.outcome is Ending.RUNNING
         reaction.may_end.set()
         assert await holder is Outcome.DONE
-        (closed,) = await _kept(shop, order)
+        (closed,) = await _kept(harness, order)
         assert _numbers([closed]) == [(1, 1, 1, "done")]
         assert closed["begun_at"] == opened["begun_at"] < closed["ended_at"]
 
 
 async def test_an_attempt_at_an_event_that_is_past_retention_still_runs(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        order, placed = await _placed(shop)
-        assert await shop.deliver("record_audit", placed) is Outcome.DONE
+    async with step_harness(settings) as harness:
+        order, placed = await _placed(harness)
+        assert await harness.deliver("record_audit", placed) is Outcome.DONE
         reaction = Acting()
-        holder = asyncio.create_task(shop.runner(OUTSIDE, reaction).deliver(placed))
+        holder = asyncio.create_task(harness.runner(OUTSIDE, reaction).deliver(placed))
         await reaction.begun.wait()
-        await shop.sql("DELETE FROM outbox.events WHERE event_id = :id", id=placed.id)
-        (tried,) = [one for one in (await _told(shop, order)).entries if one.what is What.ATTEMPT]
+        await harness.sql("DELETE FROM outbox.events WHERE event_id = :id", id=placed.id)
+        (tried,) = [one for one in (await _told(harness, order)).entries if one.what is What.ATTEMPT]
         assert tried.outcome is Ending.RUNNING
         reaction.may_end.set()
         assert await holder is Outcome.DONE
@@ -113,110 +113,110 @@ class Refusing(Acting):
 
 
 async def test_retries_an_outage_and_the_last_try_are_attempts_of_their_own(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        order, placed = await _placed(shop)
+    async with step_harness(settings) as harness:
+        order, placed = await _placed(harness)
         reaction = Refusing()
-        runner = shop.runner(OUTSIDE, reaction)
+        runner = harness.runner(OUTSIDE, reaction)
         assert await runner.deliver(placed) is Outcome.RETRIED
         reaction.is_away = True
         assert await runner.deliver(again(placed, 2)) is Outcome.AWAY
         reaction.is_away, reaction.kind = False, ErrorKind.BAD_DATA
         assert await runner.deliver(again(placed, 3)) is Outcome.DEAD
-        rows = await _kept(shop, order)
+        rows = await _kept(harness, order)
         assert _numbers(rows) == [(1, 1, 1, "retried"), (2, 1, 2, "away"), (3, 1, 2, "dead")]
         assert {row["error"] for row in rows} == {"StepError: no"}
 
         # A replay counts its tries anew, and the attempts before it stay.
-        assert await shop.runner(OUTSIDE, Acting(waits=False)).deliver(again(placed, 4)) is Outcome.DONE
-        assert _numbers(await _kept(shop, order)) == [*_numbers(rows), (4, 1, 1, "done")]
+        assert await harness.runner(OUTSIDE, Acting(waits=False)).deliver(again(placed, 4)) is Outcome.DONE
+        assert _numbers(await _kept(harness, order)) == [*_numbers(rows), (4, 1, 1, "done")]
 
 
 @pytest.mark.parametrize(("kind", "outcome"), [(ErrorKind.SERVER, "retried"), (ErrorKind.BAD_DATA, "dead")])
 async def test_a_local_step_that_fails_leaves_its_attempt_though_its_transaction_is_gone(
     settings: Settings, kind: ErrorKind, outcome: str
 ) -> None:
-    async with a_workshop(settings) as shop:
-        order, placed = await _placed(shop)
-        await shop.runner(LOCAL, Failing(StepError("no", kind=kind))).deliver(placed)
-        (row,) = await _kept(shop, order)
+    async with step_harness(settings) as harness:
+        order, placed = await _placed(harness)
+        await harness.runner(LOCAL, Failing(StepError("no", kind=kind))).deliver(placed)
+        (row,) = await _kept(harness, order)
         assert (_numbers([row]), row["error"]) == ([(1, 0, 1, outcome)], "StepError: no")
         assert row["begun_at"] < row["ended_at"]
 
 
-async def _kill(shop: Workshop, step: str, reaction: Acting, placed: Event) -> None:
+async def _kill(harness: StepHarness, step: str, reaction: Acting, placed: Event) -> None:
     """A worker claims a delivery, begins and dies; its lease runs out."""
     reaction.begun.clear()
-    killed = asyncio.create_task(shop.runner(step, reaction).deliver(placed))
+    killed = asyncio.create_task(harness.runner(step, reaction).deliver(placed))
     await reaction.begun.wait()
     killed.cancel()
     await asyncio.gather(killed, return_exceptions=True)
-    await shop.sql(LEASE_OVER, id=placed.id)
+    await harness.sql(LEASE_OVER, id=placed.id)
 
 
 async def test_a_worker_that_dies_leaves_an_attempt_without_an_end_and_the_story_says_so(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        order, _ = await _placed(shop)
-        placed = await shop.event(order, "order.placed")
-        await _kill(shop, OUTSIDE, Acting(), placed)
-        (dead,) = [one for one in (await _told(shop, order)).entries if one.what is What.ATTEMPT]
+    async with step_harness(settings) as harness:
+        order, _ = await _placed(harness)
+        placed = await harness.event(order, "order.placed")
+        await _kill(harness, OUTSIDE, Acting(), placed)
+        (dead,) = [one for one in (await _told(harness, order)).entries if one.what is What.ATTEMPT]
         assert (dead.outcome, dead.ended_at) == (Ending.LOST, None)  # the lease is over
 
-        assert await shop.runner(OUTSIDE, Acting(waits=False)).deliver(placed) is Outcome.DONE
-        assert _numbers(await _kept(shop, order)) == [(1, 1, 1, None), (1, 2, 1, "done")]
-        tries = [one for one in (await _told(shop, order)).entries if one.what is What.ATTEMPT]
+        assert await harness.runner(OUTSIDE, Acting(waits=False)).deliver(placed) is Outcome.DONE
+        assert _numbers(await _kept(harness, order)) == [(1, 1, 1, None), (1, 2, 1, "done")]
+        tries = [one for one in (await _told(harness, order)).entries if one.what is What.ATTEMPT]
         assert [one.outcome for one in tries] == [Ending.LOST, Ending.DONE]
 
 
 async def test_a_killer_of_workers_ends_with_the_claim_that_gives_it_up(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        order, placed = await _placed(shop)
+    async with step_harness(settings) as harness:
+        order, placed = await _placed(harness)
         reaction = Acting()
         for _ in range(MAX_CLAIMS):
-            await _kill(shop, OUTSIDE, reaction, placed)
-        assert await shop.runner(OUTSIDE, reaction).deliver(placed) is Outcome.DEAD
+            await _kill(harness, OUTSIDE, reaction, placed)
+        assert await harness.runner(OUTSIDE, reaction).deliver(placed) is Outcome.DEAD
         lost = [(1, begun, 1, None) for begun in range(1, MAX_CLAIMS + 1)]
-        assert _numbers(await _kept(shop, order)) == [*lost, (1, MAX_CLAIMS + 1, 1, "dead")]
+        assert _numbers(await _kept(harness, order)) == [*lost, (1, MAX_CLAIMS + 1, 1, "dead")]
 
 
 async def test_a_local_step_that_is_claimed_first_keeps_its_claim_as_its_attempt(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        order, placed = await _placed(shop)
-        assert await shop.runner(LOCAL).deliver(placed, redelivered=True) is Outcome.DONE
-        assert _numbers(await _kept(shop, order)) == [(1, 1, 1, "done")]
+    async with step_harness(settings) as harness:
+        order, placed = await _placed(harness)
+        assert await harness.runner(LOCAL).deliver(placed, redelivered=True) is Outcome.DONE
+        assert _numbers(await _kept(harness, order)) == [(1, 1, 1, "done")]
 
 
 async def test_the_audit_keeps_its_row_and_no_attempt(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        order, placed = await _placed(shop)
-        assert await shop.deliver("record_audit", placed) is Outcome.DONE
-        assert await _kept(shop, order) == []
+    async with step_harness(settings) as harness:
+        order, placed = await _placed(harness)
+        assert await harness.deliver("record_audit", placed) is Outcome.DONE
+        assert await _kept(harness, order) == []
 
 
 async def test_an_audit_that_failed_is_a_step_of_its_order_until_it_is_done(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        order, placed = await _placed(shop)
-        assert await shop.runner("record_audit", Unrecorded()).deliver(placed) is Outcome.RETRIED
-        assert await shop.deliver("record_audit", again(placed, 2)) is Outcome.DONE
-        assert _numbers(await _kept(shop, order)) == [(1, 0, 1, "retried"), (2, 0, 2, "done")]
-        assert (await shop.shown(order, "record_audit"))["state"] == "done"
+    async with step_harness(settings) as harness:
+        order, placed = await _placed(harness)
+        assert await harness.runner("record_audit", Unrecorded()).deliver(placed) is Outcome.RETRIED
+        assert await harness.deliver("record_audit", again(placed, 2)) is Outcome.DONE
+        assert _numbers(await _kept(harness, order)) == [(1, 0, 1, "retried"), (2, 0, 2, "done")]
+        assert (await harness.shown(order, "record_audit"))["state"] == "done"
 
 
 async def test_what_an_attempt_and_its_step_keep_of_an_error_shows_no_address(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        order, placed = await _placed(shop)
+    async with step_harness(settings) as harness:
+        order, placed = await _placed(harness)
         refused = StepError("550 <blondel@customers.example>: no such mailbox", kind=ErrorKind.REFUSED)
-        await shop.runner(LOCAL, Failing(refused)).deliver(placed)
-        (row,) = await _kept(shop, order)
-        assert row["error"] == (await shop.shown(order, LOCAL))["error"] == "StepError: 550 <***>: no such mailbox"
+        await harness.runner(LOCAL, Failing(refused)).deliver(placed)
+        (row,) = await _kept(harness, order)
+        assert row["error"] == (await harness.shown(order, LOCAL))["error"] == "StepError: 550 <***>: no such mailbox"
 
 
 async def test_an_event_of_an_order_that_does_not_exist_leaves_no_attempt(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        order, placed = await _placed(shop)
-        await shop.sql("DELETE FROM order_lines WHERE order_id = :id", id=order.id)
-        await shop.sql("DELETE FROM orders WHERE id = :id", id=order.id)
-        assert await shop.deliver(LOCAL, placed) is Outcome.DEAD
-        assert await _kept(shop, order) == []
+    async with step_harness(settings) as harness:
+        order, placed = await _placed(harness)
+        await harness.sql("DELETE FROM order_lines WHERE order_id = :id", id=order.id)
+        await harness.sql("DELETE FROM orders WHERE id = :id", id=order.id)
+        assert await harness.deliver(LOCAL, placed) is Outcome.DEAD
+        assert await _kept(harness, order) == []
 
 
 class Idle(OutsideStep):
@@ -264,7 +264,7 @@ async def _counted(engine: AsyncEngine, deliver: Callable[[], Awaitable[Outcome]
 async def test_a_delivery_costs_an_inbox_write_and_one_for_page_and_history_in_each_of_its_transactions(
     settings: Settings, step: str, reaction: LocalStep | OutsideStep, cost: tuple[int, int]
 ) -> None:
-    async with a_workshop(settings) as shop:
-        _, placed = await _placed(shop)
-        runner = shop.runner(step, reaction)
-        assert await _counted(shop.place.engine, lambda: runner.deliver(placed)) == cost
+    async with step_harness(settings) as harness:
+        _, placed = await _placed(harness)
+        runner = harness.runner(step, reaction)
+        assert await _counted(harness.place.engine, lambda: runner.deliver(placed)) == cost

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from consumers.delivery.outcome import Outcome
 from runtime.settings import Settings
 from tests.support.builders.step_doubles import Acting
-from tests.support.builders.step_harness import a_workshop
+from tests.support.builders.step_harness import step_harness
 
 STEP = "send_confirmation_email"
 
@@ -23,16 +23,16 @@ STEP = "send_confirmation_email"
 async def test_a_worker_that_is_started_before_the_migration_waits_for_it_and_spends_no_try(
     database_url: str, settings: Settings, older: str, migrated: str
 ) -> None:
-    async with a_workshop(settings.model_copy(update={"database_url": database_url})) as shop:
-        order = await shop.place_order()
-        placed = await shop.event(order, "order.placed")
-        await shop.sql(older)
+    async with step_harness(settings.model_copy(update={"database_url": database_url})) as harness:
+        order = await harness.place_order()
+        placed = await harness.event(order, "order.placed")
+        await harness.sql(older)
         with capture_logs() as said:
-            delivery = asyncio.create_task(shop.runner(STEP, Acting(waits=False)).deliver(placed))
+            delivery = asyncio.create_task(harness.runner(STEP, Acting(waits=False)).deliver(placed))
             while not said and not delivery.done():  # noqa: ASYNC110 - a log line sends no signal
                 await asyncio.sleep(0.005)
-            await shop.sql(migrated)
+            await harness.sql(migrated)
             assert await delivery is Outcome.DONE
         assert {(line["event"], line["cure"]) for line in said} == {("schema_missing", "waybill migrate")}
-        assert (await shop.inbox_row("email", placed))["generation"] == 1
-        assert (await shop.shown(order, STEP))["state"] == "done"
+        assert (await harness.inbox_row("email", placed))["generation"] == 1
+        assert (await harness.shown(order, STEP))["state"] == "done"

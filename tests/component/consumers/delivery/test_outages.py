@@ -18,7 +18,7 @@ from orders.workflow import ErrorKind
 from outbox.envelope import Event
 from runtime.settings import Settings
 from tests.support.builders.step_doubles import Acting
-from tests.support.builders.step_harness import Workshop, a_workshop, again, in_workshop
+from tests.support.builders.step_harness import StepHarness, again, step_harness, with_step_harness
 from tests.support.probes.broker_queues import Queues
 from tests.support.processes.relay import relay
 from tests.support.processes.sandboxes import Sap
@@ -48,60 +48,61 @@ class Unreachable(Acting):
 
 
 async def test_an_outage_is_no_try_however_long_it_lasts(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        order, placed = await _placed(shop)
+    async with step_harness(settings) as harness:
+        order, placed = await _placed(harness)
         reaction = Unreachable()
-        runner = shop.runner(EMAIL_STEP, reaction)
+        runner = harness.runner(EMAIL_STEP, reaction)
         delivery = placed
         for number in range(1, 21):
             before = datetime.now(UTC)
             assert await runner.deliver(delivery) is Outcome.AWAY
             after = datetime.now(UTC)
-            waiting = max(await shop.scheduled(placed), key=lambda scheduled: scheduled.event.generation)
+            waiting = max(await harness.scheduled(placed), key=lambda scheduled: scheduled.event.generation)
             assert waiting.event == again(placed, number + 1)
             # What the step asked for, and up to its base of 4 s: the wait does not grow.
             assert before + timedelta(seconds=3) <= waiting.due_at <= after + timedelta(seconds=3 + 4)
             assert await runner.deliver(delivery) is Outcome.STALE
             delivery = waiting.event
-        shown = await shop.shown(order, EMAIL_STEP)
+        shown = await harness.shown(order, EMAIL_STEP)
         assert (shown["state"], shown["attempt"]) == ("retrying", 1)
         assert shown["error"] == "StepError: nobody is there"
         reaction.is_away = False
         for _ in range(5):
             assert await runner.deliver(delivery) is Outcome.RETRIED
             delivery = again(delivery, delivery.generation + 1)
-        assert (await shop.shown(order, EMAIL_STEP))["attempt"] == 5
+        assert (await harness.shown(order, EMAIL_STEP))["attempt"] == 5
         assert await runner.deliver(delivery) is Outcome.DEAD
-        assert (await shop.inbox_row("email", placed))["reason"] == "retries_exhausted"
+        assert (await harness.inbox_row("email", placed))["reason"] == "retries_exhausted"
 
 
 async def test_what_cannot_be_done_is_given_up_without_asking_whether_anybody_is_there(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        _, placed = await _placed(shop)
+    async with step_harness(settings) as harness:
+        _, placed = await _placed(harness)
         reaction = Unreachable()
         reaction.error = StepError("nonsense", kind=ErrorKind.BAD_DATA)
-        assert await shop.runner(EMAIL_STEP, reaction).deliver(placed) is Outcome.DEAD
+        assert await harness.runner(EMAIL_STEP, reaction).deliver(placed) is Outcome.DEAD
 
 
 async def test_sap_that_refuses_everybody_is_away_and_sap_that_fails_one_order_is_not(
     settings: Settings, sap: Sap
 ) -> None:
-    async with a_workshop(settings) as shop:
-        order, reserved = await shop.reserved()
+    async with step_harness(settings) as harness:
+        order, reserved = await harness.reserved()
         sap.faults(error_rate=1)
-        assert await shop.deliver(SAP_STEP, reserved) is Outcome.RETRIED
+        assert await harness.deliver(SAP_STEP, reserved) is Outcome.RETRIED
         sap.faults(error_rate=0, outage=True)
-        assert await shop.deliver(SAP_STEP, again(reserved, 2)) is Outcome.AWAY
-        assert (await shop.shown(order, SAP_STEP))["attempt"] == 2
-        locked_out = Workshop(
+        assert await harness.deliver(SAP_STEP, again(reserved, 2)) is Outcome.AWAY
+        assert (await harness.shown(order, SAP_STEP))["attempt"] == 2
+        locked_out = StepHarness(
             replace(
-                shop.place, sap=type(shop.place.sap)(settings.model_copy(update={"sap_password": SecretStr("expired")}))
+                harness.place,
+                sap=type(harness.place.sap)(settings.model_copy(update={"sap_password": SecretStr("expired")})),
             )
         )
         sap.faults(outage=False)
         assert await locked_out.deliver(SAP_STEP, again(reserved, 3)) is Outcome.AWAY
         await locked_out.place.sap.aclose()
-        assert await shop.deliver(SAP_STEP, again(reserved, 4)) is Outcome.DONE
+        assert await harness.deliver(SAP_STEP, again(reserved, 4)) is Outcome.DONE
         assert len(sap.order(order.number)["documents"]) == 1
 
 
@@ -110,15 +111,15 @@ async def test_a_probe_that_breaks_says_nothing(settings: Settings) -> None:
         async def away(self, _: Workplace) -> bool:
             raise RuntimeError("the probe is broken")
 
-    async with a_workshop(settings) as shop:
-        _, placed = await _placed(shop)
-        assert await shop.runner(EMAIL_STEP, Broken()).deliver(placed) is Outcome.RETRIED
+    async with step_harness(settings) as harness:
+        _, placed = await _placed(harness)
+        assert await harness.runner(EMAIL_STEP, Broken()).deliver(placed) is Outcome.RETRIED
 
 
 async def test_a_mail_server_that_is_gone_is_away(settings: Settings) -> None:
-    async with a_workshop(settings.model_copy(update={"smtp_port": 1})) as shop:
-        _, synced = await shop.synced()
-        assert await shop.deliver(EMAIL_STEP, synced) is Outcome.AWAY
+    async with step_harness(settings.model_copy(update={"smtp_port": 1})) as harness:
+        _, synced = await harness.synced()
+        assert await harness.deliver(EMAIL_STEP, synced) is Outcome.AWAY
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ def test_a_worker_takes_nothing_while_sap_is_away_and_goes_on_by_itself(
     sap.faults(outage=True)
     with worker("sap", life, tmp_path) as started:
         wait_until_it_consumes(started, queues, "sap")
-        reserved = in_workshop(life, lambda shop: _reserved(shop, ORDERS))
+        reserved = with_step_harness(life, lambda harness: _reserved(harness, ORDERS))
         with relay(life.database_url, life.amqp_url, tmp_path):
             started.wait_for_line("circuit_opened")
             started.wait_until(lambda: queues.consumers("sap") == 0, "no consumer")
@@ -155,33 +156,33 @@ def test_a_worker_takes_nothing_while_sap_is_away_and_goes_on_by_itself(
             assert started.count("circuit_opened") == 1
             sap.faults(outage=False)
             started.wait_for_line("circuit_closed")
-            started.wait_until(lambda: in_workshop(life, _synced) == ORDERS, "every order synced")
+            started.wait_until(lambda: with_step_harness(life, _synced) == ORDERS, "every order synced")
         assert started.stop() == 0
 
-    assert in_workshop(life, _tries) == [1]
+    assert with_step_harness(life, _tries) == [1]
     booked = [document["order_id"] for document in sap.ledger()["documents"]]
     assert [booked.count(order.id.hex) for order, _ in reserved] == [1] * ORDERS
     assert (queues.depth("sap"), queues.depth("sap.dlq")) == (0, 0)
 
 
-async def _synced(shop: Workshop) -> int:
-    return int(await shop.value("SELECT count(*) FROM orders WHERE status = 'synced'"))
+async def _synced(harness: StepHarness) -> int:
+    return int(await harness.value("SELECT count(*) FROM orders WHERE status = 'synced'"))
 
 
-async def _tries(shop: Workshop) -> list[int]:
-    rows = await shop.sql("SELECT DISTINCT attempt FROM order_steps WHERE step = :step", step=SAP_STEP)
+async def _tries(harness: StepHarness) -> list[int]:
+    rows = await harness.sql("SELECT DISTINCT attempt FROM order_steps WHERE step = :step", step=SAP_STEP)
     return [row["attempt"] for row in rows]
 
 
-async def _placed(shop: Workshop) -> tuple[Order, Event]:
-    order = await shop.place_order()
-    return order, await shop.event(order, "order.placed")
+async def _placed(harness: StepHarness) -> tuple[Order, Event]:
+    order = await harness.place_order()
+    return order, await harness.event(order, "order.placed")
 
 
 def test_a_circuit_stays_open_over_a_lost_broker(life: Settings, queues: Queues, sap: Sap, tmp_path: Path) -> None:
     """The worker connects again and takes nothing, until SAP is back."""
     sap.faults(outage=True)
-    reserved = in_workshop(life, lambda shop: _reserved(shop, 2))
+    reserved = with_step_harness(life, lambda harness: _reserved(harness, 2))
     with proxied(life.amqp_url) as (through, proxy):
         behind = life.model_copy(update={"amqp_url": through})
         with worker("sap", behind, tmp_path) as started:
@@ -198,21 +199,21 @@ def test_a_circuit_stays_open_over_a_lost_broker(life: Settings, queues: Queues,
             assert (queues.consumers("sap"), queues.depth("sap")) == (0, 1)
             sap.faults(outage=False)
             started.wait_for_line("circuit_closed")
-            started.wait_until(lambda: in_workshop(life, _synced) == 1, "the order that waited is synced")
+            started.wait_until(lambda: with_step_harness(life, _synced) == 1, "the order that waited is synced")
             assert started.count("circuit_opened") == 1
             assert started.stop() == 0
 
 
-async def _reserved(shop: Workshop, orders: int) -> list[tuple[Order, Event]]:
-    return [await shop.reserved() for _ in range(orders)]
+async def _reserved(harness: StepHarness, orders: int) -> list[tuple[Order, Event]]:
+    return [await harness.reserved() for _ in range(orders)]
 
 
 async def test_a_worker_is_told_to_stop_while_its_circuit_is_open(
     life: Settings, queues: Queues, sap: Sap, tmp_path: Path
 ) -> None:
     sap.faults(outage=True)
-    async with a_workshop(life) as shop:
-        _, reserved = await shop.reserved()
+    async with step_harness(life) as harness:
+        _, reserved = await harness.reserved()
     with worker("sap", life, tmp_path) as started:
         wait_until_it_consumes(started, queues, "sap")
         queues.publish_event("sap", reserved)
@@ -223,8 +224,8 @@ async def test_a_worker_is_told_to_stop_while_its_circuit_is_open(
 
 
 async def _scheduled(life: Settings, event: Event) -> list[Event]:
-    return await asyncio.to_thread(in_workshop, life, lambda shop: _events(shop, event))
+    return await asyncio.to_thread(with_step_harness, life, lambda harness: _events(harness, event))
 
 
-async def _events(shop: Workshop, event: Event) -> list[Event]:
-    return [waiting.event for waiting in await shop.scheduled(event)]
+async def _events(harness: StepHarness, event: Event) -> list[Event]:
+    return [waiting.event for waiting in await harness.scheduled(event)]

@@ -21,33 +21,33 @@ from outbox.envelope import MAX_GENERATION, Event
 from outbox.inbox import MAX_CLAIMS
 from runtime.settings import Settings
 from tests.support.builders.step_doubles import Acting, Failing, Pausing
-from tests.support.builders.step_harness import Workshop, a_workshop, again
+from tests.support.builders.step_harness import StepHarness, again, step_harness
 from tests.support.proxies.postgres_proxy import Proxy, proxied
 
 STEP, QUEUE = "validate_order", "validation"
 OUTSIDE_STEP, OUTSIDE_QUEUE = "send_confirmation_email", "email"
 
 
-async def _placed(shop: Workshop) -> tuple[Order, Event]:
-    order = await shop.place_order()
-    return order, await shop.event(order, "order.placed")
+async def _placed(harness: StepHarness) -> tuple[Order, Event]:
+    order = await harness.place_order()
+    return order, await harness.event(order, "order.placed")
 
 
-async def _effects(shop: Workshop, order: Order) -> int:
-    return len((await shop.order(order.id)).sap_document or "")
+async def _effects(harness: StepHarness, order: Order) -> int:
+    return len((await harness.order(order.id)).sap_document or "")
 
 
 # The schedule.
 
 
 async def test_a_step_that_raises_is_expected_and_scheduled_again_in_its_own_queue(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        order, placed = await _placed(shop)
-        runner = shop.runner(STEP, Failing(StepError("no luck", wait_seconds=7)))
+    async with step_harness(settings) as harness:
+        order, placed = await _placed(harness)
+        runner = harness.runner(STEP, Failing(StepError("no luck", wait_seconds=7)))
         before = datetime.now(UTC)
         assert await runner.deliver(placed) is Outcome.RETRIED
         after = datetime.now(UTC)
-        row = await shop.inbox_row(QUEUE, placed)
+        row = await harness.inbox_row(QUEUE, placed)
         assert (row["state"], row["generation"], row["error_class"], row["error"]) == (
             "retrying",
             2,
@@ -55,99 +55,101 @@ async def test_a_step_that_raises_is_expected_and_scheduled_again_in_its_own_que
             "no luck",
         )
         assert "in apply" in row["error_trace"]
-        (waiting,) = await shop.scheduled(placed)
+        (waiting,) = await harness.scheduled(placed)
         assert (waiting.destination, waiting.event) == (QUEUE, again(placed, 2))
         # Full jitter on top of what the step asked for: 7 s, and up to the base of 4 s.
         assert before + timedelta(seconds=7) <= waiting.due_at <= after + timedelta(seconds=7 + 4)
-        shown = await shop.shown(order, STEP)
+        shown = await harness.shown(order, STEP)
         assert (shown["state"], shown["attempt"], shown["error"]) == ("retrying", 1, "StepError: no luck")
         assert shown["next_try_at"] == row["due_at"] == waiting.due_at
-        assert await _effects(shop, order) == 0
+        assert await _effects(harness, order) == 0
 
 
 async def test_the_original_delivered_again_while_its_next_try_waits_is_stale(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        order, placed = await _placed(shop)
+    async with step_harness(settings) as harness:
+        order, placed = await _placed(harness)
         reaction = Failing(StepError("no luck"))
-        runner = shop.runner(STEP, reaction)
+        runner = harness.runner(STEP, reaction)
         assert await runner.deliver(placed) is Outcome.RETRIED
         reaction.error = None
         assert await runner.deliver(placed) is Outcome.STALE
-        assert await _effects(shop, order) == 0
-        assert len(await shop.scheduled(placed)) == 1
+        assert await _effects(harness, order) == 0
+        assert len(await harness.scheduled(placed)) == 1
         assert await runner.deliver(again(placed, 2)) is Outcome.DONE
         assert await runner.deliver(again(placed, 2)) is Outcome.DUPLICATE
         assert await runner.deliver(placed) is Outcome.DUPLICATE
-        assert await _effects(shop, order) == 1
+        assert await _effects(harness, order) == 1
 
 
 async def test_the_sixth_failure_gives_up_and_so_does_every_redelivery_of_it(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        order, placed = await _placed(shop)
+    async with step_harness(settings) as harness:
+        order, placed = await _placed(harness)
         reaction = Failing(ValueError("never"))
-        runner = shop.runner(STEP, reaction)
+        runner = harness.runner(STEP, reaction)
         outcomes = [await runner.deliver(again(placed, attempt)) for attempt in range(1, 7)]
         assert outcomes == [Outcome.RETRIED] * 5 + [Outcome.DEAD]
-        assert {one.event.generation for one in await shop.scheduled(placed)} == {2, 3, 4, 5, 6}
-        row = await shop.inbox_row(QUEUE, placed)
+        assert {one.event.generation for one in await harness.scheduled(placed)} == {2, 3, 4, 5, 6}
+        row = await harness.inbox_row(QUEUE, placed)
         assert (row["state"], row["generation"], row["error_class"], row["due_at"]) == ("dead", 6, "ValueError", None)
-        shown = await shop.shown(order, STEP)
+        shown = await harness.shown(order, STEP)
         assert (shown["state"], shown["attempt"], shown["next_try_at"]) == ("dead", 6, None)
         assert (row["reason"], row["first_generation"]) == ("retries_exhausted", 1)
         assert row["fingerprint"].startswith("ValueError@")
         reaction.error = None
         assert await runner.deliver(again(placed, 6)) is Outcome.DEAD
         assert await runner.deliver(again(placed, 3)) is Outcome.STALE
-        assert await _effects(shop, order) == 0
+        assert await _effects(harness, order) == 0
         assert await runner.deliver(again(placed, 7)) is Outcome.DONE  # a replay
-        assert await _effects(shop, order) == 1
+        assert await _effects(harness, order) == 1
 
 
 async def test_the_highest_number_that_a_try_can_have_is_the_last(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        _, placed = await _placed(shop)
-        assert await shop.runner(STEP, Failing(StepError("no"))).deliver(again(placed, MAX_GENERATION)) is Outcome.DEAD
-        assert await shop.scheduled(placed) == []
+    async with step_harness(settings) as harness:
+        _, placed = await _placed(harness)
+        assert (
+            await harness.runner(STEP, Failing(StepError("no"))).deliver(again(placed, MAX_GENERATION)) is Outcome.DEAD
+        )
+        assert await harness.scheduled(placed) == []
 
 
 async def test_an_error_that_no_column_would_take_is_kept_all_the_same(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        _, placed = await _placed(shop)
+    async with step_harness(settings) as harness:
+        _, placed = await _placed(harness)
         hostile = "\x00 and \ud800 " + "long" * 10_000
-        assert await shop.runner(STEP, Failing(ValueError(hostile))).deliver(placed) is Outcome.RETRIED
-        kept = (await shop.inbox_row(QUEUE, placed))["error"]
+        assert await harness.runner(STEP, Failing(ValueError(hostile))).deliver(placed) is Outcome.RETRIED
+        kept = (await harness.inbox_row(QUEUE, placed))["error"]
         assert kept.startswith("\\x00 and")
         assert len(kept) < 5_000
 
 
 async def test_a_local_step_beyond_its_time_limit_is_tried_again(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        order, placed = await _placed(shop)
-        runner = StepRunner(replace(BY_NAME[STEP], time_limit_seconds=0.05), Pausing(), shop.place)
+    async with step_harness(settings) as harness:
+        order, placed = await _placed(harness)
+        runner = StepRunner(replace(BY_NAME[STEP], time_limit_seconds=0.05), Pausing(), harness.place)
         assert await runner.deliver(placed) is Outcome.RETRIED
-        row = await shop.inbox_row(QUEUE, placed)
+        row = await harness.inbox_row(QUEUE, placed)
         assert (row["error_class"], row["error"]) == ("TimeoutError", "not done within 0.05 s")
-        assert await _effects(shop, order) == 0
+        assert await _effects(harness, order) == 0
 
 
 async def test_an_outside_step_beyond_its_time_limit_is_tried_again(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        _, placed = await _placed(shop)
+    async with step_harness(settings) as harness:
+        _, placed = await _placed(harness)
         reaction = Acting()
-        runner = StepRunner(replace(BY_NAME[OUTSIDE_STEP], time_limit_seconds=0.05), reaction, shop.place)
+        runner = StepRunner(replace(BY_NAME[OUTSIDE_STEP], time_limit_seconds=0.05), reaction, harness.place)
         assert await runner.deliver(placed) is Outcome.RETRIED
-        row = await shop.inbox_row(OUTSIDE_QUEUE, placed)
+        row = await harness.inbox_row(OUTSIDE_QUEUE, placed)
         assert (row["state"], row["error"], row["lease_token"]) == ("retrying", "not done within 0.05 s", None)
         assert reaction.concluded == 0
 
 
 async def test_an_outside_step_whose_order_does_not_exist_is_given_up_at_once(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        order, synced = await shop.synced()
-        await shop.sql("DELETE FROM order_lines WHERE order_id = :id", id=order.id)
-        await shop.sql("DELETE FROM orders WHERE id = :id", id=order.id)
-        assert await shop.deliver(OUTSIDE_STEP, synced) is Outcome.DEAD
-        row = await shop.inbox_row(OUTSIDE_QUEUE, synced)
+    async with step_harness(settings) as harness:
+        order, synced = await harness.synced()
+        await harness.sql("DELETE FROM order_lines WHERE order_id = :id", id=order.id)
+        await harness.sql("DELETE FROM orders WHERE id = :id", id=order.id)
+        assert await harness.deliver(OUTSIDE_STEP, synced) is Outcome.DEAD
+        row = await harness.inbox_row(OUTSIDE_QUEUE, synced)
         assert (row["state"], row["reason"], row["error"]) == ("dead", "rejected", f"order {order.id} does not exist")
 
 
@@ -156,32 +158,32 @@ async def test_an_outside_step_whose_order_does_not_exist_is_given_up_at_once(se
 
 async def test_a_delivery_that_another_worker_holds_comes_back_when_the_lease_ends(settings: Settings) -> None:
     # So long that it is not renewed between the look at it and the look at what was scheduled by it.
-    async with a_workshop(settings.model_copy(update={"delivery_lease_seconds": 60})) as shop:
-        order, placed = await _placed(shop)
+    async with step_harness(settings.model_copy(update={"delivery_lease_seconds": 60})) as harness:
+        order, placed = await _placed(harness)
         reaction = Acting()
-        runner = shop.runner(OUTSIDE_STEP, reaction)
+        runner = harness.runner(OUTSIDE_STEP, reaction)
         holder = asyncio.create_task(runner.deliver(placed))
         await reaction.begun.wait()
-        assert (await shop.shown(order, OUTSIDE_STEP))["state"] == "running"
+        assert (await harness.shown(order, OUTSIDE_STEP))["state"] == "running"
         assert await runner.deliver(placed) is Outcome.BUSY
-        (waiting,) = await shop.scheduled(placed)
-        assert waiting.due_at == (await shop.inbox_row(OUTSIDE_QUEUE, placed))["lease_until"]
+        (waiting,) = await harness.scheduled(placed)
+        assert waiting.due_at == (await harness.inbox_row(OUTSIDE_QUEUE, placed))["lease_until"]
         assert (waiting.destination, waiting.event) == (OUTSIDE_QUEUE, placed)
         reaction.may_end.set()
         assert await holder is Outcome.DONE
         assert await runner.deliver(waiting.event) is Outcome.DUPLICATE
-        assert (len(reaction.claims), await _effects(shop, order)) == (1, 1)
+        assert (len(reaction.claims), await _effects(harness, order)) == (1, 1)
 
 
 async def test_a_lease_is_renewed_while_the_step_acts(settings: Settings) -> None:
-    async with a_workshop(settings.model_copy(update={"delivery_lease_seconds": 6})) as shop:
-        _, placed = await _placed(shop)
+    async with step_harness(settings.model_copy(update={"delivery_lease_seconds": 6})) as harness:
+        _, placed = await _placed(harness)
         reaction = Acting()
-        holder = asyncio.create_task(shop.runner(OUTSIDE_STEP, reaction).deliver(placed))
+        holder = asyncio.create_task(harness.runner(OUTSIDE_STEP, reaction).deliver(placed))
         await reaction.begun.wait()
-        first = (await shop.inbox_row(OUTSIDE_QUEUE, placed))["lease_until"]
+        first = (await harness.inbox_row(OUTSIDE_QUEUE, placed))["lease_until"]
         async with asyncio.timeout(30):
-            while (await shop.inbox_row(OUTSIDE_QUEUE, placed))["lease_until"] == first:  # noqa: ASYNC110 - the signal is a row
+            while (await harness.inbox_row(OUTSIDE_QUEUE, placed))["lease_until"] == first:  # noqa: ASYNC110 - the signal is a row
                 await asyncio.sleep(0.02)
         reaction.may_end.set()
         assert await holder is Outcome.DONE
@@ -189,21 +191,21 @@ async def test_a_lease_is_renewed_while_the_step_acts(settings: Settings) -> Non
 
 @pytest.mark.parametrize("notices", ["while it acts", "when it writes down"])
 async def test_a_step_that_lost_its_lease_writes_nothing(settings: Settings, notices: str) -> None:
-    async with a_workshop(settings.model_copy(update={"delivery_lease_seconds": 1.2})) as shop:
-        order, placed = await _placed(shop)
+    async with step_harness(settings.model_copy(update={"delivery_lease_seconds": 1.2})) as harness:
+        order, placed = await _placed(harness)
         reaction = Acting()
-        holder = asyncio.create_task(shop.runner(OUTSIDE_STEP, reaction).deliver(placed))
+        holder = asyncio.create_task(harness.runner(OUTSIDE_STEP, reaction).deliver(placed))
         await reaction.begun.wait()
         taken_over = "UPDATE outbox.deliveries SET lease_token = gen_random_uuid() WHERE event_id = :id RETURNING *"
-        (before,) = await shop.sql(taken_over, id=placed.id)
+        (before,) = await harness.sql(taken_over, id=placed.id)
         if notices == "when it writes down":
             reaction.may_end.set()
         # Come back when the other's lease is over: should that one die too, this message is the only one there is.
         assert await holder is Outcome.BUSY
-        assert await shop.inbox_row(OUTSIDE_QUEUE, placed) == before
-        assert (reaction.concluded, await _effects(shop, order)) == (0, 0)
-        assert [waiting.event.generation for waiting in await shop.scheduled(placed)] == [1]
-        assert (await shop.shown(order, OUTSIDE_STEP))["state"] == "running"
+        assert await harness.inbox_row(OUTSIDE_QUEUE, placed) == before
+        assert (reaction.concluded, await _effects(harness, order)) == (0, 0)
+        assert [waiting.event.generation for waiting in await harness.scheduled(placed)] == [1]
+        assert (await harness.shown(order, OUTSIDE_STEP))["state"] == "running"
 
 
 async def test_a_holder_that_cannot_renew_its_lease_stops_acting_while_the_lease_is_still_its_own(
@@ -212,11 +214,11 @@ async def test_a_holder_that_cannot_renew_its_lease_stops_acting_while_the_lease
     """Cut off from Postgres alone it could still post to SAP, beside the one who takes over."""
 
     async with _behind_proxy(settings.model_copy(update={"delivery_lease_seconds": 8, "sap_commit_seconds": 4})) as (
-        shop,
+        harness,
         proxy,
         cut_off,
     ):
-        _, placed = await _placed(shop)
+        _, placed = await _placed(harness)
         reaction = Acting()
         delivery = asyncio.create_task(cut_off.runner("sync_order_to_sap", reaction).deliver(placed))
         await reaction.begun.wait()
@@ -224,10 +226,10 @@ async def test_a_holder_that_cannot_renew_its_lease_stops_acting_while_the_lease
         await reaction.stopped.wait()
         left = "SELECT extract(epoch FROM lease_until - clock_timestamp()) FROM outbox.deliveries WHERE event_id = :id"
         # SAP has its longest commit yet, before anyone looks; some of it has gone by since the stop.
-        assert await shop.value(left, id=placed.id) > 0.5
+        assert await harness.value(left, id=placed.id) > 0.5
         proxy.restore()
         assert await delivery is Outcome.BUSY
-        (waiting,) = await shop.scheduled(placed)
+        (waiting,) = await harness.scheduled(placed)
         assert waiting.event == placed
         assert reaction.concluded == 0
 
@@ -240,65 +242,65 @@ class Unprepared(Acting):
 
 
 async def test_a_claim_that_fails_after_a_worker_died_leaves_the_delivery_scheduled(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        _, placed = await _placed(shop)
-        killed = asyncio.create_task(shop.runner(OUTSIDE_STEP, died := Acting()).deliver(placed))
+    async with step_harness(settings) as harness:
+        _, placed = await _placed(harness)
+        killed = asyncio.create_task(harness.runner(OUTSIDE_STEP, died := Acting()).deliver(placed))
         await died.begun.wait()
         killed.cancel()
         await asyncio.gather(killed, return_exceptions=True)
-        await shop.sql(
+        await harness.sql(
             "UPDATE outbox.deliveries SET lease_until = clock_timestamp() - interval '1 s' WHERE event_id = :id",
             id=placed.id,
         )
 
-        assert await shop.runner(OUTSIDE_STEP, Unprepared()).deliver(placed) is Outcome.BUSY
+        assert await harness.runner(OUTSIDE_STEP, Unprepared()).deliver(placed) is Outcome.BUSY
 
-        assert [waiting.event.generation for waiting in await shop.scheduled(placed)] == [1]
-        assert await shop.runner(OUTSIDE_STEP, Acting(waits=False)).deliver(placed) is Outcome.DONE
+        assert [waiting.event.generation for waiting in await harness.scheduled(placed)] == [1]
+        assert await harness.runner(OUTSIDE_STEP, Acting(waits=False)).deliver(placed) is Outcome.DONE
 
 
 async def test_a_delivery_that_kills_its_workers_is_given_up_at_the_fourth_claim(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        _, placed = await _placed(shop)
+    async with step_harness(settings) as harness:
+        _, placed = await _placed(harness)
         reaction = Acting()
         for _ in range(MAX_CLAIMS):
             reaction.begun.clear()
-            killed = asyncio.create_task(shop.runner(OUTSIDE_STEP, reaction).deliver(placed))
+            killed = asyncio.create_task(harness.runner(OUTSIDE_STEP, reaction).deliver(placed))
             await reaction.begun.wait()
             killed.cancel()
             await asyncio.gather(killed, return_exceptions=True)
-            await shop.sql(
+            await harness.sql(
                 "UPDATE outbox.deliveries SET lease_until = clock_timestamp() - interval '1 s' WHERE event_id = :id",
                 id=placed.id,
             )
         assert [claim.claims for claim in reaction.claims] == [1, 2, 3]
-        assert await shop.runner(OUTSIDE_STEP, reaction).deliver(placed) is Outcome.DEAD
+        assert await harness.runner(OUTSIDE_STEP, reaction).deliver(placed) is Outcome.DEAD
         assert len(reaction.claims) == MAX_CLAIMS
-        row = await shop.inbox_row(OUTSIDE_QUEUE, placed)
+        row = await harness.inbox_row(OUTSIDE_QUEUE, placed)
         assert (row["state"], row["error_class"]) == ("dead", "KilledWorkerError")
-        assert await shop.scheduled(placed) == []
+        assert await harness.scheduled(placed) == []
 
 
 # Postgres goes away.
 
 
 @asynccontextmanager
-async def _behind_proxy(settings: Settings) -> AsyncIterator[tuple[Workshop, Proxy, Workshop]]:
-    """A workshop, a proxy, and a second workshop that reaches Postgres through the proxy only."""
+async def _behind_proxy(settings: Settings) -> AsyncIterator[tuple[StepHarness, Proxy, StepHarness]]:
+    """A harness, a proxy, and a second harness that reaches Postgres through the proxy only."""
 
-    async with a_workshop(settings) as shop, proxied(settings.database_url) as proxy:
+    async with step_harness(settings) as harness, proxied(settings.database_url) as proxy:
         behind = settings.model_copy(update={"database_url": proxy.url, "database_pool_size": 2})
         place = open_workplace(behind, "waybill-test-behind-proxy")
         try:
-            yield shop, proxy, Workshop(place)
+            yield harness, proxy, StepHarness(place)
         finally:
             proxy.restore()
             await place.close()
 
 
 async def test_a_local_step_waits_while_postgres_is_away_and_burns_no_try(settings: Settings) -> None:
-    async with _behind_proxy(settings) as (shop, proxy, cut_off):
-        order, placed = await _placed(shop)
+    async with _behind_proxy(settings) as (harness, proxy, cut_off):
+        order, placed = await _placed(harness)
         reaction = Pausing()
         delivery = asyncio.create_task(cut_off.runner(STEP, reaction).deliver(placed))
         await reaction.begun.wait()
@@ -307,17 +309,17 @@ async def test_a_local_step_waits_while_postgres_is_away_and_burns_no_try(settin
         await proxy.refusals(2)
         proxy.restore()
         assert await delivery is Outcome.DONE
-        assert (reaction.runs, await _effects(shop, order)) == (
+        assert (reaction.runs, await _effects(harness, order)) == (
             2,
             2,
         )  # the first run's effect went with its transaction
-        assert (await shop.inbox_row(QUEUE, placed))["generation"] == 1
-        assert await shop.scheduled(placed) == []
+        assert (await harness.inbox_row(QUEUE, placed))["generation"] == 1
+        assert await harness.scheduled(placed) == []
 
 
 async def test_an_outside_step_that_has_acted_waits_to_write_it_down_and_acts_once(settings: Settings) -> None:
-    async with _behind_proxy(settings) as (shop, proxy, cut_off):
-        order, placed = await _placed(shop)
+    async with _behind_proxy(settings) as (harness, proxy, cut_off):
+        order, placed = await _placed(harness)
         reaction = Acting()
         delivery = asyncio.create_task(cut_off.runner(OUTSIDE_STEP, reaction).deliver(placed))
         await reaction.begun.wait()
@@ -326,47 +328,49 @@ async def test_an_outside_step_that_has_acted_waits_to_write_it_down_and_acts_on
         await proxy.refusals(2)
         proxy.restore()
         assert await delivery is Outcome.DONE
-        assert (len(reaction.claims), await _effects(shop, order)) == (1, 1)
-        assert (await shop.inbox_row(OUTSIDE_QUEUE, placed))["generation"] == 1
+        assert (len(reaction.claims), await _effects(harness, order)) == (1, 1)
+        assert (await harness.inbox_row(OUTSIDE_QUEUE, placed))["generation"] == 1
 
 
 @pytest.mark.parametrize("step", ["sync_order_to_sap", "send_confirmation_email", "generate_invoice_pdf"])
 async def test_a_delivery_that_finds_no_postgres_at_all_waits_for_it(settings: Settings, step: str) -> None:
-    async with _behind_proxy(settings) as (shop, proxy, cut_off):
-        order, event = await (shop.reserved() if step == "sync_order_to_sap" else shop.synced())
+    async with _behind_proxy(settings) as (harness, proxy, cut_off):
+        order, event = await (harness.reserved() if step == "sync_order_to_sap" else harness.synced())
         proxy.cut()
         delivery = asyncio.create_task(cut_off.deliver(step, event))
         await proxy.refusals(2)
         proxy.restore()
         assert await delivery is Outcome.DONE
-        assert (await shop.shown(order, step))["attempt"] == 1
+        assert (await harness.shown(order, step))["attempt"] == 1
 
 
 @pytest.mark.parametrize("step", ["sync_order_to_sap", "send_confirmation_email", "generate_invoice_pdf"])
 async def test_a_postgres_that_goes_away_right_after_the_claim_burns_no_try(settings: Settings, step: str) -> None:
     """The claim is committed and its answer lost: the worker finds a claim that it does not know to be its own."""
 
-    async with _behind_proxy(settings) as (shop, proxy, cut_off):
-        _, event = await (shop.reserved() if step == "sync_order_to_sap" else shop.synced())
+    async with _behind_proxy(settings) as (harness, proxy, cut_off):
+        _, event = await (harness.reserved() if step == "sync_order_to_sap" else harness.synced())
         proxy.lose_answer_to_next_commit()
         assert await cut_off.deliver(step, event) is Outcome.BUSY
         assert proxy.lost_commits == 1
-        (waiting,) = await shop.scheduled(event)
+        (waiting,) = await harness.scheduled(event)
         assert waiting.event == event
-        await shop.sql("UPDATE outbox.deliveries SET lease_until = clock_timestamp() WHERE event_id = :id", id=event.id)
+        await harness.sql(
+            "UPDATE outbox.deliveries SET lease_until = clock_timestamp() WHERE event_id = :id", id=event.id
+        )
         assert await cut_off.deliver(step, event) is Outcome.DONE
         assert await cut_off.deliver(step, event) is Outcome.DUPLICATE
 
 
 async def test_a_commit_whose_answer_is_lost_is_not_done_twice(settings: Settings) -> None:
-    async with _behind_proxy(settings) as (shop, proxy, cut_off):
-        order, placed = await _placed(shop)
+    async with _behind_proxy(settings) as (harness, proxy, cut_off):
+        order, placed = await _placed(harness)
         proxy.lose_answer_to_next_commit()
         reaction = Failing(ValueError())
         reaction.error = None
         assert await cut_off.runner(STEP, reaction).deliver(placed) is Outcome.DUPLICATE
         assert proxy.lost_commits == 1
-        assert await _effects(shop, order) == 1
+        assert await _effects(harness, order) == 1
 
 
 @pytest.mark.parametrize(("last", "outcome"), [(False, Outcome.STALE), (True, Outcome.DEAD)])
@@ -375,18 +379,18 @@ async def test_a_failure_whose_commit_was_not_answered_ends_as_it_was_written(
 ) -> None:
     """Given up is given up: were it acknowledged, the message would never reach the dead-letter queue."""
 
-    async with _behind_proxy(settings) as (shop, proxy, cut_off):
-        _, placed = await _placed(shop)
+    async with _behind_proxy(settings) as (harness, proxy, cut_off):
+        _, placed = await _placed(harness)
         reaction = Failing(StepError("no", kind=ErrorKind.BAD_DATA if last else ErrorKind.SERVER))
         reaction.before_raising = proxy.lose_answer_to_next_commit
         assert await cut_off.runner(STEP, reaction).deliver(placed) is outcome
         assert proxy.lost_commits == 1
-        assert len(await shop.scheduled(placed)) == int(not last)
+        assert len(await harness.scheduled(placed)) == int(not last)
 
 
 async def test_an_outside_step_given_up_without_an_answer_is_dead_as_well(settings: Settings) -> None:
-    async with _behind_proxy(settings) as (shop, proxy, cut_off):
-        _, placed = await _placed(shop)
+    async with _behind_proxy(settings) as (harness, proxy, cut_off):
+        _, placed = await _placed(harness)
 
         class Refusing(Acting):
             async def perform(self, *_: Any) -> dict[str, Any]:
@@ -394,4 +398,4 @@ async def test_an_outside_step_given_up_without_an_answer_is_dead_as_well(settin
                 raise StepError("no", kind=ErrorKind.REFUSED)
 
         assert await cut_off.runner(OUTSIDE_STEP, Refusing()).deliver(placed) is Outcome.DEAD
-        assert (await shop.inbox_row(OUTSIDE_QUEUE, placed))["state"] == "dead"
+        assert (await harness.inbox_row(OUTSIDE_QUEUE, placed))["state"] == "dead"

@@ -20,7 +20,7 @@ from lab.demo.pdf_text import pdf_text
 from orders.model import Customer, Status
 from outbox.inbox import Claim
 from runtime.settings import Settings
-from tests.support.builders.step_harness import CUSTOMER, Workshop, a_workshop
+from tests.support.builders.step_harness import CUSTOMER, StepHarness, step_harness
 from tests.support.processes.sandboxes import Sap, Smtp
 
 
@@ -56,123 +56,123 @@ def customer() -> Customer:
 
 
 async def test_an_order_becomes_one_document_whose_number_is_kept(settings: Settings, sap: Sap) -> None:
-    async with a_workshop(settings) as shop:
-        order, reserved = await shop.reserved()
-        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.DONE
-        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.DUPLICATE
-        synced = await shop.order(order.id)
+    async with step_harness(settings) as harness:
+        order, reserved = await harness.reserved()
+        assert await harness.deliver("sync_order_to_sap", reserved) is Outcome.DONE
+        assert await harness.deliver("sync_order_to_sap", reserved) is Outcome.DUPLICATE
+        synced = await harness.order(order.id)
         booked = sap.order(order.number)
         assert booked["documents"] == [synced.sap_document]
         assert booked["net_total"] == str(order.net_total)
         assert synced.status is Status.SYNCED
-        assert len(await shop.events(order, "order.synced")) == 1
-        row = await shop.inbox_row("sap", reserved)
+        assert len(await harness.events(order, "order.synced")) == 1
+        row = await harness.inbox_row("sap", reserved)
         assert row["journal"] == {"sap_document": synced.sap_document, "net_amount": str(order.net_total)}
 
 
 async def test_a_lost_answer_waits_out_the_commit_and_then_finds_the_document(settings: Settings, sap: Sap) -> None:
-    async with a_workshop(settings) as shop:
-        order, reserved = await shop.reserved()
+    async with step_harness(settings) as harness:
+        order, reserved = await harness.reserved()
         sap.faults(lost_rate=1)
         before = datetime.now(UTC)
-        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.RETRIED
-        (waiting,) = await shop.scheduled(reserved)
+        assert await harness.deliver("sync_order_to_sap", reserved) is Outcome.RETRIED
+        (waiting,) = await harness.scheduled(reserved)
         assert (waiting.due_at - before).total_seconds() >= settings.sap_commit_seconds
         assert (waiting.destination, waiting.event.generation) == ("sap", 2)
         # Faults stay on: a second POST would be lost again, and the step would not end.
-        assert await shop.deliver("sync_order_to_sap", waiting.event) is Outcome.DONE
+        assert await harness.deliver("sync_order_to_sap", waiting.event) is Outcome.DONE
         booked = sap.order(order.number)
         assert (len(booked["documents"]), booked["posts"]) == (1, 1)
-        assert (await shop.order(order.id)).sap_document == booked["documents"][0]
+        assert (await harness.order(order.id)).sap_document == booked["documents"][0]
 
 
 async def test_an_error_of_sap_is_tried_again_with_back_off_and_makes_one_document(
     settings: Settings, sap: Sap
 ) -> None:
-    async with a_workshop(settings) as shop:
-        order, reserved = await shop.reserved()
+    async with step_harness(settings) as harness:
+        order, reserved = await harness.reserved()
         sap.faults(error_rate=1)
-        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.RETRIED
+        assert await harness.deliver("sync_order_to_sap", reserved) is Outcome.RETRIED
         assert sap.order(order.number)["documents"] == []
-        shown = await shop.shown(order, "sync_order_to_sap")
+        shown = await harness.shown(order, "sync_order_to_sap")
         assert (shown["state"], shown["attempt"]) == ("retrying", 1)
         assert "SAP answered 50" in shown["error"]
         sap.faults(error_rate=0)
-        (waiting,) = await shop.scheduled(reserved)
+        (waiting,) = await harness.scheduled(reserved)
         assert shown["next_try_at"] == waiting.due_at
-        assert await shop.deliver("sync_order_to_sap", waiting.event) is Outcome.DONE
+        assert await harness.deliver("sync_order_to_sap", waiting.event) is Outcome.DONE
         assert len(sap.order(order.number)["documents"]) == 1
-        shown = await shop.shown(order, "sync_order_to_sap")
+        shown = await harness.shown(order, "sync_order_to_sap")
         assert (shown["state"], shown["error"], shown["next_try_at"]) == ("done", None, None)
 
 
 async def test_sap_is_asked_again_no_sooner_than_it_said(settings: Settings, sap: Sap) -> None:
-    async with a_workshop(settings) as shop:
-        _, reserved = await shop.reserved()
+    async with step_harness(settings) as harness:
+        _, reserved = await harness.reserved()
         sap.faults(outage=True, retry_after_seconds=90)
         before = datetime.now(UTC)
-        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.AWAY
-        (waiting,) = await shop.scheduled(reserved)
+        assert await harness.deliver("sync_order_to_sap", reserved) is Outcome.AWAY
+        (waiting,) = await harness.scheduled(reserved)
         assert (waiting.due_at - before).total_seconds() >= 90
 
 
 async def test_a_document_that_a_restored_inbox_knows_nothing_of_is_found_and_not_made_again(
     settings: Settings, sap: Sap
 ) -> None:
-    async with a_workshop(settings) as shop:
-        order, reserved = await shop.reserved()
-        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.DONE
-        await shop.sql("UPDATE orders SET status = 'reserved', sap_document = NULL WHERE id = :id", id=order.id)
-        await shop.sql("DELETE FROM outbox.deliveries WHERE event_id = :id", id=reserved.id)
-        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.DONE
+    async with step_harness(settings) as harness:
+        order, reserved = await harness.reserved()
+        assert await harness.deliver("sync_order_to_sap", reserved) is Outcome.DONE
+        await harness.sql("UPDATE orders SET status = 'reserved', sap_document = NULL WHERE id = :id", id=order.id)
+        await harness.sql("DELETE FROM outbox.deliveries WHERE event_id = :id", id=reserved.id)
+        assert await harness.deliver("sync_order_to_sap", reserved) is Outcome.DONE
         booked = sap.order(order.number)
         assert (len(booked["documents"]), booked["posts"]) == (1, 1)
-        assert (await shop.order(order.id)).sap_document == booked["documents"][0]
+        assert (await harness.order(order.id)).sap_document == booked["documents"][0]
 
 
 async def test_a_replay_may_not_come_before_the_last_tries_post_is_over_in_sap(settings: Settings, sap: Sap) -> None:
-    async with a_workshop(settings.model_copy(update={"sap_timeout_seconds": 2})) as shop:
-        order, reserved = await shop.reserved()
+    async with step_harness(settings.model_copy(update={"sap_timeout_seconds": 2})) as harness:
+        order, reserved = await harness.reserved()
         sap.faults(timeout_rate=1)
-        await shop.deliver("sync_order_to_sap", reserved)
-        await shop.sql("UPDATE outbox.deliveries SET generation = 5 WHERE event_id = :id", id=reserved.id)
+        await harness.deliver("sync_order_to_sap", reserved)
+        await harness.sql("UPDATE outbox.deliveries SET generation = 5 WHERE event_id = :id", id=reserved.id)
         before = datetime.now(UTC)
-        assert await shop.deliver("sync_order_to_sap", replace(reserved, generation=5)) is Outcome.DEAD
-        row = await shop.inbox_row("sap", reserved)
+        assert await harness.deliver("sync_order_to_sap", replace(reserved, generation=5)) is Outcome.DEAD
+        row = await harness.inbox_row("sap", reserved)
         assert (row["state"], row["reason"]) == ("dead", "retries_exhausted")
         assert (row["due_at"] - before).total_seconds() >= settings.sap_commit_seconds
-        assert (await shop.shown(order, "sync_order_to_sap"))["next_try_at"] is None
+        assert (await harness.shown(order, "sync_order_to_sap"))["next_try_at"] is None
 
 
 async def test_a_document_with_another_net_amount_is_never_accepted(settings: Settings, sap: Sap) -> None:
     """The order's own total is wrong in the store: SAP computes for itself, so a person must look."""
 
-    async with a_workshop(settings) as shop:
-        order, reserved = await shop.reserved()
-        assert await shop.deliver("sync_order_to_sap", reserved) is Outcome.DONE
+    async with step_harness(settings) as harness:
+        order, reserved = await harness.reserved()
+        assert await harness.deliver("sync_order_to_sap", reserved) is Outcome.DONE
         (number,) = sap.order(order.number)["documents"]
-        await shop.sql("UPDATE order_lines SET quantity = quantity + 1 WHERE order_id = :id", id=order.id)
-        await shop.sql("UPDATE orders SET status = 'reserved', sap_document = NULL WHERE id = :id", id=order.id)
-        await shop.sql("DELETE FROM outbox.deliveries WHERE event_id = :id", id=reserved.id)
+        await harness.sql("UPDATE order_lines SET quantity = quantity + 1 WHERE order_id = :id", id=order.id)
+        await harness.sql("UPDATE orders SET status = 'reserved', sap_document = NULL WHERE id = :id", id=order.id)
+        await harness.sql("DELETE FROM outbox.deliveries WHERE event_id = :id", id=reserved.id)
 
-        assert await shop.deliver("sync_order_to_sap", replace(reserved, generation=2)) is Outcome.DEAD
-        error = (await shop.inbox_row("sap", reserved))["error"]
+        assert await harness.deliver("sync_order_to_sap", replace(reserved, generation=2)) is Outcome.DEAD
+        error = (await harness.inbox_row("sap", reserved))["error"]
         assert error == f"SAP document {number} of order {order.number} says 26.60 USD, the order 39.90 USD"
         assert sap.order(order.number)["documents"] == [number]
-        assert (await shop.order(order.id)).status is Status.RESERVED
+        assert (await harness.order(order.id)).status is Status.RESERVED
 
 
 async def test_a_document_is_not_made_again_when_only_writing_it_down_failed(settings: Settings, sap: Sap) -> None:
-    async with a_workshop(settings) as shop:
-        order, reserved = await shop.reserved()
+    async with step_harness(settings) as harness:
+        order, reserved = await harness.reserved()
         reaction = ConcludesAtTheSecond("sync_order_to_sap")
-        runner = shop.runner("sync_order_to_sap", reaction)
+        runner = harness.runner("sync_order_to_sap", reaction)
         assert await runner.deliver(reserved) is Outcome.RETRIED
-        (waiting,) = await shop.scheduled(reserved)
+        (waiting,) = await harness.scheduled(reserved)
         assert await runner.deliver(waiting.event) is Outcome.DONE
         assert reaction.performed == 1
         assert sap.order(order.number)["posts"] == 1
-        assert (await shop.order(order.id)).sap_document == sap.order(order.number)["documents"][0]
+        assert (await harness.order(order.id)).sap_document == sap.order(order.number)["documents"][0]
 
 
 # e-mail
@@ -192,10 +192,10 @@ def _text(email: email.message.EmailMessage) -> str:
 async def test_a_synced_order_is_confirmed_under_the_events_message_id(
     settings: Settings, inbox: Smtp, customer: Customer
 ) -> None:
-    async with a_workshop(settings) as shop:
-        order, synced = await shop.synced(customer=customer)
-        assert await shop.deliver("send_confirmation_email", synced) is Outcome.DONE
-        assert await shop.deliver("send_confirmation_email", synced) is Outcome.DUPLICATE
+    async with step_harness(settings) as harness:
+        order, synced = await harness.synced(customer=customer)
+        assert await harness.deliver("send_confirmation_email", synced) is Outcome.DONE
+        assert await harness.deliver("send_confirmation_email", synced) is Outcome.DUPLICATE
         (email,) = _emails(inbox, customer)
         assert email["Message-ID"] == f"<{synced.id}@waybill.example>"
         assert order.number in email["Subject"]
@@ -205,79 +205,79 @@ async def test_a_synced_order_is_confirmed_under_the_events_message_id(
 async def test_a_rejected_order_is_told_why_and_joins_nothing(
     settings: Settings, inbox: Smtp, customer: Customer
 ) -> None:
-    async with a_workshop(settings) as shop:
-        order, rejected = await shop.rejected(customer=customer)
-        assert await shop.deliver("send_confirmation_email", rejected) is Outcome.DONE
-        assert await shop.deliver("send_confirmation_email", rejected) is Outcome.DUPLICATE
+    async with step_harness(settings) as harness:
+        order, rejected = await harness.rejected(customer=customer)
+        assert await harness.deliver("send_confirmation_email", rejected) is Outcome.DONE
+        assert await harness.deliver("send_confirmation_email", rejected) is Outcome.DUPLICATE
         (email,) = _emails(inbox, customer)
         assert "not accepted" in email["Subject"]
         assert "Line 1: we have no product SKU-NOBODY-HAS." in _text(email)
-        assert await shop.value("SELECT remaining FROM orders WHERE id = :id", id=order.id) == 3
+        assert await harness.value("SELECT remaining FROM orders WHERE id = :id", id=order.id) == 3
 
 
 async def test_an_email_that_the_server_refuses_for_now_is_tried_again(
     settings: Settings, inbox: Smtp, customer: Customer
 ) -> None:
-    async with a_workshop(settings) as shop:
-        _, synced = await shop.synced(customer=customer)
+    async with step_harness(settings) as harness:
+        _, synced = await harness.synced(customer=customer)
         inbox.refuse((customer.email, 451))
-        assert await shop.deliver("send_confirmation_email", synced) is Outcome.RETRIED
-        assert "451" in (await shop.inbox_row("email", synced))["error"]
+        assert await harness.deliver("send_confirmation_email", synced) is Outcome.RETRIED
+        assert "451" in (await harness.inbox_row("email", synced))["error"]
         inbox.refuse()
-        (waiting,) = await shop.scheduled(synced)
-        assert await shop.deliver("send_confirmation_email", waiting.event) is Outcome.DONE
+        (waiting,) = await harness.scheduled(synced)
+        assert await harness.deliver("send_confirmation_email", waiting.event) is Outcome.DONE
         assert len(_emails(inbox, customer)) == 1
 
 
 async def test_an_email_that_the_server_refuses_for_good_is_given_up_at_once_and_sent_when_replayed(
     settings: Settings, inbox: Smtp, customer: Customer
 ) -> None:
-    async with a_workshop(settings) as shop:
-        _, synced = await shop.synced(customer=customer)
+    async with step_harness(settings) as harness:
+        _, synced = await harness.synced(customer=customer)
         inbox.refuse((customer.email, 550))
-        assert await shop.deliver("send_confirmation_email", synced) is Outcome.DEAD
-        row = await shop.inbox_row("email", synced)
+        assert await harness.deliver("send_confirmation_email", synced) is Outcome.DEAD
+        row = await harness.inbox_row("email", synced)
         assert (row["reason"], row["error_class"]) == ("rejected", "MailRefused")
         assert row["fingerprint"] == "MailRefused@consumers.adapters.mailer:Mailer.send"
-        assert await shop.scheduled(synced) == []
+        assert await harness.scheduled(synced) == []
         inbox.refuse()
-        assert await shop.deliver("send_confirmation_email", replace(synced, generation=2)) is Outcome.DONE
+        assert await harness.deliver("send_confirmation_email", replace(synced, generation=2)) is Outcome.DONE
         assert len(_emails(inbox, customer)) == 1
 
 
 async def test_an_email_is_not_sent_again_when_only_writing_it_down_failed(
     settings: Settings, inbox: Smtp, customer: Customer
 ) -> None:
-    async with a_workshop(settings) as shop:
-        order, synced = await shop.synced(customer=customer)
-        runner = shop.runner("send_confirmation_email", ConcludesAtTheSecond("send_confirmation_email"))
+    async with step_harness(settings) as harness:
+        order, synced = await harness.synced(customer=customer)
+        runner = harness.runner("send_confirmation_email", ConcludesAtTheSecond("send_confirmation_email"))
         assert await runner.deliver(synced) is Outcome.RETRIED
-        row = await shop.inbox_row("email", synced)
+        row = await harness.inbox_row("email", synced)
         assert row["journal"] == {"message_id": f"<{synced.id}@waybill.example>", "rejected": False}
         assert "the ink is dry" in row["error"]
-        (waiting,) = await shop.scheduled(synced)
+        (waiting,) = await harness.scheduled(synced)
         assert await runner.deliver(waiting.event) is Outcome.DONE
         assert len(_emails(inbox, customer)) == 1
-        assert await shop.value("SELECT remaining FROM orders WHERE id = :id", id=order.id) == 2
+        assert await harness.value("SELECT remaining FROM orders WHERE id = :id", id=order.id) == 2
 
 
 # invoice
 
 
-async def _sequences(shop: Workshop) -> list[int]:
-    return [row["sequence"] for row in await shop.sql("SELECT sequence FROM invoices ORDER BY sequence")]
+async def _sequences(harness: StepHarness) -> list[int]:
+    return [row["sequence"] for row in await harness.sql("SELECT sequence FROM invoices ORDER BY sequence")]
 
 
 async def test_an_invoice_has_a_number_and_a_pdf_that_bears_it(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        order, synced = await shop.synced()
-        assert await shop.deliver("generate_invoice_pdf", synced) is Outcome.DONE
-        assert await shop.deliver("generate_invoice_pdf", synced) is Outcome.DUPLICATE
-        number = (await shop.order(order.id)).invoice_number
+    async with step_harness(settings) as harness:
+        order, synced = await harness.synced()
+        assert await harness.deliver("generate_invoice_pdf", synced) is Outcome.DONE
+        assert await harness.deliver("generate_invoice_pdf", synced) is Outcome.DUPLICATE
+        number = (await harness.order(order.id)).invoice_number
         assert number is not None
-        key = await shop.value("SELECT document FROM invoices WHERE order_id = :id", id=order.id)
+        key = await harness.value("SELECT document FROM invoices WHERE order_id = :id", id=order.id)
         assert key == f"invoices/{number}.pdf"
-        pdf = await shop.place.documents.get(key)
+        pdf = await harness.place.documents.get(key)
         assert pdf is not None
         text = pdf_text(pdf)
         assert number in text
@@ -288,18 +288,18 @@ async def test_an_invoice_has_a_number_and_a_pdf_that_bears_it(settings: Setting
 async def test_a_second_try_keeps_the_number_that_the_first_was_given(
     settings: Settings, block: Callable[[], object]
 ) -> None:
-    async with a_workshop(settings) as shop:
-        order, synced = await shop.synced()
+    async with step_harness(settings) as harness:
+        order, synced = await harness.synced()
         block()
-        assert await shop.deliver("generate_invoice_pdf", synced) is Outcome.RETRIED
-        assert "Not a directory" in (await shop.inbox_row("invoice", synced))["error"]
-        first = (await shop.order(order.id)).invoice_number
+        assert await harness.deliver("generate_invoice_pdf", synced) is Outcome.RETRIED
+        assert "Not a directory" in (await harness.inbox_row("invoice", synced))["error"]
+        first = (await harness.order(order.id)).invoice_number
         assert first is not None
         settings.documents_dir.unlink()
-        (waiting,) = await shop.scheduled(synced)
-        assert await shop.deliver("generate_invoice_pdf", waiting.event) is Outcome.DONE
-        assert (await shop.order(order.id)).invoice_number == first
-        assert await shop.place.documents.get(f"invoices/{first}.pdf") is not None
+        (waiting,) = await harness.scheduled(synced)
+        assert await harness.deliver("generate_invoice_pdf", waiting.event) is Outcome.DONE
+        assert (await harness.order(order.id)).invoice_number == first
+        assert await harness.place.documents.get(f"invoices/{first}.pdf") is not None
 
 
 @pytest.fixture
@@ -309,11 +309,11 @@ def block(settings: Settings) -> Callable[[], object]:
 
 
 async def test_invoice_numbers_have_no_gap_and_no_double_under_concurrency(settings: Settings) -> None:
-    async with a_workshop(settings) as shop:
-        before = await _sequences(shop)
-        made = [await shop.synced() for _ in range(12)]
-        outcomes = await asyncio.gather(*(shop.deliver("generate_invoice_pdf", event) for _, event in made))
+    async with step_harness(settings) as harness:
+        before = await _sequences(harness)
+        made = [await harness.synced() for _ in range(12)]
+        outcomes = await asyncio.gather(*(harness.deliver("generate_invoice_pdf", event) for _, event in made))
         assert set(outcomes) == {Outcome.DONE}
-        after = await _sequences(shop)
+        after = await _sequences(harness)
         assert len(after) == len(before) + 12
         assert after == list(range(1, len(after) + 1))

@@ -13,8 +13,8 @@ from orders.audit.rules import Effect
 from orders.model import Line
 from outbox.envelope import new_event_id
 from tests.support.builders.audited_orders import (
-    House,
-    house,
+    AuditedOrders,
+    audited,
     module_database,
     own_inbox,
     own_sap,
@@ -22,79 +22,79 @@ from tests.support.builders.audited_orders import (
 )
 from tests.support.processes.sandboxes import Sap
 
-__all__ = ["house", "module_database", "own_inbox", "own_sap"]
+__all__ = ["audited", "module_database", "own_inbox", "own_sap"]
 
 ROOT = Path(__file__).parents[4]
 
 
-async def test_stock_is_conserved_or_told(house: House) -> None:
-    sku = await house.shop.product(10)
-    await house.go(await house.shop.place_order(Line(sku, 2, Decimal(14))), until="inventory.reserved")
-    assert (await house.audit(initial_stock={sku: 10})).stock_wrong == []
-    await house.shop.sql("UPDATE products SET available = available - 1 WHERE sku = :sku", sku=sku)
-    (found,) = (await house.audit(initial_stock={sku: 10})).stock_wrong
+async def test_stock_is_conserved_or_told(audited: AuditedOrders) -> None:
+    sku = await audited.harness.product(10)
+    await audited.go(await audited.harness.place_order(Line(sku, 2, Decimal(14))), until="inventory.reserved")
+    assert (await audited.audit(initial_stock={sku: 10})).stock_wrong == []
+    await audited.harness.sql("UPDATE products SET available = available - 1 WHERE sku = :sku", sku=sku)
+    (found,) = (await audited.audit(initial_stock={sku: 10})).stock_wrong
     assert (found.sku, found.available, found.reserved) == (sku, 7, 2)
 
 
-async def test_sales_that_were_counted_twice_or_not_at_all_do_not_agree(house: House) -> None:
-    order = await house.completed()
+async def test_sales_that_were_counted_twice_or_not_at_all_do_not_agree(audited: AuditedOrders) -> None:
+    order = await audited.completed()
     sku = order.lines[0].sku
     change = "UPDATE sales_by_day SET units = units + :more WHERE sku = :sku"
-    await house.shop.sql(change, more=2, sku=sku)
-    (found,) = (await house.audit()).sales_wrong
+    await audited.harness.sql(change, more=2, sku=sku)
+    (found,) = (await audited.audit()).sales_wrong
     assert (found.sku, found.units, found.due_units) == (sku, 4, 2)
-    await house.shop.sql(change, more=-2, sku=sku)
+    await audited.harness.sql(change, more=-2, sku=sku)
     counted = "UPDATE outbox.deliveries SET consumer = :name WHERE subject = :id AND consumer LIKE '%analytics'"
-    await house.shop.sql(counted, name="not-analytics", id=str(order.id))
-    report = await house.audit()
+    await audited.harness.sql(counted, name="not-analytics", id=str(order.id))
+    report = await audited.audit()
     assert wrong(report) == [(Effect.ANALYTICS, True)]
     assert [(one.sku, one.due_units) for one in report.sales_wrong] == [(sku, 0)]
-    await house.shop.sql(counted, name="analytics", id=str(order.id))
-    assert (await house.audit()).clean
+    await audited.harness.sql(counted, name="analytics", id=str(order.id))
+    assert (await audited.audit()).clean
 
 
-async def test_an_invoice_number_that_nobody_has_is_a_gap(house: House) -> None:
-    await house.completed()
+async def test_an_invoice_number_that_nobody_has_is_a_gap(audited: AuditedOrders) -> None:
+    await audited.completed()
     series = "UPDATE invoice_series SET last_sequence = last_sequence + :more"
-    await house.shop.sql(series, more=1)
-    assert (await house.audit()).invoice_gaps == 1
-    await house.shop.sql(series, more=-1)
+    await audited.harness.sql(series, more=1)
+    assert (await audited.audit()).invoice_gaps == 1
+    await audited.harness.sql(series, more=-1)
 
 
 async def test_the_audit_log_lacks_an_event_has_a_type_twice_or_knows_an_order_that_is_none(
-    house: House,
+    audited: AuditedOrders,
 ) -> None:
-    order = await house.completed()
+    order = await audited.completed()
     lacking = "DELETE FROM audit_log WHERE order_id = :id AND type = 'order.synced'"
-    await house.shop.sql(lacking, id=order.id)
-    assert ((await house.audit()).audit_missing, (await house.audit()).audit_overdue) == (1, 1)
-    assert ((await house.audit(None)).audit_missing, (await house.audit(None)).audit_overdue) == (1, 0)
+    await audited.harness.sql(lacking, id=order.id)
+    assert ((await audited.audit()).audit_missing, (await audited.audit()).audit_overdue) == (1, 1)
+    assert ((await audited.audit(None)).audit_missing, (await audited.audit(None)).audit_overdue) == (1, 0)
     again = """
             INSERT INTO audit_log (event_id, order_id, type, occurred_at, data)
             VALUES (:event, :order, 'order.placed', now(), '{}')"""
-    await house.shop.sql(again, event=new_event_id(), order=order.id)
-    assert (await house.audit()).audit_extra == 1
+    await audited.harness.sql(again, event=new_event_id(), order=order.id)
+    assert (await audited.audit()).audit_extra == 1
     event, nobody = new_event_id(), uuid4()
-    await house.shop.sql(again, event=event, order=nobody)
-    assert [one.what for one in (await house.audit()).orphans] == [f"event {event} of order {nobody}"]
-    await house.shop.sql("DELETE FROM audit_log WHERE event_id = :event", event=event)
+    await audited.harness.sql(again, event=event, order=nobody)
+    assert [one.what for one in (await audited.audit()).orphans] == [f"event {event} of order {nobody}"]
+    await audited.harness.sql("DELETE FROM audit_log WHERE event_id = :event", event=event)
 
 
 async def test_the_command_says_it_as_json_and_by_its_exit_code(
-    house: House, own_sap: Sap, module_database: str
+    audited: AuditedOrders, own_sap: Sap, module_database: str
 ) -> None:
-    order = await house.completed()
-    words = ("--since", house.since.isoformat())
+    order = await audited.completed()
+    words = ("--since", audited.since.isoformat())
     environment = {
         "DATABASE_URL": module_database,
         "AMQP_URL": "amqp://guest:guest@127.0.0.1:1/",
         "SAP_URL": own_sap.url,
-        "DOCUMENTS_DIR": str(house.documents),
+        "DOCUMENTS_DIR": str(audited.documents),
     }
     code, output = await asyncio.to_thread(waybill_audit, environment, *words, "--json")
     report = json.loads(output)
     assert (code, report["orders"], report["clean"]) == (0, 1, True)
-    await house.shop.sql("DELETE FROM reservations WHERE order_id = :id", id=order.id)
+    await audited.harness.sql("DELETE FROM reservations WHERE order_id = :id", id=order.id)
     code, output = await asyncio.to_thread(waybill_audit, environment, *words)
     assert code == 1
     assert "Overdue: 1" in output

@@ -9,9 +9,9 @@ from orders.audit.rules import Doubled, Effect, Missing
 from outbox.envelope import new_event_id
 from outbox.schedule import schedule
 from tests.support.builders.audited_orders import (
-    House,
+    AuditedOrders,
+    audited,
     draft,
-    house,
     module_database,
     own_inbox,
     own_sap,
@@ -20,179 +20,179 @@ from tests.support.builders.audited_orders import (
 )
 from tests.support.processes.sandboxes import Sap
 
-__all__ = ["house", "module_database", "own_inbox", "own_sap"]
+__all__ = ["audited", "module_database", "own_inbox", "own_sap"]
 
 EMAIL = """
 INSERT INTO outbox.dead_letters (dead_letter_key, queue, event_id, type, subject, body, headers, reason, error)
 VALUES (:key, :queue, :event_id, :type, :subject, '', '{}', 'rejected', 'SapRefused: no') RETURNING id"""
 
 
-async def test_a_completed_order_whose_effects_are_all_there_once_is_clean(house: House) -> None:
-    await house.completed()
-    report = await house.audit()
+async def test_a_completed_order_whose_effects_are_all_there_once_is_clean(audited: AuditedOrders) -> None:
+    await audited.completed()
+    report = await audited.audit()
     assert (report.orders, report.statuses) == (1, {"completed": 1})
     assert (report.missing, report.doubled, report.orphans) == ([], [], [])
     assert (report.resent, report.invoice_gaps, report.audit_missing, report.audit_extra) == (0, 0, 0, 0)
     assert report.clean
 
 
-async def test_a_rejected_order_owes_the_email_that_says_so_and_nothing_else(house: House) -> None:
-    order, event = await house.shop.rejected()
-    await house.record_audit(order)
-    report = await house.audit()
+async def test_a_rejected_order_owes_the_email_that_says_so_and_nothing_else(audited: AuditedOrders) -> None:
+    order, event = await audited.harness.rejected()
+    await audited.record_audit(order)
+    report = await audited.audit()
     assert wrong(report) == [(Effect.EMAIL, True)]
     assert report.missing[0].stands == "not begun: its event waits in the outbox"
-    await house.shop.deliver("send_confirmation_email", event)
-    assert (await house.audit()).clean
+    await audited.harness.deliver("send_confirmation_email", event)
+    assert (await audited.audit()).clean
 
 
 async def test_an_order_that_waits_says_where_and_is_overdue_only_after_its_deadline(
-    house: House, own_sap: Sap
+    audited: AuditedOrders, own_sap: Sap
 ) -> None:
-    order = await house.shop.place_order()
-    await house.go(order, until="inventory.reserved")
+    order = await audited.harness.place_order()
+    await audited.go(order, until="inventory.reserved")
     own_sap.faults(outage=True)
-    await house.shop.deliver("sync_order_to_sap", await house.shop.event(order, "inventory.reserved"))
+    await audited.harness.deliver("sync_order_to_sap", await audited.harness.event(order, "inventory.reserved"))
     own_sap.faults(outage=False)
-    report = await house.audit(deadline=None)
+    report = await audited.audit(deadline=None)
     assert wrong(report) == [(effect, False) for effect in Effect if effect is not Effect.STOCK]
     stands = {one.effect: one.stands for one in report.missing}
-    shown = await house.shop.shown(order, "sync_order_to_sap")
+    shown = await audited.harness.shown(order, "sync_order_to_sap")
     assert stands[Effect.SAP].startswith(f"waiting in sap, attempt {shown['attempt']}, ")  # perhaps due already
     assert "last error Sap" in stands[Effect.SAP] or "last error StepError" in stands[Effect.SAP]
     assert stands[Effect.EMAIL] == f"waits for sap: {stands[Effect.SAP]}"
     assert report.clean
-    late = await house.audit(timedelta(0))
+    late = await audited.audit(timedelta(0))
     assert all(one.overdue for one in late.missing)
     assert not late.clean
 
 
 async def test_an_event_that_the_relay_has_not_passed_is_told_from_one_that_is_in_its_queue(
-    house: House,
+    audited: AuditedOrders,
 ) -> None:
-    await house.shop.place_order()
-    before = (await house.audit()).missing[0]
-    await house.read_outbox()
-    after = (await house.audit()).missing[0]
+    await audited.harness.place_order()
+    before = (await audited.audit()).missing[0]
+    await audited.read_outbox()
+    after = (await audited.audit()).missing[0]
     assert before.stands == "waits for validation: not begun: its event waits in the outbox"
     assert after.stands == "waits for validation: not begun: its event is in queue validation"
 
 
-async def test_an_event_that_is_sent_to_all_again_later_is_due_then(house: House) -> None:
-    order = await house.shop.place_order()
-    await house.read_outbox()
-    again = replace(await house.shop.event(order, "order.placed"), generation=2)
-    async with house.shop.place.engine.begin() as tx:
+async def test_an_event_that_is_sent_to_all_again_later_is_due_then(audited: AuditedOrders) -> None:
+    order = await audited.harness.place_order()
+    await audited.read_outbox()
+    again = replace(await audited.harness.event(order, "order.placed"), generation=2)
+    async with audited.harness.place.engine.begin() as tx:
         await schedule(tx, again, None, datetime(2099, 1, 1, 13, tzinfo=UTC))
-    stands = (await house.audit()).missing[0].stands
+    stands = (await audited.audit()).missing[0].stands
     assert stands == "waits for validation: not begun: its event is due 2099-01-01 13:00:00"
 
 
-async def test_what_was_given_up_names_its_dead_letter(house: House) -> None:
-    order = await house.shop.place_order()
-    event = await house.shop.event(order, "order.placed")
-    number = await house.shop.value(
+async def test_what_was_given_up_names_its_dead_letter(audited: AuditedOrders) -> None:
+    order = await audited.harness.place_order()
+    event = await audited.harness.event(order, "order.placed")
+    number = await audited.harness.value(
         EMAIL, key=uuid4().hex, queue="validation", event_id=event.id, type=event.type, subject=str(order.id)
     )
-    stands = (await house.audit()).missing[0].stands
+    stands = (await audited.audit()).missing[0].stands
     expected = f"given up: dead letter {number} in validation (rejected), last error SapRefused: no"
     assert stands == f"waits for validation: {expected}"
     # Discarded it stays the reason, though no step's row knows of it.
-    await house.shop.sql("UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = :id", id=number)
-    await house.read_outbox()
-    stands = (await house.audit()).missing[0].stands
+    await audited.harness.sql("UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = :id", id=number)
+    await audited.read_outbox()
+    stands = (await audited.audit()).missing[0].stands
     discarded = f"given up: dead letter {number} in validation was discarded, last error SapRefused: no"
     assert stands == f"waits for validation: {discarded}"
 
 
-async def test_a_second_document_in_sap_is_done_twice(house: House) -> None:
-    order = await house.completed()
-    second = await house.shop.place.sap.create(draft(order))
-    (doubled,) = (await house.audit()).doubled
+async def test_a_second_document_in_sap_is_done_twice(audited: AuditedOrders) -> None:
+    order = await audited.completed()
+    second = await audited.harness.place.sap.create(draft(order))
+    (doubled,) = (await audited.audit()).doubled
     assert doubled == Doubled(order.number, Effect.SAP, f"document {order.sap_document} and document {second.number}")
-    over_odata = await house.audit(sap=SapOverOData(house.shop.place.settings))
+    over_odata = await audited.audit(sap=SapOverOData(audited.harness.place.settings))
     assert over_odata.doubled == [doubled]
 
 
-async def test_a_document_in_sap_without_an_order_is_an_orphan(house: House) -> None:
-    order = await house.completed()
-    stranger = await house.shop.place.sap.create(replace(draft(order), order_id=uuid4(), order_number="WB-NONE"))
-    report = await house.audit()
+async def test_a_document_in_sap_without_an_order_is_an_orphan(audited: AuditedOrders) -> None:
+    order = await audited.completed()
+    stranger = await audited.harness.place.sap.create(replace(draft(order), order_id=uuid4(), order_number="WB-NONE"))
+    report = await audited.audit()
     assert [(one.effect, one.what) for one in report.orphans] == [
         ("sap", f"document {stranger.number} for order 'WB-NONE'")
     ]
     assert not report.clean
     # Whoever asks order by order cannot come across it.
-    assert (await house.audit(sap=SapOverOData(house.shop.place.settings))).clean
+    assert (await audited.audit(sap=SapOverOData(audited.harness.place.settings))).clean
 
 
-async def test_a_document_that_we_know_of_and_sap_does_not_is_missing_at_once(house: House) -> None:
-    order = await house.shop.place_order()
-    await house.go(order, until="inventory.reserved")
-    house.places = replace(house.places, sap=SapOverOData(house.shop.place.settings))
-    await house.shop.sql("UPDATE orders SET status = 'completed', sap_document = '1' WHERE id = :id", id=order.id)
-    found = [one for one in (await house.audit(deadline=None)).missing if one.effect is Effect.SAP]
+async def test_a_document_that_we_know_of_and_sap_does_not_is_missing_at_once(audited: AuditedOrders) -> None:
+    order = await audited.harness.place_order()
+    await audited.go(order, until="inventory.reserved")
+    audited.places = replace(audited.places, sap=SapOverOData(audited.harness.place.settings))
+    await audited.harness.sql("UPDATE orders SET status = 'completed', sap_document = '1' WHERE id = :id", id=order.id)
+    found = [one for one in (await audited.audit(deadline=None)).missing if one.effect is Effect.SAP]
     said = "sap says it is done, and it is not there: document 1"
     assert found == [Missing(order.number, Effect.SAP, said, overdue=True)]
 
 
 async def test_while_sap_does_not_answer_our_own_word_is_taken_and_the_report_says_so(
-    house: House, own_sap: Sap
+    audited: AuditedOrders, own_sap: Sap
 ) -> None:
-    await house.completed()
+    await audited.completed()
     own_sap.faults(outage=True)
-    report = await house.audit(sap=SapOverOData(house.shop.place.settings))
+    report = await audited.audit(sap=SapOverOData(audited.harness.place.settings))
     own_sap.faults(outage=False)
     assert (report.missing, list(report.not_seen)) == ([], ["sap"])
     assert not report.clean
 
 
-async def test_the_same_email_again_is_resent_and_another_one_is_done_twice(house: House) -> None:
-    order = await house.completed()
-    event = await house.shop.event(order, "order.synced")
-    await send(house, order, event)
-    report = await house.audit()
+async def test_the_same_email_again_is_resent_and_another_one_is_done_twice(audited: AuditedOrders) -> None:
+    order = await audited.completed()
+    event = await audited.harness.event(order, "order.synced")
+    await send(audited, order, event)
+    report = await audited.audit()
     assert (report.resent, report.doubled, report.clean) == (1, [], True)
     other = replace(event, id=new_event_id())
-    await house.shop.deliver("send_confirmation_email", other)
-    (doubled,) = (await house.audit()).doubled
+    await audited.harness.deliver("send_confirmation_email", other)
+    (doubled,) = (await audited.audit()).doubled
     assert (doubled.order, doubled.effect) == (order.number, Effect.EMAIL)
     assert {f"e-mail {event.id}", f"e-mail {other.id}"} == set(doubled.what.split(" and "))
     # Without a view of the mailbox the inbox's word is taken, which cannot tell a second copy.
-    blind = await house.audit(mail_view=None)
+    blind = await audited.audit(mail_view=None)
     assert (blind.resent, [one.order for one in blind.doubled]) == (0, [order.number])
 
 
-async def test_an_email_that_no_event_of_ours_explains_is_an_orphan(house: House) -> None:
-    order = await house.completed()
-    stranger = replace(await house.shop.event(order, "order.synced"), id=new_event_id())
-    await send(house, order, stranger)
-    assert [(one.effect, one.what) for one in (await house.audit()).orphans] == [("email", f"e-mail {stranger.id}")]
+async def test_an_email_that_no_event_of_ours_explains_is_an_orphan(audited: AuditedOrders) -> None:
+    order = await audited.completed()
+    stranger = replace(await audited.harness.event(order, "order.synced"), id=new_event_id())
+    await send(audited, order, stranger)
+    assert [(one.effect, one.what) for one in (await audited.audit()).orphans] == [("email", f"e-mail {stranger.id}")]
 
 
-async def test_an_invoice_whose_pdf_is_gone_or_is_none_is_missing(house: House) -> None:
-    order = await house.completed()
-    (pdf,) = house.documents.rglob("*.pdf")
+async def test_an_invoice_whose_pdf_is_gone_or_is_none_is_missing(audited: AuditedOrders) -> None:
+    order = await audited.completed()
+    (pdf,) = audited.documents.rglob("*.pdf")
     pdf.write_bytes(b"")
-    report = await house.audit()
+    report = await audited.audit()
     assert wrong(report) == [(Effect.INVOICE, True)]
     assert report.missing[0].stands.endswith(f"it is not there: invoices/{order.invoice_number}.pdf")
     pdf.unlink()
-    assert wrong(await house.audit()) == [(Effect.INVOICE, True)]
+    assert wrong(await audited.audit()) == [(Effect.INVOICE, True)]
 
 
-async def test_units_that_an_order_lacks_has_too_many_of_or_should_not_have(house: House) -> None:
-    order = await house.completed()
+async def test_units_that_an_order_lacks_has_too_many_of_or_should_not_have(audited: AuditedOrders) -> None:
+    order = await audited.completed()
     change = "UPDATE reservations SET quantity = :units WHERE order_id = :id"
-    await house.shop.sql(change, units=1, id=order.id)
-    assert wrong(await house.audit()) == [(Effect.STOCK, True)]
-    await house.shop.sql(change, units=4, id=order.id)
+    await audited.harness.sql(change, units=1, id=order.id)
+    assert wrong(await audited.audit()) == [(Effect.STOCK, True)]
+    await audited.harness.sql(change, units=4, id=order.id)
     sku = order.lines[0].sku
-    assert (await house.audit()).doubled == [Doubled(order.number, Effect.STOCK, f"4 units of {sku}, 2 ordered")]
-    rejected, event = await house.shop.rejected()
-    await house.shop.deliver("send_confirmation_email", event)
-    await house.shop.sql(
+    assert (await audited.audit()).doubled == [Doubled(order.number, Effect.STOCK, f"4 units of {sku}, 2 ordered")]
+    rejected, event = await audited.harness.rejected()
+    await audited.harness.deliver("send_confirmation_email", event)
+    await audited.harness.sql(
         "UPDATE reservations SET order_id = :other WHERE order_id = :id", other=rejected.id, id=order.id
     )
-    orphans = (await house.audit()).orphans
+    orphans = (await audited.audit()).orphans
     assert [one.what for one in orphans] == [f"4 units of {sku} of {rejected.number}, which is rejected"]

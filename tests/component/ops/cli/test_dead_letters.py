@@ -21,7 +21,7 @@ from orders.model import Customer, Line, NewOrder
 from outbox.dead_letters.store import NewDeadLetter
 from outbox.envelope import Event
 from runtime.settings import load_settings
-from tests.support.builders.dead_letters import Desk, dead_letter_for, desk_at
+from tests.support.builders.dead_letters import DeadLetterDatabase, dead_letter_database, dead_letter_for
 from tests.support.builders.events import new_event
 from tests.support.builders.orders import sample_order
 from tests.support.servers.databases import ROOT
@@ -45,27 +45,27 @@ class Keyboard:
         """The JSON that a command prints."""
         return json.loads(self.run(*words, "--json").stdout)
 
-    def at_desk(self, work: Callable[[Desk], Coroutine[Any, Any, Any]]) -> Any:
+    def in_database(self, work: Callable[[DeadLetterDatabase], Coroutine[Any, Any, Any]]) -> Any:
         """Do something with the database."""
 
         async def run() -> Any:
-            async with desk_at(self.url) as desk:
-                return await work(desk)
+            async with dead_letter_database(self.url) as database:
+                return await work(database)
 
         return asyncio.run(run())
 
     def keep(self, *dead_letters: NewDeadLetter) -> list[int]:
         """Store dead letters; their numbers."""
 
-        async def store(desk: Desk) -> list[int]:
-            await desk.keep(*dead_letters)
-            return [dead_letter.id for dead_letter in await desk.dead_letters()]
+        async def store(database: DeadLetterDatabase) -> list[int]:
+            await database.keep(*dead_letters)
+            return [dead_letter.id for dead_letter in await database.dead_letters()]
 
-        return list(self.at_desk(store))
+        return list(self.in_database(store))
 
     def sql(self, statement: str, **values: object) -> Sequence[Any]:
         """The rows of a statement."""
-        rows: Sequence[Any] = self.at_desk(lambda desk: desk.sql(statement, **values))
+        rows: Sequence[Any] = self.in_database(lambda database: database.sql(statement, **values))
         return rows
 
 
@@ -86,10 +86,10 @@ def placed(keyboard: Keyboard) -> tuple[UUID, str]:
     assert isinstance(order.customer, Customer)
     assert all(isinstance(line, Line) for line in order.lines)
 
-    async def place(desk: Desk) -> Any:
-        return await desk.do(lambda tx: service.place(tx, new, "urn:test"))
+    async def place(database: DeadLetterDatabase) -> Any:
+        return await database.do(lambda tx: service.place(tx, new, "urn:test"))
 
-    made = keyboard.at_desk(place)
+    made = keyboard.in_database(place)
     return made.order_id, made.number
 
 
@@ -180,7 +180,7 @@ def test_a_dry_run_says_what_would_be_sent_what_is_done_and_which_orders_are_tou
     dead_letters = keyboard.keep(
         dead_letter_for(new_event(str(order_id))), dead_letter_for(done, "email"), dead_letter_for(headers={})
     )
-    keyboard.at_desk(lambda desk: desk.delivery(done, "done", "email"))
+    keyboard.in_database(lambda database: database.delivery(done, "done", "email"))
     plan = keyboard.json("replay", "--all", "--dry-run")
     assert (plan["would_replay"], plan["effects_done_already"]) == (2, 1)
     assert plan["orders"] == [{"order": str(order_id), "number": number}]

@@ -19,11 +19,11 @@ from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import Act, discard
 from outbox.dead_letters.store import store
 from runtime.settings import load_settings
-from tests.support.builders.audited_orders import WAY, House, house, module_database, own_inbox, own_sap
+from tests.support.builders.audited_orders import WAY, AuditedOrders, audited, module_database, own_inbox, own_sap
 from tests.support.builders.dead_letters import dead_letter_for
 from tests.support.processes.sandboxes import Sap
 
-__all__ = ["house", "module_database", "own_inbox", "own_sap"]
+__all__ = ["audited", "module_database", "own_inbox", "own_sap"]
 
 
 @pytest.fixture
@@ -43,22 +43,22 @@ def shown(module_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
     load_settings.cache_clear()
 
 
-async def told(house: House, order: Order) -> Timeline:
-    async with one_moment(house.shop.place.engine).begin() as tx:
-        return await story(tx, await house.shop.order(order.id))
+async def told(audited: AuditedOrders, order: Order) -> Timeline:
+    async with one_moment(audited.harness.place.engine).begin() as tx:
+        return await story(tx, await audited.harness.order(order.id))
 
 
-async def go(house: House, order: Order) -> None:
+async def go(audited: AuditedOrders, order: Order) -> None:
     """Run an order to its end, each event published before its steps run."""
     for kind in WAY:
-        await house.read_outbox()
-        await house.hear(order, kind)
+        await audited.read_outbox()
+        await audited.hear(order, kind)
 
 
-async def test_a_completed_order_tells_its_whole_way(house: House, shown: Callable[..., str]) -> None:
-    order = await house.shop.place_order()
-    await go(house, order)
-    whole = await told(house, order)
+async def test_a_completed_order_tells_its_whole_way(audited: AuditedOrders, shown: Callable[..., str]) -> None:
+    order = await audited.harness.place_order()
+    await go(audited, order)
+    whole = await told(audited, order)
     assert (whole.waits_for, whole.remarks) == ((), ())
     for kind in WAY:
         messages = [one.what for one in whole.entries if one.event == kind and one.step is None]
@@ -80,9 +80,9 @@ async def test_a_completed_order_tells_its_whole_way(house: House, shown: Callab
 
 
 async def test_an_order_is_found_by_its_id_its_number_and_its_reference(
-    house: House, shown: Callable[..., str]
+    audited: AuditedOrders, shown: Callable[..., str]
 ) -> None:
-    order = await house.shop.place_order()
+    order = await audited.harness.place_order()
     names = (str(order.id), order.number, order.number.lower(), order.reference)
     for name in names:
         text = await asyncio.to_thread(shown, name)
@@ -99,17 +99,17 @@ def test_an_attempt_names_its_try_where_that_is_another_number() -> None:
 
 
 async def test_what_went_wrong_is_told_in_whole_lines_to_a_pipe_and_in_eighty_columns_to_a_terminal(
-    house: House, shown: Callable[..., str], own_sap: Sap
+    audited: AuditedOrders, shown: Callable[..., str], own_sap: Sap
 ) -> None:
     error = "400: the material [SKU-0815] of item 10 is not maintained in plant 1000, distribution channel 10"
 
-    order = await house.shop.place_order()
-    await house.go(order, until="inventory.reserved")
-    reserved = await house.shop.event(order, "inventory.reserved")
+    order = await audited.harness.place_order()
+    await audited.go(order, until="inventory.reserved")
+    reserved = await audited.harness.event(order, "inventory.reserved")
     own_sap.faults(error_rate=1)
-    await house.shop.deliver("sync_order_to_sap", reserved)
+    await audited.harness.deliver("sync_order_to_sap", reserved)
     own_sap.faults(error_rate=0)
-    async with house.shop.place.engine.begin() as tx:
+    async with audited.harness.place.engine.begin() as tx:
         await store(tx, [dead_letter_for(reserved, error=error)])
         selection = Selection(subject=str(order.id))
         await discard(tx, selection, Act("anna@desk", "the customer does not want it any more"))
@@ -123,7 +123,7 @@ async def test_what_went_wrong_is_told_in_whole_lines_to_a_pipe_and_in_eighty_co
     assert deed.endswith("discarded by anna@desk: the customer does not want it any more")
 
     terminal = Console(file=StringIO(), width=80, force_terminal=True, color_system=None, highlight=False)
-    print_story(terminal, await told(house, order))
+    print_story(terminal, await told(audited, order))
     printed = terminal.file.getvalue()  # type: ignore[attr-defined]
     assert max(map(len, printed.splitlines())) <= 80
     assert error in " ".join(printed.split())

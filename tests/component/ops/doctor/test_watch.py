@@ -6,7 +6,7 @@ import asyncpg
 
 from ops.doctor.finding import Finding, Verdict
 from ops.doctor.watch import open_dead_letters
-from tests.support.builders.dead_letters import dead_letter_for, desk_at
+from tests.support.builders.dead_letters import dead_letter_database, dead_letter_for
 
 
 def found(url: str) -> Finding:
@@ -25,10 +25,10 @@ def test_open_dead_letters_are_counted_and_a_database_without_any_is_well(shared
     assert found(shared_database_url).verdict is Verdict.GOOD
 
     async def keep_two() -> None:
-        async with desk_at(shared_database_url) as desk:
-            await desk.keep(dead_letter_for(), dead_letter_for())
+        async with dead_letter_database(shared_database_url) as database:
+            await database.keep(dead_letter_for(), dead_letter_for())
             oldest = "(SELECT min(id) FROM outbox.dead_letters)"
-            await desk.sql(f"UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = {oldest}")
+            await database.sql(f"UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = {oldest}")
 
     asyncio.run(keep_two())
 

@@ -11,29 +11,29 @@ from outbox.dead_letters.queries import Selection, history
 from outbox.dead_letters.replay import discard, restore
 from outbox.dead_letters.store import NewDeadLetter
 from outbox.envelope import MAX_DATA_BYTES, MAX_GENERATION, encode_headers
-from tests.support.builders.dead_letters import ANNA, Desk, dead_letter_for, desk_at
+from tests.support.builders.dead_letters import ANNA, DeadLetterDatabase, dead_letter_database, dead_letter_for
 from tests.support.builders.events import new_event
 
 
-async def refusal_of(desk: Desk, dead_letter: NewDeadLetter) -> str:
+async def refusal_of(database: DeadLetterDatabase, dead_letter: NewDeadLetter) -> str:
     """Why the one dead letter is not sent; it stays open and nothing is recorded."""
-    await desk.keep(dead_letter)
-    batch = await desk.replay()
+    await database.keep(dead_letter)
+    batch = await database.replay()
     assert not batch.sendings
     (refused,) = batch.refused
-    (kept,) = await desk.dead_letters()
+    (kept,) = await database.dead_letters()
     assert (kept.state, kept.replay_count, refused.dead_letter) == ("open", 0, kept)
-    assert not await desk.sent()
-    assert not await desk.do(lambda tx: history(tx, kept.id))
+    assert not await database.sent()
+    assert not await database.do(lambda tx: history(tx, kept.id))
     return refused.why
 
 
 async def test_a_delivery_that_runs_now_is_let_run(shared_database_url: str) -> None:
-    async with desk_at(shared_database_url) as desk:
+    async with dead_letter_database(shared_database_url) as database:
         event, until = new_event(), datetime.now(UTC) + timedelta(hours=1)
-        await desk.delivery(event, "running", lease_token=uuid4(), lease_until=until)
-        assert await refusal_of(desk, dead_letter_for(event)) == f"it runs now; try again after {until.isoformat()}"
-        assert (await desk.inbox_row(event))["lease_until"] == until
+        await database.delivery(event, "running", lease_token=uuid4(), lease_until=until)
+        assert await refusal_of(database, dead_letter_for(event)) == f"it runs now; try again after {until.isoformat()}"
+        assert (await database.inbox_row(event))["lease_until"] == until
 
 
 EVENT = new_event()
@@ -61,52 +61,52 @@ UNREADABLE: dict[str, tuple[NewDeadLetter, str]] = {
 async def test_a_dead_letter_that_nobody_could_read_is_refused_and_stays_open(
     shared_database_url: str, name: str
 ) -> None:
-    async with desk_at(shared_database_url) as desk:
+    async with dead_letter_database(shared_database_url) as database:
         dead_letter, why = UNREADABLE[name]
-        assert why in await refusal_of(desk, dead_letter)
+        assert why in await refusal_of(database, dead_letter)
 
 
 async def test_one_dead_letter_that_cannot_go_does_not_keep_the_others(shared_database_url: str) -> None:
-    async with desk_at(shared_database_url) as desk:
-        await desk.keep(dead_letter_for(), dead_letter_for(headers={}), dead_letter_for())
-        batch = await desk.replay()
+    async with dead_letter_database(shared_database_url) as database:
+        await database.keep(dead_letter_for(), dead_letter_for(headers={}), dead_letter_for())
+        batch = await database.replay()
         assert (len(batch.sendings), len(batch.refused)) == (2, 1)
-        assert [dead_letter.state for dead_letter in await desk.dead_letters()] == ["replayed", "open", "replayed"]
+        assert [dead_letter.state for dead_letter in await database.dead_letters()] == ["replayed", "open", "replayed"]
 
 
 async def test_an_event_older_than_the_inbox_remembers_is_neither_replayed_nor_restored(database_url: str) -> None:
-    async with desk_at(database_url) as desk:
+    async with dead_letter_database(database_url) as database:
         event = new_event()
-        await desk.keep(dead_letter_for(event), dead_letter_for(event, "email"))
-        await desk.do(lambda tx: discard(tx, Selection(queues=("email",)), ANNA))
-        await desk.forget_oldest_month()
-        (refused,) = (await desk.replay()).refused
+        await database.keep(dead_letter_for(event), dead_letter_for(event, "email"))
+        await database.do(lambda tx: discard(tx, Selection(queues=("email",)), ANNA))
+        await database.forget_oldest_month()
+        (refused,) = (await database.replay()).refused
         assert "older than what the inbox remembers" in refused.why
-        restored = await desk.do(lambda tx: restore(tx, Selection(), ANNA))
+        restored = await database.do(lambda tx: restore(tx, Selection(), ANNA))
         assert not restored.dead_letters
         assert [one.why for one in restored.refused] == [refused.why]
-        assert [dead_letter.state for dead_letter in await desk.dead_letters()] == ["open", "discarded"]
+        assert [dead_letter.state for dead_letter in await database.dead_letters()] == ["open", "discarded"]
 
 
 async def test_a_dead_letter_named_by_its_id_that_is_not_open_is_refused_and_not_passed_over(
     shared_database_url: str,
 ) -> None:
-    async with desk_at(shared_database_url) as desk:
-        await desk.keep(dead_letter_for())
-        (dead_letter,) = await desk.dead_letters()
+    async with dead_letter_database(shared_database_url) as database:
+        await database.keep(dead_letter_for())
+        (dead_letter,) = await database.dead_letters()
         named = Selection(ids=(dead_letter.id,))
-        await desk.replay(named)
-        assert [one.why for one in (await desk.replay(named)).refused] == ["it is replayed, not open"]
-        discarded = await desk.do(lambda tx: discard(tx, named, ANNA))
+        await database.replay(named)
+        assert [one.why for one in (await database.replay(named)).refused] == ["it is replayed, not open"]
+        discarded = await database.do(lambda tx: discard(tx, named, ANNA))
         assert [one.why for one in discarded.refused] == ["it is replayed, not open"]
-        restored = await desk.do(lambda tx: restore(tx, named, ANNA))
+        restored = await database.do(lambda tx: restore(tx, named, ANNA))
         assert [one.why for one in restored.refused] == ["it is replayed, not discarded"]
-        assert len(await desk.sent()) == 1
+        assert len(await database.sent()) == 1
 
 
 async def test_a_dead_letter_is_not_discarded_without_a_reason(shared_database_url: str) -> None:
-    async with desk_at(shared_database_url) as desk:
-        await desk.keep(dead_letter_for())
+    async with dead_letter_database(shared_database_url) as database:
+        await database.keep(dead_letter_for())
         with pytest.raises(ValueError, match="needs a reason"):
-            await desk.do(lambda tx: discard(tx, Selection(), replace(ANNA, why="  ")))
-        assert [dead_letter.state for dead_letter in await desk.dead_letters()] == ["open"]
+            await database.do(lambda tx: discard(tx, Selection(), replace(ANNA, why="  ")))
+        assert [dead_letter.state for dead_letter in await database.dead_letters()] == ["open"]

@@ -21,7 +21,7 @@ from relay.health.endpoint import Probes, ProbesError
 from relay.health.liveness import Standing, Vitals
 from tests.support.builders.events import new_event
 from tests.support.probes.metrics_page import metric
-from tests.support.probes.outbox_and_queues import Ends
+from tests.support.probes.relay_harness import RelayHarness
 from tests.support.processes.relay import relay
 from tests.support.proxies.tcp_proxy import proxied
 
@@ -50,12 +50,12 @@ def waited_for(port: int, path: str, wanted: Callable[[Answer], bool]) -> Answer
         time.sleep(0.02)
 
 
-def test_the_leader_and_the_standby_are_ready_each_in_its_role(ends: Ends, tmp_path: Path) -> None:
+def test_the_leader_and_the_standby_are_ready_each_in_its_role(harness: RelayHarness, tmp_path: Path) -> None:
     one, other = free_port(), free_port()
-    with relay(ends.database_url, ends.amqp_url, tmp_path, http_port=one, lease_seconds=NEVER) as leader:
+    with relay(harness.database_url, harness.amqp_url, tmp_path, http_port=one, lease_seconds=NEVER) as leader:
         leader.wait_for("leading")
         assert waited_for(one, "/readyz", lambda answer: answer[0] == 200) == (200, {"role": "leader", "epoch": 1})
-        with relay(ends.database_url, ends.amqp_url, tmp_path, http_port=other, lease_seconds=NEVER) as standby:
+        with relay(harness.database_url, harness.amqp_url, tmp_path, http_port=other, lease_seconds=NEVER) as standby:
             standby.wait_for("standing_by")
             assert asked(other, "/readyz") == (200, {"role": "standby"})
             assert asked(one, "/livez")[0] == asked(other, "/livez")[0] == 200
@@ -65,9 +65,9 @@ def test_the_leader_and_the_standby_are_ready_each_in_its_role(ends: Ends, tmp_p
             assert metric(other, "waybill_relay_epoch") == 2
 
 
-def test_a_relay_that_is_stopped_answers_no_probe(ends: Ends, tmp_path: Path) -> None:
+def test_a_relay_that_is_stopped_answers_no_probe(harness: RelayHarness, tmp_path: Path) -> None:
     port = free_port()
-    with relay(ends.database_url, ends.amqp_url, tmp_path, http_port=port) as process:
+    with relay(harness.database_url, harness.amqp_url, tmp_path, http_port=port) as process:
         process.wait_for("leading")
         process.send(signal.SIGSTOP)
         with pytest.raises(TimeoutError):
@@ -76,18 +76,18 @@ def test_a_relay_that_is_stopped_answers_no_probe(ends: Ends, tmp_path: Path) ->
         waited_for(port, "/livez", lambda answer: answer[0] == 200)
 
 
-def test_what_a_relay_waits_for_is_said_and_is_no_reason_to_restart_it(ends: Ends, tmp_path: Path) -> None:
+def test_what_a_relay_waits_for_is_said_and_is_no_reason_to_restart_it(harness: RelayHarness, tmp_path: Path) -> None:
     port = free_port()
-    ends.delete_queue("sap")
+    harness.delete_queue("sap")
     with (
-        proxied(ends.database_url) as (database, to_database),
-        proxied(ends.amqp_url) as (broker, to_broker),
+        proxied(harness.database_url) as (database, to_database),
+        proxied(harness.amqp_url) as (broker, to_broker),
         relay(database, broker, tmp_path, http_port=port) as process,
     ):
         process.wait_for("required_queues_missing")
         status, body = waited_for(port, "/readyz", lambda answer: "queue" in answer[1].get("reason", ""))
         assert (status, body["role"]) == (503, "leader")
-        ends.declare()
+        harness.declare()
         waited_for(port, "/readyz", lambda answer: answer[0] == 200)
 
         to_broker.hold_answers()  # the next connection is accepted and never answered
@@ -106,16 +106,16 @@ def test_what_a_relay_waits_for_is_said_and_is_no_reason_to_restart_it(ends: End
         assert metric(port, "waybill_relay_sessions_ended_total", reason="database") >= 1
 
 
-def test_every_outcome_is_counted_from_the_start(ends: Ends, tmp_path: Path) -> None:
+def test_every_outcome_is_counted_from_the_start(harness: RelayHarness, tmp_path: Path) -> None:
     port = free_port()
-    with relay(ends.database_url, ends.amqp_url, tmp_path, http_port=port) as process:
+    with relay(harness.database_url, harness.amqp_url, tmp_path, http_port=port) as process:
         process.wait_for("leading")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             page = answer.read().decode()
         for outcome in ("confirmed", "nacked", "returned", "unpublishable"):
             assert f'waybill_relay_settled_total{{outcome="{outcome}"}} 0.0' in page
-        ends.record([new_event()])
-        ends.wait_for_cursor(1)
+        harness.record([new_event()])
+        harness.wait_for_cursor(1)
         assert metric(port, "waybill_relay_settled_total", outcome="confirmed") == 1
         assert metric(port, "waybill_relay_commit_to_confirm_seconds_count") == 1
         assert asked(port, "/elsewhere")[0] == 404

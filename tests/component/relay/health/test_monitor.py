@@ -19,7 +19,7 @@ from runtime.settings import Settings
 from tests.support.builders.events import new_event
 from tests.support.probes.database import connected
 from tests.support.probes.metrics_page import metric
-from tests.support.probes.outbox_and_queues import Ends, numbered
+from tests.support.probes.relay_harness import RelayHarness, numbered
 from tests.support.processes.relay import RelayProcess, relay
 from tests.support.proxies.tcp_proxy import proxied
 
@@ -39,14 +39,14 @@ def wait_until(reached: Callable[[], bool]) -> None:
 
 
 def test_the_oldest_unpublished_event_ages_while_a_queue_is_missing_and_the_writer_that_holds_back_is_named(
-    ends: Ends, tmp_path: Path
+    harness: RelayHarness, tmp_path: Path
 ) -> None:
     port = free_port()
-    ends.delete_queue("sap")
+    harness.delete_queue("sap")
 
     def look(process: RelayProcess, writers_pid: int) -> None:
         process.wait_for("required_queues_missing")
-        ends.record(numbered(30, subjects=30))
+        harness.record(numbered(30, subjects=30))
         wait_until(lambda: metric(port, BACKLOG) == 30)
         first = metric(port, OLDEST)
         said = process.wait_for("transaction_holds_back")
@@ -58,11 +58,11 @@ def test_the_oldest_unpublished_event_ages_while_a_queue_is_missing_and_the_writ
         wait_until(lambda: metric(port, OLDEST) > first + 1)
         assert metric(port, OLDEST_TRANSACTION) >= 5
         assert metric(port, "waybill_relay_publishing_held") == 1
-        assert ends.confirmed() == 0
+        assert harness.confirmed() == 0
 
     def look_afterwards(process: RelayProcess) -> None:
-        ends.declare()
-        ends.wait_for_cursor(30)
+        harness.declare()
+        harness.wait_for_cursor(30)
         wait_until(lambda: metric(port, OLDEST) == 0 and metric(port, BACKLOG) == 0)
         wait_until(lambda: metric(port, OLDEST_TRANSACTION) == 0)
         assert len(process.logged("transaction_holds_back")) == 1
@@ -71,12 +71,12 @@ def test_the_oldest_unpublished_event_ages_while_a_queue_is_missing_and_the_writ
             assert metric(port, "waybill_outbox_segments_wanted", table=table) == wanted
 
     async def stuck() -> None:
-        async with connected(ends.database_url) as (writer,):
+        async with connected(harness.database_url) as (writer,):
             await writer.execute("SET application_name = 'slow-writer'")
             transaction = writer.transaction()
             await transaction.start()  # it grows old while the relay starts
             await writer.execute("DELETE FROM outbox.dead_letters WHERE type = 'Jane Doe'; SELECT pg_current_xact_id()")
-            with relay(ends.database_url, ends.amqp_url, tmp_path, http_port=port) as process:
+            with relay(harness.database_url, harness.amqp_url, tmp_path, http_port=port) as process:
                 await asyncio.to_thread(look, process, writer.get_server_pid())
                 await transaction.rollback()
                 await asyncio.to_thread(look_afterwards, process)
@@ -84,15 +84,15 @@ def test_the_oldest_unpublished_event_ages_while_a_queue_is_missing_and_the_writ
     asyncio.run(stuck())
 
 
-def test_the_figures_need_no_relay_and_come_back_when_the_database_does(ends: Ends) -> None:
+def test_the_figures_need_no_relay_and_come_back_when_the_database_does(harness: RelayHarness) -> None:
     def figure(name: str) -> float:
         value = REGISTRY.get_sample_value(name)
         assert value is not None
         return value
 
-    with proxied(ends.database_url) as (through, proxy):
+    with proxied(harness.database_url) as (through, proxy):
         settings = Settings(database_url=through, amqp_url="amqp://127.0.0.1:1/")
-        ends.record([new_event()])
+        harness.record([new_event()])
         started = time.time()
         with Monitor(settings):
             # This thread only waits; no loop but the monitor's own turns.
@@ -103,7 +103,7 @@ def test_the_figures_need_no_relay_and_come_back_when_the_database_does(ends: En
             assert figure(OLDEST) > seen  # it grows between two looks
             proxy.cut()
             cut = time.time()
-            ends.record([new_event(), new_event()])
+            harness.record([new_event(), new_event()])
             wait_until(lambda: figure(SUCCESS) >= cut + 0.5 and figure(BACKLOG) == 3)
             assert figure(OLDEST) > seen
             wait_until(lambda: figure(POSTGRES_SUCCESS) >= cut + 0.5)
@@ -125,12 +125,12 @@ async def _never_answered(*_: object) -> None:
 
 @pytest.mark.parametrize("read", [_refused, _never_answered])
 def test_what_cannot_be_read_of_postgres_makes_nobody_blind_for_the_outbox(
-    ends: Ends, monkeypatch: pytest.MonkeyPatch, read: Callable[..., Awaitable[None]]
+    harness: RelayHarness, monkeypatch: pytest.MonkeyPatch, read: Callable[..., Awaitable[None]]
 ) -> None:
     monkeypatch.setattr(PostgresFigures, "read", read)
     monkeypatch.setattr(monitor, "POSTGRES_LIMIT_SECONDS", 0.05)
-    settings = Settings(database_url=ends.database_url, amqp_url="amqp://127.0.0.1:1/")
-    ends.record([new_event()])
+    settings = Settings(database_url=harness.database_url, amqp_url="amqp://127.0.0.1:1/")
+    harness.record([new_event()])
     started, before = time.time(), REGISTRY.get_sample_value(POSTGRES_SUCCESS)
     with capture_logs() as said, Monitor(settings):
         wait_until(lambda: bool(said))

@@ -11,7 +11,7 @@ from consumers.delivery.outcome import Outcome
 from orders.workflow import BY_NAME
 from runtime.settings import Settings
 from tests.support.builders.in_process_api import order_body
-from tests.support.builders.whole_system_in_process import House, house
+from tests.support.builders.whole_system_in_process import WholeSystem, whole_system
 from tests.support.probes.traces import TRACE_ID, TRACEPARENT, Traces, linked, said, span_id, trace_id, traced
 from tests.support.processes.sandboxes import Sap, Smtp
 
@@ -71,30 +71,30 @@ async def _placed_failed_and_replayed(settings: Settings, sap: Sap, inbox: Smtp)
     customer = body["customer"] | {"email": f"{uuid4().hex}@customers.example"}
     sap.faults(error_rate=1)
     inbox.refuse((customer["email"], 550))
-    async with house(settings) as home:
-        await home.sells(body)
-        answer = await home.api.client.post(
+    async with whole_system(settings) as system:
+        await system.sells(body)
+        answer = await system.api.client.post(
             "/orders", json=body | {"customer": customer}, headers={"traceparent": TRACEPARENT}
         )
         order_id = answer.json()["order_id"]
-        await home.work_until(lambda: _has_ended(home, "sap", Outcome.RETRIED))
+        await system.work_until(lambda: _has_ended(system, "sap", Outcome.RETRIED))
         sap.faults(error_rate=0)  # before any other delivery
-        await home.work_until(home.desk.dead_letters)
+        await system.work_until(system.database.dead_letters)
         for queue in ("invoice", "analytics"):  # the dead letter that is sent again is the last of the three
-            await home.work_until(partial(_has_ended, home, queue, Outcome.DONE))
+            await system.work_until(partial(_has_ended, system, queue, Outcome.DONE))
         inbox.refuse()
-        assert (await home.desk.replay()).sendings
-        await home.work_until(lambda: _is_audited_to_its_end(home, order_id))
+        assert (await system.database.replay()).sendings
+        await system.work_until(lambda: _is_audited_to_its_end(system, order_id))
     return customer["name"], customer["email"], customer["address"]["street"]
 
 
-async def _has_ended(home: House, queue: str, outcome: Outcome) -> bool:
-    return (queue, outcome) in home.ended
+async def _has_ended(system: WholeSystem, queue: str, outcome: Outcome) -> bool:
+    return (queue, outcome) in system.ended
 
 
-async def _is_audited_to_its_end(home: House, order_id: str) -> bool:
+async def _is_audited_to_its_end(system: WholeSystem, order_id: str) -> bool:
     found = "SELECT 1 FROM audit_log WHERE order_id = CAST(:id AS uuid) AND type = 'order.completed'"
-    return await home.status(order_id) == "completed" and bool(await home.desk.sql(found, id=order_id))
+    return await system.status(order_id) == "completed" and bool(await system.database.sql(found, id=order_id))
 
 
 def _assert_kinds(traces: Traces) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from consumers.collector.queues import BATCH_DEAD_LETTERS
 from lab.stack.ports import free_port
+from tests.support.probes.collector_harness import CollectorHarness
 from tests.support.probes.database import Asyncpg
-from tests.support.probes.dead_letter_queues import Morgue
 from tests.support.probes.metrics_page import metric
 from tests.support.processes.collector import collector
 from tests.support.processes.relay import PATIENCE_SECONDS, RelayProcess
@@ -68,74 +68,80 @@ class Holder:
 
 
 @pytest.fixture
-def holder(morgue: Morgue) -> Iterator[Holder]:
-    with closing(Holder(morgue.settings.database_url)) as holder:
+def holder(collector_harness: CollectorHarness) -> Iterator[Holder]:
+    with closing(Holder(collector_harness.settings.database_url)) as holder:
         yield holder
 
 
-def publish(morgue: Morgue, dead_letters: int = DEAD_LETTERS) -> set[bytes]:
+def publish(collector_harness: CollectorHarness, dead_letters: int = DEAD_LETTERS) -> set[bytes]:
     bodies = {b"%d" % n for n in range(dead_letters)}
     for body in bodies:
-        morgue.queues.publish("sap.dlq", body, {})
+        collector_harness.queues.publish("sap.dlq", body, {})
     return bodies
 
 
 @contextmanager
-def running(morgue: Morgue, folder: Path, **settings: object) -> Iterator[RelayProcess]:
-    given = {"database_url": morgue.settings.database_url, "amqp_url": morgue.settings.amqp_url, **settings}
+def running(collector_harness: CollectorHarness, folder: Path, **settings: object) -> Iterator[RelayProcess]:
+    given = {
+        "database_url": collector_harness.settings.database_url,
+        "amqp_url": collector_harness.settings.amqp_url,
+        **settings,
+    }
     url, amqp_url = str(given.pop("database_url")), str(given.pop("amqp_url"))
     with collector(url, amqp_url, folder, **given) as process:
         yield process
 
 
-def assert_each_is_one_dead_letter(morgue: Morgue, folder: Path, bodies: set[bytes]) -> None:
+def assert_each_is_one_dead_letter(collector_harness: CollectorHarness, folder: Path, bodies: set[bytes]) -> None:
     """Another collector ends the work; then every message is a dead letter once, and none is left."""
-    with running(morgue, folder):
-        wait_until(lambda: len(morgue.dead_letters()) == len(bodies), "all dead letters")
-        morgue.queues.wait_for("sap.dlq", 0)
-    rows = morgue.at_desk(lambda desk: desk.sql("SELECT body FROM outbox.dead_letters"))
+    with running(collector_harness, folder):
+        wait_until(lambda: len(collector_harness.dead_letters()) == len(bodies), "all dead letters")
+        collector_harness.queues.wait_for("sap.dlq", 0)
+    rows = collector_harness.in_database(lambda database: database.sql("SELECT body FROM outbox.dead_letters"))
     assert sorted(bytes(row["body"]) for row in rows) == sorted(bodies)
 
 
-def test_killed_before_its_commit_it_has_moved_nothing(morgue: Morgue, holder: Holder, tmp_path: Path) -> None:
-    bodies = publish(morgue)
+def test_killed_before_its_commit_it_has_moved_nothing(
+    collector_harness: CollectorHarness, holder: Holder, tmp_path: Path
+) -> None:
+    bodies = publish(collector_harness)
     holder.execute("BEGIN; LOCK TABLE outbox.dead_letters IN SHARE MODE")
-    with running(morgue, tmp_path) as process:
+    with running(collector_harness, tmp_path) as process:
         wait_until(holder.holds_somebody_up, "a collector that waits to insert")
         process.kill()
     holder.execute("COMMIT")
-    morgue.queues.wait_for("sap.dlq", DEAD_LETTERS)
-    assert_each_is_one_dead_letter(morgue, tmp_path, bodies)
+    collector_harness.queues.wait_for("sap.dlq", DEAD_LETTERS)
+    assert_each_is_one_dead_letter(collector_harness, tmp_path, bodies)
 
 
 def test_killed_between_its_commit_and_its_acknowledgement_it_makes_no_second_dead_letter(
-    morgue: Morgue, holder: Holder, tmp_path: Path
+    collector_harness: CollectorHarness, holder: Holder, tmp_path: Path
 ) -> None:
-    bodies = publish(morgue)
+    bodies = publish(collector_harness)
     holder.execute(WAIT_IN_COMMIT)
     try:
         holder.execute("SELECT pg_advisory_lock(4711)")
         with (
-            proxied(morgue.settings.database_url) as (url, proxy),
-            running(morgue, tmp_path, database_url=url) as process,
+            proxied(collector_harness.settings.database_url) as (url, proxy),
+            running(collector_harness, tmp_path, database_url=url) as process,
         ):
             wait_until(holder.holds_somebody_up, "a collector that waits in its commit")
             proxy.hold_answers()
             holder.execute("SELECT pg_advisory_unlock(4711)")
             wait_until(lambda: holder.dead_letters() == DEAD_LETTERS, "the commit")
             process.kill()
-        morgue.queues.wait_for("sap.dlq", DEAD_LETTERS)  # nothing was acknowledged
+        collector_harness.queues.wait_for("sap.dlq", DEAD_LETTERS)  # nothing was acknowledged
     finally:
         holder.execute("DROP TRIGGER wait_in_commit ON outbox.dead_letters; DROP FUNCTION outbox.wait_in_commit")
-    assert_each_is_one_dead_letter(morgue, tmp_path, bodies)
+    assert_each_is_one_dead_letter(collector_harness, tmp_path, bodies)
 
 
 def test_told_to_stop_it_ends_in_good_order_and_leaves_what_it_had_not_stored(
-    morgue: Morgue, holder: Holder, tmp_path: Path
+    collector_harness: CollectorHarness, holder: Holder, tmp_path: Path
 ) -> None:
-    bodies = publish(morgue, BATCH_DEAD_LETTERS + 50)
+    bodies = publish(collector_harness, BATCH_DEAD_LETTERS + 50)
     holder.execute("BEGIN; LOCK TABLE outbox.dead_letters IN SHARE MODE")
-    with running(morgue, tmp_path) as process:
+    with running(collector_harness, tmp_path) as process:
         wait_until(holder.holds_somebody_up, "a collector that waits to insert")
         process.process.terminate()
         holder.execute("COMMIT")
@@ -143,35 +149,35 @@ def test_told_to_stop_it_ends_in_good_order_and_leaves_what_it_had_not_stored(
         assert process.logged("collector_stopped")
         assert not process.logged("collecting_failed")
     assert holder.dead_letters() == BATCH_DEAD_LETTERS  # the batch at work was finished, and no other begun
-    assert_each_is_one_dead_letter(morgue, tmp_path, bodies)
+    assert_each_is_one_dead_letter(collector_harness, tmp_path, bodies)
 
 
-def test_told_to_stop_while_it_is_idle_it_ends_at_once(morgue: Morgue, tmp_path: Path) -> None:
-    with running(morgue, tmp_path) as process:
+def test_told_to_stop_while_it_is_idle_it_ends_at_once(collector_harness: CollectorHarness, tmp_path: Path) -> None:
+    with running(collector_harness, tmp_path) as process:
         process.wait_for("collecting")
         assert process.stop() == 0
 
 
 def test_without_postgres_the_dead_letters_stay_in_the_broker_and_are_collected_when_it_is_back(
-    morgue: Morgue, own_postgres: OwnPostgres, tmp_path: Path
+    collector_harness: CollectorHarness, own_postgres: OwnPostgres, tmp_path: Path
 ) -> None:
-    with running(morgue, tmp_path, database_url=own_postgres.url) as process:
+    with running(collector_harness, tmp_path, database_url=own_postgres.url) as process:
         process.wait_for("collecting")
         with own_postgres.crashed():
-            publish(morgue)
+            publish(collector_harness)
             process.wait_for("collecting_postponed", 2)
-            morgue.queues.wait_for("sap.dlq", DEAD_LETTERS)
+            collector_harness.queues.wait_for("sap.dlq", DEAD_LETTERS)
         with closing(Holder(own_postgres.url)) as holder:
             wait_until(lambda: holder.dead_letters() == DEAD_LETTERS, "all dead letters")
-        morgue.queues.wait_for("sap.dlq", 0)
+        collector_harness.queues.wait_for("sap.dlq", 0)
         assert not process.logged("collecting_failed")
 
 
-def test_it_tells_its_figures(morgue: Morgue, tmp_path: Path) -> None:
+def test_it_tells_its_figures(collector_harness: CollectorHarness, tmp_path: Path) -> None:
     port = free_port()
-    with running(morgue, tmp_path, collector_http_port=port) as process:
+    with running(collector_harness, tmp_path, collector_http_port=port) as process:
         process.wait_for("collecting")
-        publish(morgue, 3)
+        publish(collector_harness, 3)
         process.wait_for("dead_letters_stored")
         kind = {"queue": "sap", "reason": "undecodable"}
         wait_until(lambda: metric(port, "waybill_dead_letters_open", **kind) == 3, "the figure of open dead letters")
@@ -181,10 +187,10 @@ def test_it_tells_its_figures(morgue: Morgue, tmp_path: Path) -> None:
         assert time.time() - metric(port, "waybill_collector_last_success_timestamp_seconds") < 60
 
 
-def test_a_port_that_is_taken_is_named_with_its_settings(morgue: Morgue, tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_named_with_its_settings(collector_harness: CollectorHarness, tmp_path: Path) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
-        running(morgue, tmp_path, collector_http_port=taken.getsockname()[1]) as process,
+        running(collector_harness, tmp_path, collector_http_port=taken.getsockname()[1]) as process,
     ):
         assert process.process.wait(PATIENCE_SECONDS) == 1
         assert "COLLECTOR_HTTP_PORT" in process.log.read_text()

@@ -19,7 +19,7 @@ from orders.model import Line
 from orders.workflow import steps_of
 from outbox.envelope import Event
 from runtime.settings import Settings
-from tests.support.builders.step_harness import Workshop, in_workshop
+from tests.support.builders.step_harness import StepHarness, with_step_harness
 from tests.support.probes.broker_queues import Queues
 from tests.support.probes.database import Asyncpg, connected
 from tests.support.probes.metrics_page import metric, samples, totals
@@ -126,8 +126,8 @@ def _busier(port: int, before: float) -> bool:
     return metric(port, "waybill_worker_busy_seconds_total") > before
 
 
-async def _truth(shop: Workshop) -> dict[str, int]:
-    rows = {row["consumer"]: row["done"] for row in await shop.sql(_TRUTH)}
+async def _truth(harness: StepHarness) -> dict[str, int]:
+    rows = {row["consumer"]: row["done"] for row in await harness.sql(_TRUTH)}
     return {step.name: rows.get(step.queue, 0) for step in steps_of("local")}
 
 
@@ -138,22 +138,24 @@ def _counted(port: int, name: str, **labels: str) -> dict[str, float]:
 def test_totals_are_the_truth_although_children_are_killed_in_mid_step(
     life: Settings, queues: Queues, tmp_path: Path
 ) -> None:
-    async def make(shop: Workshop) -> str:
-        sku = await shop.product(100)
+    async def make(harness: StepHarness) -> str:
+        sku = await harness.product(100)
         for _ in range(ORDERS):
-            await shop.place_order(Line(sku, 1, Decimal(14)))
+            await harness.place_order(Line(sku, 1, Decimal(14)))
         return sku
 
-    sku, port = in_workshop(life, make), life.worker_http_port
+    sku, port = with_step_harness(life, make), life.worker_http_port
     with worker("local", life, tmp_path) as started:
         wait_until_it_consumes(started, queues, "local")
         with relay(life.database_url, life.amqp_url, tmp_path):
             asyncio.run(kill_in_rounds(life, sku, started))
             expected = {"validate_order": ORDERS, STEP: ORDERS, "record_audit": 3 * ORDERS}
-            started.wait_until(lambda: expected.items() <= in_workshop(life, _truth).items(), "every order reserved")
-            started.wait_until(lambda: in_workshop(life, _nothing_waits) and not _at_work(queues, port), "quiet")
+            started.wait_until(
+                lambda: expected.items() <= with_step_harness(life, _truth).items(), "every order reserved"
+            )
+            started.wait_until(lambda: with_step_harness(life, _nothing_waits) and not _at_work(queues, port), "quiet")
 
-        truth = in_workshop(life, _truth)
+        truth = with_step_harness(life, _truth)
         # What ended since the last look is on no page yet; of each delivery that is done its effect is counted last.
         started.wait_until(lambda: _effects(port) >= sum(truth.values()), "every done delivery counted")
         assert _counted(port, "waybill_deliveries_total", outcome="done") == truth
@@ -170,8 +172,8 @@ def _effects(port: int) -> float:
     return sum(_counted(port, "waybill_commit_to_effect_seconds_count").values())
 
 
-async def _nothing_waits(shop: Workshop) -> bool:
-    return not await shop.value("SELECT count(*) FROM outbox.scheduled")
+async def _nothing_waits(harness: StepHarness) -> bool:
+    return not await harness.value("SELECT count(*) FROM outbox.scheduled")
 
 
 def _at_work(queues: Queues, port: int) -> float:
@@ -182,7 +184,7 @@ def _at_work(queues: Queues, port: int) -> float:
 async def let_one_end_after_sigterm(life: Settings, started: Worker, queues: Queues) -> None:
     """SIGTERM while two children are at a lock each; the first is let go, and must be counted while the other waits."""
     port = life.worker_http_port
-    orders = await asyncio.to_thread(in_workshop, life, _two_orders)
+    orders = await asyncio.to_thread(with_step_harness, life, _two_orders)
 
     def counted() -> bool:
         return metric(port, "waybill_deliveries_total", step=STEP, outcome="done") == 1
@@ -215,9 +217,9 @@ async def at_the_lock(observer: Asyncpg, children: int) -> None:
         await asyncio.sleep(0.05)  # the poll's pace; what is waited for is the lock
 
 
-async def _two_orders(shop: Workshop) -> list[tuple[str, Event]]:
-    skus = [await shop.product(100) for _ in range(2)]
-    return [(sku, (await shop.validated(Line(sku, 1, Decimal(14))))[1]) for sku in skus]
+async def _two_orders(harness: StepHarness) -> list[tuple[str, Event]]:
+    skus = [await harness.product(100) for _ in range(2)]
+    return [(sku, (await harness.validated(Line(sku, 1, Decimal(14))))[1]) for sku in skus]
 
 
 async def test_what_ends_after_a_worker_was_told_to_stop_is_counted_while_it_waits_for_the_rest(

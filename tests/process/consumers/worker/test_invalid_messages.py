@@ -19,7 +19,7 @@ from lab.stack.servers.obtain import ServerUrls
 from orders.model import Status
 from outbox.envelope import MAX_DATA_BYTES, Event, encode_headers, new_event_id
 from runtime.settings import Settings
-from tests.support.builders.step_harness import Workshop, a_workshop, in_workshop
+from tests.support.builders.step_harness import StepHarness, step_harness, with_step_harness
 from tests.support.probes.broker_queues import Queues, Raw, write_raw_values
 from tests.support.processes.worker import Worker, apply_topology, wait_until_it_consumes, worker
 from tests.support.servers import broker_cleanup as broker
@@ -72,17 +72,17 @@ def site(running: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 def _placed(site: Site) -> Event:
     """A sound `order.placed` of an order that waits to be validated."""
 
-    async def place(shop: Workshop) -> Event:
-        return await shop.event(await shop.place_order(), "order.placed")
+    async def place(harness: StepHarness) -> Event:
+        return await harness.event(await harness.place_order(), "order.placed")
 
-    return in_workshop(site.settings, place)
+    return with_step_harness(site.settings, place)
 
 
 def _status(site: Site, event: Event) -> Status:
-    async def look(shop: Workshop) -> Status:
-        return (await shop.order(UUID(event.subject))).status
+    async def look(harness: StepHarness) -> Status:
+        return (await harness.order(UUID(event.subject))).status
 
-    return in_workshop(site.settings, look)
+    return with_step_harness(site.settings, look)
 
 
 def _wait_until_validated(site: Site, event: Event) -> None:
@@ -234,11 +234,11 @@ async def test_data_that_is_not_the_types_ends_in_the_dead_letter_queue(site: Si
     assert site.queues.take(DLQ)[1] == event.data
     site.worker.wait_until(lambda: site.worker.log.read_text().count("EventDataError") > before, "EventDataError")
 
-    async def untouched(shop: Workshop) -> bool:
-        return await shop.delivery(QUEUE, event) is None
+    async def untouched(harness: StepHarness) -> bool:
+        return await harness.delivery(QUEUE, event) is None
 
-    async with a_workshop(site.settings) as shop:
-        assert await untouched(shop)
+    async with step_harness(site.settings) as harness:
+        assert await untouched(harness)
 
 
 def test_a_subject_that_postgres_could_not_keep_ends_in_the_dead_letter_queue(site: Site) -> None:
@@ -262,12 +262,12 @@ async def test_an_event_of_an_unknown_order_ends_there_at_once(site: Site) -> No
     site.queues.wait_for(DLQ, 1)
     assert site.queues.take(DLQ)[1] == event.data
 
-    async def row(shop: Workshop) -> tuple[str, str, str]:
-        kept = await shop.inbox_row(QUEUE, event)
+    async def row(harness: StepHarness) -> tuple[str, str, str]:
+        kept = await harness.inbox_row(QUEUE, event)
         return kept["state"], kept["reason"], kept["error"]
 
-    async with a_workshop(site.settings) as shop:
-        assert await row(shop) == ("dead", "rejected", f"order {order_id} does not exist")
+    async with step_harness(site.settings) as harness:
+        assert await row(harness) == ("dead", "rejected", f"order {order_id} does not exist")
 
 
 HARMLESS: dict[str, tuple[Headers, dict[str, Any]]] = {
@@ -305,10 +305,10 @@ def test_a_thousand_pieces_of_garbage_do_not_stop_the_sound_events_between_them(
     rng = random.Random(7)
     children = set(site.worker.children())
 
-    async def place(shop: Workshop) -> list[Event]:
-        return [await shop.event(await shop.place_order(), "order.placed") for _ in range(10)]
+    async def place(harness: StepHarness) -> list[Event]:
+        return [await harness.event(await harness.place_order(), "order.placed") for _ in range(10)]
 
-    sound = in_workshop(site.settings, place)
+    sound = with_step_harness(site.settings, place)
     for event in sound:
         for _ in range(100):
             headers, body, properties = _piece(rng)

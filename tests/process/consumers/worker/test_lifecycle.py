@@ -18,7 +18,7 @@ from orders.model import Line, Order, Status
 from orders.workflow import Pool
 from outbox.envelope import Event
 from runtime.settings import Settings
-from tests.support.builders.step_harness import Workshop, in_workshop
+from tests.support.builders.step_harness import StepHarness, with_step_harness
 from tests.support.probes.broker_queues import Queues
 from tests.support.processes.sandboxes import Sap
 from tests.support.processes.worker import Worker, apply_topology, wait_until_it_consumes, worker
@@ -48,10 +48,10 @@ def queues(amqp_url: str) -> Iterator[Queues]:
 
 
 def _until(started: Worker, settings: Settings, statement: str, value: object, what: str, **values: object) -> None:
-    async def look(shop: Workshop) -> bool:
-        return bool(await shop.value(statement, **values) == value)
+    async def look(harness: StepHarness) -> bool:
+        return bool(await harness.value(statement, **values) == value)
 
-    started.wait_until(lambda: in_workshop(settings, look), what)
+    started.wait_until(lambda: with_step_harness(settings, look), what)
 
 
 _RESERVED = "SELECT count(*) FROM reservations WHERE sku = :sku"
@@ -59,16 +59,16 @@ _WAITING = """SELECT count(*) FROM pg_stat_activity WHERE datname = current_data
               AND wait_event_type = 'Lock' AND application_name = 'waybill-worker-local'"""
 
 
-async def _orders_of(shop: Workshop, sku: str) -> list[Event]:
-    return [(await shop.validated(Line(sku, 1, Decimal(14))))[1] for _ in range(ORDERS)]
+async def _orders_of(harness: StepHarness, sku: str) -> list[Event]:
+    return [(await harness.validated(Line(sku, 1, Decimal(14))))[1] for _ in range(ORDERS)]
 
 
 def test_sigterm_finishes_what_is_at_work_and_gives_back_the_rest(
     life: Settings, queues: Queues, tmp_path: Path
 ) -> None:
     """Every order wants the same product, whose row this test holds: three deliveries are at work, nine only held."""
-    sku = in_workshop(life, lambda shop: shop.product(100))
-    for event in in_workshop(life, lambda shop: _orders_of(shop, sku)):
+    sku = with_step_harness(life, lambda harness: harness.product(100))
+    for event in with_step_harness(life, lambda harness: _orders_of(harness, sku)):
         queues.publish_event("inventory", event)
 
     async def stop_in_mid_work(started: Worker) -> int:
@@ -92,14 +92,14 @@ def test_sigterm_finishes_what_is_at_work_and_gives_back_the_rest(
         assert [line for line in started.lines() if "logger" not in line] == []
         (stopping,) = [line for line in started.lines() if line["event"] == "worker_stopping"]
         assert stopping["at_work"] == CONCURRENCY["local"]
-    reserved = in_workshop(life, lambda shop: shop.value(_RESERVED, sku=sku))
+    reserved = with_step_harness(life, lambda harness: harness.value(_RESERVED, sku=sku))
     assert CONCURRENCY["local"] <= reserved < ORDERS
     queues.wait_for("inventory", ORDERS - reserved)
-    assert in_workshop(life, lambda shop: shop.available(sku)) == 100 - reserved
+    assert with_step_harness(life, lambda harness: harness.available(sku)) == 100 - reserved
 
     with worker("local", life, tmp_path) as successor:
         _until(successor, life, _RESERVED, ORDERS, "every order reserved", sku=sku)
-    assert in_workshop(life, lambda shop: shop.available(sku)) == 100 - ORDERS
+    assert with_step_harness(life, lambda harness: harness.available(sku)) == 100 - ORDERS
     assert (queues.depth("inventory"), queues.depth("inventory.dlq")) == (0, 0)
 
 
@@ -112,7 +112,7 @@ def test_a_child_killed_in_mid_post_leaves_one_document_in_sap(
     wait for, and the redelivery itself finds the document.
     """
     life = life.model_copy(update={"sap_timeout_seconds": 30.0})
-    order, reserved = in_workshop(life, lambda shop: shop.reserved())
+    order, reserved = with_step_harness(life, lambda harness: harness.reserved())
     sap.faults(latency_ms=[2000, 2000])  # time to find the child, also on a busy machine
     port = urlsplit(sap.url).port
     assert port is not None
@@ -125,7 +125,7 @@ def test_a_child_killed_in_mid_post_leaves_one_document_in_sap(
         os.kill(child, signal.SIGKILL)
         sap.wait_for("document_count", 1)
         _until(started, life, _ENDED_OR_DUE, value=True, what="the end of the lease", id=reserved.id, order=order.id)
-        for waiting in in_workshop(life, lambda shop: shop.scheduled(reserved)):
+        for waiting in with_step_harness(life, lambda harness: harness.scheduled(reserved)):
             assert waiting.event == reserved
             queues.publish_event("sap", waiting.event)  # in the relay's place
         synced = "SELECT count(*) FROM orders WHERE id = :id AND status = 'synced'"
@@ -138,7 +138,7 @@ def test_a_child_killed_in_mid_post_leaves_one_document_in_sap(
 def _has_one_document(life: Settings, sap: Sap, order: Order) -> None:
     booked = sap.order(order.number)
     assert (len(booked["documents"]), booked["posts"]) == (1, 1)
-    synced = in_workshop(life, lambda shop: shop.order(order.id))
+    synced = with_step_harness(life, lambda harness: harness.order(order.id))
     assert (synced.status, synced.sap_document) == (Status.SYNCED, booked["documents"][0])
 
 
@@ -162,8 +162,8 @@ def test_children_that_cannot_open_what_they_need_take_no_delivery_and_those_aft
 ) -> None:
     broken = tmp_path / "broken"
     broken.touch()
-    sku = in_workshop(life, lambda shop: shop.product(100))
-    _, event = in_workshop(life, lambda shop: shop.validated(Line(sku, 1, Decimal(14))))
+    sku = with_step_harness(life, lambda harness: harness.product(100))
+    _, event = with_step_harness(life, lambda harness: harness.validated(Line(sku, 1, Decimal(14))))
     queues.publish_event("inventory", event)
     with worker("local", life, tmp_path, UNUSABLE, BROKEN=str(broken)) as started:
         wait_until_it_consumes(started, queues, "local")
@@ -184,8 +184,8 @@ def test_children_that_cannot_open_what_they_need_take_no_delivery_and_those_aft
 def test_a_delivery_is_done_and_garbage_refused_although_no_log_line_can_be_written(
     life: Settings, queues: Queues, tmp_path: Path
 ) -> None:
-    sku = in_workshop(life, lambda shop: shop.product(100))
-    _, event = in_workshop(life, lambda shop: shop.validated(Line(sku, 1, Decimal(14))))
+    sku = with_step_harness(life, lambda harness: harness.product(100))
+    _, event = with_step_harness(life, lambda harness: harness.validated(Line(sku, 1, Decimal(14))))
     with worker("local", life, tmp_path, ON_A_FULL_DISK) as started:
         started.wait_until(lambda: queues.consumers("inventory") == 1, "a consumer")
         queues.publish_event("inventory", event)

@@ -10,7 +10,7 @@ from orders.model import Order
 from orders.workflow import BY_NAME
 from outbox.envelope import Event
 from runtime.settings import Settings
-from tests.support.builders.step_harness import Workshop, in_workshop
+from tests.support.builders.step_harness import StepHarness, with_step_harness
 from tests.support.probes.broker_queues import Queues
 from tests.support.probes.metrics_page import metric
 from tests.support.processes.relay import relay
@@ -30,17 +30,17 @@ def test_a_poison_message_dies_after_three_claims_and_its_neighbours_live(
     life = settings.model_copy(update={"database_url": database_url, "amqp_url": amqp_url, **changes})
     apply_topology(life)
 
-    async def orders(shop: Workshop) -> list[tuple[Order, Event]]:
+    async def orders(harness: StepHarness) -> list[tuple[Order, Event]]:
         if step == "validate_order":
-            placed = [await shop.place_order() for _ in range(NEIGHBOURS + 1)]
-            return [(order, await shop.event(order, "order.placed")) for order in placed]
-        return [await shop.synced() for _ in range(NEIGHBOURS + 1)]
+            placed = [await harness.place_order() for _ in range(NEIGHBOURS + 1)]
+            return [(order, await harness.event(order, "order.placed")) for order in placed]
+        return [await harness.synced() for _ in range(NEIGHBOURS + 1)]
 
-    async def done(shop: Workshop) -> int:
+    async def done(harness: StepHarness) -> int:
         statement = "SELECT count(*) FROM outbox.deliveries WHERE consumer = :queue AND state = 'done'"
-        return int(await shop.value(statement, queue=queue))
+        return int(await harness.value(statement, queue=queue))
 
-    made = in_workshop(life, orders)
+    made = with_step_harness(life, orders)
     poisonous, poison = made[NEIGHBOURS // 2]
     with (
         Queues.of(amqp_url) as queues,
@@ -49,7 +49,7 @@ def test_a_poison_message_dies_after_three_claims_and_its_neighbours_live(
         wait_until_it_consumes(started, queues, pool)
         with relay(life.database_url, life.amqp_url, tmp_path):
             started.wait_until(lambda: queues.depth(f"{queue}.dlq") == 1, "the poison in its dead-letter queue")
-        started.wait_until(lambda: in_workshop(life, done) == NEIGHBOURS, "every neighbour done")
+        started.wait_until(lambda: with_step_harness(life, done) == NEIGHBOURS, "every neighbour done")
         _, body = queues.take(f"{queue}.dlq")
         assert body == poison.data
         assert queues.depth(queue) == 0
@@ -65,7 +65,7 @@ def test_a_poison_message_dies_after_three_claims_and_its_neighbours_live(
     for line in lost + told:
         assert (line["step"], line["order_id"], line["event_id"]) == (step, str(poisonous.id), str(poison.id))
         assert line["task_id"] == task_id(queue, poison)
-    row = in_workshop(life, lambda shop: shop.inbox_row(queue, poison))
+    row = with_step_harness(life, lambda harness: harness.inbox_row(queue, poison))
     assert (row["state"], row["reason"], row["attempt"]) == ("dead", "killed_worker", 1)
 
 
@@ -75,7 +75,7 @@ def test_what_escapes_a_step_is_counted_told_as_its_own_and_in_the_dead_letter_q
     changes = {"database_url": database_url, "amqp_url": amqp_url, "worker_http_port": free_port()}
     life = settings.model_copy(update=changes)
     apply_topology(life)
-    order, event = in_workshop(life, lambda shop: shop.synced())
+    order, event = with_step_harness(life, lambda harness: harness.synced())
     breaks = {"POISON": "nobody", "BREAKS": str(order.id)}
     with Queues.of(amqp_url) as queues, worker("email", life, tmp_path, entry=POISONED, **breaks) as started:
         wait_until_it_consumes(started, queues, "email")

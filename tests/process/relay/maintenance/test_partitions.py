@@ -8,7 +8,7 @@ import pytest
 from outbox.envelope import lowest_id
 from outbox.partitions.create import SEGMENT_EVENTS, SEGMENTS_AHEAD
 from tests.support.builders.events import new_event
-from tests.support.probes.outbox_and_queues import Ends, ids
+from tests.support.probes.relay_harness import RelayHarness, ids
 from tests.support.processes.relay import relay
 
 FIRST = "SELECT to_regclass('outbox.events_000000') IS NULL"
@@ -20,37 +20,37 @@ END = (SEGMENTS_AHEAD + 1) * SEGMENT_EVENTS
 def test_an_outbox_without_segments_is_given_some_although_the_broker_is_away(
     database_url: str, tmp_path: Path
 ) -> None:
-    ends = Ends(database_url, "amqp://guest:guest@127.0.0.1:1/")
-    ends.value("SELECT setval('outbox.event_ids', $1)", END)
-    with relay(database_url, ends.amqp_url, tmp_path) as process:
+    harness = RelayHarness(database_url, "amqp://guest:guest@127.0.0.1:1/")
+    harness.value("SELECT setval('outbox.event_ids', $1)", END)
+    with relay(database_url, harness.amqp_url, tmp_path) as process:
         said = process.wait_for("segments_running_out")
         assert (said["table"], said["left"], said["level"]) == ("events", 0, "error")
         process.wait_for("partitions_made")
-        ends.record([new_event()])
+        harness.record([new_event()])
 
 
 def test_what_is_spent_is_dropped_and_the_stream_goes_on(
     database_url: str, clean_broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OUTBOX_RETENTION_DAYS", "0.0000001")
-    ends = Ends(database_url, clean_broker)
-    ends.declare()
-    ends.purge()
+    harness = RelayHarness(database_url, clean_broker)
+    harness.declare()
+    harness.purge()
     before = [new_event(), new_event()]
-    ends.record(before[:1])
-    ends.value("SELECT setval('outbox.event_ids', $1)", SEGMENT_EVENTS + 5)
-    ends.record(before[1:])
+    harness.record(before[:1])
+    harness.value("SELECT setval('outbox.event_ids', $1)", SEGMENT_EVENTS + 5)
+    harness.record(before[1:])
     with relay(database_url, clean_broker, tmp_path) as process:
-        ends.wait_for_cursor(2)
+        harness.wait_for_cursor(2)
         assert process.stop() == 0
     # Looks at the segments when its reign begins, and a minute later.
     with relay(database_url, clean_broker, tmp_path) as process:
         assert process.wait_for("segment_dropped")["segment"] == "events_000000"
-        ends.wait_until(FIRST)
+        harness.wait_until(FIRST)
         after = new_event()
-        ends.record([after])
-        ends.wait_for_cursor(3)
-    assert ids(ends.take("audit")) == [str(event.id) for event in (*before, after)]
+        harness.record([after])
+        harness.wait_for_cursor(3)
+    assert ids(harness.take("audit")) == [str(event.id) for event in (*before, after)]
 
 
 def test_months_of_the_inbox_that_nobody_can_ask_for_are_dropped_one_after_the_other(
@@ -58,11 +58,11 @@ def test_months_of_the_inbox_that_nobody_can_ask_for_are_dropped_one_after_the_o
 ) -> None:
     monkeypatch.setenv("OUTBOX_RETENTION_DAYS", "0.0000001")
     monkeypatch.setenv("INBOX_RETENTION_DAYS", "0.0000002")
-    ends = Ends(database_url, clean_broker)
-    ends.declare()
-    for row in ends.rows(MONTHS):
-        ends.rows(f"DROP TABLE {row['month']}")
-    ends.rows(f"{FIRST_MONTH} VALUES FROM (MINVALUE) TO ('{lowest_id(datetime(2020, 2, 1, tzinfo=UTC))}')")
+    harness = RelayHarness(database_url, clean_broker)
+    harness.declare()
+    for row in harness.rows(MONTHS):
+        harness.rows(f"DROP TABLE {row['month']}")
+    harness.rows(f"{FIRST_MONTH} VALUES FROM (MINVALUE) TO ('{lowest_id(datetime(2020, 2, 1, tzinfo=UTC))}')")
     with relay(database_url, clean_broker, tmp_path) as process:
         dropped = [process.wait_for("segment_dropped", count)["segment"] for count in (1, 2)]
         assert dropped == ["deliveries_2020_01", "deliveries_2020_02"]

@@ -10,7 +10,7 @@ from outbox.envelope import Event
 from outbox.schedule import schedule
 from tests.support.builders.events import new_event
 from tests.support.probes.database import connected, engine_of, run
-from tests.support.probes.outbox_and_queues import Ends, first_copies
+from tests.support.probes.relay_harness import RelayHarness, first_copies
 from tests.support.processes.relay import relay
 
 QUEUE = "sap"
@@ -30,12 +30,12 @@ SHORT_OF_PATIENCE = "ALTER DATABASE {} SET lock_timeout = '50ms'"
 PATIENT = "ALTER DATABASE {} RESET lock_timeout"
 
 
-def scheduled(ends: Ends, dues: Sequence[datetime]) -> list[Event]:
+def scheduled(harness: RelayHarness, dues: Sequence[datetime]) -> list[Event]:
     """One event of a subject of its own for each time, due then; in the order of `dues`."""
     events = [new_event(f"order-{number}") for number in range(len(dues))]
 
     async def write() -> None:
-        async with engine_of(ends.database_url) as engine, engine.begin() as tx:
+        async with engine_of(harness.database_url) as engine, engine.begin() as tx:
             for event, due_at in zip(events, dues, strict=True):
                 await schedule(tx, event, QUEUE, due_at)
 
@@ -43,83 +43,85 @@ def scheduled(ends: Ends, dues: Sequence[datetime]) -> list[Event]:
     return events
 
 
-def moved(ends: Ends) -> list[object]:
-    return [row["event_id"] for row in ends.rows(MOVED)]
+def moved(harness: RelayHarness) -> list[object]:
+    return [row["event_id"] for row in harness.rows(MOVED)]
 
 
 def test_what_becomes_due_is_published_soon_after_not_before_and_in_order_of_being_due(
-    ends: Ends, tmp_path: Path
+    harness: RelayHarness, tmp_path: Path
 ) -> None:
-    with relay(ends.database_url, ends.amqp_url, tmp_path) as process:
+    with relay(harness.database_url, harness.amqp_url, tmp_path) as process:
         process.wait_for("leading")
-        turns = [event.id for event in scheduled(ends, [datetime.now(UTC) + FAR_OFF] * 200)]
+        turns = [event.id for event in scheduled(harness, [datetime.now(UTC) + FAR_OFF] * 200)]
         Random(7).shuffle(turns)
-        due_at = {row["event_id"]: row["due_at"] for row in ends.rows(BECOME_DUE, turns)}
-        ends.wait_for_cursor(len(turns))
-    rows = ends.rows("SELECT event_id, recorded_at FROM outbox.events ORDER BY id")
+        due_at = {row["event_id"]: row["due_at"] for row in harness.rows(BECOME_DUE, turns)}
+        harness.wait_for_cursor(len(turns))
+    rows = harness.rows("SELECT event_id, recorded_at FROM outbox.events ORDER BY id")
     late = sorted((row["recorded_at"] - due_at[row["event_id"]]).total_seconds() for row in rows)
     assert [row["event_id"] for row in rows] == turns
-    assert first_copies(ends.take(QUEUE)) == [str(row["event_id"]) for row in rows]
+    assert first_copies(harness.take(QUEUE)) == [str(row["event_id"]) for row in rows]
     assert late[0] >= 0
     # All of them are on a machine that does nothing else. A pause, or a slow commit, spares those whose turn is in
     # another of the three seconds; a mover that looks twice a second is later with four fifths of them.
     assert late[len(late) // 4] < 0.1
 
 
-def test_a_relay_killed_in_mid_batch_is_followed_by_one_that_moves_each_row_once(ends: Ends, tmp_path: Path) -> None:
+def test_a_relay_killed_in_mid_batch_is_followed_by_one_that_moves_each_row_once(
+    harness: RelayHarness, tmp_path: Path
+) -> None:
     now = datetime.now(UTC)
-    events = scheduled(ends, [now - timedelta(minutes=9)] * ROWS)
-    with relay(ends.database_url, ends.amqp_url, tmp_path, lease_seconds=1) as process:
-        ends.wait_until(ALL_MOVED, ROWS)
+    events = scheduled(harness, [now - timedelta(minutes=9)] * ROWS)
+    with relay(harness.database_url, harness.amqp_url, tmp_path, lease_seconds=1) as process:
+        harness.wait_until(ALL_MOVED, ROWS)
 
         async def kill_in_mid_batch() -> None:
-            async with connected(ends.database_url, 2) as (holder, observer), holder.transaction():
+            async with connected(harness.database_url, 2) as (holder, observer), holder.transaction():
                 # The batch's rows are deleted, its events wait for this lock.
                 await holder.execute("LOCK TABLE outbox.events IN SHARE ROW EXCLUSIVE MODE")
-                events.extend(await asyncio.to_thread(scheduled, ends, [now] * ROWS))
+                events.extend(await asyncio.to_thread(scheduled, harness, [now] * ROWS))
                 while not await observer.fetchval(MOVER_WAITS):  # noqa: ASYNC110 - the database is what is waited for
                     await asyncio.sleep(0.005)
                 process.kill()
                 assert await observer.fetchval("SELECT count(*) FROM outbox.scheduled") == ROWS
 
         run(kill_in_mid_batch)
-    with relay(ends.database_url, ends.amqp_url, tmp_path):
-        ends.wait_until("SELECT count(*) = 0 FROM outbox.scheduled")
-        ends.wait_for_cursor(len(events))
-    assert moved(ends) == [event.id for event in events]
+    with relay(harness.database_url, harness.amqp_url, tmp_path):
+        harness.wait_until("SELECT count(*) = 0 FROM outbox.scheduled")
+        harness.wait_for_cursor(len(events))
+    assert moved(harness) == [event.id for event in events]
 
 
-def test_a_row_committed_late_with_an_older_due_time_is_moved_too(ends: Ends, tmp_path: Path) -> None:
+def test_a_row_committed_late_with_an_older_due_time_is_moved_too(harness: RelayHarness, tmp_path: Path) -> None:
     async def late(event: Event, due_at: datetime, older_than: list[datetime]) -> None:
-        async with engine_of(ends.database_url) as engine, engine.begin() as tx:
+        async with engine_of(harness.database_url) as engine, engine.begin() as tx:
             await schedule(tx, event, QUEUE, due_at)
-            before = len(moved_now := await asyncio.to_thread(moved, ends))
-            await asyncio.to_thread(scheduled, ends, older_than)
-            await asyncio.to_thread(ends.wait_until, ALL_MOVED, before + len(older_than))
+            before = len(moved_now := await asyncio.to_thread(moved, harness))
+            await asyncio.to_thread(scheduled, harness, older_than)
+            await asyncio.to_thread(harness.wait_until, ALL_MOVED, before + len(older_than))
             assert event.id not in moved_now
 
-    with relay(ends.database_url, ends.amqp_url, tmp_path):
-        ends.wait_until("SELECT count(*) = 0 FROM outbox.scheduled")
+    with relay(harness.database_url, harness.amqp_url, tmp_path):
+        harness.wait_until("SELECT count(*) = 0 FROM outbox.scheduled")
         for event, due_at in ((new_event("just"), datetime.now(UTC)), (new_event("long"), LONG_AGO)):
             asyncio.run(late(event, due_at, [datetime.now(UTC)] * 3))
-            ends.wait_until("SELECT count(*) = 1 FROM outbox.events WHERE event_id = $1", event.id)
-    assert len(moved(ends)) == len(set(moved(ends))) == 8
+            harness.wait_until("SELECT count(*) = 1 FROM outbox.events WHERE event_id = $1", event.id)
+    assert len(moved(harness)) == len(set(moved(harness))) == 8
 
 
-async def test_a_lock_on_what_is_due_holds_back_no_other_event(ends: Ends, tmp_path: Path) -> None:
-    async with connected(ends.database_url) as (holder,):
+async def test_a_lock_on_what_is_due_holds_back_no_other_event(harness: RelayHarness, tmp_path: Path) -> None:
+    async with connected(harness.database_url) as (holder,):
         database = await holder.fetchval("SELECT quote_ident(current_database())")
         await holder.execute(SHORT_OF_PATIENCE.format(database))
         try:
-            await asyncio.to_thread(scheduled, ends, [LONG_AGO])
-            with relay(ends.database_url, ends.amqp_url, tmp_path) as process:
+            await asyncio.to_thread(scheduled, harness, [LONG_AGO])
+            with relay(harness.database_url, harness.amqp_url, tmp_path) as process:
                 async with holder.transaction():
                     await holder.execute("LOCK TABLE outbox.scheduled IN ACCESS EXCLUSIVE MODE")
                     await asyncio.to_thread(process.wait_for, "due_rows_postponed")
-                    await asyncio.to_thread(ends.record, [new_event()])
-                    await asyncio.to_thread(ends.wait_for_cursor, 1)
+                    await asyncio.to_thread(harness.record, [new_event()])
+                    await asyncio.to_thread(harness.wait_for_cursor, 1)
                     await asyncio.to_thread(process.wait_for, "due_rows_postponed", 2)
-                await asyncio.to_thread(ends.wait_for_cursor, 2)
+                await asyncio.to_thread(harness.wait_for_cursor, 2)
                 assert "LockNotAvailableError" in process.logged("due_rows_postponed")[0]["reason"]
                 assert not process.logged("session_ended")
         finally:

@@ -15,7 +15,7 @@ from consumers.worker.child_reports import Reports, Word, accepted_ago
 from orders.events import EVENT_TYPES
 from orders.workflow import STEPS
 from outbox.envelope import Event, lowest_id, new_event_id
-from tests.support.builders.child_reports import SAP, word
+from tests.support.builders.child_reports import SAP, child_report
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_word_arrives_as_it_was_told(reports: Reports) -> None:
 
 def test_words_of_several_processes_arrive_whole(reports: Reports) -> None:
     children, words = 4, 3000
-    said = word(Outcome.DONE, effect_seconds=3.0)
+    said = child_report(Outcome.DONE, effect_seconds=3.0)
     pids = []
     for _ in range(children):
         pid = os.fork()
@@ -63,7 +63,7 @@ def test_words_of_several_processes_arrive_whole(reports: Reports) -> None:
 
 
 def test_a_full_pipe_holds_nobody_up_and_the_next_word_says_what_was_lost(reports: Reports) -> None:
-    said, told = word(Outcome.DONE, effect_seconds=3.0), 100_000
+    said, told = child_report(Outcome.DONE, effect_seconds=3.0), 100_000
     for _ in range(told):
         reports.tell(said)
     arrived = list(reports.told())

@@ -6,9 +6,9 @@ from prometheus_client import REGISTRY
 from consumers.delivery.outcome import Outcome
 from consumers.worker import circuit as circuits
 from consumers.worker.circuit import Circuit
-from tests.support.builders.child_reports import word
+from tests.support.builders.child_reports import child_report
 
-AWAY = [word(Outcome.AWAY)]
+AWAY = [child_report(Outcome.AWAY)]
 
 
 class Consumer:

@@ -14,7 +14,7 @@ from consumers.worker.child_reports import Reports
 from consumers.worker.counters import Tally
 from consumers.worker.intake import Chores
 from orders.workflow import POOLS, Pool, steps_of
-from tests.support.builders.child_reports import SAP, word
+from tests.support.builders.child_reports import SAP, child_report
 from tests.support.servers.databases import ROOT
 
 
@@ -47,7 +47,7 @@ def test_every_word_of_the_children_is_counted_and_handed_on(reports: Reports) -
     tally = Tally(reports, "sap", 8)
     before = {outcome: count(outcome) for outcome in Outcome}
     tries = value("waybill_step_seconds_count", step=SAP.name)
-    told = [word(outcome) for outcome in (Outcome.DONE, Outcome.DONE, *Outcome)]
+    told = [child_report(outcome) for outcome in (Outcome.DONE, Outcome.DONE, *Outcome)]
     for said in told:
         reports.tell(said)
     assert [said.task for said in tally.look([])] == [said.task for said in told]
@@ -61,8 +61,8 @@ def test_an_effect_is_observed_by_its_event_and_only_where_its_time_is_known(rep
     tally = Tally(reports, "sap", 8)
     labels = {"step": SAP.name, "event": SAP.listens_to[0]}
     before = [value(f"waybill_commit_to_effect_seconds_{what}", **labels) for what in ("count", "sum")]
-    reports.tell(word(Outcome.DONE, effect_seconds=59.5))
-    reports.tell(word(Outcome.DONE))
+    reports.tell(child_report(Outcome.DONE, effect_seconds=59.5))
+    reports.tell(child_report(Outcome.DONE))
     tally.look([])
     after = [value(f"waybill_commit_to_effect_seconds_{what}", **labels) for what in ("count", "sum")]
     assert [new - old for new, old in zip(after, before, strict=True)] == [1, 59.5]
@@ -74,7 +74,7 @@ def test_running_and_busy_follow_what_celery_and_the_children_say(reports: Repor
     busy = value("waybill_worker_busy_seconds_total", pool="sap")
     tally.look([Request("a", SAP.name), Request("b", SAP.name)])
     assert value("waybill_deliveries_running", step=SAP.name) == 2
-    reports.tell(word(Outcome.DONE, seconds=1000.0))
+    reports.tell(child_report(Outcome.DONE, seconds=1000.0))
     tally.look([])
     assert value("waybill_deliveries_running", step=SAP.name) == 0
     assert value("waybill_worker_busy_seconds_total", pool="sap") - busy >= 1000
@@ -84,7 +84,7 @@ def test_running_and_busy_follow_what_celery_and_the_children_say(reports: Repor
 def test_words_that_found_the_pipe_full_are_counted_as_lost(reports: Reports) -> None:
     tally, told = Tally(reports, "sap", 8), 50_000
     before, done = value("waybill_worker_words_lost_total", pool="sap"), count(Outcome.DONE)
-    said = word(Outcome.DONE)
+    said = child_report(Outcome.DONE)
     for _ in range(told):
         reports.tell(said)
     tally.look([])
@@ -98,7 +98,7 @@ def test_words_that_found_the_pipe_full_are_counted_as_lost(reports: Reports) ->
 def test_what_was_told_as_the_pool_ended_is_counted_last_of_all(reports: Reports) -> None:
     parent = SimpleNamespace(app=SimpleNamespace(tally=Tally(reports, "sap", 8)), steps=[])
     chores, before = Chores(parent), count(Outcome.DONE)
-    reports.tell(word(Outcome.DONE))
+    reports.tell(child_report(Outcome.DONE))
     chores.shutdown(parent)
     assert count(Outcome.DONE) - before == 1
 

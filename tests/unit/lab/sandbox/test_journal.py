@@ -12,8 +12,8 @@ async def test_what_was_appended_is_read_back_and_a_torn_line_is_cut_off(tmp_pat
     journal.append({"name": "Händel"})
     await journal.sync()
     journal.close()
-    with path.open("ab") as torn:
-        torn.write(b'{"name": "tor')
+    with path.open("ab") as private_broker_harness:
+        private_broker_harness.write(b'{"name": "tor')
 
     again = Journal(path)
     assert again.replay() == [{"name": "Händel"}]

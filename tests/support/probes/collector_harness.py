@@ -1,4 +1,4 @@
-"""Real dead-letter queues and a table for their dead letters: messages die as they do in production, and are collected."""
+"""Real dead-letter queues and the table of dead letters: messages die as in production, and the collector stores them."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from consumers.collector.sweep import Collector
 from outbox.dead_letters.queries import DeadLetter, WholeDeadLetter, whole
 from outbox.envelope import Event, encode_headers, new_event_id
 from runtime.settings import Settings
-from tests.support.builders.dead_letters import Desk, desk_at
+from tests.support.builders.dead_letters import DeadLetterDatabase, dead_letter_database
 from tests.support.probes.broker_queues import Queues
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ def reserved(**changes: Any) -> Event:
 
 
 @dataclass(frozen=True)
-class Morgue:
+class CollectorHarness:
     """A broker with the product's queues, all empty, and a database without dead letters."""
 
     settings: Settings
@@ -57,36 +57,36 @@ class Morgue:
         assert message is not None
         self.consumer.basic_reject(message.delivery_info["delivery_tag"], requeue=requeue)
 
-    def at_desk(self, work: Callable[[Desk], Coroutine[Any, Any, T]]) -> T:
+    def in_database(self, work: Callable[[DeadLetterDatabase], Coroutine[Any, Any, T]]) -> T:
         """Do something with the database."""
 
         async def run() -> T:
-            async with desk_at(self.settings.database_url) as desk:
-                return await work(desk)
+            async with dead_letter_database(self.settings.database_url) as database:
+                return await work(database)
 
         return asyncio.run(run())
 
     def collect(self, dead_letters: int) -> list[WholeDeadLetter]:
         """Collect until there are so many dead letters; all of them."""
 
-        async def work(desk: Desk) -> list[WholeDeadLetter]:
-            collector = Collector(self.settings, desk.engine, asyncio.Event())
+        async def work(database: DeadLetterDatabase) -> list[WholeDeadLetter]:
+            collector = Collector(self.settings, database.engine, asyncio.Event())
             try:
                 async with asyncio.timeout(60):
-                    while len(found := await desk.dead_letters()) < dead_letters:
+                    while len(found := await database.dead_letters()) < dead_letters:
                         await collector.run_once()
             finally:
                 await collector.close()
-            return [await self._whole(desk, dead_letter) for dead_letter in found]
+            return [await self._whole(database, dead_letter) for dead_letter in found]
 
-        return self.at_desk(work)
+        return self.in_database(work)
 
     def dead_letters(self) -> list[DeadLetter]:
         """The dead letters that there are."""
-        return self.at_desk(lambda desk: desk.dead_letters())
+        return self.in_database(lambda database: database.dead_letters())
 
     @staticmethod
-    async def _whole(desk: Desk, dead_letter: DeadLetter) -> WholeDeadLetter:
-        found = await desk.do(lambda tx: whole(tx, dead_letter.id))
+    async def _whole(database: DeadLetterDatabase, dead_letter: DeadLetter) -> WholeDeadLetter:
+        found = await database.do(lambda tx: whole(tx, dead_letter.id))
         assert found is not None
         return found

@@ -23,7 +23,7 @@ QUEUES = sorted({queue.name for queue, _, _ in topology.bindings(EVENT_EXCHANGE)
 
 
 @dataclass
-class Ends:
+class RelayHarness:
     """A database and a broker. `taken` keeps every message taken so far, by queue and in order of arrival."""
 
     database_url: str
