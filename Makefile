@@ -35,11 +35,12 @@ test: setup ## Run the whole test suite on real servers, two files at a time; AR
 test-fast: setup ## Run the tests that start no server, within a minute; ARGS="-k word" passes options to pytest.
 	@.venv/bin/python -m pytest --numprocesses 2 -m fast $(ARGS)
 
-check: setup ## Run ruff, mypy --strict, the import contracts and the Compose schema.
+check: setup ## Run ruff, mypy --strict, the import contracts, the prose lint and the Compose schema.
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy --strict .
 	@.venv/bin/lint-imports
+	@.venv/bin/python -m lab.checks.prose
 	@.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 
 bench-relay: setup ## Measure the relay on real servers, some minutes; QUICK=1 a tenth of it, ARGS="--only idle" a part.

@@ -1,0 +1,1 @@
+"""Checks of the repository's own text, run by `make check`. Nothing here ships."""
