@@ -110,7 +110,7 @@ def print_groups(groups: Sequence[Group]) -> None:
     for one in groups:
         _print_block(
             (
-                f"[bold]{_count(one.dead_letters, 'dead_letter')}[/] of {_count(one.orders, 'order')}",
+                f"[bold]{_count(one.dead_letters, 'dead letter')}[/] of {_count(one.orders, 'order')}",
                 f"{_told(one.queue)}: {one.reason}",
                 _replays(one.replay_count),
                 f"{_moment(one.first_seen_at)} to {_moment(one.last_seen_at)}",
@@ -139,7 +139,7 @@ def print_whole(whole: WholeDeadLetter, numbers: Mapping[str, str]) -> None:
     """One dead letter with its message and its history."""
     dead_letter = whole.dead_letter
     console.print(
-        f"[bold]DeadLetter {dead_letter.id}[/]  {dead_letter.state}  {_told(dead_letter.queue)}: {dead_letter.reason}"
+        f"[bold]Dead letter {dead_letter.id}[/]  {dead_letter.state}  {_told(dead_letter.queue)}: {dead_letter.reason}"
     )
     facts = {
         "event": dead_letter.event_id
@@ -171,7 +171,7 @@ def print_plan(report: Report) -> None:
     """What a replay would do."""
     # Whole at any width: the next command needs it.
     order = Column("Order", no_wrap=True, min_width=max(map(len, report.orders.values()), default=0))
-    table = Table("DeadLetter", "Type", order, "To", "Try", "Due", "Effect")
+    table = Table("Dead letter", "Type", order, "To", "Generation", "Due", "Effect")
     for sending in report.sendings[:SHOWN]:
         table.add_row(*_planned(sending, report.orders))
     if report.sendings:
@@ -180,7 +180,7 @@ def print_plan(report: Report) -> None:
         console.print(f"… and {len(report.sendings) - SHOWN} more.")
     done = sum(sending.effect_done for sending in report.sendings)
     console.print(
-        f"{_count(report.dead_letters, 'dead_letter')} of {_count(len(report.orders), 'order')} would be sent; "
+        f"{_count(report.dead_letters, 'dead letter')} of {_count(len(report.orders), 'order')} would be sent; "
         f"{_count(done, 'effect')} done already will be acknowledged as duplicates. Nothing was changed."
     )
     print_refused(report)
@@ -189,7 +189,7 @@ def print_plan(report: Report) -> None:
 def print_done(report: Report, done: str) -> None:
     """How many dead letters were dealt with, and which were not."""
     one = report.dead_letters == 1
-    console.print(f"{_count(report.dead_letters, 'dead_letter')} {'is' if one else 'are'} {done}.")
+    console.print(f"{_count(report.dead_letters, 'dead letter')} {'is' if one else 'are'} {done}.")
     print_refused(report)
 
 

@@ -116,7 +116,7 @@ def test_a_program_reads_the_list_and_replays_all_and_finds_what_it_did(keyboard
     assert done == {"replayed": 1, "refused": []}
     assert keyboard.json("list") == []
     (row,) = keyboard.sql("SELECT event_id, destination, generation FROM outbox.events")
-    assert (row["event_id"], row["destination"], row["attempt"]) == (event.id, "sap", 3)
+    assert (row["event_id"], row["destination"], row["generation"]) == (event.id, "sap", 3)
     shown = keyboard.json("show", str(number))
     (action,) = shown["history"]
     assert (action["action"], action["actor"], action["why"]) == ("replay", "prove", "healed")

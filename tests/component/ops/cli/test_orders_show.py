@@ -92,10 +92,10 @@ async def test_an_order_is_found_by_its_id_its_number_and_its_reference(
     assert "there is no order 'WB-99999999'" in text
 
 
-def test_an_attempt_names_its_try_where_that_is_another_number() -> None:
+def test_an_attempt_names_its_generation_where_that_is_another_number() -> None:
     tried = Entry(datetime.now(UTC), What.ATTEMPT, step="s", generation=4, attempt=1, worker="w", outcome=Outcome.LOST)
     assert sentence(tried).startswith("s, attempt 1 (generation 4) by w: ")
-    assert sentence(replace(tried, generation=4)).startswith("s, attempt 4 by w: ")
+    assert sentence(replace(tried, attempt=4)).startswith("s, attempt 4 by w: ")
 
 
 async def test_what_went_wrong_is_told_in_whole_lines_to_a_pipe_and_in_eighty_columns_to_a_terminal(
