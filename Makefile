@@ -80,7 +80,7 @@ dashboards: setup ## Write deploy/grafana/dashboards anew from the tables in das
 	@.venv/bin/python -m dashboards
 
 lock: setup ## Resolve requirements/*.in anew into pinned, hashed requirements/*.txt.
-	@cd requirements && for file in bootstrap runtime dev; do \
+	@cd requirements && for file in bootstrap runtime lab dev; do \
 	  ../.venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --python-version 3.11 \
 	    --custom-compile-command "make lock" $$file.in -o $$file.txt || exit 1; \
 	done

@@ -82,7 +82,14 @@ install_python_packages() {
     requirements/bootstrap.txt requirements/dev.txt
   quietly .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --offline \
     --editable .
+  write_lab_command
   printf '%s\n' "$wanted" >"$STAMP"
+}
+
+# `lab` never ships, so the package does not declare it. -P: a folder `lab` where the command is run is not ours.
+write_lab_command() {
+  printf '#!/bin/sh\nexec "$(dirname "$0")/python" -P -m lab "$@"\n' >.venv/bin/lab
+  chmod 755 .venv/bin/lab
 }
 
 has_rabbitmq() {

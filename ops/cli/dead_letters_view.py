@@ -1,7 +1,7 @@
-"""What `waybill dead-letters` prints: blocks of lines and tables for people, JSON for programs.
+"""The output of `waybill dead-letters`: blocks of lines and tables for people, JSON for programs.
 
-What the next command needs, an order or a fingerprint, is never cut: dead letters and causes are blocks on a terminal, which
-may be narrow, and one line each in a pipe, for `grep`.
+An order or a fingerprint is never cut, because the next command needs it. So a dead letter or a cause is a block on a
+terminal, which may be narrow, and one line in a pipe, for `grep`. Called by `ops.cli.dead_letters_commands`.
 """
 
 import base64

@@ -4,15 +4,16 @@ Each command imports what it runs when it runs, so that `--help` answers at once
 about end in one line on stderr: exit code 2 for unusable settings, 1 for the rest.
 """
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops.cli.choices import one_of
 from ops.cli.dead_letters import dead_letters_app
 from ops.cli.exits import end as _end
 from ops.cli.exits import guarded as _guarded
 from ops.cli.orders_audit import orders_audit
+from orders.workflow import POOLS
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
@@ -29,15 +30,6 @@ orders_app = typer.Typer(help="Orders.", no_args_is_help=True)
 app.add_typer(topology_app, name="topology")
 app.add_typer(orders_app, name="orders")
 app.add_typer(dead_letters_app, name="dead-letters")
-
-
-class Pool(StrEnum):
-    """The worker pools of `orders.workflow`, which a test holds equal to this list."""
-
-    LOCAL = "local"
-    SAP = "sap"
-    EMAIL = "email"
-    INVOICE = "invoice"
 
 
 def _settings(process: str) -> "Settings":
@@ -112,12 +104,14 @@ def relay() -> None:
 
 
 @app.command()
-def worker(pool: Annotated[Pool, typer.Argument(help="which steps it runs: see orders/workflow.py")]) -> None:
-    """Run the steps of one pool until SIGTERM, then finish what is at work."""
-    settings = _settings(f"worker-{pool.value}")
+def worker(
+    pool: Annotated[str, typer.Argument(parser=one_of(POOLS), metavar="POOL", help=f"one of {', '.join(POOLS)}")],
+) -> None:
+    """Run the steps of one pool until SIGTERM; then finish the steps that have begun."""
+    settings = _settings(f"worker-{pool}")
     from consumers.worker.app import run_worker
 
-    run_worker(pool.value, settings)
+    run_worker(one_of(POOLS)(pool), settings)
 
 
 @app.command()

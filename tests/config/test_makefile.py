@@ -1,4 +1,4 @@
-"""The Makefile tells what it can do, and what it can do exists."""
+"""`make help` lists the targets, and each target runs the command that it promises."""
 
 import re
 import shlex
@@ -65,7 +65,7 @@ def test_dead_letters_are_chosen_by_variables_that_the_shell_takes_as_words() ->
     assert shlex.split(would_run("dead-letters", "QUEUE=all"))[1:] == ["dead-letters", "list"]
 
 
-def test_dead_letters_are_neither_replayed_nor_discarded_unless_somebody_says_which() -> None:
+def test_dead_letters_are_neither_replayed_nor_discarded_without_a_queue() -> None:
     for target in ("replay-dead-letters", "discard-dead-letters"):
         assert f"make {target} QUEUE=sap" in would_run(target)
         assert would_run(target).endswith("exit 2")
