@@ -47,7 +47,7 @@ async def test_a_replay_has_its_full_number_of_tries_and_older_copies_are_stale(
         await database.delivery(event, "dead")
         await database.replay()
         row = await database.inbox_row(event)
-        assert (row["state"], row["generation"], row["first_generation"], row["begun"]) == ("retrying", 5, 5, 0)
+        assert (row["state"], row["generation"], row["first_generation"], row["claims"]) == ("retrying", 5, 5, 0)
         for generation in (1, 4):
             old = replace(event, generation=generation)
             refused = await database.do(lambda tx, old=old: inbox.claim(tx, "sap", old, 60))  # type: ignore[misc]
@@ -61,7 +61,7 @@ async def test_a_replay_has_its_full_number_of_tries_and_older_copies_are_stale(
     [
         ("dead", 9, {}, 10),
         ("retrying", 7, {}, 8),
-        ("running", 2, {"lease_token": uuid4(), "lease_until": datetime(2026, 1, 1, tzinfo=UTC), "begun": 3}, 3),
+        ("running", 2, {"lease_token": uuid4(), "lease_until": datetime(2026, 1, 1, tzinfo=UTC), "claims": 3}, 3),
     ],
 )
 async def test_the_try_of_a_replay_is_later_than_the_dead_letters_and_the_inboxs(
@@ -74,7 +74,7 @@ async def test_the_try_of_a_replay_is_later_than_the_dead_letters_and_the_inboxs
         (sending,) = (await database.replay()).sendings
         assert (sending.event.generation, sending.effect_done) == (next_try, False)
         row = await database.inbox_row(event)
-        assert (row["state"], row["generation"], row["begun"], row["lease_token"]) == ("retrying", next_try, 0, None)
+        assert (row["state"], row["generation"], row["claims"], row["lease_token"]) == ("retrying", next_try, 0, None)
 
 
 async def test_an_effect_that_is_done_is_not_done_again(shared_database_url: str) -> None:
