@@ -41,6 +41,7 @@ check: setup ## Run ruff, mypy --strict, the import contracts, the prose lint an
 	@.venv/bin/mypy --strict .
 	@.venv/bin/lint-imports
 	@.venv/bin/python -m lab.checks.prose
+	@.venv/bin/python -m lab.checks.sizes
 	@.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 
 bench-relay: setup ## Measure the relay on real servers, some minutes; QUICK=1 a tenth of it, ARGS="--only idle" a part.

@@ -109,13 +109,13 @@ def test_the_runbook_names_no_alert_that_is_not_there() -> None:
     assert set(re.findall(r"`(Waybill\w+)`", RUNBOOK)) == set(ALERTS)
 
 
-def test_the_readme_lists_each_alert_with_its_severity_and_its_section() -> None:
+def test_the_page_of_alerts_lists_each_with_its_severity_and_its_section() -> None:
     rows = re.findall(
-        r"^\| `(Waybill\w+)` \| (\w+) \| [^|]+ \| .*\]\((docs/runbook\.md#[\w-]+)\).* \|$",
-        (ROOT / "README.md").read_text(),
+        r"^\| `(Waybill\w+)` \| (\w+) \| [^|]+ \| .*\]\((runbook\.md#[\w-]+)\).* \|$",
+        (ROOT / "docs" / "alerts.md").read_text(),
         re.MULTILINE,
     )
-    assert rows == [
+    assert [(name, severity, f"docs/{section}") for name, severity, section in rows] == [
         (name, alert["labels"]["severity"], alert["annotations"]["runbook_url"]) for name, alert in ALERTS.items()
     ]
 

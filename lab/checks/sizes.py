@@ -1,0 +1,44 @@
+"""Sizes that keep the repository readable: the README's lines and the modules of one folder.
+
+`python -m lab.checks.sizes` prints each excess and fails on any; `make check` runs it.
+"""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+README_LINES = 150
+MODULES_IN_A_FOLDER = 15  # beside __init__.py, which holds the folder's docstring
+
+
+def crowded_folders(paths: Iterable[str]) -> Iterator[str]:
+    """Folders of code, not of tests, with more modules side by side than one can take in."""
+    modules = Counter(
+        str(path.parent)
+        for path in map(PurePosixPath, paths)
+        if path.suffix == ".py" and path.name != "__init__.py" and path.parts[0] != "tests"
+    )
+    for folder, count in sorted(modules.items()):
+        if count > MODULES_IN_A_FOLDER:
+            yield f"{folder}: {count} modules side by side, at most {MODULES_IN_A_FOLDER}: split it by trade"
+
+
+def long_readme(text: str) -> Iterator[str]:
+    """The README, if it is longer than a newcomer reads."""
+    lines = len(text.splitlines())
+    if lines > README_LINES:
+        yield f"README.md: {lines} lines, at most {README_LINES}: move a part to docs/"
+
+
+def main() -> int:
+    """Print what is too large here; 1 if anything is."""
+    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout.splitlines()
+    excesses = [*crowded_folders(listed), *long_readme(Path("README.md").read_text())]
+    sys.stdout.write("".join(f"{excess}\n" for excess in excesses))
+    return 1 if excesses else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
