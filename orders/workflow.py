@@ -4,14 +4,11 @@ Bindings, queues, task names, worker pools, retry times and time limits are all 
 """
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
 
 from orders.events import EVENT_TYPES
-
-Pool = Literal["local", "sap", "email", "invoice"]
-POOLS: tuple[Pool, ...] = ("local", "sap", "email", "invoice")
 
 UNROUTED_EXCHANGE = "orders.unrouted"
 UNROUTED_QUEUE = "unrouted"
@@ -53,12 +50,11 @@ WORTH_ANOTHER_TRY = frozenset(
 class RetryPolicy:
     """Which failures are tried again, and when: exponential back-off with full jitter.
 
-    `base` names the setting with the first back-off's seconds. Full jitter draws evenly from 0 to the exponential
-    bound, which spreads a crowd of failures best. What the error asks for (Retry-After) comes on top.
+    The step's pool names the setting with the first back-off (`Pool.retry_base`). Full jitter draws evenly from 0 to
+    the exponential bound, which spreads a crowd of failures best. A wait that the error asks for (Retry-After) is added.
     Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
 
-    base: Literal["retry_base_seconds", "sap_retry_base_seconds"] = "retry_base_seconds"
     max_retries: int = 5
     cap_seconds: float = 600.0
     worth_another_try: frozenset[ErrorKind] = WORTH_ANOTHER_TRY
@@ -74,6 +70,37 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Pool:
+    """One worker program and the steps that it runs.
+
+    `concurrency` is its number of child processes, `prefetch` the messages held at hand for each child.
+    `outside`: its steps act on another system, so its worker stops consuming while that system is away.
+    `commit_wait` names the setting with the seconds in which the other system may still commit a call that has failed;
+    None if it commits at once. `retry_base` names the setting with the seconds of the first back-off.
+    """
+
+    name: str
+    concurrency: int
+    prefetch: int = 1
+    outside: bool = False
+    commit_wait: str | None = None
+    retry_base: str = "retry_base_seconds"
+
+
+# Local steps are short transactions: a few children, and messages at hand. The others wait for another system or burn
+# CPU: one message each, so that no message waits behind a slow one. Ports of workers are given out in this order.
+POOLS: Mapping[str, Pool] = {
+    pool.name: pool
+    for pool in (
+        Pool("local", concurrency=3, prefetch=8),
+        Pool("sap", 8, outside=True, commit_wait="sap_commit_seconds", retry_base="sap_retry_base_seconds"),
+        Pool("email", 3, outside=True),
+        Pool("invoice", 2),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One reaction. `name` is the Celery task; `queue` names its queue and its consumer in the inbox.
 
@@ -84,7 +111,7 @@ class Step:
     queue: str
     listens_to: tuple[str, ...]
     emits: tuple[str, ...]
-    pool: Pool
+    pool: str
     time_limit_seconds: float
     deadline_seconds: float
     retry: RetryPolicy = RetryPolicy()
@@ -117,7 +144,7 @@ STEPS: tuple[Step, ...] = (
         "sap",
         120,
         600,
-        RetryPolicy(base="sap_retry_base_seconds", max_retries=4),  # five tries, within five minutes at 20 s
+        RetryPolicy(max_retries=4),  # five attempts, within five minutes at 20 s
     ),
     Step(
         "send_confirmation_email",
@@ -138,8 +165,13 @@ BY_QUEUE: dict[str, Step] = {step.queue: step for step in STEPS}
 BY_NAME: dict[str, Step] = {step.name: step for step in STEPS}
 
 
-def steps_of(pool: Pool) -> tuple[Step, ...]:
-    """The steps that a worker of this pool runs."""
+def pool_of(step: Step) -> Pool:
+    """The pool whose worker runs a step."""
+    return POOLS[step.pool]
+
+
+def steps_of(pool: str) -> tuple[Step, ...]:
+    """The steps that the worker of this pool runs."""
     return tuple(step for step in STEPS if step.pool == pool)
 
 

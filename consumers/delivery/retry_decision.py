@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from consumers.delivery.error_kinds import KilledWorkerError, kind_of, wait_seconds
 from consumers.delivery.outcome import Outcome
-from orders.workflow import Step
+from orders.workflow import Step, pool_of
 from outbox.envelope import MAX_GENERATION
 from outbox.inbox import GivenUp
 from runtime.settings import Settings
@@ -30,7 +30,7 @@ class Judge:
 
     def __init__(self, step: Step, settings: Settings) -> None:
         self._policy = step.retry
-        self._base_seconds: float = getattr(settings, step.retry.base)
+        self._base_seconds: float = getattr(settings, pool_of(step).retry_base)
         self._rng = random.Random()  # noqa: S311 - jitter is no secret
 
     def verdict(self, attempt: int, generation: int, error: Exception, *, away: bool) -> Verdict:

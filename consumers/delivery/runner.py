@@ -29,7 +29,7 @@ from consumers.delivery.retry_decision import Judge, Verdict
 from consumers.delivery.step_kinds import LocalStep, OutsideStep, RecordingStep, StepError
 from consumers.delivery.transactions import Transactions
 from orders.events import EventDataError, parse_order_id
-from orders.workflow import ErrorKind, Step
+from orders.workflow import ErrorKind, Step, pool_of
 from outbox import inbox
 from outbox.envelope import Event
 from outbox.inbox import Claim, Failure, ForgottenError, LeaseLostError, Refusal, Refused
@@ -205,7 +205,8 @@ class StepRunner:
     @property
     def _longest_commit_seconds(self) -> float:
         """How long the other side may go on with what a worker set off that is gone: then a look at it is final."""
-        return self._place.settings.sap_commit_seconds if self._step.pool == "sap" else 0.0
+        setting = pool_of(self._step).commit_wait
+        return float(getattr(self._place.settings, setting)) if setting else 0.0
 
     @contextlib.asynccontextmanager
     async def _time_limit(self) -> AsyncIterator[None]:

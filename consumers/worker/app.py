@@ -33,16 +33,11 @@ from consumers.worker.circuit import Circuit
 from consumers.worker.counters import Tally
 from consumers.worker.event_loop import EventLoop
 from consumers.worker.metrics_endpoint import WorkerPage
-from orders.workflow import Pool, Step, steps_of
+from orders.workflow import POOLS, Step, steps_of
 from outbox.envelope import decode
 from runtime.logging import configure_logging, get_logger
 from runtime.settings import Settings
 from runtime.tracing import tracer
-
-# Children and prefetch per pool. Local steps are short transactions: a few children, and messages at hand. The others
-# wait for the outside world or burn CPU: one message each, so that no message waits behind a slow one.
-CONCURRENCY: dict[Pool, int] = {"local": 3, "sap": 8, "email": 3, "invoice": 2}
-PREFETCH_MULTIPLIER: dict[Pool, int] = {"local": 8, "sap": 1, "email": 1, "invoice": 1}
 
 # The backstop behind every step's own limit, far below the broker's consumer timeout of 30 minutes.
 HARD_TIME_LIMIT_SECONDS = 20 * 60
@@ -66,7 +61,7 @@ class WorkerApp(Celery):
     tally: Tally
 
 
-def make_celery(settings: Settings, pool: Pool) -> WorkerApp:
+def make_celery(settings: Settings, pool: str) -> WorkerApp:
     """The application of one pool's worker, with its tasks. Nothing connects yet."""
     app = WorkerApp(f"waybill-{pool}", broker=settings.amqp_url, set_as_current=False)
     app.conf.update(
@@ -81,8 +76,8 @@ def make_celery(settings: Settings, pool: Pool) -> WorkerApp:
         task_time_limit=HARD_TIME_LIMIT_SECONDS,
         task_serializer="json",
         accept_content=["json"],
-        worker_concurrency=CONCURRENCY[pool],
-        worker_prefetch_multiplier=PREFETCH_MULTIPLIER[pool],
+        worker_concurrency=POOLS[pool].concurrency,
+        worker_prefetch_multiplier=POOLS[pool].prefetch,
         worker_detect_quorum_queues=True,
         worker_enable_remote_control=True,
         worker_send_task_events=False,
@@ -98,13 +93,13 @@ def make_celery(settings: Settings, pool: Pool) -> WorkerApp:
     reports = Reports()
     office = _Office(settings, pool, reports)
     app.circuit = Circuit(_probes(settings, pool))
-    app.tally = Tally(reports, pool, CONCURRENCY[pool])
+    app.tally = Tally(reports, pool, POOLS[pool].concurrency)
     for step in steps_of(pool):
         _add_task(app, step, office)
     return app
 
 
-def run_worker(pool: Pool, settings: Settings) -> None:
+def run_worker(pool: str, settings: Settings) -> None:
     """Run one pool's worker until SIGTERM; what it has begun is finished, what it only holds goes back."""
     configure_logging(settings, f"worker-{pool}")
     all_through_our_log()
@@ -131,7 +126,7 @@ def run_worker(pool: Pool, settings: Settings) -> None:
 class _Office:
     """The loop and the runners of one worker process, made after the fork."""
 
-    def __init__(self, settings: Settings, pool: Pool, reports: Reports) -> None:
+    def __init__(self, settings: Settings, pool: str, reports: Reports) -> None:
         self._reports = reports
         self._settings = settings.model_copy(update={"database_pool_size": CONNECTIONS_PER_CHILD})
         self._pool = pool
@@ -186,7 +181,7 @@ class _Office:
             tracer.shut_down()  # what cannot be closed in good order is no reason to lose its spans
 
 
-def _import_before_forking(settings: Settings, pool: Pool) -> None:
+def _import_before_forking(settings: Settings, pool: str) -> None:
     """Have imported what is imported at first use, so that children share it: a second of CPU for each otherwise."""
     open_workplace(settings, f"waybill-worker-{pool}")  # the database dialect, the HTTP client; nothing connects
     anyio.run(anyio.sleep, 0)  # the HTTP client's event loop backend
@@ -195,7 +190,7 @@ def _import_before_forking(settings: Settings, pool: Pool) -> None:
             import_module("runtime.tracing.otlp")
 
 
-async def _open_on_loop(settings: Settings, pool: Pool) -> Workplace:
+async def _open_on_loop(settings: Settings, pool: str) -> Workplace:
     return open_workplace(settings, f"waybill-worker-{pool}")
 
 
@@ -210,7 +205,7 @@ def _add_task(app: Celery, step: Step, office: _Office) -> None:
     app.task(name=step.name, bind=True, Request="consumers.worker.celery_request:EventRequest")(run)
 
 
-def _probes(settings: Settings, pool: Pool) -> dict[str, Callable[[], bool]]:
+def _probes(settings: Settings, pool: str) -> dict[str, Callable[[], bool]]:
     """For each queue whose step acts outside: whether the other side is there."""
     reactions = {step.queue: REACTIONS[step.name] for step in steps_of(pool)}
     return {
@@ -231,7 +226,7 @@ def _is_back(settings: Settings, reaction: OutsideStep) -> bool:
     return asyncio.run(ask())
 
 
-def _bind_queues(settings: Settings, pool: Pool) -> None:
+def _bind_queues(settings: Settings, pool: str) -> None:
     """Bind this pool's queues; wait, and say so, while the broker or one of them is not there."""
     queues = frozenset(step.queue for step in steps_of(pool))
     for pause in _pauses():

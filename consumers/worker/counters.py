@@ -19,7 +19,7 @@ from consumers.delivery.outcome import TRIES, Outcome
 from consumers.worker import metrics
 from consumers.worker.busy_time import BusySeconds
 from consumers.worker.child_reports import Reports, Word
-from orders.workflow import Pool, steps_of
+from orders.workflow import steps_of
 
 LOOK_SECONDS = 0.2
 
@@ -34,7 +34,7 @@ class Request(Protocol):
 class Tally:
     """One worker's, whose pool has so many `children`. Its figures exist from here on, at zero, and no others."""
 
-    def __init__(self, reports: Reports, pool: Pool, children: int) -> None:
+    def __init__(self, reports: Reports, pool: str, children: int) -> None:
         self._reports = reports
         self._steps = steps_of(pool)
         self._busy = BusySeconds()

@@ -10,7 +10,7 @@ from lab.stack.options import Variant
 from lab.stack.program import Program
 from lab.stack.servers import prometheus
 from ops.doctor.broker_client import all_consumed
-from orders.workflow import POOLS, Pool, steps_of
+from orders.workflow import POOLS, steps_of
 
 READY_SECONDS = 60.0
 NO_MORE: Mapping[str, str] = {}
@@ -54,7 +54,7 @@ class StackPrograms:
             tells=tells,
         )
 
-    def _worker(self, pool: Pool) -> Program:
+    def _worker(self, pool: str) -> Program:
         """A worker is there when each of its queues has a consumer."""
         queues = [step.queue for step in steps_of(pool)]
         return self._program(

@@ -111,7 +111,7 @@ def worker(
     settings = _settings(f"worker-{pool}")
     from consumers.worker.app import run_worker
 
-    run_worker(one_of(POOLS)(pool), settings)
+    run_worker(pool, settings)
 
 
 @app.command()

@@ -7,12 +7,10 @@ from collections.abc import Iterator, Mapping
 from ops.doctor import broker_client
 from ops.doctor.finding import Finding, Verdict, to_start
 from ops.errors import ServerError
-from orders.workflow import BY_QUEUE, POOLS, STEPS, Pool, required_queues, steps_of
+from orders.workflow import BY_QUEUE, POOLS, STEPS, required_queues, steps_of
 
 OLDEST_RABBITMQ = (3, 10)
 BACKLOG = 10_000
-# Whom a pool's steps act on: its worker stops consuming while nobody is there.
-OUTSIDE: dict[Pool, str] = {"sap": "SAP", "email": "the mail server"}
 
 States = Mapping[str, broker_client.QueueState | None]
 
@@ -82,12 +80,12 @@ def workers(states: States) -> Iterator[Finding]:
             yield Finding(Verdict.GOOD, f"worker {pool}", f"{consumers} on {', '.join(queues)}")
 
 
-def unconsumed(pool: Pool, *, local: bool) -> str:
+def unconsumed(pool: str, *, local: bool) -> str:
     """What to do about a step's queue that nobody takes from."""
     start = to_start(f"worker-{pool}", local=local)
-    if pool not in OUTSIDE:
+    if not POOLS[pool].outside:
         return start
-    return f"{start}; one that runs has let go of it while {OUTSIDE[pool]} is away, and takes it up again by itself"
+    return f"{start}; one that runs has stopped consuming while the system behind {pool} is away, and resumes by itself"
 
 
 def collector(states: States, *, local: bool) -> Finding:

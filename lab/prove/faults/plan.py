@@ -128,5 +128,6 @@ def _targets(rng: random.Random, kind: str, count: int) -> Sequence[str]:
     """The pools of workers in turn, from a random one on, so that each is met; nothing for the other kinds."""
     if kind not in WORKERS:
         return [""] * count
-    first = rng.randrange(len(POOLS))
-    return [POOLS[(first + turn) % len(POOLS)] for turn in range(count)]
+    pools = tuple(POOLS)
+    first = rng.randrange(len(pools))
+    return [pools[(first + turn) % len(pools)] for turn in range(count)]

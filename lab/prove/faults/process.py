@@ -7,7 +7,7 @@ from lab.prove.faults.plan import Planned
 from lab.prove.system_under_test import Rig, Unseen, chosen
 from lab.stack.commands import answers
 from ops.doctor.broker_client import all_consumed
-from orders.workflow import POOLS, steps_of
+from orders.workflow import steps_of
 
 
 async def kill_api(rig: Rig, _planned: Planned) -> str:
@@ -41,7 +41,7 @@ async def kill_worker_main(rig: Rig, planned: Planned) -> str:
     """A pool's main process; seen when each of its queues has a consumer again."""
     program = f"apps:worker-{planned.target}"
     said = await _kill(rig, program)
-    queues = [step.queue for pool in POOLS if pool == planned.target for step in steps_of(pool)]
+    queues = [step.queue for step in steps_of(planned.target)]
     # The broker may take the dead one's consumer for alive yet.
     await rig.until_answered(lambda: rig.reaches_broker(program))
     await rig.until_answered(lambda: asyncio.to_thread(all_consumed, rig.stack.amqp_url, queues))

@@ -12,7 +12,6 @@ from uuid import UUID
 
 import asyncpg
 
-from consumers.worker.app import CONCURRENCY
 from lab.prove.faults.injector import Injected
 from lab.prove.judge.facts import (
     AuditFound,
@@ -27,6 +26,7 @@ from lab.prove.judge.facts import (
 )
 from lab.prove.system_under_test import Rig
 from lab.stack.local import LocalStack
+from orders.workflow import POOLS
 
 SMALLEST_PDF = 1_000  # bytes; an invoice takes some twenty thousand
 
@@ -43,7 +43,7 @@ SELECT (SELECT count(*)::int FROM outbox.scheduled) AS scheduled,
        (SELECT count(*)::int FROM outbox.dead_letters WHERE state = 'open') AS open_dead_letters"""
 
 # Who dies in these may alone have known that a mail was accepted: a child sends one at a time.
-SENDERS = CONCURRENCY["email"]
+SENDERS = POOLS["email"].concurrency
 DEADLY = {"kill_worker_main email": SENDERS, "kill_worker_child email": 1, "kill_smtp": SENDERS}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from consumers import topology
-from orders.workflow import Pool, steps_of
+from orders.workflow import steps_of
 from runtime.settings import Settings
 from tests.support.probes.broker_queues import WAIT_SECONDS, Queues
 from tests.support.servers.databases import ROOT
@@ -76,7 +76,7 @@ class Worker:
 
 @contextmanager
 def worker(
-    pool: Pool, settings: Settings, folder: Path, entry: Sequence[str] = ("-m", "ops.cli"), **variables: str
+    pool: str, settings: Settings, folder: Path, entry: Sequence[str] = ("-m", "ops.cli"), **variables: str
 ) -> Iterator[Worker]:
     """A worker process; killed at the end if it still runs. `entry`: what Python runs in the command line's place."""
     log = folder / f"worker-{pool}-{time.monotonic_ns()}.log"
@@ -97,7 +97,7 @@ def worker(
                 process.kill()
 
 
-def wait_until_it_consumes(started: Worker, queues: Queues, pool: Pool) -> None:
+def wait_until_it_consumes(started: Worker, queues: Queues, pool: str) -> None:
     """Return once the worker takes messages from each of its pool's queues."""
     names = [step.queue for step in steps_of(pool)]
     started.wait_until(lambda: all(queues.consumers(name) for name in names), f"consumers of {names}")

@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orders.events import EVENT_TYPES
-from orders.workflow import BY_NAME, BY_QUEUE, JOINED, POOLS, STEPS, RetryPolicy, Step, required_queues, steps_of
+from orders.workflow import (
+    BY_NAME,
+    BY_QUEUE,
+    JOINED,
+    POOLS,
+    STEPS,
+    RetryPolicy,
+    Step,
+    pool_of,
+    required_queues,
+    steps_of,
+)
 
 FINAL_EVENTS = {"order.completed"}  # nothing follows it; audit alone keeps it
 BROKER_CONSUMER_TIMEOUT_SECONDS = 30 * 60
@@ -85,7 +96,7 @@ def test_a_step_is_tried_six_times_and_sap_five_times(step: Step) -> None:
     tries = next(attempt for attempt in range(1, 100) if step.retry.gives_up_after(attempt))
     assert tries == (5 if step.queue == "sap" else 6)
     assert step.retry.cap_seconds == 600
-    assert step.retry.base == ("sap_retry_base_seconds" if step.queue == "sap" else "retry_base_seconds")
+    assert pool_of(step).retry_base == ("sap_retry_base_seconds" if step.queue == "sap" else "retry_base_seconds")
 
 
 def test_a_step_has_its_deadline_after_that_of_the_step_before_it() -> None:

@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from consumers.delivery.outcome import TRIES
-from consumers.worker.app import CONCURRENCY
 from lab.stack.ports import free_port
 from orders.model import Line
-from orders.workflow import steps_of
+from orders.workflow import POOLS, steps_of
 from outbox.envelope import Event
 from runtime.settings import Settings
 from tests.support.builders.step_harness import StepHarness, with_step_harness
@@ -28,7 +27,7 @@ from tests.support.processes.worker import Worker, apply_topology, wait_until_it
 
 ORDERS = 20
 ROUNDS = 2
-CHILDREN = CONCURRENCY["local"]
+CHILDREN = POOLS["local"].concurrency
 STEP = "reserve_inventory"
 
 # Backends of children born after a moment that wait for the product which the test holds.

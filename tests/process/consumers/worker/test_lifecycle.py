@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from consumers.worker.app import CONCURRENCY, UNUSABLE_PAUSE_SECONDS
+from consumers.worker.app import UNUSABLE_PAUSE_SECONDS
 from ops.doctor.broker_client import connection, queue_states
 from orders.model import Line, Order, Status
-from orders.workflow import Pool
+from orders.workflow import POOLS
 from outbox.envelope import Event
 from runtime.settings import Settings
 from tests.support.builders.step_harness import StepHarness, with_step_harness
@@ -77,7 +77,7 @@ def test_sigterm_finishes_what_is_at_work_and_gives_back_the_rest(
             async with holder.transaction():
                 await holder.execute("SELECT 1 FROM products WHERE sku = $1 FOR UPDATE", sku)
                 await asyncio.to_thread(
-                    _until, started, life, _WAITING, CONCURRENCY["local"], "every child at the lock"
+                    _until, started, life, _WAITING, POOLS["local"].concurrency, "every child at the lock"
                 )
                 assert queues.depth("inventory") == 0  # all the others are held by the worker
                 started.process.send_signal(signal.SIGTERM)
@@ -91,9 +91,9 @@ def test_sigterm_finishes_what_is_at_work_and_gives_back_the_rest(
         assert asyncio.run(stop_in_mid_work(started)) == 0
         assert [line for line in started.lines() if "logger" not in line] == []
         (stopping,) = [line for line in started.lines() if line["event"] == "worker_stopping"]
-        assert stopping["at_work"] == CONCURRENCY["local"]
+        assert stopping["at_work"] == POOLS["local"].concurrency
     reserved = with_step_harness(life, lambda harness: harness.value(_RESERVED, sku=sku))
-    assert CONCURRENCY["local"] <= reserved < ORDERS
+    assert POOLS["local"].concurrency <= reserved < ORDERS
     queues.wait_for("inventory", ORDERS - reserved)
     assert with_step_harness(life, lambda harness: harness.available(sku)) == 100 - reserved
 
@@ -145,7 +145,7 @@ def _has_one_document(life: Settings, sap: Sap, order: Order) -> None:
 def test_a_worker_whose_queue_is_missing_says_so_and_waits_for_it(
     life: Settings, queues: Queues, tmp_path: Path
 ) -> None:
-    pool: Pool = "email"
+    pool: str = "email"
     queues.channel.queue_delete("email")
     with worker(pool, life, tmp_path) as started:
         started.wait_for_line("queue_missing", 2)
@@ -167,10 +167,10 @@ def test_children_that_cannot_open_what_they_need_take_no_delivery_and_those_aft
     queues.publish_event("inventory", event)
     with worker("local", life, tmp_path, UNUSABLE, BROKEN=str(broken)) as started:
         wait_until_it_consumes(started, queues, "local")
-        started.wait_for_line("child_unusable", CONCURRENCY["local"] + 1)  # one of them in another's place
+        started.wait_for_line("child_unusable", POOLS["local"].concurrency + 1)  # one of them in another's place
         unusable = [line for line in started.lines() if line["event"] == "child_unusable"]
         assert "Too many open files" in unusable[0]["error"]
-        first, replacement = (datetime.fromisoformat(unusable[n]["timestamp"]) for n in (0, CONCURRENCY["local"]))
+        first, replacement = (datetime.fromisoformat(unusable[n]["timestamp"]) for n in (0, POOLS["local"].concurrency))
         assert (replacement - first).total_seconds() >= UNUSABLE_PAUSE_SECONDS
         broken.unlink()
         _until(started, life, _RESERVED, 1, "the order reserved", sku=sku)

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from consumers.worker.app import CONCURRENCY
 from lab.stack.ports import free_port
+from orders.workflow import POOLS
 from runtime.settings import Settings
 from tests.support.builders.in_process_api import order_body
 from tests.support.deadlines import ANSWER_SECONDS
@@ -129,7 +129,7 @@ def test_a_variable_that_opentelemetry_refuses_costs_the_spans_and_no_order(
         assert answer.status_code == 202
         working.wait_until(lambda: working.count("step_ended") >= 2, "the ends of validation and audit")
         assert {line["outcome"] for line in working.lines() if line["event"] == "step_ended"} == {"done"}
-        working.wait_until(lambda: working.count("tracing_off") == CONCURRENCY["local"], "a line of each child")
+        working.wait_until(lambda: working.count("tracing_off") == POOLS["local"].concurrency, "a line of each child")
         for log in (api.log, carrying.log):
             assert '"event": "tracing_off"' in log.read_text()
 

@@ -13,7 +13,7 @@ from consumers.delivery.outcome import TRIES, Outcome
 from consumers.worker.child_reports import Reports
 from consumers.worker.counters import Tally
 from consumers.worker.intake import Chores
-from orders.workflow import POOLS, Pool, steps_of
+from orders.workflow import POOLS, steps_of
 from tests.support.builders.child_reports import SAP, child_report
 from tests.support.servers.databases import ROOT
 
@@ -114,7 +114,7 @@ print(generate_latest().decode())
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_a_worker_exports_its_own_steps_from_the_start_and_no_others(pool: Pool) -> None:
+def test_a_worker_exports_its_own_steps_from_the_start_and_no_others(pool: str) -> None:
     """In a process of its own: the library's registry is one for all."""
     page = subprocess.run([sys.executable, "-c", _EXPORTED, pool], cwd=ROOT, capture_output=True, text=True, check=True)
     samples = [line for line in page.stdout.splitlines() if line.startswith("waybill_") and "_created" not in line]
