@@ -21,7 +21,7 @@ from api.services import Services
 from api.traced import Traced
 from outbox.notify import Hint
 from runtime.database import autocommit, make_engine
-from runtime.documents import FileDocumentStore
+from runtime.document_store import document_store
 from runtime.settings import Settings
 from runtime.tracing import tracer
 
@@ -41,7 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = make_engine(settings, "waybill-api")
         hint = Hint(settings.database_url)
-        documents = FileDocumentStore(settings.documents_dir)
+        documents = document_store(settings)
         app.state.services = Services(settings, autocommit(engine), hint, documents, metrics)
         hint.open()
         try:

@@ -1,80 +1,35 @@
-"""The document store: finished documents by key. The file system today; an object store has the same two verbs.
+"""Port to the document store: finished documents by key.
 
-It stands in runtime because both sides need it: the invoice step puts, the API gets.
+`runtime.document_store.document_store` makes the implementation; `runtime.file_documents` is the only one so far. An
+object store would have the same two verbs. The port is in `runtime` because two rooms need it: the invoice step of the
+consumers puts, the API gets. `tests/contract/document_store_contract.py` holds every implementation to these promises.
 """
 
-import asyncio
-import contextlib
-import os
 import re
-import secrets
-from pathlib import Path
 from typing import Protocol
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*\Z")
 
 
 class DocumentStoreError(Exception):
-    """A document could not be kept or found; the message names its key."""
+    """A document could not be stored or read; the message names its key."""
 
 
 class DocumentStore(Protocol):
-    """Keys are relative paths of plain names, such as `invoices/2026-000042.pdf`."""
+    """Keys are relative paths of plain names, such as `invoices/2026-000042.pdf`; another key is an error."""
 
     async def put(self, key: str, content: bytes) -> None:
-        """Keep a document for good before returning; a second put under a key replaces the first at once."""
+        """Store a document durably before returning. A second put under a key replaces the first in one step.
+
+        Raises DocumentStoreError.
+        """
 
     async def get(self, key: str) -> bytes | None:
-        """A document's bytes; None where there is none."""
+        """Return a document's bytes; None if there is none. Raises DocumentStoreError."""
 
 
-class FileDocumentStore:
-    """Documents as files below one folder, written so that a crash leaves the old file, the new one, or none."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    async def put(self, key: str, content: bytes) -> None:
-        """See DocumentStore. Raises DocumentStoreError when the file system refuses."""
-        await asyncio.to_thread(self._write, self._path(key), content)
-
-    async def get(self, key: str) -> bytes | None:
-        """See DocumentStore. Raises DocumentStoreError when the file system refuses."""
-        return await asyncio.to_thread(self._read, self._path(key))
-
-    def _path(self, key: str) -> Path:
-        if not _KEY.match(key):
-            raise DocumentStoreError(f"document key {key!r} is not a relative path of plain names")
-        return self._root / key
-
-    def _write(self, path: Path, content: bytes) -> None:
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            _sync_directory(path.parent)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise DocumentStoreError(f"cannot keep document {path}: {error}") from error
-
-    def _read(self, path: Path) -> bytes | None:
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise DocumentStoreError(f"cannot read document {path}: {error}") from error
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make a rename survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def checked_key(key: str) -> str:
+    """The key, if it is a relative path of plain names. Raises DocumentStoreError. For implementations."""
+    if not _KEY.match(key):
+        raise DocumentStoreError(f"document key {key!r} is not a relative path of plain names")
+    return key

@@ -1,6 +1,7 @@
-"""The span of an HTTP call that an adapter makes, by OpenTelemetry's conventions for HTTP clients.
+"""Span of an HTTP call by an adapter, by OpenTelemetry's conventions for HTTP clients.
 
-It says whom was called and for what: never the query, which may hold anything, nor the headers, which say who we are.
+It has the server, the path and the purpose of the call. It never has the query, which may hold private data, or the
+headers, which hold our credentials.
 """
 
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def http_call(method: str, url: str, service: str, asked: str) -> SpanAround:
-    """A span around one call. `service` is the path below which the span's name begins, `asked` says it in words."""
+    """A span around one call. Its name is the path without the prefix `service`; `asked` describes the call in words."""
     if not tracer.is_on():
         return tracer.NO_SPAN
     parts = urlsplit(url)
@@ -26,7 +27,7 @@ def http_call(method: str, url: str, service: str, asked: str) -> SpanAround:
     return tracer.span(f"{method} {parts.path.removeprefix(service)}", Kind.CLIENT, known)
 
 
-def carried_on() -> dict[str, str]:
-    """The headers by which the called system can go on with the trace."""
+def trace_headers() -> dict[str, str]:
+    """The headers by which the called system can continue the trace."""
     traceparent = tracer.traceparent()
     return {} if traceparent is None else {"traceparent": traceparent}

@@ -1,8 +1,8 @@
-"""Client of the S/4HANA sales order API (OData V2, API_SALES_ORDER_SRV): find a document, create one.
+"""Client of the S/4HANA sales order API (OData V2, API_SALES_ORDER_SRV). It implements `consumers.adapters.erp.Erp`.
 
-It never tries a POST twice once a byte of it may have been sent: SAP does not dedupe, so a second try is the caller's,
-after a look. Only what cannot double anything is repeated here, briefly: reads, and a POST without a connection.
-Prices travel as pricing elements and no net amount is sent: SAP's own comes back, for the caller to compare.
+A POST is never repeated once a byte of it may have been sent: SAP does not dedupe, so the caller repeats it, after a
+look-up. The client repeats, briefly, only calls that cannot book anything twice: reads, and a POST without a
+connection. Prices travel as pricing elements. No net amount is sent: SAP returns its own for the caller to compare.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ import datetime as dt
 import functools
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from decimal import Decimal, DecimalException
 from http import HTTPStatus
 from typing import Any
@@ -26,66 +25,34 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from consumers.adapters.http_span import carried_on, http_call
-from consumers.adapters.sap_errors import SapError, SapRefused, SapUnavailable, SapUnreached, error_of
+from consumers.adapters.erp import (
+    AmbiguousDocuments,
+    ErpUnavailable,
+    ErpUnreached,
+    SalesDocument,
+    SalesOrderDraft,
+    SalesOrderItem,
+)
+from consumers.adapters.http_span import http_call, trace_headers
+from consumers.adapters.sap_errors import error_of
 from orders.workflow import ErrorKind
 from runtime.settings import Settings
-
-__all__ = [
-    "SalesDocument",
-    "SalesOrderDraft",
-    "SalesOrderItem",
-    "SapClient",
-    "SapError",
-    "SapRefused",
-    "SapUnavailable",
-    "SapUnreached",
-]
 
 _SERVICE = "/sap/opu/odata/sap/API_SALES_ORDER_SRV"
 _NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _LONGEST_CONNECT_SECONDS = 5.0
 _LONGEST_PROBE_SECONDS = 5.0
-# Shorter than any server keeps an idle connection (SAP's ICM 30 s): a POST that meets a connection just closed by the
-# other side would have to be called uncertain, and that costs the order a whole commit time of waiting.
+# Shorter than any server keeps an idle connection (SAP's ICM 30 s). A POST on a connection that the server has just
+# closed counts as uncertain, and then the order waits for a whole commit time.
 _KEEPALIVE_SECONDS = 3.0
-_TRIES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class SalesOrderItem:
-    """One line: `unit_price` in the order's currency, `discount` a fraction below 1."""
-
-    sku: str
-    quantity: int
-    unit_price: Decimal
-    discount: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class SalesOrderDraft:
-    """What to book. `order_number` is the customer's reference in SAP, at most 35 characters there."""
-
-    order_number: str
-    order_id: UUID
-    currency: str
-    items: tuple[SalesOrderItem, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SalesDocument:
-    """What SAP booked; `net_amount` is SAP's own sum."""
-
-    number: str
-    net_amount: Decimal
-    currency: str
+_CALLS = 3
 
 
 class SapClient:
-    """One per event loop. Keeps its connections, session cookies and CSRF token between calls."""
+    """See `Erp`. Keeps its connections, session cookies and CSRF token between calls."""
 
     def __init__(self, settings: Settings, http: httpx.AsyncClient | None = None) -> None:
-        """Without `http` the client makes one of its own; `aclose` closes either."""
+        """Without `http` the client makes its own; `aclose` closes either."""
         self._settings = settings
         self._http = http or httpx.AsyncClient(
             timeout=httpx.Timeout(
@@ -103,21 +70,17 @@ class SapClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def answers(self) -> bool:
-        """Whether SAP serves us at all: one quick read of the service's root, logged on as ever."""
+    async def is_away(self) -> bool:
+        """See `Erp`. One quick read of the service's root, with the same log-on as every call."""
         try:
             async with asyncio.timeout(min(_LONGEST_PROBE_SECONDS, self._settings.sap_timeout_seconds)):
                 response = await self._send("GET", "probe", f"{self._service}/?$format=json", {})
-        except (SapUnavailable, TimeoutError):
-            return False
-        return response.is_success
+        except (ErpUnavailable, TimeoutError):
+            return True
+        return not response.is_success
 
     async def find(self, order_number: str, order_id: UUID) -> SalesDocument | None:
-        """The document of this order, or None.
-
-        Both references must match, so a document of another system with the same number is never taken for ours.
-        Raises SapRefused when there are several, SapUnavailable when SAP cannot say.
-        """
+        """See `Erp`."""
         options = {
             "$filter": f"PurchaseOrderByCustomer eq {_literal(order_number)}"
             f" and PurchaseOrderByShipToParty eq {_literal(order_id.hex)}",
@@ -129,15 +92,15 @@ class SapClient:
         response = await self._read(asked, "/A_SalesOrder", options)
         found = [_document(asked, entity) for entity in _payload(asked, response, "results")]
         if len(found) > 1:
-            numbers = " and ".join(document.number for document in found)
-            raise SapRefused(f"order {order_number!r} has more than one document in SAP: {numbers}; cancel one there")
+            numbers = [document.number for document in found]
+            raise AmbiguousDocuments(
+                f"order {order_number!r} has more than one document in SAP: {' and '.join(numbers)}; cancel one there",
+                numbers,
+            )
         return found[0] if found else None
 
     async def create(self, draft: SalesOrderDraft) -> SalesDocument:
-        """Book the order and return SAP's document.
-
-        Raises SapRefused, or SapUnavailable whose `uncertain` says whether a document may exist all the same.
-        """
+        """See `Erp`."""
         asked = f"creation of order {draft.order_number!r}"
         body = _deep_insert(draft, self._settings)
         token = await self._csrf_token(stale=None)
@@ -145,23 +108,23 @@ class SapClient:
         if _token_refused(response):
             response = await self._post(asked, body, await self._csrf_token(stale=token))
         if _token_refused(response):
-            raise SapUnavailable(f"{asked}: SAP refused a CSRF token that it had just issued")
+            raise ErpUnavailable(f"{asked}: SAP refused a CSRF token that it had just issued")
         if not response.is_success:
             raise error_of(asked, response, dt.datetime.now(dt.UTC))
         try:
             return _document(asked, _payload(asked, response))
-        except SapUnavailable as error:
-            raise SapUnavailable(str(error), uncertain=True) from error
+        except ErpUnavailable as error:
+            raise ErpUnavailable(str(error), uncertain=True) from error
 
     async def _csrf_token(self, *, stale: str | None) -> str:
-        """The token kept, or a new one when there is none or it is the stale one; tasks fetch it once between them."""
+        """The kept token; a new one if none is kept or the kept one is `stale`. Concurrent tasks share one fetch."""
         async with self._fetching:
             if self._token is None or self._token == stale:
                 asked = "fetch of a CSRF token"
                 response = await self._read(asked, "/", {"$format": "json"}, {"X-CSRF-Token": "Fetch"})
                 self._token = response.headers.get("x-csrf-token")
             if not self._token:
-                raise SapUnavailable("fetch of a CSRF token: SAP's answer has no X-CSRF-Token header")
+                raise ErpUnavailable("fetch of a CSRF token: SAP's answer has no X-CSRF-Token header")
             return self._token
 
     async def _read(
@@ -176,13 +139,13 @@ class SapClient:
                 raise error_of(asked, response, dt.datetime.now(dt.UTC))
             return response
 
-        return await self._briefly_again(once, _passing)
+        return await self._repeat_briefly(once, _is_transient)
 
     async def _post(self, asked: str, body: dict[str, Any], token: str) -> httpx.Response:
         async def once() -> httpx.Response:
             return await self._send("POST", asked, f"{self._service}/A_SalesOrder", {"X-CSRF-Token": token}, body)
 
-        return await self._briefly_again(once, lambda error: isinstance(error, SapUnreached))
+        return await self._repeat_briefly(once, lambda error: isinstance(error, ErpUnreached))
 
     async def _send(
         self, method: str, asked: str, url: str, headers: dict[str, str], body: dict[str, Any] | None = None
@@ -190,33 +153,33 @@ class SapClient:
         limit = self._settings.sap_timeout_seconds
         posted = method == "POST"
         with http_call(method, url, _SERVICE, asked) as span:
-            sent = {"Accept": "application/json", **carried_on(), **headers}
+            sent = {"Accept": "application/json", **trace_headers(), **headers}
             try:
                 # httpx limits each read and write; SAP_TIMEOUT_SECONDS is for the call as a whole.
                 async with asyncio.timeout(limit):
                     response = await self._http.request(method, url, headers=sent, json=body, auth=self._auth)
             except _NOTHING_SENT as error:
-                raise SapUnreached(f"{asked}: no connection to {self._settings.sap_url}: {error!r}") from error
+                raise ErpUnreached(f"{asked}: no connection to {self._settings.sap_url}: {error!r}") from error
             except (TimeoutError, httpx.TimeoutException) as error:
                 message = f"{asked}: no answer from SAP within {limit:g} s"
-                raise SapUnavailable(message, kind=ErrorKind.TIMEOUT, uncertain=posted) from error
+                raise ErpUnavailable(message, kind=ErrorKind.TIMEOUT, uncertain=posted) from error
             except httpx.TransportError as error:
                 message = f"{asked}: connection to SAP lost: {error!r}"
-                raise SapUnavailable(message, kind=ErrorKind.CONNECTION, uncertain=posted) from error
+                raise ErpUnavailable(message, kind=ErrorKind.CONNECTION, uncertain=posted) from error
             span.note({"http.response.status_code": response.status_code})
             if not response.is_success:
                 span.note({"error.type": str(response.status_code)})
                 span.failed(f"answered {response.status_code}")
             return response
 
-    async def _briefly_again(
-        self, once: Callable[[], Awaitable[httpx.Response]], again: Callable[[BaseException], bool]
+    async def _repeat_briefly(
+        self, once: Callable[[], Awaitable[httpx.Response]], may_repeat: Callable[[BaseException], bool]
     ) -> httpx.Response:
-        """Up to three tries within a second or two; one that ran into the time-out is the last."""
+        """Up to three calls within a second or two; a call that ran into the time-out is the last."""
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(_TRIES) | stop_after_delay(self._settings.sap_timeout_seconds),
+            stop=stop_after_attempt(_CALLS) | stop_after_delay(self._settings.sap_timeout_seconds),
             wait=wait_exponential_jitter(multiplier=0.1, max=1.0, jitter=0.1),
-            retry=retry_if_exception(again),
+            retry=retry_if_exception(may_repeat),
             reraise=True,
         )
         return await retrying(once)
@@ -224,13 +187,13 @@ class SapClient:
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    """One for all clients of a process and its forks: reading the certificate authorities takes a tenth of a second."""
+    """Shared by all clients of a process and its forks: reading the certificate authorities takes 0.1 s."""
     return httpx.create_ssl_context()
 
 
-def _passing(error: BaseException) -> bool:
-    # Who says when to come back is not asked again before: the caller schedules that.
-    return isinstance(error, SapUnavailable) and error.retry_after is None
+def _is_transient(error: BaseException) -> bool:
+    # A server that names a time to wait is not called again before: the caller schedules that.
+    return isinstance(error, ErpUnavailable) and error.retry_after is None
 
 
 def _token_refused(response: httpx.Response) -> bool:
@@ -248,7 +211,7 @@ def _payload(asked: str, response: httpx.Response, *path: str) -> Any:  # noqa: 
         for key in path:
             payload = payload[key]
     except (ValueError, KeyError, TypeError) as error:
-        raise SapUnavailable(f"{asked}: SAP's answer is not OData V2: {response.text[:300]!r}") from error
+        raise ErpUnavailable(f"{asked}: SAP's answer is not OData V2: {response.text[:300]!r}") from error
     return payload
 
 
@@ -257,7 +220,7 @@ def _document(asked: str, entity: Any) -> SalesDocument:  # noqa: ANN401  # JSON
         number, currency = entity["SalesOrder"], entity["TransactionCurrency"]
         return SalesDocument(str(number), Decimal(entity["TotalNetAmount"]), str(currency))
     except (KeyError, TypeError, ValueError, DecimalException) as error:
-        raise SapUnavailable(f"{asked}: SAP's answer lacks number, net amount or currency: {entity!r}") from error
+        raise ErpUnavailable(f"{asked}: SAP's answer lacks number, net amount or currency: {entity!r}") from error
 
 
 def _deep_insert(draft: SalesOrderDraft, settings: Settings) -> dict[str, Any]:

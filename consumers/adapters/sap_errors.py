@@ -1,7 +1,6 @@
-"""What can go wrong with SAP, told apart by what the caller may do next, and read from what SAP answered.
+"""SAP's HTTP answers as errors of `consumers.adapters.erp`. Called by `consumers.adapters.sap`.
 
-The question that matters after a POST is whether a document may exist: `uncertain` says so, and only then must the
-caller wait out SAP's longest commit and look before it tries again.
+After a POST one question matters: may a document exist? `ErpUnavailable.uncertain` answers it.
 """
 
 import datetime as dt
@@ -11,10 +10,11 @@ from typing import Any
 
 import httpx
 
+from consumers.adapters.erp import ErpError, ErpRefused, ErpUnavailable
 from orders.workflow import ErrorKind
 
-# Whoever stands in front of SAP gave up waiting; SAP itself may well have gone on.
-_GATEWAY_GAVE_UP = frozenset({502, 504})
+# A gateway in front of SAP stopped waiting; SAP itself may have continued.
+_GATEWAY_STATUS = frozenset({502, 504})
 _KINDS = {408: ErrorKind.TIMEOUT, 429: ErrorKind.THROTTLED, 504: ErrorKind.TIMEOUT}
 _TRY_AGAIN = frozenset({408, 429})
 # Longer than any maintenance announces itself; a wrong header must not park an order for years.
@@ -22,59 +22,22 @@ _LONGEST_RETRY_AFTER_SECONDS = 24 * 3600.0
 _LONGEST_EXCERPT = 300  # characters of a body that is not OData
 
 
-class SapError(Exception):
-    """Something about SAP; the message says what was asked and what came back."""
-
-
-class SapRefused(SapError):  # noqa: N818  # reads as what happened
-    """SAP said no and will say it again; a person must look."""
-
-    kind = ErrorKind.REFUSED
-
-
-class SapUnavailable(SapError):  # noqa: N818
-    """Worth another try.
-
-    `uncertain`: a document may have been committed, or may yet be. `retry_after`: seconds SAP asked to wait, or None.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        kind: ErrorKind = ErrorKind.SERVER,
-        uncertain: bool = False,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.uncertain = uncertain
-        self.retry_after = retry_after
-
-
-class SapUnreached(SapUnavailable):
-    """No connection came about, so nothing was sent."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, kind=ErrorKind.CONNECTION)
-
-
-def error_of(asked: str, response: httpx.Response, now: dt.datetime) -> SapError:
-    """The error that an answer other than 2xx stands for; `now` is what an HTTP date in Retry-After is held against."""
-    said = odata_message(response)
+def error_of(asked: str, response: httpx.Response, now: dt.datetime) -> ErpError:
+    """The error for an answer other than 2xx. An HTTP date in Retry-After is compared with `now`."""
+    odata_error = odata_message(response)
     status = response.status_code
-    message = f"{asked}: SAP answered {status}: {said or _excerpt(response)}"
+    message = f"{asked}: SAP answered {status}: {odata_error or _excerpt(response)}"
     if status < 500 and status not in _TRY_AGAIN:
-        return SapRefused(message)
-    # A 500 in SAP's own words comes after its rollback; any other 500 proves nothing. A read commits nothing at all.
-    open_end = status in _GATEWAY_GAVE_UP or (status == 500 and said is None)
-    uncertain = open_end and response.request.method == "POST"
+        return ErpRefused(message)
+    # SAP sends a 500 with an OData error after its rollback; any other 500 proves nothing. A read commits nothing.
+    outcome_unknown = status in _GATEWAY_STATUS or (status == 500 and odata_error is None)
+    uncertain = outcome_unknown and response.request.method == "POST"
     kind = _KINDS.get(status, ErrorKind.SERVER)
-    return SapUnavailable(message, kind=kind, uncertain=uncertain, retry_after=retry_after(response.headers, now))
+    return ErpUnavailable(message, kind=kind, uncertain=uncertain, retry_after=retry_after(response.headers, now))
 
 
 def odata_message(response: httpx.Response) -> str | None:
-    """code, message and details of an OData V2 error body in one line; None when the body is something else."""
+    """Code, message and details of an OData V2 error body in one line; None if the body is something else."""
     try:
         error = response.json()["error"]
         main = f"{error['code']} {_text(error['message'])}"

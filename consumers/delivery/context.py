@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from consumers.adapters.erp import Erp
+from consumers.adapters.erp_factory import make_erp
 from consumers.adapters.mailer import Mailer
-from consumers.adapters.sap import SapClient
 from runtime.database import make_engine
-from runtime.documents import DocumentStore, FileDocumentStore
+from runtime.document_store import document_store
+from runtime.documents import DocumentStore
 from runtime.settings import Settings
 
 
@@ -19,14 +21,14 @@ class Workplace:
 
     settings: Settings
     engine: AsyncEngine
-    sap: SapClient
+    erp: Erp
     mailer: Mailer
     documents: DocumentStore
     worker: str
 
     async def close(self) -> None:
         """Give back every connection."""
-        await self.sap.aclose()
+        await self.erp.aclose()
         await self.mailer.close()
         await self.engine.dispose()
 
@@ -36,8 +38,8 @@ def open_workplace(settings: Settings, name: str) -> Workplace:
     return Workplace(
         settings=settings,
         engine=make_engine(settings, name),
-        sap=SapClient(settings),
+        erp=make_erp(settings),
         mailer=Mailer(settings),
-        documents=FileDocumentStore(settings.documents_dir),
+        documents=document_store(settings),
         worker=f"{name.removeprefix('waybill-')}@{socket.gethostname()}/{os.getpid()}",
     )

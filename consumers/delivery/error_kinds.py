@@ -50,7 +50,7 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def fingerprint(error: BaseException) -> str:
-    """Class and innermost place in our code, such as `SapRefused@consumers.adapters.sap:SapClient.create`."""
+    """Class and innermost place in our code, such as `ErpRefused@consumers.adapters.sap:SapClient.create`."""
     return f"{type(error).__name__}@{_place(error.__traceback__)}"
 
 

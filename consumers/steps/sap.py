@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.adapters.sap import SalesDocument, SalesOrderDraft, SalesOrderItem, SapUnavailable
+from consumers.adapters.erp import ErpUnavailable, SalesDocument, SalesOrderDraft, SalesOrderItem
 from consumers.delivery.context import Workplace
 from consumers.delivery.step_kinds import OutsideStep, StepError, order_of
 from orders import repository, service
@@ -33,10 +33,10 @@ class SyncOrderToSap(OutsideStep):
         """The journal: SAP's document number and net amount."""
         order = prepared
         try:
-            document = await place.sap.find(order.number, order.id)
+            document = await place.erp.find(order.number, order.id)
             if document is None:
-                document = await place.sap.create(_draft(order))
-        except SapUnavailable as error:
+                document = await place.erp.create(_draft(order))
+        except ErpUnavailable as error:
             commit = place.settings.sap_commit_seconds if error.uncertain else 0.0
             raise StepError(str(error), max(commit, error.retry_after or 0.0), kind=error.kind) from error
         _compare(order, document)
@@ -44,7 +44,7 @@ class SyncOrderToSap(OutsideStep):
 
     async def away(self, place: Workplace) -> bool:
         """SAP serves nobody: it is down, blocked, or does not know our password any more."""
-        return not await place.sap.answers()
+        return await place.erp.is_away()
 
     async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:
         """Advance the order with its document's number."""

@@ -34,7 +34,7 @@ from ops.cli.audit_view import print_report
 from orders.audit.queries import Window
 from orders.model import NewOrder
 from runtime.database import make_engine
-from runtime.documents import FileDocumentStore
+from runtime.document_store import document_store
 from runtime.settings import Settings
 
 FOLDER = LOCAL / "soak"
@@ -110,7 +110,8 @@ async def _send(stack: LocalStack, orders: list[NewOrder], console: Console) -> 
 
 async def _audit(engine: AsyncEngine, stack: LocalStack, demo: DemoSet, begun: datetime) -> Report:
     stock = {product.sku: product.stock for product in demo.products}
-    places = Places(SapSandbox(stack.sap_url), stack.mail_url, FileDocumentStore(stack.documents_dir), stock)
+    settings = Settings(database_url=stack.database_url, amqp_url=stack.amqp_url, documents_dir=stack.documents_dir)
+    places = Places(SapSandbox(stack.sap_url), stack.mail_url, document_store(settings), stock)
     window = Window(begun - timedelta(minutes=1), datetime.now(UTC) + timedelta(minutes=1))
     return await audit(engine, places, window, timedelta(0))
 

@@ -14,7 +14,8 @@ from uuid import UUID
 
 import httpx
 
-from consumers.adapters.sap import SapClient, SapError, SapRefused
+from consumers.adapters.erp import AmbiguousDocuments, Erp, ErpError
+from consumers.adapters.erp_factory import make_erp
 from ops.errors import OpsError
 from orders.audit.rules import Known
 from runtime.documents import DocumentStore
@@ -23,7 +24,6 @@ from runtime.settings import Settings
 AT_A_TIME = 8
 TIMEOUT_SECONDS = 30.0
 _MESSAGE_ID = re.compile(r"<([0-9a-f-]{36})@[^>]*>\Z")
-_SEVERAL = "more than one document"
 
 
 class PlaceError(OpsError):
@@ -57,31 +57,27 @@ class SapOverOData:
 
     async def documents(self, orders: Sequence[Known]) -> list[SapDocument]:
         """See SapPlace."""
-        client, limit = SapClient(self._settings), asyncio.Semaphore(AT_A_TIME)
+        erp, limit = make_erp(self._settings), asyncio.Semaphore(AT_A_TIME)
 
         async def one(order: Known) -> list[SapDocument]:
             async with limit:
-                return [SapDocument(number, order.number, order.id) for number in await _numbers(client, order)]
+                return [SapDocument(number, order.number, order.id) for number in await _numbers(erp, order)]
 
         try:
             async with asyncio.TaskGroup() as group:
                 asked = [group.create_task(one(order)) for order in orders]
-        except* SapError as errors:
+        except* ErpError as errors:
             raise PlaceError(f"SAP: {errors.exceptions[0]}") from errors
         finally:
-            await client.aclose()
+            await erp.aclose()
         return [document for task in asked for document in task.result()]
 
 
-async def _numbers(client: SapClient, order: Known) -> Sequence[str]:
+async def _numbers(erp: Erp, order: Known) -> Sequence[str]:
     try:
-        document = await client.find(order.number, order.id)
-    except SapRefused as refused:
-        # SAP has answered, and several documents are what was looked for; any other refusal is none to judge by.
-        if _SEVERAL not in str(refused):
-            raise
-        named = re.search(r"in SAP: (.+) and (.+);", str(refused))
-        return named.groups() if named else ("several", "documents")
+        document = await erp.find(order.number, order.id)
+    except AmbiguousDocuments as several:
+        return several.numbers
     return () if document is None else (document.number,)
 
 

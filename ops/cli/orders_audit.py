@@ -70,13 +70,13 @@ def _places(settings: "Settings", sap_view: str | None, mail_view: str | None) -
     from ops.audit.probes import SapOverOData, SapSandbox
     from ops.audit.report import Places
     from ops.target import local_system
-    from runtime.documents import FileDocumentStore
+    from runtime.document_store import document_store
 
     system = local_system()
     if system is not None and system.environment["DATABASE_URL"] == settings.database_url:
         sap_view, mail_view = sap_view or system.pages["sap"], mail_view or system.pages["smtp"]
     sap = SapSandbox(sap_view) if sap_view else SapOverOData(settings)
-    return Places(sap, mail_view, FileDocumentStore(settings.documents_dir))
+    return Places(sap, mail_view, document_store(settings))
 
 
 async def _run(settings: "Settings", places: "Places", window: "Window", deadline: timedelta | None) -> "Report":

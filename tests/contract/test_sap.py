@@ -14,15 +14,15 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from consumers.adapters.sap import (
+from consumers.adapters.erp import (
+    ErpRefused,
+    ErpUnavailable,
+    ErpUnreached,
     SalesDocument,
     SalesOrderDraft,
     SalesOrderItem,
-    SapClient,
-    SapRefused,
-    SapUnavailable,
-    SapUnreached,
 )
+from consumers.adapters.sap import SapClient
 from lab.sandbox.sap.faults import Fault, FaultPlan, FaultSettings
 from runtime.settings import Settings
 from tests.support.deadlines import ANSWER_SECONDS
@@ -138,7 +138,7 @@ def test_sap_computes_the_net_amount_from_price_quantity_and_discount(
 
 
 def test_a_discount_finer_than_sap_can_hold_is_refused_and_not_rounded(sap: Sap, reference: str) -> None:
-    with pytest.raises(SapRefused, match=r"ConditionRateValue is invalid: .*9 decimal places"):
+    with pytest.raises(ErpRefused, match=r"ConditionRateValue is invalid: .*9 decimal places"):
         create(sap, draft(reference, item(discount="0.05000000074505806")))
     assert sap.order(reference)["documents"] == []
 
@@ -176,7 +176,7 @@ def test_a_token_without_its_session_cookie_is_refused(sap: Sap, reference: str)
 
 def test_two_posts_make_two_documents_and_find_refuses_to_choose(sap: Sap, reference: str) -> None:
     numbers = [create(sap, draft(reference)).number for _ in range(2)]
-    with pytest.raises(SapRefused, match=f"more than one document in SAP: {numbers[0]} and {numbers[1]}"):
+    with pytest.raises(ErpRefused, match=f"more than one document in SAP: {numbers[0]} and {numbers[1]}"):
         find(sap, reference)
     assert sap.order(reference)["documents"] == numbers
 
@@ -200,14 +200,14 @@ async def test_tasks_that_share_a_client_share_its_token(sap: Sap, reference: st
 
 
 def test_a_wrong_password_is_refused(sap: Sap, reference: str) -> None:
-    with pytest.raises(SapRefused, match=r"401: .*Logon failed: user or password is wrong"):
+    with pytest.raises(ErpRefused, match=r"401: .*Logon failed: user or password is wrong"):
         create(sap, draft(reference), sap_password="guess")
 
 
 def test_a_reference_of_36_characters_is_refused_in_saps_words(sap: Sap, reference: str) -> None:
     longest = reference.ljust(35, "x")
     assert create(sap, draft(longest)).number
-    with pytest.raises(SapRefused, match="Property PurchaseOrderByCustomer has 36 characters, at most 35 are allowed"):
+    with pytest.raises(ErpRefused, match="Property PurchaseOrderByCustomer has 36 characters, at most 35 are allowed"):
         create(sap, draft(longest + "x"))
 
 
@@ -229,7 +229,7 @@ def test_a_document_of_another_order_with_the_same_number_is_not_ours(sap: Sap, 
 def test_an_error_before_the_commit_may_be_tried_again_at_once(sap: Sap, reference: str) -> None:
     errors = sap.ledger()["faults"]["error"]
     sap.faults(error_rate=1)
-    with pytest.raises(SapUnavailable, match=r"SAP answered 50[03]: ") as caught:
+    with pytest.raises(ErpUnavailable, match=r"SAP answered 50[03]: ") as caught:
         create(sap, draft(reference))
     assert (caught.value.uncertain, caught.value.retry_after) == (False, None)
     assert sap.order(reference) == {"documents": [], "net_total": "0", "posts": 1}
@@ -238,7 +238,7 @@ def test_an_error_before_the_commit_may_be_tried_again_at_once(sap: Sap, referen
 
 def test_a_lost_answer_is_uncertain_and_the_document_is_found(sap: Sap, reference: str) -> None:
     sap.faults(lost_rate=1)
-    with pytest.raises(SapUnavailable, match="connection to SAP lost") as caught:
+    with pytest.raises(ErpUnavailable, match="connection to SAP lost") as caught:
         create(sap, draft(reference))
     assert caught.value.uncertain
     document = find(sap, reference)
@@ -250,7 +250,7 @@ def test_a_lost_answer_is_uncertain_and_the_document_is_found(sap: Sap, referenc
 def test_a_late_commit_is_not_there_at_first_and_then_is(sap: Sap, reference: str) -> None:
     before = sap.ledger()["document_count"]
     sap.faults(late_rate=1, late_seconds=5)
-    with pytest.raises(SapUnavailable) as caught:
+    with pytest.raises(ErpUnavailable) as caught:
         create(sap, draft(reference))
     assert caught.value.uncertain
     assert find(sap, reference) is None
@@ -263,7 +263,7 @@ def test_a_late_commit_is_not_there_at_first_and_then_is(sap: Sap, reference: st
 
 def test_a_late_commit_is_not_forgotten_when_the_sandbox_stops(tmp_path: Path) -> None:
     with start_sap(tmp_path, late_rate=1, late_seconds=600) as sap:
-        with pytest.raises(SapUnavailable):
+        with pytest.raises(ErpUnavailable):
             create(sap, draft("R-1"))
         assert sap.stop() == 0
     with start_sap(tmp_path) as sap:
@@ -273,7 +273,7 @@ def test_a_late_commit_is_not_forgotten_when_the_sandbox_stops(tmp_path: Path) -
 def test_no_answer_within_the_time_out_is_uncertain_and_nothing_is_booked(sap: Sap, reference: str) -> None:
     sap.faults(timeout_rate=1)
     started = time.monotonic()
-    with pytest.raises(SapUnavailable, match=r"no answer from SAP within 0\.5 s") as caught:
+    with pytest.raises(ErpUnavailable, match=r"no answer from SAP within 0\.5 s") as caught:
         create(sap, draft(reference), sap_timeout_seconds=0.5)
     assert caught.value.uncertain
     assert 0.5 <= time.monotonic() - started < Settings.model_fields["sap_timeout_seconds"].default
@@ -286,7 +286,7 @@ async def test_a_hanging_call_does_not_keep_the_sandbox_from_stopping(tmp_path: 
         call = asyncio.create_task(client.create(draft("R-1")))
         await asyncio.to_thread(sap.wait_for, "posts", 1)
         code = await asyncio.to_thread(sap.stop)
-        with pytest.raises(SapUnavailable):
+        with pytest.raises(ErpUnavailable):
             await call
         await client.aclose()
         return code
@@ -298,7 +298,7 @@ async def test_a_hanging_call_does_not_keep_the_sandbox_from_stopping(tmp_path: 
 def test_an_outage_says_when_to_come_back(sap: Sap, reference: str) -> None:
     before = sap.ledger()["outage_answers"]
     sap.faults(outage=True, retry_after_seconds=7)
-    with pytest.raises(SapUnavailable, match="The system is not available") as caught:
+    with pytest.raises(ErpUnavailable, match="The system is not available") as caught:
         create(sap, draft(reference))
     assert (caught.value.retry_after, caught.value.uncertain) == (7.0, False)
     assert sap.ledger()["outage_answers"] == before + 1, "asked again before the time SAP gave"
@@ -323,7 +323,7 @@ def test_a_look_up_outlasts_a_short_outage(sap: Sap, reference: str) -> None:
 def test_without_a_server_nothing_was_sent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with pytest.raises(SapUnreached, match=f"no connection to http://127.0.0.1:{port}") as caught:
+    with pytest.raises(ErpUnreached, match=f"no connection to http://127.0.0.1:{port}") as caught:
         with_client(f"http://127.0.0.1:{port}", lambda client: client.create(draft("R-1")))
     assert not caught.value.uncertain
 
@@ -345,7 +345,7 @@ def test_the_fate_of_each_attempt_comes_from_the_seed_also_after_a_kill(tmp_path
     def fate(sap: Sap) -> Fault | None:
         try:
             create(sap, draft("R-1"))
-        except SapUnavailable as error:
+        except ErpUnavailable as error:
             return Fault.LOST if error.uncertain else Fault.ERROR
         return None
 

@@ -11,7 +11,7 @@ from ops.audit.report import Places, Report, audit
 from ops.cli.audit_view import as_json
 from orders.audit.queries import Window
 from runtime.database import make_engine
-from runtime.documents import FileDocumentStore
+from runtime.document_store import document_store
 from runtime.settings import Settings
 
 LONGEST = timedelta(hours=1)  # of a proof
@@ -19,10 +19,10 @@ LONGEST = timedelta(hours=1)  # of a proof
 
 async def second_opinion(stack: LocalStack, demo: DemoSet) -> list[Finding]:
     """What the ledger finds wrong with all orders of this system, nothing being given any more time."""
-    settings = Settings(database_url=stack.database_url, amqp_url=stack.amqp_url)
+    settings = Settings(database_url=stack.database_url, amqp_url=stack.amqp_url, documents_dir=stack.documents_dir)
     engine = make_engine(settings, "lab prove")
     stock = {product.sku: product.stock for product in demo.products}
-    places = Places(SapSandbox(stack.sap_url), stack.mail_url, FileDocumentStore(stack.documents_dir), stock)
+    places = Places(SapSandbox(stack.sap_url), stack.mail_url, document_store(settings), stock)
     now = datetime.now(UTC)
     try:
         window = Window(now - LONGEST, now + LONGEST)

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from consumers.adapters.email_texts import confirmation
-from consumers.adapters.sap import SalesOrderDraft, SalesOrderItem
+from consumers.adapters.erp import SalesOrderDraft, SalesOrderItem
 from ops.audit.probes import SapSandbox
 from ops.audit.report import Places, Report, audit
 from orders.audit.queries import Window

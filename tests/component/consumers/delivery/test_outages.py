@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from consumers.adapters.erp_factory import make_erp
 from consumers.delivery.context import Workplace
 from consumers.delivery.outcome import Outcome
 from consumers.delivery.step_kinds import StepError
@@ -96,12 +97,12 @@ async def test_sap_that_refuses_everybody_is_away_and_sap_that_fails_one_order_i
         locked_out = StepHarness(
             replace(
                 harness.place,
-                sap=type(harness.place.sap)(settings.model_copy(update={"sap_password": SecretStr("expired")})),
+                erp=make_erp(settings.model_copy(update={"sap_password": SecretStr("expired")})),
             )
         )
         sap.faults(outage=False)
         assert await locked_out.deliver(SAP_STEP, again(reserved, 3)) is Outcome.AWAY
-        await locked_out.place.sap.aclose()
+        await locked_out.place.erp.aclose()
         assert await harness.deliver(SAP_STEP, again(reserved, 4)) is Outcome.DONE
         assert len(sap.order(order.number)["documents"]) == 1
 

@@ -24,7 +24,7 @@ __all__ = ["audited", "module_database", "own_inbox", "own_sap"]
 
 EMAIL = """
 INSERT INTO outbox.dead_letters (dead_letter_key, queue, event_id, type, subject, body, headers, reason, error)
-VALUES (:key, :queue, :event_id, :type, :subject, '', '{}', 'rejected', 'SapRefused: no') RETURNING id"""
+VALUES (:key, :queue, :event_id, :type, :subject, '', '{}', 'rejected', 'ErpRefused: no') RETURNING id"""
 
 
 async def test_a_completed_order_whose_effects_are_all_there_once_is_clean(audited: AuditedOrders) -> None:
@@ -59,7 +59,7 @@ async def test_an_order_that_waits_says_where_and_is_overdue_only_after_its_dead
     stands = {one.effect: one.stands for one in report.missing}
     shown = await audited.harness.shown(order, "sync_order_to_sap")
     assert stands[Effect.SAP].startswith(f"waiting in sap, attempt {shown['attempt']}, ")  # perhaps due already
-    assert "last error Sap" in stands[Effect.SAP] or "last error StepError" in stands[Effect.SAP]
+    assert "last error Erp" in stands[Effect.SAP] or "last error StepError" in stands[Effect.SAP]
     assert stands[Effect.EMAIL] == f"waits for sap: {stands[Effect.SAP]}"
     assert report.clean
     late = await audited.audit(timedelta(0))
@@ -95,19 +95,19 @@ async def test_what_was_given_up_names_its_dead_letter(audited: AuditedOrders) -
         EMAIL, key=uuid4().hex, queue="validation", event_id=event.id, type=event.type, subject=str(order.id)
     )
     stands = (await audited.audit()).missing[0].stands
-    expected = f"given up: dead letter {number} in validation (rejected), last error SapRefused: no"
+    expected = f"given up: dead letter {number} in validation (rejected), last error ErpRefused: no"
     assert stands == f"waits for validation: {expected}"
     # Discarded it stays the reason, though no step's row knows of it.
     await audited.harness.sql("UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = :id", id=number)
     await audited.read_outbox()
     stands = (await audited.audit()).missing[0].stands
-    discarded = f"given up: dead letter {number} in validation was discarded, last error SapRefused: no"
+    discarded = f"given up: dead letter {number} in validation was discarded, last error ErpRefused: no"
     assert stands == f"waits for validation: {discarded}"
 
 
 async def test_a_second_document_in_sap_is_done_twice(audited: AuditedOrders) -> None:
     order = await audited.completed()
-    second = await audited.harness.place.sap.create(draft(order))
+    second = await audited.harness.place.erp.create(draft(order))
     (doubled,) = (await audited.audit()).doubled
     assert doubled == Doubled(order.number, Effect.SAP, f"document {order.sap_document} and document {second.number}")
     over_odata = await audited.audit(sap=SapOverOData(audited.harness.place.settings))
@@ -116,7 +116,7 @@ async def test_a_second_document_in_sap_is_done_twice(audited: AuditedOrders) ->
 
 async def test_a_document_in_sap_without_an_order_is_an_orphan(audited: AuditedOrders) -> None:
     order = await audited.completed()
-    stranger = await audited.harness.place.sap.create(replace(draft(order), order_id=uuid4(), order_number="WB-NONE"))
+    stranger = await audited.harness.place.erp.create(replace(draft(order), order_id=uuid4(), order_number="WB-NONE"))
     report = await audited.audit()
     assert [(one.effect, one.what) for one in report.orphans] == [
         ("sap", f"document {stranger.number} for order 'WB-NONE'")

@@ -8,7 +8,8 @@ import httpx
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
-from consumers.adapters.sap import SapClient, SapRefused, SapUnreached
+from consumers.adapters.erp import ErpRefused, ErpUnreached
+from consumers.adapters.sap import SapClient
 from runtime.settings import Settings
 from runtime.tracing import tracer
 from tests.support.probes.traces import TRACEPARENT, Traces, said, span_id, trace_id, traced
@@ -59,12 +60,12 @@ def _only(traces: Traces) -> tuple[StatusCode, object]:
 
 
 def test_a_call_that_fails_is_an_error() -> None:
-    with traced() as traces, pytest.raises(SapRefused):
+    with traced() as traces, pytest.raises(ErpRefused):
         looked_up(httpx.Response(403, json={}))
     assert _only(traces) == (StatusCode.ERROR, "403")
-    with traced() as traces, pytest.raises(SapUnreached):
+    with traced() as traces, pytest.raises(ErpUnreached):
         looked_up(httpx.ConnectError("refused"))
-    assert _only(traces) == (StatusCode.ERROR, "SapUnreached")
+    assert _only(traces) == (StatusCode.ERROR, "ErpUnreached")
 
 
 def test_without_tracing_sap_is_told_of_a_context_that_came_from_outside_and_of_no_other() -> None:

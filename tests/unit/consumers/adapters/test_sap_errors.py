@@ -4,7 +4,8 @@ from typing import Any
 import httpx
 import pytest
 
-from consumers.adapters.sap_errors import SapRefused, SapUnavailable, error_of, odata_message, retry_after
+from consumers.adapters.erp import ErpRefused, ErpUnavailable
+from consumers.adapters.sap_errors import error_of, odata_message, retry_after
 
 NOW = dt.datetime(2026, 11, 22, 19, 0, 0, tzinfo=dt.UTC)
 
@@ -67,18 +68,18 @@ def test_another_body_is_no_odata_error(body: Any) -> None:
 )
 def test_what_may_pass_is_worth_another_try(response: httpx.Response, uncertain: bool) -> None:
     error = error_of("creation", response, NOW)
-    assert isinstance(error, SapUnavailable)
+    assert isinstance(error, ErpUnavailable)
     assert error.uncertain is uncertain
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 409, 422])
 def test_what_stays_is_refused(status: int) -> None:
     error = error_of("creation of order 'R-1'", answer(status), NOW)
-    assert isinstance(error, SapRefused)
+    assert isinstance(error, ErpRefused)
     assert str(error) == f"creation of order 'R-1': SAP answered {status}: <html>Bad gateway</html>"
 
 
 def test_the_time_to_wait_travels_with_the_error() -> None:
     error = error_of("creation", answer(503, odata(), **{"Retry-After": "9"}), NOW)
-    assert isinstance(error, SapUnavailable)
+    assert isinstance(error, ErpUnavailable)
     assert error.retry_after == 9.0

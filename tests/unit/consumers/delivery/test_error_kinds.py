@@ -4,8 +4,8 @@ import pytest
 from asyncpg.exceptions import DeadlockDetectedError, LockNotAvailableError, NotNullViolationError
 from sqlalchemy.exc import DBAPIError
 
+from consumers.adapters.erp import ErpRefused, ErpUnavailable, ErpUnreached
 from consumers.adapters.mailer import MailRefused, MailUnavailable
-from consumers.adapters.sap_errors import SapRefused, SapUnavailable, SapUnreached
 from consumers.adapters.typesetter import TypesetError
 from consumers.delivery.error_kinds import KilledWorkerError, failure_of, fingerprint, kind_of, wait_seconds
 from consumers.delivery.step_kinds import StepError
@@ -29,10 +29,10 @@ def wrapped(error: Exception) -> DBAPIError:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (SapUnreached("no connection"), ErrorKind.CONNECTION),
-        (SapUnavailable("503"), ErrorKind.SERVER),
-        (SapUnavailable("429", kind=ErrorKind.THROTTLED), ErrorKind.THROTTLED),
-        (SapRefused("400"), ErrorKind.REFUSED),
+        (ErpUnreached("no connection"), ErrorKind.CONNECTION),
+        (ErpUnavailable("503"), ErrorKind.SERVER),
+        (ErpUnavailable("429", kind=ErrorKind.THROTTLED), ErrorKind.THROTTLED),
+        (ErpRefused("400"), ErrorKind.REFUSED),
         (MailUnavailable("451"), ErrorKind.SERVER),
         (MailRefused("550"), ErrorKind.REFUSED),
         (TypesetError("no font"), ErrorKind.BAD_DATA),
@@ -74,13 +74,13 @@ def test_an_error_from_outside_our_code_has_a_fingerprint_too() -> None:
 def test_a_step_error_that_wraps_another_is_told_as_the_other() -> None:
     def fail() -> None:
         try:
-            raise SapUnavailable("SAP answered 503")
-        except SapUnavailable as error:
+            raise ErpUnavailable("SAP answered 503")
+        except ErpUnavailable as error:
             raise StepError("SAP answered 503", 60, kind=error.kind) from error
 
     with pytest.raises(StepError) as raised:
         fail()
     failure = failure_of(raised.value)
-    assert (failure.error_class, failure.message) == ("SapUnavailable", "SAP answered 503")
+    assert (failure.error_class, failure.message) == ("ErpUnavailable", "SAP answered 503")
     assert "StepError" in failure.trace
     assert (wait_seconds(raised.value), wait_seconds(ValueError())) == (60, 0)
