@@ -1,9 +1,11 @@
 """A worker counts every word of its children, knows what runs, and exports nothing of other workers' steps."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
@@ -103,21 +105,33 @@ def test_what_was_told_as_the_pool_ended_is_counted_last_of_all(reports: Reports
     assert count(Outcome.DONE) - before == 1
 
 
+# One child of this child for each pool: the library has one registry per process, and Celery is imported once for all.
 _EXPORTED = """
-import sys
+import json, os, sys
 from prometheus_client import generate_latest
 from consumers.worker.app import make_celery
 from runtime.settings import Settings
-make_celery(Settings(database_url="postgresql://x@127.0.0.1:1/x", amqp_url="amqp://127.0.0.1:1/"), sys.argv[1])
-print(generate_latest().decode())
+settings = Settings(database_url="postgresql://x@127.0.0.1:1/x", amqp_url="amqp://127.0.0.1:1/")
+for pool in sys.argv[1:]:
+    if (child := os.fork()) == 0:
+        make_celery(settings, pool)
+        print(json.dumps([pool, generate_latest().decode()]), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
 """
+
+
+@cache
+def exported() -> dict[str, str]:
+    """The metrics page of each pool's worker before its first delivery."""
+    command = [sys.executable, "-c", _EXPORTED, *POOLS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return dict(json.loads(line) for line in done.stdout.splitlines())
 
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_worker_exports_its_own_steps_from_the_start_and_no_others(pool: str) -> None:
-    """In a process of its own: the library's registry is one for all."""
-    page = subprocess.run([sys.executable, "-c", _EXPORTED, pool], cwd=ROOT, capture_output=True, text=True, check=True)
-    samples = [line for line in page.stdout.splitlines() if line.startswith("waybill_") and "_created" not in line]
+    samples = [line for line in exported()[pool].splitlines() if line.startswith("waybill_") and "_created" not in line]
     for step in steps_of(pool):
         for outcome in Outcome:
             assert f'waybill_deliveries_total{{outcome="{outcome.value}",step="{step.name}"}} 0.0' in samples
