@@ -1,7 +1,6 @@
 """From measurements to the figures that are printed. Pure."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 
@@ -19,13 +18,6 @@ MEANINGS = {
     "commit_to_confirm_ms_p99": "the same, slowest hundredth",
     "idle_cpu_percent": "of one core, a leading relay with nothing to do",
 }
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` (0 to 1) of all values do not exceed: the nearest rank."""
-    if not values:
-        raise ValueError("there is no percentile of no values")
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def flatness(first: Sequence[float], last: Sequence[float]) -> float:

@@ -15,11 +15,11 @@ from time import monotonic
 
 from lab.bench import outbox
 from lab.bench.errors import BenchError
-from lab.bench.figures import percentile
 from lab.bench.ground import Ground
 from lab.bench.observations import Observations, read
 from lab.bench.plan import Plan
 from lab.bench.processes.programs import OBSERVED_RELAY, PATIENCE_SECONDS, running, until_confirmed
+from lab.percentiles import percentile
 from runtime.settings import Settings
 
 RATE = 100
@@ -35,8 +35,8 @@ async def measure(ground: Ground, plan: Plan) -> dict[str, float]:
     waits = _waits(read(folder / "commits.json").confirmed, seen.confirmed)
     figures = {
         "pg_statements_per_1000_events": statements / (plan.events / 1000),
-        "commit_to_confirm_ms_p50": percentile(waits, 0.50) * 1000,
-        "commit_to_confirm_ms_p99": percentile(waits, 0.99) * 1000,
+        "commit_to_confirm_ms_p50": percentile(waits, 50) * 1000,
+        "commit_to_confirm_ms_p99": percentile(waits, 99) * 1000,
     }
     print(f"  {statements} statements for {plan.events:,} events; then {len(waits)} single events", flush=True)
     return figures

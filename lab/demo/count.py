@@ -1,4 +1,8 @@
-"""Sets what landed against what had to: the figures of a demo, and each beside the one that was due. Pure."""
+"""Counts what landed and sets each figure beside the one that was due. Pure.
+
+Completeness, duplicates and the sums that must agree are the audit's findings. Three checks of contents are the demo's
+own: the text of each e-mail, the text of each PDF, and each order's amount in SAP.
+"""
 
 import re
 from collections import Counter, defaultdict
@@ -6,87 +10,104 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from lab.demo.facts import Email, Landed, StoredOrder
+from lab.demo.facts import Landed, StoredOrder
 from lab.demo.figures import Counted
-from lab.workload.expectations import DemoOrder, DemoSet
+from lab.effects import Email
+from lab.workload.expectations import ExpectedOrder, Workload
+from ops.audit.report import Report
+from orders.audit.rules import Effect
 from orders.model import NewOrder
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the report: what, where it was counted, what was found, what had to be."""
+    """One line of the report: a figure's name, where it was counted, its value, and the value that was due."""
 
-    what: str
+    name: str
     where: str
     found: str
-    expected: str
+    due: str
 
     @property
-    def right(self) -> bool:
+    def correct(self) -> bool:
         """Whether it is as it had to be."""
-        return self.found == self.expected
+        return self.found == self.due
 
 
-def count(demo: DemoSet, landed: Landed) -> Counted:
+def count(workload: Workload, landed: Landed) -> Counted:
     """The figures of a demo."""
     by_reference = {order.reference: order for order in landed.orders}
     emails = _by_order(landed.emails, by_reference)
-    statuses = Counter(order.status for order in landed.orders)
-    documents = sum(len(numbers) for numbers in landed.sap_documents.values())
+    statuses, audit = landed.audit.statuses, landed.audit
     return Counted(
-        orders=len(landed.orders),
-        completed=statuses["completed"],
-        rejected=statuses["rejected"],
-        net_total=demo.net_total,
-        sap_documents=documents,
-        sap_net_total=sum(landed.sap_net_totals.values(), Decimal("0.00")),
-        emails=sum(_told(one, by_reference.get(one.order.reference), emails) for one in demo.orders),
-        invoices=sum(_invoiced(order, by_reference.get(order.reference), landed.invoices) for order in demo.completing),
-        units_moved=sum(product.stock - landed.available.get(product.sku, 0) for product in demo.products),
-        stock_matches=dict(landed.available) == demo.stock_at_end,
+        orders=audit.orders,
+        completed=statuses.get("completed", 0),
+        rejected=statuses.get("rejected", 0),
+        net_total=workload.net_total,
+        sap_documents=landed.sap.document_count,
+        sap_net_total=sum(landed.sap.net_totals.values(), Decimal("0.00")),
+        emails=sum(_email_correct(one, by_reference, emails) for one in workload.orders),
+        invoices=sum(_invoice_correct(order, by_reference, landed.invoices) for order in workload.completing),
+        units_moved=sum(product.stock - landed.available.get(product.sku, 0) for product in workload.products),
+        stock_matches=dict(landed.available) == workload.stock_at_end,
         dead_letters=landed.dead_letters,
-        sap_faults_injected=landed.sap_faults,
-        duplicates={
-            "SAP documents": documents - len(landed.sap_documents),
-            "e-mails": sum(len(found) - 1 for found in emails.values()),
-            "e-mails of no order": len(landed.emails) - sum(len(found) for found in emails.values()),
-            "invoices": max(landed.invoice_files - len(landed.invoices), 0),
-            "reservations": landed.reservations_wrong,
-            "sales figures": landed.sales_wrong,
-            "audit rows": landed.audit_extra,
-        },
+        sap_faults_injected=landed.sap.faults_injected,
+        duplicates=_duplicates(audit, max(landed.invoice_files - len(landed.invoices), 0)),
+        missing=Counter(one.effect.value for one in audit.missing),
         wrong_outcomes=tuple(
-            one.order.reference for one in demo.orders if not _as_due(one, by_reference.get(one.order.reference))
+            one.order.reference
+            for one in workload.orders
+            if not _outcome_correct(one, by_reference.get(one.order.reference))
         ),
-        sap_amounts_wrong=_amounts_wrong(demo, by_reference, landed.sap_net_totals),
-        invoice_gaps=landed.invoice_gaps,
-        audit_missing=landed.audit_missing,
+        sap_amounts_wrong=_amounts_wrong(workload, by_reference, landed.sap.net_totals),
+        invoice_gaps=audit.invoice_gaps,
+        audit_missing=audit.audit_missing,
+        audit_clean=audit.clean,
     )
 
 
-def checks(demo: DemoSet, counted: Counted) -> list[Check]:
-    """Every figure beside what it had to be; the demo went well if all are right."""
-    completing, refused = len(demo.completing), len(demo.refused)
-    units = sum(demo.units.values())
+def _duplicates(audit: Report, files_of_no_invoice: int) -> dict[str, int]:
+    """Effects too many by kind: had twice by an order, or had by no order that owes them."""
+    doubled = Counter(one.effect.value for one in audit.doubled)
+    orphans = Counter(str(one.effect) for one in audit.orphans)
+    return {
+        "SAP documents": doubled[Effect.SAP] + orphans[Effect.SAP],
+        "e-mails": doubled[Effect.EMAIL] + audit.resent,
+        "e-mails of no order": orphans[Effect.EMAIL],
+        "invoices": doubled[Effect.INVOICE] + orphans[Effect.INVOICE] + files_of_no_invoice,
+        "reservations": doubled[Effect.STOCK] + orphans[Effect.STOCK],
+        "sales figures": doubled[Effect.ANALYTICS] + orphans[Effect.ANALYTICS] + len(audit.sales_wrong),
+        "completions": doubled[Effect.COMPLETION] + orphans[Effect.COMPLETION],
+        "audit rows": audit.audit_extra + orphans["audit"],
+    }
+
+
+def checks(workload: Workload, counted: Counted) -> list[Check]:
+    """Every figure beside the one due; the demo went well if all are correct."""
+    completing, refused = len(workload.completing), len(workload.refused)
+    units = sum(workload.units.values())
     wrong = ", ".join(counted.wrong_outcomes[:5]) or "none"
+    missing = ", ".join(f"{number} {effect}" for effect, number in counted.missing.items()) or "none"
     rows: list[tuple[str, str, object, object]] = [
         ("orders accepted", "orders table", counted.orders, completing + refused),
         ("orders completed", "orders table", counted.completed, completing),
         ("orders rejected", "orders table", counted.rejected, refused),
         ("orders with another outcome than due", "orders table", wrong, "none"),
         ("sales documents", "SAP's ledger", counted.sap_documents, completing),
-        (f"net total, {demo.currency}", "SAP's ledger", counted.sap_net_total, counted.net_total),
+        (f"net total, {workload.currency}", "SAP's ledger", counted.sap_net_total, counted.net_total),
         ("orders with another amount in SAP", "SAP's ledger", counted.sap_amounts_wrong, 0),
         ("e-mails with the right content", "mail inbox", counted.emails, completing + refused),
         ("invoices with the right content", "PDFs from the API", counted.invoices, completing),
-        ("gaps in the invoice numbers", "invoices table", counted.invoice_gaps, 0),
+        ("gaps in the invoice numbers", "completeness audit", counted.invoice_gaps, 0),
         ("units moved", "stock table", counted.units_moved, units),
         ("stock of every product as due", "stock table", _yes(counted.stock_matches), "yes"),
-        ("events missing from the audit log", "audit log", counted.audit_missing, 0),
+        ("events missing from the audit log", "completeness audit", counted.audit_missing, 0),
+        ("effects missing", "completeness audit", missing, "none"),
+        *((f"duplicates: {kind}", "completeness audit", number, 0) for kind, number in counted.duplicates.items()),
+        ("everything complete, each sum agrees", "completeness audit", _yes(counted.audit_clean), "yes"),
         ("dead letters", "queues and outbox", counted.dead_letters, 0),
-        *((f"duplicates: {kind}", "all of the above", number, 0) for kind, number in counted.duplicates.items()),
     ]
-    return [Check(what, where, str(found), str(expected)) for what, where, found, expected in rows]
+    return [Check(name, where, str(found), str(due)) for name, where, found, due in rows]
 
 
 def mentions(text: str, word: str) -> bool:
@@ -105,33 +126,34 @@ def _by_order(emails: Iterable[Email], references: Iterable[str]) -> dict[str, l
     return found
 
 
-def _told(one: DemoOrder, stored: StoredOrder | None, emails: Mapping[str, Sequence[Email]]) -> bool:
-    """Whether an e-mail to this customer says what it must: the total, or why not."""
-    if stored is None:
-        return False
+def _email_correct(
+    one: ExpectedOrder, stored: Mapping[str, StoredOrder], emails: Mapping[str, Sequence[Email]]
+) -> bool:
+    """Whether an e-mail to the customer holds the order's total, or every reason for its rejection."""
     due = one.order
-    for email in emails.get(due.reference, ()):
-        if email.recipients != (due.customer.email,):
-            continue
-        if one.refused_for is None and mentions(email.text, f"{due.net_total:.2f}"):
-            return True
-        if one.refused_for is not None and _says_why(email.text, stored):
-            return True
-    return False
+    order = stored.get(due.reference)
+    addressed = [mail for mail in emails.get(due.reference, ()) if mail.recipients == (due.customer.email,)]
+    if order is None:
+        return False
+    if one.refused_for is None:
+        return any(mentions(mail.text, f"{due.net_total:.2f}") for mail in addressed)
+    return any(_names_reasons(mail.text, order) for mail in addressed)
 
 
-def _says_why(text: str, stored: StoredOrder) -> bool:
+def _names_reasons(text: str, stored: StoredOrder) -> bool:
     return bool(stored.reasons) and all(" ".join(sentence.split()) in text for _, sentence in stored.reasons)
 
 
-def _invoiced(due: NewOrder, stored: StoredOrder | None, texts: Mapping[str, str]) -> bool:
-    if stored is None or stored.invoice_number is None or stored.id not in texts:
+def _invoice_correct(due: NewOrder, stored: Mapping[str, StoredOrder], texts: Mapping[str, str]) -> bool:
+    """Whether the PDF of an order's invoice holds its number, the client's reference and the total."""
+    order = stored.get(due.reference)
+    if order is None or order.invoice_number is None or order.id not in texts:
         return False
-    text = texts[stored.id]
-    return all(mentions(text, word) for word in (stored.invoice_number, due.reference, f"{due.net_total:.2f}"))
+    text = texts[order.id]
+    return all(mentions(text, word) for word in (order.invoice_number, due.reference, f"{due.net_total:.2f}"))
 
 
-def _as_due(one: DemoOrder, stored: StoredOrder | None) -> bool:
+def _outcome_correct(one: ExpectedOrder, stored: StoredOrder | None) -> bool:
     """Whether an order ended as it had to, and a rejected one for the SKU that is at fault."""
     if stored is None:
         return False
@@ -143,8 +165,8 @@ def _as_due(one: DemoOrder, stored: StoredOrder | None) -> bool:
     )
 
 
-def _amounts_wrong(demo: DemoSet, stored: Mapping[str, StoredOrder], totals: Mapping[str, Decimal]) -> int:
-    due = {stored[order.reference].number: order for order in demo.completing if order.reference in stored}
+def _amounts_wrong(workload: Workload, stored: Mapping[str, StoredOrder], totals: Mapping[str, Decimal]) -> int:
+    due = {stored[order.reference].number: order for order in workload.completing if order.reference in stored}
     return sum(number not in due or due[number].net_total != total for number, total in totals.items())
 
 

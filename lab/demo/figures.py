@@ -1,15 +1,16 @@
-"""The figures of a demo: what was counted, what it took, and the JSON object of its last line. Pure."""
+"""The figures of a demo: what was counted, the times, and the JSON object of its last line. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from lab.demo.facts import StoredOrder
+from lab.percentiles import rounded_percentile
 
 
 @dataclass(frozen=True)
 class Counted:
-    """The figures of one demo. `duplicates` says of which kind how many."""
+    """The figures of one demo. `duplicates` and `missing` hold counts by kind of effect."""
 
     orders: int
     completed: int
@@ -23,11 +24,13 @@ class Counted:
     stock_matches: bool
     dead_letters: int
     sap_faults_injected: int
-    duplicates: dict[str, int] = field(default_factory=dict)
+    duplicates: Mapping[str, int] = field(default_factory=dict)
+    missing: Mapping[str, int] = field(default_factory=dict)
     wrong_outcomes: tuple[str, ...] = ()  # references
     sap_amounts_wrong: int = 0
     invoice_gaps: int = 0
     audit_missing: int = 0
+    audit_clean: bool = True
 
     @property
     def duplicate_effects(self) -> int:
@@ -47,9 +50,9 @@ class Timings:
 def timings(orders: Sequence[StoredOrder], accept_ms: Sequence[float]) -> Timings:
     """The times of a run, by the database's clock alone.
 
-    The first order was sent before it was placed, by no more than its POST took; that is added.
+    The first order was sent before it was placed, at most by the time of its POST: that time is added.
     """
-    finished = [moment for order in orders if (moment := order.told_at or order.completed_at) is not None]
+    finished = [moment for order in orders if (moment := order.notified_at or order.completed_at) is not None]
     taken = (max(finished) - min(order.placed_at for order in orders)).total_seconds() if finished else 0.0
     return Timings(
         accept_ms=accept_ms,
@@ -78,16 +81,8 @@ def figures(counted: Counted, timings: Timings) -> dict[str, object]:
         "dead_letters": counted.dead_letters,
         "sap_faults_injected": counted.sap_faults_injected,
         "duplicate_effects": counted.duplicate_effects,
-        "accept_ms_p50": percentile(timings.accept_ms, 50),
-        "accept_ms_p99": percentile(timings.accept_ms, 99),
-        "order_ms_p50": percentile(timings.order_ms, 50),
+        "accept_ms_p50": rounded_percentile(timings.accept_ms, 50),
+        "accept_ms_p99": rounded_percentile(timings.accept_ms, 99),
+        "order_ms_p50": rounded_percentile(timings.order_ms, 50),
         "seconds": round(timings.seconds, 1),
     }
-
-
-def percentile(values: Sequence[float], per_cent: int) -> float | None:
-    """The nearest-rank percentile, rounded to a tenth; None of nothing."""
-    if not values:
-        return None
-    rank = -(-len(values) * per_cent // 100)
-    return round(sorted(values)[max(rank, 1) - 1], 1)

@@ -1,4 +1,4 @@
-"""The text of a PDF as a reader would search it. A module of its own, so that its processes import nothing else."""
+"""The text of a PDF. A module of its own, so that the processes that read PDFs import nothing else."""
 
 from io import BytesIO
 
@@ -7,7 +7,7 @@ from pypdf.errors import PyPdfError
 
 
 def pdf_text(content: bytes) -> str:
-    """All pages' text with single blanks; empty for what is no PDF."""
+    """The text of all pages with single blanks; empty if the content is no PDF."""
     try:
         pages = PdfReader(BytesIO(content)).pages
         return " ".join(" ".join(page.extract_text() for page in pages).split())

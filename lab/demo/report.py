@@ -1,4 +1,4 @@
-"""What a person reads at the end of a demo: each effect beside what was due, the times, and what is stuck."""
+"""The report of a demo for a person: each figure beside the one due, the times, and the orders that are stuck."""
 
 from collections.abc import Sequence
 
@@ -7,20 +7,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from lab.demo.count import Check
-from lab.demo.figures import Counted, Timings, percentile
-from lab.workload.expectations import DemoSet
+from lab.demo.figures import Counted, Timings
+from lab.percentiles import rounded_percentile
+from lab.workload.expectations import Workload
 from lab.workload.wait import Stuck
 
 
-def print_input(console: Console, demo: DemoSet) -> None:
-    """What is about to be sent."""
-    lines = sum(len(one.order.lines) for one in demo.orders)
+def print_input(console: Console, workload: Workload) -> None:
+    """The workload that is about to be sent."""
+    lines = sum(len(one.order.lines) for one in workload.orders)
     console.print(
-        f"Sending {escape(demo.title)}: {len(demo.orders)} orders, {lines} lines, {len(demo.products)} products; "
-        f"{len(demo.refused)} orders must be rejected.",
+        f"Sending {escape(workload.title)}: {len(workload.orders)} orders, {lines} lines, {len(workload.products)} products; "
+        f"{len(workload.refused)} orders must be rejected.",
         soft_wrap=True,
     )
-    for note in demo.notes:
+    for note in workload.notes:
         console.print(f"  {escape(note)}", style="dim", soft_wrap=True)
 
 
@@ -30,13 +31,13 @@ def print_checks(console: Console, checks: Sequence[Check]) -> None:
     table.add_column("Found", justify="right")
     table.add_column("Due", justify="right")
     for check in checks:
-        mark = "[green]✓[/]" if check.right else "[bold red]✗[/]"
-        table.add_row(mark, check.what, check.where, escape(check.found), escape(check.expected))
+        mark = "[green]✓[/]" if check.correct else "[bold red]✗[/]"
+        table.add_row(mark, check.name, check.where, escape(check.found), escape(check.due))
     console.print(table)
 
 
 def print_timings(console: Console, timings: Timings, counted: Counted) -> None:
-    """How long a client waited, how long an order took, and what SAP did on purpose."""
+    """How long a client waited, how long an order took, and how often SAP failed on purpose."""
     table = Table("Milliseconds", title="How long it took", title_justify="left")
     for heading in ("half of them within", "90 %", "99 %", "all"):
         table.add_column(heading, justify="right")
@@ -44,7 +45,7 @@ def print_timings(console: Console, timings: Timings, counted: Counted) -> None:
         ("POST /orders until accepted", timings.accept_ms),
         ("order placed until completed", timings.order_ms),
     ):
-        table.add_row(name, *(_shown(percentile(values, per_cent)) for per_cent in (50, 90, 99, 100)))
+        table.add_row(name, *(_shown(rounded_percentile(values, per_cent)) for per_cent in (50, 90, 99, 100)))
     console.print(table)
     finished = counted.completed + counted.rejected
     rate = f", {finished / timings.seconds:.0f} orders a second" if timings.seconds else ""
@@ -56,10 +57,10 @@ def print_timings(console: Console, timings: Timings, counted: Counted) -> None:
 
 
 def print_stuck(console: Console, stuck: Sequence[Stuck]) -> None:
-    """Which orders will not finish, where they are and why."""
+    """The orders that will not finish, with the step that each waits for and its error."""
     table = Table("Order", "Reference", "Status", "Step", "Event", "State", "Attempt", "Error", title="Stuck orders")
     for one in stuck:
-        step = one.step or "nothing begun"
+        step = one.step or "no step started"
         row = (one.number, one.reference, one.status, step, one.event_type, one.state, one.attempt, one.error)
         table.add_row(*("" if value is None else escape(str(value)) for value in row))
     console.print(table)

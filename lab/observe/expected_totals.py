@@ -1,15 +1,16 @@
-"""The truth about the totals: counted in the tables, in SAP's ledger, in the mailbox and among the PDFs.
+"""Expected totals: counted in the tables, in SAP's ledger, in the inbox and among the PDFs, where the effects are.
 
-What a client was answered is the client's to say: it is given.
+The refusals that clients were answered with are in none of these places; the caller counts them.
 """
 
+import asyncio
 from collections.abc import Mapping
 
 import asyncpg
 
+from lab.effects import count_pdfs, read_inbox, read_sap_ledger
 from lab.observe.totals import Counts
 from lab.stack.local import LocalStack
-from ops.audit.probes import SapSandbox, read_mail
 from orders.model import AttemptEnd
 from orders.workflow import BY_QUEUE, PROMISED_SECONDS
 
@@ -21,13 +22,13 @@ _WERE_SCHEDULED = "SELECT '', count(*) FROM outbox.events WHERE destination IS N
 _STORED = "SELECT queue, count(*) FROM outbox.dead_letters GROUP BY queue"
 _OPEN = "SELECT queue, count(*) FROM outbox.dead_letters WHERE state = 'open' GROUP BY queue"
 
-# By outcome, of orders that have come of age. $1 the seconds within which an order should be finished.
+# By outcome, of orders that are due: older than the promised seconds ($1) within which an order should be finished.
 _DUE = """
 SELECT CASE WHEN completed_at - placed_at <= make_interval(secs => $1) THEN 'in_time' ELSE 'late' END, count(*)
 FROM orders WHERE placed_at < clock_timestamp() - make_interval(secs => $1) GROUP BY 1"""
 
-# By step: the tries in the orders' histories that ended so ($1).
-_TRIED = "SELECT step, count(*) FROM order_attempts WHERE outcome = $1 GROUP BY step"
+# By step: attempts of all orders that ended with this outcome ($1).
+_ATTEMPTS = "SELECT step, count(*) FROM order_attempts WHERE outcome = $1 GROUP BY step"
 
 # By queue. The audit log is its own inbox.
 _DONE = """
@@ -35,8 +36,8 @@ SELECT consumer, count(*) FROM outbox.deliveries WHERE state = 'done' GROUP BY c
 UNION ALL SELECT 'audit', count(*) FROM audit_log"""
 _DEAD = "SELECT consumer, count(*) FROM outbox.deliveries WHERE state = 'dead' GROUP BY consumer"
 
-# What has not come to its end: an event and a queue that listens to it, without a delivery that is done or dead.
-# $1 queues and $2 the type that each listens to, side by side.
+# Pairs of an event and a queue that listens to it, without a delivery that is done or dead.
+# $1 queues and $2 the type that each listens to, in the same order.
 _UNSETTLED = """
 SELECT count(*) FROM outbox.events AS event
 JOIN unnest($1::text[], $2::text[]) AS listener (queue, type) USING (type)
@@ -47,7 +48,7 @@ WHERE event.destination IS NULL AND NOT EXISTS (
 
 
 async def unsettled(connection: asyncpg.Connection) -> int:
-    """How many deliveries are owed, at work or waiting for another try; audit's are not looked at."""
+    """Deliveries that are not done yet, are running or wait for a retry; the audit queue's are left out."""
     pairs = [(queue, kind) for queue, step in BY_QUEUE.items() if queue != "audit" for kind in step.listens_to]
     queues, types = zip(*pairs, strict=True)
     return int(await connection.fetchval(_UNSETTLED, list(queues), list(types)))
@@ -59,17 +60,17 @@ async def youngest_order_seconds(connection: asyncpg.Connection) -> float:
 
 
 async def due(connection: asyncpg.Connection) -> dict[str, float]:
-    """The orders that have come of age, by whether they were finished in time."""
+    """The orders that are due, by whether they were finished in time."""
     return await _counted(connection, _DUE, PROMISED_SECONDS)
 
 
-async def tried(connection: asyncpg.Connection, end: AttemptEnd) -> dict[str, float]:
-    """The tries that ended so, by step."""
-    return await _counted(connection, _TRIED, end)
+async def attempts_ended(connection: asyncpg.Connection, end: AttemptEnd) -> dict[str, float]:
+    """The attempts that ended with this outcome, by step."""
+    return await _counted(connection, _ATTEMPTS, end)
 
 
-async def truth(connection: asyncpg.Connection, stack: LocalStack, refused: Counts) -> dict[str, Counts]:
-    """Every count by the name of its total. `refused` are POSTs by the reason that the client was given."""
+async def expected_totals(connection: asyncpg.Connection, stack: LocalStack, refused: Counts) -> dict[str, Counts]:
+    """Every count by the name of its total. `refused` counts POSTs by the reason that the client was answered with."""
     orders = await _counted(connection, _ORDERS)
     events = await _counted(connection, _EVENTS)
     done = _by_step(await _counted(connection, _DONE))
@@ -85,15 +86,15 @@ async def truth(connection: asyncpg.Connection, stack: LocalStack, refused: Coun
         "scheduled messages that came due": await _counted(connection, _WERE_SCHEDULED),
         "deliveries done by step": done,
         "effects timed by step": done,
-        "deliveries retried by step": await tried(connection, AttemptEnd.RETRIED),
-        "deliveries handed back by step": await tried(connection, AttemptEnd.AWAY),
-        "deliveries given up by step": dead,
-        "given up by step, as e-mails": dead,
+        "deliveries retried by step": await attempts_ended(connection, AttemptEnd.RETRIED),
+        "deliveries handed back by step": await attempts_ended(connection, AttemptEnd.AWAY),
+        "deliveries dead-lettered by step": dead,
+        "steps dead-lettered, by step": dead,
         "dead letters stored by queue": await _counted(connection, _STORED),
         "dead letters open by queue": await _counted(connection, _OPEN),
-        "documents in SAP": {"": len(await SapSandbox(stack.sap_url).documents([]))},
-        "e-mails in the mailbox": {"": (await read_mail(stack.mail_url)).copies.total()},
-        "PDFs of invoices": {"": sum(1 for file in stack.documents_dir.rglob("*.pdf") if file.is_file())},
+        "documents in SAP": {"": (await read_sap_ledger(stack.sap_url)).document_count},
+        "e-mails in the mailbox": {"": len(await asyncio.to_thread(read_inbox, stack.inbox_dir))},
+        "PDFs of invoices": {"": count_pdfs(stack.documents_dir)},
     }
 
 

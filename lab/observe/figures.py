@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from lab.observe.expected_alerts import MUST_FIRE, silent, unexpected
 from lab.observe.outage import ALERT, Outage
-from lab.observe.prometheus_checks import PanelSeen
-from lab.observe.rules import WATCHDOG, Shown
-from lab.observe.totals import Compared
+from lab.observe.prometheus_checks import CheckedPanel
+from lab.observe.rules import WATCHDOG, UnitTestResult
+from lab.observe.totals import ComparedTotal
 from ops.doctor.prometheus_api import Rule, Target
 
 
@@ -22,13 +22,13 @@ class Observed:
 
     targets: Sequence[Target]
     shipped: Collection[str]
-    tested: Shown
+    tested: UnitTestResult
     rules: Sequence[Rule]
-    panels: Sequence[PanelSeen]
+    panels: Sequence[CheckedPanel]
     outage: Outage
     at_rest: Collection[str]
     fired: Sequence[str]
-    compared: Sequence[Compared]
+    compared: Sequence[ComparedTotal]
     unsettled: int
 
     @property
@@ -53,7 +53,7 @@ class Observed:
             "panels_with_data": sum(seen.series > 0 for seen in self.panels),
             "alerts": len(self.alerts),
             "alerts_tested": len(self.shown_to_fire),
-            "alert_fired_and_resolved": self.outage.told,
+            "alert_fired_and_resolved": self.outage.fired_and_resolved,
             "totals_match": self.totals_match,
         }
         return json.dumps(figures, separators=(",", ":"))
@@ -82,9 +82,9 @@ def _unseen(targets: Sequence[Target]) -> Iterator[str]:
 def _rules(observed: Observed) -> Iterator[str]:
     for name in sorted(set(observed.shipped) - observed.alerts):
         yield f"the alert {name} is shipped and not loaded"
-    if observed.tested.why:
-        yield observed.tested.why
-    for name in sorted(set() if observed.tested.why else set(observed.shipped) - observed.tested.alerts):
+    if observed.tested.error:
+        yield observed.tested.error
+    for name in sorted(set() if observed.tested.error else set(observed.shipped) - observed.tested.alerts):
         yield f"the alert {name} has no unit test that passes"
     for rule in observed.rules:
         if rule.health != "ok":
@@ -104,7 +104,7 @@ def _alarms(observed: Observed) -> Iterator[str]:
             yield f"the alert {name} did not fire, though {MUST_FIRE[name]}"
 
 
-def _panels(panels: Sequence[PanelSeen]) -> Iterator[str]:
+def _panels(panels: Sequence[CheckedPanel]) -> Iterator[str]:
     if not panels:
         yield "there is no panel at all"
     for seen in panels:
@@ -126,5 +126,5 @@ def _totals(observed: Observed) -> Iterator[str]:
         yield f"{observed.unsettled} deliveries have not come to their end, so that no total could be final"
     for one in observed.compared:
         for kind in one.differing:
-            said, is_so = one.prometheus.get(kind, 0), one.truth.get(kind, 0)
+            said, is_so = one.prometheus.get(kind, 0), one.expected.get(kind, 0)
             yield f"{one.total.name}{f' ({kind})' if kind else ''}: Prometheus says {said:g}, there are {is_so:g}"

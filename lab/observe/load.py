@@ -10,20 +10,13 @@ from collections.abc import Sequence
 
 import httpx
 
-from lab.demo.run import ENVIRONMENT as QUICK
-from lab.demo.run import LATE_SECONDS
-from lab.workload.expectations import DemoSet
+from lab.trial import sap_options
+from lab.workload.expectations import Workload
 from lab.workload.submission import order_json
 from ops.errors import OpsError
 from orders.model import NewOrder
 
-ENVIRONMENT = QUICK
-SAP_OPTIONS = (
-    *("--seed", "5"),
-    *("--error-rate", "0.1"),
-    *("--lost-rate", "0.02"),
-    *("--late-seconds", str(LATE_SECONDS)),
-)
+SAP_OPTIONS = sap_options(seed=5, error_rate=0.1, lost_rate=0.02)
 NO_SUCH_MAILBOX = 550
 HTTP_SECONDS = 10.0
 
@@ -32,26 +25,26 @@ class UnexpectedAnswerError(OpsError):
     """The API took what it had to refuse; the message says what it was."""
 
 
-def unreachable_customer(demo: DemoSet) -> str:
+def unreachable_customer(workload: Workload) -> str:
     """The address whose mailbox does not exist: that of the first order that completes."""
-    return demo.completing[0].customer.email
+    return workload.completing[0].customer.email
 
 
-async def without_mailbox(mail_url: str, address: str) -> None:
+async def remove_mailbox(mail_url: str, address: str) -> None:
     """Have the mail server refuse an address for good."""
     rules = [{"pattern": address, "code": NO_SUCH_MAILBOX}]
     async with httpx.AsyncClient(timeout=HTTP_SECONDS, trust_env=False) as http:
         (await http.put(f"{mail_url}/refusals", json=rules)).raise_for_status()
 
 
-async def send_bad(api_url: str, taken: Sequence[NewOrder]) -> Counter[str]:
+async def send_invalid(api_url: str, taken: Sequence[NewOrder]) -> Counter[str]:
     """POST what must be refused; how often each reason was given. `taken` were accepted before.
 
     Raises UnexpectedAnswerError.
     """
     reasons: Counter[str] = Counter()
     async with httpx.AsyncClient(base_url=api_url, timeout=HTTP_SECONDS, trust_env=False) as http:
-        for body in bad_bodies(taken):
+        for body in invalid_bodies(taken):
             answer = await http.post("/orders", content=body, headers={"Content-Type": "application/json"})
             if not 400 <= answer.status_code < 500:
                 raise UnexpectedAnswerError(f"POST /orders answered {answer.status_code} to {body[:200]!r}")
@@ -59,7 +52,7 @@ async def send_bad(api_url: str, taken: Sequence[NewOrder]) -> Counter[str]:
     return reasons
 
 
-def bad_bodies(taken: Sequence[NewOrder]) -> list[bytes]:
+def invalid_bodies(taken: Sequence[NewOrder]) -> list[bytes]:
     """What no order is: no JSON at all, a line of nothing, no lines, and each reference that is taken. Pure."""
     first = order_json(taken[0])
     nothing = {**first, "lines": [{**first["lines"][0], "quantity": 0}]}

@@ -12,7 +12,7 @@ from ops.doctor.prometheus_api import PrometheusApi
 ALERT = "WaybillOutsideAway"
 QUEUE = "sap"
 FIRING = f'ALERTS{{alertname="{ALERT}",queue="{QUEUE}",alertstate="firing"}}'
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 # The circuit opens with the next delivery and is looked at every two seconds; the rule waits for minutes, hastened to
 # seconds. The rest is for a busy machine.
 PATIENCE_SECONDS = 40.0
@@ -27,12 +27,12 @@ class Outage:
     resolved_after: float | None
 
     @property
-    def told(self) -> bool:
+    def fired_and_resolved(self) -> bool:
         """Whether the alert did both."""
         return self.fired_after is not None and self.resolved_after is not None
 
 
-async def outage(prometheus: PrometheusApi, sap_url: str, send: Callable[[], Awaitable[None]]) -> Outage:
+async def outage(prometheus: PrometheusApi, sap_url: str, send: Callable[[], Awaitable[object]]) -> Outage:
     """SAP answers 503 to everything until its alert fires; `send` gives its worker something to do meanwhile."""
     if await prometheus.query(FIRING):
         return Outage(None, None)  # it would prove nothing now
@@ -58,5 +58,5 @@ async def _seconds_until(prometheus: PrometheusApi, since: float, *, firing: boo
     while time.monotonic() < until:
         if bool(await prometheus.query(FIRING)) is firing:
             return time.monotonic() - since
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
     return None

@@ -35,15 +35,15 @@ class Panel:
     instant: bool = False
 
 
-def read_panels(folder: Path, *, rate_interval: str = "1m", shown: str = "30m") -> list[Panel]:
+def read_panels(folder: Path, *, rate_interval: str = "1m", time_range: str = "30m") -> list[Panel]:
     """Every query of the folder's dashboards, in the order of their files and panels. Raises PanelError.
 
-    `rate_interval` is Grafana's $__rate_interval, `shown` the time that a dashboard shows, $__range.
+    `rate_interval` is Grafana's $__rate_interval, `time_range` the time that a dashboard shows, $__range.
     """
     files = sorted(folder.glob("*.json"))
     if not files:
         raise PanelError(f"{folder} holds no dashboard; make them with `make dashboards`")
-    time = {"__rate_interval": rate_interval, "__range": shown}
+    time = {"__rate_interval": rate_interval, "__range": time_range}
     return [panel for file in files for panel in _panels(json.loads(file.read_text()), time)]
 
 

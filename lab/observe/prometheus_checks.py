@@ -10,7 +10,7 @@ from lab.observe.panels import Panel
 from lab.observe.rules import WATCHDOG
 from ops.doctor.prometheus_api import PrometheusApi, PrometheusError, Rule, Target
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 20.0
 REST_SECONDS = 12.0  # most rules wait for five minutes, hastened to ten seconds
 STEP_SECONDS = 5.0
@@ -18,7 +18,7 @@ FIRING = 'ALERTS{alertstate="firing"}'
 
 
 @dataclass(frozen=True, slots=True)
-class PanelSeen:
+class CheckedPanel:
     """What a panel's query brought: series with at least one number, and what was wrong with the query."""
 
     panel: Panel
@@ -38,7 +38,7 @@ async def targets_up(prometheus: PrometheusApi) -> list[Target]:
         targets = await prometheus.targets()
         if (targets and all(target.health == "up" for target in targets)) or time.monotonic() > until:
             return targets
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def rules_evaluated(prometheus: PrometheusApi) -> list[Rule]:
@@ -48,7 +48,7 @@ async def rules_evaluated(prometheus: PrometheusApi) -> list[Rule]:
         rules = await prometheus.rules()
         if (rules and all(rule.health != "unknown" for rule in rules)) or time.monotonic() > until:
             return rules
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def firing_at_rest(prometheus: PrometheusApi) -> set[str]:
@@ -72,7 +72,7 @@ async def _quiet(prometheus: PrometheusApi) -> set[str]:
         active = {one.labels["alertname"] for one in await prometheus.query("ALERTS")}
         if active == {WATCHDOG} or time.monotonic() > until:
             return active
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def fired_since(prometheus: PrometheusApi, begun: float) -> list[str]:
@@ -85,7 +85,7 @@ async def _fired(prometheus: PrometheusApi, begun: float) -> set[str]:
     return {one.labels["alertname"] for one in series}
 
 
-async def panels_seen(prometheus: PrometheusApi, panels: Sequence[Panel], begun: float) -> list[PanelSeen]:
+async def check_panels(prometheus: PrometheusApi, panels: Sequence[Panel], begun: float) -> list[CheckedPanel]:
     """Each panel's query as a dashboard would ask: over the time since a moment (Unix time), or for the values now.
 
     What is empty when all is well may be so now: then it is asked whether it has shown anything since.
@@ -93,14 +93,14 @@ async def panels_seen(prometheus: PrometheusApi, panels: Sequence[Panel], begun:
     return [await _seen(prometheus, panel, begun) for panel in panels]
 
 
-async def _seen(prometheus: PrometheusApi, panel: Panel, begun: float) -> PanelSeen:
+async def _seen(prometheus: PrometheusApi, panel: Panel, begun: float) -> CheckedPanel:
     try:
         series = await _now(prometheus, panel) if panel.instant else 0
         if not series and (not panel.instant or panel.empty_when_well is not None):
             series = await _over_time(prometheus, panel, begun)
     except PrometheusError as error:
-        return PanelSeen(panel, 0, str(error))
-    return PanelSeen(panel, series)
+        return CheckedPanel(panel, 0, str(error))
+    return CheckedPanel(panel, series)
 
 
 async def _now(prometheus: PrometheusApi, panel: Panel) -> int:

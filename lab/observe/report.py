@@ -9,8 +9,8 @@ from rich.table import Table
 
 from lab.observe.figures import Observed, failures
 from lab.observe.outage import ALERT
-from lab.observe.prometheus_checks import PanelSeen
-from lab.observe.totals import Compared
+from lab.observe.prometheus_checks import CheckedPanel
+from lab.observe.totals import ComparedTotal
 
 
 def print_report(console: Console, observed: Observed) -> None:
@@ -37,7 +37,7 @@ def _print_alerts(console: Console, observed: Observed) -> None:
     console.print(f"Fired since the first order: {escape(', '.join(observed.fired)) or 'none'}.", soft_wrap=True)
 
 
-def _print_panels(console: Console, panels: Sequence[PanelSeen]) -> None:
+def _print_panels(console: Console, panels: Sequence[CheckedPanel]) -> None:
     table = Table("Dashboard", title="Panels' queries", title_justify="left")
     for column in ("Queries", "With data", "Empty when all is well", "Wrong"):
         table.add_column(column, justify="right")
@@ -50,17 +50,19 @@ def _print_panels(console: Console, panels: Sequence[PanelSeen]) -> None:
     console.print(table)
     for seen in panels:
         if seen.well and not seen.series:
-            why = seen.panel.empty_when_well
-            console.print(f"  {escape(f'{seen.panel.dashboard} / {seen.panel.title}: empty, {why}')}", soft_wrap=True)
+            reason = seen.panel.empty_when_well
+            console.print(
+                f"  {escape(f'{seen.panel.dashboard} / {seen.panel.title}: empty, {reason}')}", soft_wrap=True
+            )
 
 
-def _print_totals(console: Console, compared: Sequence[Compared]) -> None:
+def _print_totals(console: Console, compared: Sequence[ComparedTotal]) -> None:
     table = Table("Total", title="Prometheus beside the truth", title_justify="left")
     for column in ("Prometheus", "Truth"):
         table.add_column(column, justify="right")
     table.add_column("")
     for one in compared:
-        said, is_so = sum(one.prometheus.values()), sum(one.truth.values())
+        said, is_so = sum(one.prometheus.values()), sum(one.expected.values())
         mark = "[green]equal[/]" if one.equal else f"[red]differs: {escape(', '.join(one.differing)) or 'in all'}[/]"
         table.add_row(one.total.name, f"{said:g}", f"{is_so:g}", mark)
     console.print(table)

@@ -92,19 +92,19 @@ def run_unit_tests(promtool: str, folder: Path) -> set[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """What the unit tests have shown: the `alerts` that fire in one, or, when any test fails, none and `why`."""
+class UnitTestResult:
+    """What the unit tests have shown: the `alerts` that fire in one, or, when any test fails, none and `error`."""
 
     alerts: frozenset[str]
-    why: str = ""
+    error: str = ""
 
 
-def shown(promtool: str, folder: Path) -> Shown:
+def passing_unit_tests(promtool: str, folder: Path) -> UnitTestResult:
     """As `run_unit_tests`, with a failure as something found and not as an end."""
     try:
-        return Shown(frozenset(run_unit_tests(promtool, folder)))
+        return UnitTestResult(frozenset(run_unit_tests(promtool, folder)))
     except RulesError as error:
-        return Shown(frozenset(), str(error))
+        return UnitTestResult(frozenset(), str(error))
 
 
 def expectations(text: str) -> Iterator[tuple[str, bool]]:

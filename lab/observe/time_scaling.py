@@ -13,7 +13,7 @@ SCRAPE_SECONDS = 1  # not half a second, as the factor would have it: rates want
 _INTERVAL = re.compile(r"^(  (?:scrape|evaluation)_interval: )\S+$", re.MULTILINE)
 
 
-def hastened(name: str, text: str) -> str:
+def scaled_file(name: str, text: str) -> str:
     """The text of a shipped file as it is read in a hurry. Raises ValueError for other files and intervals."""
     if name == RULES:
         return scaled(text, FACTOR)

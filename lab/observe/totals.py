@@ -32,8 +32,8 @@ TOTALS = (
     Total("effects timed by step", "sum by (step) (waybill_commit_to_effect_seconds_count)", "step"),
     Total("deliveries retried by step", 'sum by (step) (waybill_deliveries_total{outcome="retried"})', "step"),
     Total("deliveries handed back by step", 'sum by (step) (waybill_deliveries_total{outcome="away"})', "step"),
-    Total("deliveries given up by step", 'sum by (step) (waybill_deliveries_total{outcome="dead"})', "step"),
-    Total("given up by step, as dead letters", "sum by (step) (waybill_steps_given_up_total)", "step"),
+    Total("deliveries dead-lettered by step", 'sum by (step) (waybill_deliveries_total{outcome="dead"})', "step"),
+    Total("steps dead-lettered, by step", "sum by (step) (waybill_steps_given_up_total)", "step"),
     Total("dead letters stored by queue", "sum by (queue) (waybill_dead_letters_stored_total)", "queue"),
     Total("dead letters open by queue", "sum by (queue) (max by (queue, reason) (waybill_dead_letters_open))", "queue"),
     Total("documents in SAP", 'sum(waybill_deliveries_total{step="sync_order_to_sap",outcome="done"})'),
@@ -45,12 +45,12 @@ Counts = Mapping[str, float]  # by kind; one that is not told apart has the kind
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ComparedTotal:
     """One total from both sides. Nothing of a kind is the same as no such kind."""
 
     total: Total
     prometheus: Counts
-    truth: Counts
+    expected: Counts
 
     @property
     def equal(self) -> bool:
@@ -60,8 +60,8 @@ class Compared:
     @property
     def differing(self) -> list[str]:
         """The kinds on which they differ."""
-        kinds = sorted({*self.prometheus, *self.truth})
-        return [kind for kind in kinds if self.prometheus.get(kind, 0) != self.truth.get(kind, 0)]
+        kinds = sorted({*self.prometheus, *self.expected})
+        return [kind for kind in kinds if self.prometheus.get(kind, 0) != self.expected.get(kind, 0)]
 
 
 def counts_of(total: Total, samples: Sequence[Sample]) -> dict[str, float]:

@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass
 
 from lab.prove.faults.injector import Injected
 from lab.prove.judge.finding import Finding
-from lab.prove.parameters import Proof
-from lab.prove.recovery import Healed
+from lab.prove.parameters import Parameters
+from lab.prove.recovery import Recovered
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ProofResult:
     """What one proof came to: orders accepted over HTTP, faults, what healing did, what is not as it had to be."""
 
     accepted: int
     injected: Sequence[Injected]
-    healed: Healed
+    recovered: Recovered
     findings: Sequence[Finding]
 
 
@@ -49,24 +49,24 @@ class Figures:
         return json.dumps(asdict(self), separators=(",", ":"))
 
 
-def figures(proof: Proof, outcome: Outcome, seconds: float) -> Figures:
+def figures(parameters: Parameters, outcome: ProofResult, seconds: float) -> Figures:
     """The figures of one proof that took `seconds` in all."""
     seen = counted(outcome.injected)
     kinds = Counter(finding.kind for finding in outcome.findings)
     return Figures(
-        seed=proof.seed,
+        seed=parameters.seed,
         orders=outcome.accepted,
         faults=seen.total(),
         fault_kinds=len(seen),
         lost=kinds["lost"],
         duplicated=kinds["duplicated"],
         out_of_order=kinds["out_of_order"],
-        dead_letters=outcome.healed.dead_letters,
-        replayed=outcome.healed.replayed,
+        dead_letters=outcome.recovered.dead_letters,
+        replayed=outcome.recovered.replayed,
         unfinished=kinds["unfinished"],
         seconds=round(seconds, 1),
         resent=kinds["resent"],
-        discarded=outcome.healed.discarded,
+        discarded=outcome.recovered.discarded,
     )
 
 
@@ -75,6 +75,6 @@ def counted(injected: Sequence[Injected]) -> Counter[str]:
     return Counter(one.planned.kind for one in injected if one.counts)
 
 
-def enough(proof: Proof, found: Figures) -> bool:
+def enough(parameters: Parameters, found: Figures) -> bool:
     """Whether what went well went well under enough faults."""
-    return found.faults >= proof.least_faults and found.fault_kinds >= proof.least_kinds
+    return found.faults >= parameters.least_faults and found.fault_kinds >= parameters.least_kinds

@@ -39,7 +39,7 @@ class Load:
     async def run(self) -> None:
         """Return when every order is accepted. Raises NotAcceptedError."""
         waiting = iter(enumerate(self._orders))
-        begun = time.monotonic()
+        started = time.monotonic()
         limits = httpx.Limits(max_connections=SENDERS, max_keepalive_connections=SENDERS)
         async with httpx.AsyncClient(
             base_url=self._api_url, limits=limits, timeout=ANSWER_SECONDS, trust_env=False
@@ -47,15 +47,15 @@ class Load:
             try:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(SENDERS):
-                        group.create_task(self._send_next(client, waiting, begun))
+                        group.create_task(self._send_next(client, waiting, started))
             except* NotAcceptedError as errors:
                 raise errors.exceptions[0] from errors
 
     async def _send_next(
-        self, client: httpx.AsyncClient, waiting: Iterator[tuple[int, NewOrder]], begun: float
+        self, client: httpx.AsyncClient, waiting: Iterator[tuple[int, NewOrder]], started: float
     ) -> None:
         for place, order in waiting:
-            await asyncio.sleep(begun + place * self._interval - time.monotonic())
+            await asyncio.sleep(started + place * self._interval - time.monotonic())
             self.accepted[order.reference] = await self._accepted(client, order)
 
     async def _accepted(self, client: httpx.AsyncClient, order: NewOrder) -> str:

@@ -14,15 +14,15 @@ from typing import Any
 
 from lab.prove.faults.garbage import MARK
 from lab.prove.faults.message import ready
-from lab.prove.parameters import Proof
+from lab.prove.parameters import Parameters
 from lab.prove.recorder import QUEUE as RECORDER_QUEUE
-from lab.prove.system_under_test import Rig
+from lab.prove.system_under_test import SystemUnderTest
 from lab.stack.commands import COMMAND_SECONDS, run_command
 from lab.stack.errors import StackError
 from orders.workflow import STEPS, UNROUTED_QUEUE
 
-LOOK_SECONDS = 0.5
-TELL_SECONDS = 3.0
+POLL_SECONDS = 0.5
+REPORT_SECONDS = 3.0
 MOST_REPLAYS = 5  # of one dead letter: what dies that often is not healed
 NO_FAULTS = {
     "error_rate": 0,
@@ -36,7 +36,7 @@ QUEUES = (*(queue for step in STEPS for queue in (step.queue, step.dead_letter_q
 # Everything that is still to be done, as Postgres knows it.
 _LEFT = """
 SELECT (SELECT count(*) FROM orders WHERE status NOT IN ('completed', 'rejected'))::int AS unfinished,
-       (SELECT count(*) FROM outbox.deliveries WHERE state IN ('running', 'retrying'))::int AS at_work,
+       (SELECT count(*) FROM outbox.deliveries WHERE state IN ('running', 'retrying'))::int AS in_delivery,
        (SELECT count(*) FROM outbox.scheduled)::int AS scheduled,
        (SELECT count(*) FROM outbox.events e WHERE destination IS NULL
           AND NOT EXISTS (SELECT FROM audit_log a WHERE a.event_id = e.event_id))::int AS not_audited,
@@ -53,11 +53,11 @@ _DEAD_LETTERS = "SELECT count(*)::int FROM outbox.dead_letters"
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Remaining:
     """What is still to be done; `done` and `events` only say that something moves."""
 
     unfinished: int
-    at_work: int
+    in_delivery: int
     scheduled: int
     not_audited: int
     open_dead_letters: int
@@ -74,17 +74,17 @@ class Left:
     @property
     def underway(self) -> int:
         """Messages that somebody has to deal with yet; an event that nobody has is among them."""
-        return self.at_work + self.scheduled + self.not_audited + self.ready + self.not_arrived
+        return self.in_delivery + self.scheduled + self.not_audited + self.ready + self.not_arrived
 
     def __str__(self) -> str:
         return (
-            f"{self.unfinished} orders unfinished, {self.at_work} steps at work, {self.scheduled} scheduled, "
+            f"{self.unfinished} orders unfinished, {self.in_delivery} steps at work, {self.scheduled} scheduled, "
             f"{self.ready} in queues, {self.not_audited} not audited, {self.open_dead_letters} dead letters open"
         )
 
 
 @dataclass(slots=True)
-class Healed:
+class Recovered:
     """What healing did: dead letters there are, how many replays and discards; `refused` says why some were not replayed."""
 
     dead_letters: int = 0
@@ -93,68 +93,68 @@ class Healed:
     refused: list[str] = field(default_factory=list)
 
 
-async def recover(rig: Rig, proof: Proof, tell: Callable[[str], None]) -> Healed:
+async def recover(system: SystemUnderTest, parameters: Parameters, tell: Callable[[str], None]) -> Recovered:
     """Heal and settle, within the time that the proof has for it. `tell` hears of how far it is."""
-    healed = Healed()
-    limit = asyncio.timeout(proof.healing)
+    recovered = Recovered()
+    limit = asyncio.timeout(parameters.recovery_seconds)
     try:
         async with limit:
-            await heal(rig)
-            await settle(rig, proof.patience, healed, tell)
+            await stop_faults(system)
+            await settle(system, parameters.patience, recovered, tell)
     except TimeoutError:
         if not limit.expired():
             raise
-        tell(f"not all has come to rest within {proof.healing:g} s; what is left is unfinished")
-    healed.dead_letters = (await rig.patient_query(_DEAD_LETTERS))[0][0]
-    return healed
+        tell(f"not all has come to rest within {parameters.recovery_seconds:g} s; what is left is unfinished")
+    recovered.dead_letters = (await system.patient_query(_DEAD_LETTERS))[0][0]
+    return recovered
 
 
-async def heal(rig: Rig) -> None:
+async def stop_faults(system: SystemUnderTest) -> None:
     """All faults off, the ways open, every program running. Raises StackError when one does not come back."""
-    rig.proxies.open()
-    await rig.until_answered(lambda: _turned_off(rig))
+    system.proxies.open()
+    await system.until_answered(lambda: _turned_off(system))
     deadline = time.monotonic() + COMMAND_SECONDS
-    while down := [state.name for state in await asyncio.to_thread(rig.stack.states) if state.state != "RUNNING"]:
+    while down := [state.name for state in await asyncio.to_thread(system.stack.states) if state.state != "RUNNING"]:
         if time.monotonic() > deadline:
             raise StackError(f"{', '.join(down)} did not come back within {COMMAND_SECONDS} s")
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
-async def _turned_off(rig: Rig) -> bool:
-    await rig.turn_sap(**NO_FAULTS)
-    await rig.refuse_mails()
+async def _turned_off(system: SystemUnderTest) -> bool:
+    await system.turn_sap(**NO_FAULTS)
+    await system.refuse_emails()
     return True
 
 
-async def settle(rig: Rig, patience: float, healed: Healed, tell: Callable[[str], None]) -> None:
-    """Replay and wait until nothing is left, or nothing has moved for `patience` seconds; `healed` counts along."""
+async def settle(system: SystemUnderTest, patience: float, recovered: Recovered, tell: Callable[[str], None]) -> None:
+    """Replay and wait until nothing is left, or nothing has moved for `patience` seconds; `recovered` counts along."""
     moved, told, before = time.monotonic(), 0.0, None
     while True:
-        left = await look(rig)
+        left = await read_remaining(system)
         if left.quiet:
             break
         if left != before:
             moved, before = time.monotonic(), left
-            if moved - told > TELL_SECONDS:
+            if moved - told > REPORT_SECONDS:
                 told = moved
                 tell(str(left))
-        if left.open_dead_letters and await _deal_with_dead_letters(rig, healed):
+        if left.open_dead_letters and await _deal_with_dead_letters(system, recovered):
             moved = time.monotonic()
         elif time.monotonic() - moved > patience:
             break
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
-async def look(rig: Rig) -> Left:
+async def read_remaining(system: SystemUnderTest) -> Remaining:
     """What is left now."""
-    row = (await rig.patient_query(_LEFT))[0]
-    waiting = sum((await ready(rig, QUEUES)).values())
-    return Left(**row, ready=waiting, not_arrived=max(row["events"] - len(rig.arrived), 0))
+    row = (await system.patient_query(_LEFT))[0]
+    waiting = sum((await ready(system, QUEUES)).values())
+    return Remaining(**row, ready=waiting, not_arrived=max(row["events"] - len(system.arrived), 0))
 
 
-async def _deal_with_dead_letters(rig: Rig, healed: Healed) -> bool:
+async def _deal_with_dead_letters(system: SystemUnderTest, recovered: Recovered) -> bool:
     """Discard what is garbage and replay the rest; whether anything was done."""
-    dead_letters = await rig.patient_query(_OPEN, MARK)
+    dead_letters = await system.patient_query(_OPEN, MARK)
     garbage = [dead_letter["id"] for dead_letter in dead_letters if dead_letter["garbage"]]
     others = [
         dead_letter["id"]
@@ -163,14 +163,14 @@ async def _deal_with_dead_letters(rig: Rig, healed: Healed) -> bool:
     ]
     done = 0
     if garbage:
-        said = await _dead_letters(rig, "discard", _ids(garbage), "garbage that the proof put there")
+        said = await _dead_letters(system, "discard", _ids(garbage), "garbage that the proof put there")
         done += said["discarded"]
-        healed.discarded += said["discarded"]
+        recovered.discarded += said["discarded"]
     if others:
-        said = await _dead_letters(rig, "replay", _ids(others), "the proof has healed what they died of")
+        said = await _dead_letters(system, "replay", _ids(others), "the proof has healed what they died of")
         done += said["replayed"]
-        healed.replayed += said["replayed"]
-        healed.refused += [f"dead letter {one['dead_letter']}: {one['why']}" for one in said["refused"]]
+        recovered.replayed += said["replayed"]
+        recovered.refused += [f"dead letter {one['dead_letter']}: {one['why']}" for one in said["refused"]]
     return done > 0
 
 
@@ -178,9 +178,9 @@ def _ids(dead_letters: Sequence[int]) -> list[str]:
     return [word for dead_letter in dead_letters for word in ("--id", str(dead_letter))]
 
 
-async def _dead_letters(rig: Rig, action: str, which: Sequence[str], why: str) -> dict[str, Any]:
+async def _dead_letters(system: SystemUnderTest, action: str, which: Sequence[str], why: str) -> dict[str, Any]:
     """What `waybill dead-letters <action> --json` says. Raises StackError when it fails."""
     words = ("dead-letters", action, *which, "--by", "prove", "--why", why, "--json")
-    printed = await asyncio.to_thread(run_command, words, rig.stack.environment())
+    printed = await asyncio.to_thread(run_command, words, system.stack.environment())
     said: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
     return said

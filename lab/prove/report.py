@@ -30,8 +30,8 @@ def print_fault(console: Console, injected: Injected, since: float) -> None:
     if injected.seen and not injected.unfinished:
         mark = "NOT COUNTED, no order was unfinished"
     console.print(
-        f"  {injected.begun - since:6.1f} s  {escape(injected.planned.name)}: {mark}; {escape(injected.said)} "
-        f"({injected.unfinished} orders unfinished, {injected.ended - injected.begun:.1f} s)",
+        f"  {injected.started - since:6.1f} s  {escape(injected.planned.name)}: {mark}; {escape(injected.said)} "
+        f"({injected.unfinished} orders unfinished, {injected.ended - injected.started:.1f} s)",
         soft_wrap=True,
     )
 

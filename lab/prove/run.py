@@ -1,47 +1,42 @@
-"""`lab prove`: a fresh system, orders and faults at once, healing, and the judgement.
+"""`lab prove`: a fresh system, orders and faults at once, recovery, and the judgement.
 
-The servers are this run's own, always: it kills them, and nobody else's server may be treated so. The last line is one
-JSON object; exit code 0 means that nothing is lost, duplicated, out of order or unfinished, and that enough faults
-were seen.
+The servers always belong to this run: it kills them, so it never uses servers that somebody else owns. The last line is
+one JSON object; exit code 0 means that nothing is lost, duplicated, out of order or unfinished, and that enough faults
+were observed.
 """
 
 import asyncio
 import os
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
-import typer
 from rich.console import Console
 from rich.markup import escape
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from lab import trial
 from lab.prove import report
 from lab.prove.faults.injector import Injected, inject
 from lab.prove.faults.plan import Planned, plan
-from lab.prove.figures import Figures, Outcome, enough, figures
-from lab.prove.judge.audit_cross_check import second_opinion
+from lab.prove.figures import Figures, ProofResult, enough, figures
+from lab.prove.judge.audit_cross_check import audit_cross_check
 from lab.prove.judge.evidence import evidence
 from lab.prove.judge.gather import gather
 from lab.prove.judge.judge import judge
 from lab.prove.load import Load
-from lab.prove.parameters import Proof
+from lab.prove.parameters import Parameters
 from lab.prove.proxy import Proxies, proxies
 from lab.prove.recorder import Recorder
 from lab.prove.recovery import recover
-from lab.prove.system_under_test import Rig
-from lab.stack.local import EVERYTHING, LocalStack
+from lab.prove.system_under_test import SystemUnderTest
 from lab.stack.options import Variant
-from lab.workload.catalogue import load_catalogue
-from lab.workload.expectations import DemoSet
+from lab.trial import LATE_SECONDS, Setup, Trial
 from lab.workload.generator import generate
-from runtime.database import make_engine
 from runtime.settings import Settings
 
-PLAIN_WIDTH = 110  # columns, where there is no terminal that has any
 PROGRESS_SECONDS = 5.0
-LATE_SECONDS = 1
-SAP_OPTIONS = ("--late-seconds", str(LATE_SECONDS))
-# Short, so that what takes minutes in production is over in seconds; their proportions are production's.
+SAP_OPTIONS = ("--late-seconds", str(LATE_SECONDS))  # faults come from the plan, not from the sandbox's own rates
+# Short, so that minutes of production are seconds here; their proportions are those of production.
 ENVIRONMENT = {
     "DELIVERY_LEASE_SECONDS": "4",
     "RETRY_BASE_SECONDS": "0.3",
@@ -52,69 +47,61 @@ ENVIRONMENT = {
 }
 
 
-def prove(proof: Proof) -> int:
+def prove(parameters: Parameters) -> int:
     """Run one proof; returns the exit code. Prints as it goes, the JSON object last. Raises OpsError."""
-    begun = time.monotonic()
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
-    faults = plan(proof.seed, proof.counts, proof.seconds)
-    report.print_plan(console, faults, proof.orders, proof.seconds, proof.seed)
-    _say_what_is_left_alone(console)
+    started = time.monotonic()
+    console = trial.console()
+    faults = plan(parameters.seed, parameters.counts, parameters.seconds)
+    report.print_plan(console, faults, parameters.orders, parameters.seconds, parameters.seed)
+    _print_unused_servers(console, os.environ)
+    workload = generate(parameters.orders, parameters.seed)
     with proxies() as ways:
-        variant = Variant(own_servers=True, through=ways.through, commands=proof.commands)
-        with LocalStack.fresh(proof.folder, ENVIRONMENT, SAP_OPTIONS, variant) as stack:
-            outcome = asyncio.run(_Run(proof, faults, stack, ways, console).all())
-            console.print("Judged; every program and server is stopped now")
-    found = figures(proof, outcome, time.monotonic() - begun)
-    well = _report(console, proof, outcome, found)
-    if not well:
-        console.print(f"The logs are in {escape(str(stack.instance.logs))}", soft_wrap=True)
-    typer.echo(found.line())
-    return 0 if well else 1
+        variant = Variant(own_servers=True, through=ways.through, commands=parameters.commands)
+        setup = Setup("prove", workload, ENVIRONMENT, SAP_OPTIONS, variant, parameters.folder)
+        result = trial.run(setup, console, lambda running: _Proof(parameters, faults, running, ways).run())
+    found = figures(parameters, result, time.monotonic() - started)
+    return trial.conclude(setup, console, found.line(), passed=_print_result(console, parameters, result, found))
 
 
-class _Run:
+class _Proof:
     """One proof on one running system."""
 
-    def __init__(
-        self, proof: Proof, faults: tuple[Planned, ...], stack: LocalStack, ways: Proxies, console: Console
-    ) -> None:
-        self._proof, self._faults, self._stack, self._ways, self._console = proof, faults, stack, ways, console
-        self._begun = time.time()
-        self._seen = 0
+    def __init__(self, parameters: Parameters, faults: tuple[Planned, ...], trial: Trial, ways: Proxies) -> None:
+        self._parameters, self._faults, self._trial, self._ways = parameters, faults, trial, ways
+        self._started = time.time()
+        self._observed = 0
 
-    async def all(self) -> Outcome:
-        """Load and faults, healing, judgement."""
-        demo = generate(self._proof.orders, self._proof.seed)
-        settings = Settings(database_url=self._stack.database_url, amqp_url=self._stack.amqp_url)
-        await _load_catalogue(settings, demo)
-        recorder = Recorder(self._stack.amqp_url, settings.event_exchange)
-        async with Rig.of(self._stack, self._ways, recorder.arrived) as rig:
+    async def run(self) -> ProofResult:
+        """Load and faults, recovery, judgement."""
+        stack = self._trial.stack
+        settings = Settings(database_url=stack.database_url, amqp_url=stack.amqp_url)
+        recorder = Recorder(stack.amqp_url, settings.event_exchange)
+        async with SystemUnderTest.of(stack, self._ways, recorder.arrived) as system:
             with recorder.running():
-                load, injected = await self._torment(rig, demo)
-                self._tell("everything is put right again")
-                healed = await recover(rig, self._proof, self._tell)
-            self._tell("what has landed is read: tables, SAP's ledger, mail inbox, invoices")
-            facts = await gather(rig, load.accepted, injected)
-            findings = judge(demo, facts)
+                load, injected = await self._send_under_faults(system)
+                self._trial.say("all faults are turned off; the system recovers")
+                recovered = await recover(system, self._parameters, self._trial.say)
+            self._trial.say("gathering what has landed: tables, SAP's ledger, mail inbox, invoices")
+            facts = await gather(system, load.accepted, injected)
+            findings = judge(self._trial.workload, facts)
             if not any(finding.kind in {"lost", "duplicated"} for finding in findings):
-                self._tell(
-                    "nothing is missing or twice; the ledger of `waybill orders audit` counts again in its own way"
-                )
-                findings += await second_opinion(self._stack, demo)
-            await evidence(rig, self._console, findings, load.accepted)
-        return Outcome(len(load.accepted), injected, healed, findings)
+                self._trial.say("nothing is lost or duplicated; the completeness audit counts again in its own way")
+                findings += await audit_cross_check(self._trial)
+            await evidence(system, self._trial.console, findings, load.accepted)
+        self._trial.console.print("Judged; every program and server is stopped now")
+        return ProofResult(len(load.accepted), injected, recovered, findings)
 
-    async def _torment(self, rig: Rig, demo: DemoSet) -> tuple[Load, list[Injected]]:
+    async def _send_under_faults(self, system: SystemUnderTest) -> tuple[Load, list[Injected]]:
         """Orders and faults at once, until both are through."""
-        load = Load(self._stack.api_url, [one.order for one in demo.orders], self._proof.seconds)
-        self._begun = time.time()
-        progress = asyncio.create_task(self._keep_telling(rig, load))
+        orders = [one.order for one in self._trial.workload.orders]
+        load = Load(self._trial.stack.api_url, orders, self._parameters.seconds)
+        self._started = time.time()
+        self._trial.restart_clock()
+        progress = asyncio.create_task(self._report_progress(system, load))
         try:
             async with asyncio.TaskGroup() as group:
                 loading = group.create_task(load.run())
-                injecting = group.create_task(inject(rig, self._faults, self._proof.bound, self._fault))
+                injecting = group.create_task(inject(system, self._faults, self._parameters.bound, self._on_fault))
             await loading
             return load, injecting.result()
         finally:
@@ -122,46 +109,33 @@ class _Run:
             with suppress(asyncio.CancelledError):
                 await progress
 
-    def _fault(self, injected: Injected) -> None:
-        self._seen += injected.counts
-        report.print_fault(self._console, injected, self._begun)
+    def _on_fault(self, injected: Injected) -> None:
+        self._observed += injected.counts
+        report.print_fault(self._trial.console, injected, self._started)
 
-    async def _keep_telling(self, rig: Rig, load: Load) -> None:
+    async def _report_progress(self, system: SystemUnderTest, load: Load) -> None:
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
-            unfinished = await rig.unfinished()
-            self._tell(
-                f"{len(load.accepted)} of {self._proof.orders} orders accepted, {unfinished} unfinished, "
-                f"{self._seen} of {len(self._faults)} faults seen"
+            unfinished = await system.unfinished()
+            self._trial.say(
+                f"{len(load.accepted)} of {self._parameters.orders} orders accepted, {unfinished} unfinished, "
+                f"{self._observed} of {len(self._faults)} faults observed"
             )
 
-    def _tell(self, text: str) -> None:
-        self._console.print(f"{time.time() - self._begun:8.1f} s  {text}", markup=False, soft_wrap=True)
 
-
-def _say_what_is_left_alone(console: Console) -> None:
-    given = [name for name in ("DATABASE_URL", "AMQP_URL") if os.environ.get(name)]
+def _print_unused_servers(console: Console, environment: Mapping[str, str]) -> None:
+    given = [name for name in ("DATABASE_URL", "AMQP_URL") if environment.get(name)]
     if given:
-        console.print(f"{' and '.join(given)}: left alone; a proof torments only servers that it has started itself.")
-    console.print(f"Starting {EVERYTHING}", soft_wrap=True)
+        console.print(f"{' and '.join(given)}: not used; a proof kills only servers that it has started itself.")
 
 
-async def _load_catalogue(settings: Settings, demo: DemoSet) -> None:
-    engine: AsyncEngine = make_engine(settings, "lab prove")
-    try:
-        async with engine.begin() as tx:
-            await load_catalogue(tx, demo)
-    finally:
-        await engine.dispose()
-
-
-def _report(console: Console, proof: Proof, outcome: Outcome, found: Figures) -> bool:
-    """Print what was found; whether the proof has succeeded."""
-    report.print_faults(console, outcome.injected)
-    report.print_findings(console, outcome.findings)
-    for refused in outcome.healed.refused:
+def _print_result(console: Console, parameters: Parameters, result: ProofResult, found: Figures) -> bool:
+    """Print what was found; returns whether the proof has succeeded."""
+    report.print_faults(console, result.injected)
+    report.print_findings(console, result.findings)
+    for refused in result.recovered.refused:
         console.print(f"not replayed: {escape(refused)}", soft_wrap=True)
-    sufficient = enough(proof, found)
-    least = f"{proof.least_faults} of {proof.least_kinds}"
+    sufficient = enough(parameters, found)
+    least = f"{parameters.least_faults} of {parameters.least_kinds}"
     report.print_verdict(console, found, enough=sufficient, least=least)
     return sufficient and not found.wrong

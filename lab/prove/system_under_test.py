@@ -18,7 +18,7 @@ from lab.prove.proxy import Proxies, Proxy
 from lab.stack.local import LocalStack
 from runtime.database import is_unavailable
 
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 HTTP_SECONDS = 5.0
 QUERY_SECONDS = 10.0
 
@@ -31,11 +31,11 @@ _DEAD_LETTERS = "SELECT count(*) FROM outbox.dead_letters WHERE position(convert
 AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, httpx.HTTPError)
 
 
-class Unseen(Exception):  # noqa: N818  # what is said of a fault, not an error of the program
+class NotObserved(Exception):  # noqa: N818  # what is said of a fault, not an error of the program
     """A fault was injected and its effect not seen; the text says what was looked for."""
 
 
-class Rig:
+class SystemUnderTest:
     """One running stack with its proxies. `arrived` are the events that the recorder has seen come, by id."""
 
     def __init__(
@@ -49,8 +49,10 @@ class Rig:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, stack: LocalStack, proxies: Proxies, arrived: Mapping[str, str]) -> "AsyncIterator[Rig]":
-        """A rig for the time of the block."""
+    async def of(
+        cls, stack: LocalStack, proxies: Proxies, arrived: Mapping[str, str]
+    ) -> "AsyncIterator[SystemUnderTest]":
+        """The system with an HTTP client, for the time of the block."""
         async with httpx.AsyncClient(timeout=HTTP_SECONDS, trust_env=False) as http:
             yield cls(stack, proxies, http, arrived)
 
@@ -79,7 +81,7 @@ class Rig:
                 return await self.query(sql, *values)
             except AWAY as error:
                 _only_away(error)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def unfinished(self) -> int:
         """Accepted orders that are neither completed nor rejected."""
@@ -100,7 +102,7 @@ class Rig:
         while True:
             if pid := await asyncio.to_thread(self.stack.supervisor.pid_alive, program):
                 return pid
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def children(self, program: str) -> dict[int, psutil.Process]:
         """The child processes of a program, by pid."""
@@ -125,7 +127,7 @@ class Rig:
         try:
             os.kill(pid, number)
         except ProcessLookupError:
-            raise Unseen(f"process {pid} had gone before") from None
+            raise NotObserved(f"process {pid} had gone before") from None
         await self.until(lambda: _gone(pid))
 
     # The sandboxes.
@@ -139,12 +141,12 @@ class Rig:
         """Turn the SAP sandbox's knobs."""
         (await self.http.put(f"{self.stack.sap_url}/sandbox/faults", json=knobs)).raise_for_status()
 
-    async def refused_mails(self) -> Mapping[str, int]:
+    async def refused_emails(self) -> Mapping[str, int]:
         """How often a recipient was refused, for now and for good."""
         counts: dict[str, int] = await self.get(f"{self.stack.mail_url}/counts")
         return counts
 
-    async def refuse_mails(self, *rules: Mapping[str, object]) -> None:
+    async def refuse_emails(self, *rules: Mapping[str, object]) -> None:
         """Replace the mail sandbox's refusals."""
         (await self.http.put(f"{self.stack.mail_url}/refusals", json=list(rules))).raise_for_status()
 
@@ -170,7 +172,7 @@ class Rig:
                     return
             except AWAY as error:
                 _only_away(error)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
 
 def _only_away(error: Exception) -> None:
@@ -189,5 +191,5 @@ def _gone(pid: int) -> bool:
 def chosen(among: Sequence[int], pick: float) -> int:
     """The one of several that a fault's draw means. Raises Unseen when there is none."""
     if not among:
-        raise Unseen("there was nothing to choose from")
+        raise NotObserved("there was nothing to choose from")
     return among[int(pick * len(among))]

@@ -41,12 +41,12 @@ ALLOWED_OF_OTHERS = {
 class Sample:
     """What was seen at one moment: seconds since the first order, and megabytes and processes by program.
 
-    `unpassed` are events that the relay's cursor has not passed, `queued` messages that wait in the steps' queues,
+    `unconfirmed` counts events that the relay's cursor has not advanced past, `queued` messages that wait in the steps' queues,
     `unfinished` orders that are neither completed nor rejected.
     """
 
     seconds: float
-    unpassed: int
+    unconfirmed: int
     queued: int
     unfinished: int
     memory_mb: Mapping[str, float]
@@ -113,7 +113,7 @@ def order_backlog(samples: Sequence[Sample], rate: float) -> Backlog:
 
 def message_backlog(samples: Sequence[Sample], rate: float) -> Backlog:
     """How the events before the relay and the messages behind it went: an order may be finished and not yet audited."""
-    points = [(sample.seconds, float(sample.unpassed + sample.queued)) for sample in samples]
+    points = [(sample.seconds, float(sample.unconfirmed + sample.queued)) for sample in samples]
     return _backlog(points, rate * MESSAGES_PER_ORDER)
 
 

@@ -39,14 +39,14 @@ async def take_sample(stack: LocalStack, begun: float) -> Sample:
     """What is there now; `begun` is when the first order was sent, by the monotonic clock."""
     connection = await asyncpg.connect(stack.database_url, timeout=10)
     try:
-        unpassed = (await backlog(connection)).events
+        unconfirmed = (await backlog(connection)).events
         unfinished = await connection.fetchval(_UNFINISHED)
     finally:
         await connection.close()
     queued = await asyncio.to_thread(_queued, stack.amqp_url)
     weighed = {name: pid for name, pid in programs(stack).items() if name != _WATCHER}
     memory, processes = await asyncio.to_thread(_weigh, weighed)
-    return Sample(time.monotonic() - begun, unpassed, queued, unfinished, memory, processes)
+    return Sample(time.monotonic() - begun, unconfirmed, queued, unfinished, memory, processes)
 
 
 def programs(stack: LocalStack) -> dict[str, int]:

@@ -3,19 +3,19 @@
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from lab.workload.expectations import DemoSet
+from lab.workload.expectations import Workload
 from orders.tables import product_prices, products
 
 
-async def load_catalogue(tx: AsyncConnection, demo: DemoSet) -> None:
+async def load_catalogue(tx: AsyncConnection, workload: Workload) -> None:
     """Insert every product as sellable, with its stock and its prices in the demo's currency. Does not commit."""
     rows = [
         {"sku": product.sku, "name": product.name, "sellable": True, "available": product.stock}
-        for product in demo.products
+        for product in workload.products
     ]
     prices = [
-        {"sku": product.sku, "currency": demo.currency, "unit_price": price}
-        for product in demo.products
+        {"sku": product.sku, "currency": workload.currency, "unit_price": price}
+        for product in workload.products
         for price in sorted(product.prices)
     ]
     await tx.execute(insert(products), rows)

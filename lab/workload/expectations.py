@@ -21,7 +21,7 @@ _SPELT_OUT = str.maketrans(
 
 
 @dataclass(frozen=True, slots=True)
-class DemoProduct:
+class CatalogueProduct:
     """A product of the catalogue. `stock` is what is there before the first order, `prices` its price list."""
 
     sku: str
@@ -31,7 +31,7 @@ class DemoProduct:
 
 
 @dataclass(frozen=True, slots=True)
-class DemoOrder:
+class ExpectedOrder:
     """An order to send. `refused_for` is the SKU for which it must be rejected; None: it must complete."""
 
     order: NewOrder
@@ -39,13 +39,13 @@ class DemoOrder:
 
 
 @dataclass(frozen=True)
-class DemoSet:
+class Workload:
     """All that one demo sends, in one currency. `notes` tell a person what was odd about the input."""
 
     title: str
     currency: str
-    products: tuple[DemoProduct, ...]
-    orders: tuple[DemoOrder, ...]
+    products: tuple[CatalogueProduct, ...]
+    orders: tuple[ExpectedOrder, ...]
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -54,7 +54,7 @@ class DemoSet:
         return tuple(one.order for one in self.orders if one.refused_for is None)
 
     @cached_property
-    def refused(self) -> tuple[DemoOrder, ...]:
+    def refused(self) -> tuple[ExpectedOrder, ...]:
         """The orders that must be rejected."""
         return tuple(one for one in self.orders if one.refused_for is not None)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 
-from lab.workload.expectations import DemoOrder, DemoProduct, DemoSet, MailAddresses
+from lab.workload.expectations import CatalogueProduct, ExpectedOrder, MailAddresses, Workload
 from lab.workload.names import GOODS, LANDS, PACKS, Land
 from orders.model import Address, Customer, Line, NewOrder, units_by_sku
 
@@ -33,7 +33,7 @@ class _Ware:
     prices: tuple[Decimal, ...]
 
 
-def generate(count: int, seed: int = SEED) -> DemoSet:
+def generate(count: int, seed: int = SEED) -> Workload:
     """`count` orders, of which `refusals(count)` must be rejected for each of the three reasons."""
     rng = random.Random(seed)  # noqa: S311  # plausible, not secret
     wares = _wares(rng)
@@ -45,14 +45,15 @@ def generate(count: int, seed: int = SEED) -> DemoSet:
         if position not in spoilt:
             units.update(units_by_sku(order.lines))
     products = tuple(
-        DemoProduct(ware.sku, ware.name, units[ware.sku] + rng.randint(5, 60), frozenset(ware.prices)) for ware in wares
+        CatalogueProduct(ware.sku, ware.name, units[ware.sku] + rng.randint(5, 60), frozenset(ware.prices))
+        for ware in wares
     )
     shelf = {product.sku: product for product in products}
     orders = tuple(
-        spoilt[position](order, shelf) if position in spoilt else DemoOrder(order)
+        spoilt[position](order, shelf) if position in spoilt else ExpectedOrder(order)
         for position, order in enumerate(plain)
     )
-    return DemoSet(f"{count} generated orders (seed {seed})", CURRENCY, products, orders)
+    return Workload(f"{count} generated orders (seed {seed})", CURRENCY, products, orders)
 
 
 def refusals(count: int) -> int:
@@ -60,7 +61,7 @@ def refusals(count: int) -> int:
     return max(count // 50, 1 if count >= 6 else 0)
 
 
-Spoiler = Callable[[NewOrder, dict[str, DemoProduct]], DemoOrder]
+Spoiler = Callable[[NewOrder, dict[str, CatalogueProduct]], ExpectedOrder]
 
 
 def _spoilt(rng: random.Random, orders: Sequence[NewOrder]) -> dict[int, Spoiler]:
@@ -69,26 +70,26 @@ def _spoilt(rng: random.Random, orders: Sequence[NewOrder]) -> dict[int, Spoiler
     return dict(zip(rng.sample(range(len(orders)), len(spoilers)), spoilers, strict=True))
 
 
-def _unknown_sku(order: NewOrder, _shelf: dict[str, DemoProduct]) -> DemoOrder:
+def _unknown_sku(order: NewOrder, _shelf: dict[str, CatalogueProduct]) -> ExpectedOrder:
     return _with_last_line(order, sku=f"{order.lines[-1].sku}-OLD")
 
 
-def _wrong_price(order: NewOrder, shelf: dict[str, DemoProduct]) -> DemoOrder:
+def _wrong_price(order: NewOrder, shelf: dict[str, CatalogueProduct]) -> ExpectedOrder:
     dearest = max(shelf[order.lines[-1].sku].prices)
     return _with_last_line(order, unit_price=dearest + Decimal("0.35"))
 
 
-def _out_of_stock(order: NewOrder, shelf: dict[str, DemoProduct]) -> DemoOrder:
+def _out_of_stock(order: NewOrder, shelf: dict[str, CatalogueProduct]) -> ExpectedOrder:
     last = order.lines[-1]
     return _with_last_line(order, quantity=shelf[last.sku].stock + last.quantity)
 
 
 def _with_last_line(
     order: NewOrder, sku: str | None = None, unit_price: Decimal | None = None, quantity: int | None = None
-) -> DemoOrder:
+) -> ExpectedOrder:
     last = order.lines[-1]
     bad = Line(sku or last.sku, quantity or last.quantity, unit_price or last.unit_price, last.discount)
-    return DemoOrder(replace(order, lines=(*order.lines[:-1], bad)), refused_for=bad.sku)
+    return ExpectedOrder(replace(order, lines=(*order.lines[:-1], bad)), refused_for=bad.sku)
 
 
 def _wares(rng: random.Random) -> list[_Ware]:

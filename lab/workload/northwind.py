@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from lab.workload.csv_table import InputError, Row, Table, read_table
-from lab.workload.expectations import DemoOrder, DemoProduct, DemoSet, MailAddresses
+from lab.workload.expectations import CatalogueProduct, ExpectedOrder, MailAddresses, Workload
 from orders.model import Address, Customer, Line, NewOrder
 
 CURRENCY = "USD"
@@ -23,7 +23,7 @@ _ORDERS = ("orderID", "customerID", "shipName", "shipAddress", "shipCity", "ship
 _DETAILS = ("orderID", "productID", "unitPrice", "quantity", "discount")
 
 
-def load_northwind(folder: Path) -> DemoSet:
+def load_northwind(folder: Path) -> Workload:
     """All orders of a folder, in the file's order. Raises InputError naming file, line, column and value."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; ORDERS takes one with orders.csv, order-details.csv and the rest")
@@ -32,7 +32,7 @@ def load_northwind(folder: Path) -> DemoSet:
     orders = read_table(folder / "orders.csv", (*_ORDERS, "shipCountry"))
     details = read_table(folder / "order-details.csv", _DETAILS)
     lines = _lines_by_order(details, by_key(orders, "orderID"), by_key(products, "productID"))
-    return DemoSet(
+    return Workload(
         title=f"the orders of {folder}",
         currency=CURRENCY,
         products=_products(products, [line for of_order in lines.values() for line in of_order]),
@@ -71,14 +71,14 @@ def _lines_by_order(details: Table, orders: dict[str, Row], products: dict[str, 
     return lines
 
 
-def _products(products: Table, lines: Iterable[Line]) -> tuple[DemoProduct, ...]:
+def _products(products: Table, lines: Iterable[Line]) -> tuple[CatalogueProduct, ...]:
     units: Counter[str] = Counter()
     sold_at: defaultdict[str, set[Decimal]] = defaultdict(set)
     for line in lines:
         units[line.sku] += line.quantity
         sold_at[line.sku].add(line.unit_price)
     return tuple(
-        DemoProduct(
+        CatalogueProduct(
             sku=row.text("productID"),
             name=row.text("productName"),
             stock=row.whole("unitsInStock") + units[row.text("productID")],
@@ -88,7 +88,7 @@ def _products(products: Table, lines: Iterable[Line]) -> tuple[DemoProduct, ...]
     )
 
 
-def _orders(orders: Table, customers: dict[str, Row], lines: dict[str, list[Line]]) -> tuple[DemoOrder, ...]:
+def _orders(orders: Table, customers: dict[str, Row], lines: dict[str, list[Line]]) -> tuple[ExpectedOrder, ...]:
     addresses = MailAddresses()
     made = []
     for row in orders.rows:
@@ -105,7 +105,7 @@ def _orders(orders: Table, customers: dict[str, Row], lines: dict[str, list[Line
             address=_address(row),
         )
         order = NewOrder(REFERENCE.format(order_id), customer, CURRENCY, tuple(lines[order_id]))
-        made.append(DemoOrder(order))
+        made.append(ExpectedOrder(order))
     return tuple(made)
 
 

@@ -19,8 +19,8 @@ async def fill_empty_shelves(database_url: str) -> int:
         async with engine.begin() as tx:
             if (await tx.execute(select(exists(select(products.c.sku))))).scalar_one():
                 return 0
-            demo = generate(ORDERS_WORTH_OF_STOCK)
-            await load_catalogue(tx, demo)
-            return len(demo.products)
+            workload = generate(ORDERS_WORTH_OF_STOCK)
+            await load_catalogue(tx, workload)
+            return len(workload.products)
     finally:
         await engine.dispose()

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from lab.workload.progress import Meter
 from runtime.database import autocommit
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 NO_PROGRESS_SECONDS = 180.0
 _SHOWN = 20
 
@@ -24,9 +24,9 @@ o.status <> 'completed' AND NOT (o.status = 'rejected' AND EXISTS (
   SELECT FROM order_steps t WHERE t.order_id = o.id AND t.step = 'send_confirmation_email'
                               AND t.event_type = 'order.rejected' AND t.state = 'done'))"""
 
-_LOOK = text(f"""
+_PROGRESS = text(f"""
 SELECT count(*) FILTER (WHERE NOT unfinished) AS finished,
-       count(*) FILTER (WHERE unfinished AND dead > 0) AS given_up,
+       count(*) FILTER (WHERE unfinished AND dead > 0) AS dead,
        coalesce(sum(done), 0)::int AS steps_done
 FROM (SELECT {_UNFINISHED} AS unfinished, s.done, s.dead
       FROM orders o LEFT JOIN (SELECT order_id, count(*) FILTER (WHERE state = 'done') AS done,
@@ -48,11 +48,11 @@ WHERE destination IS NULL AND NOT EXISTS (SELECT FROM audit_log a WHERE a.event_
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class OrderProgress:
     """How far all orders are; every finished step counts as progress."""
 
     finished: int
-    given_up: int
+    dead: int
     steps_done: int
 
 
@@ -74,17 +74,17 @@ async def wait_finished(
     engine: AsyncEngine, total: int, show: Meter, no_progress_seconds: float = NO_PROGRESS_SECONDS
 ) -> list[Stuck]:
     """Return when `total` orders are finished: nothing. Or what is stuck, at most twenty, when they will not be."""
-    moved, before = time.monotonic(), Look(0, 0, 0)
+    moved, before = time.monotonic(), OrderProgress(0, 0, 0)
     while True:
-        look = await take_look(engine)
-        show(look.finished, f"({look.steps_done} steps done)")
-        if look.finished >= total:
+        progress = await read_progress(engine)
+        show(progress.finished, f"({progress.steps_done} steps done)")
+        if progress.finished >= total:
             return []
-        if look != before:
-            moved, before = time.monotonic(), look
-        if look.finished + look.given_up >= total or time.monotonic() - moved > no_progress_seconds:
+        if progress != before:
+            moved, before = time.monotonic(), progress
+        if progress.finished + progress.dead >= total or time.monotonic() - moved > no_progress_seconds:
             return await stuck(engine)
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def wait_audited(engine: AsyncEngine, no_progress_seconds: float = 30.0) -> None:
@@ -97,14 +97,14 @@ async def wait_audited(engine: AsyncEngine, no_progress_seconds: float = 30.0) -
             moved, before = time.monotonic(), behind
         if behind == 0 or time.monotonic() - moved > no_progress_seconds:
             return
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
-async def take_look(engine: AsyncEngine) -> Look:
+async def read_progress(engine: AsyncEngine) -> OrderProgress:
     """How far all orders are now."""
     async with autocommit(engine).connect() as connection:
-        row = (await connection.execute(_LOOK)).one()
-    return Look(row.finished, row.given_up, row.steps_done)
+        row = (await connection.execute(_PROGRESS)).one()
+    return OrderProgress(row.finished, row.dead, row.steps_done)
 
 
 async def stuck(engine: AsyncEngine) -> list[Stuck]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lab.prove.parameters import Proof
+from lab.prove.parameters import Parameters
 from lab.prove.run import prove
 from orders.workflow import POOLS
 from tests.support.servers import databases as servers
@@ -18,20 +18,20 @@ DUPLICATES = {"duplicate_delivery": 4, "sap_outage": 1}
 DEATHS = {"kill_relay": 3, "cut_connections_rabbitmq": 2}
 
 
-def proof(
+def parameters(
     folder: Path,
     counts: Mapping[str, int],
     commands: Mapping[str, tuple[str, ...]] | None = None,
     patience: float = 60,
-) -> Proof:
-    return Proof(
+) -> Parameters:
+    return Parameters(
         seed=11,
         orders=60,
         counts=counts,
         seconds=7,
         bound=40,
         patience=patience,
-        healing=240,
+        recovery_seconds=240,
         least_faults=2,
         least_kinds=2,
         folder=folder,
@@ -52,7 +52,7 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
 def test_sound_code_passes(capsys: pytest.CaptureFixture[str]) -> None:
     with servers.session_folder(SESSIONS) as folder:
         code = prove(
-            proof(folder, {**DUPLICATES, **DEATHS, "kill_worker_child": 2, "restart_postgres": 1, "garbage": 1})
+            parameters(folder, {**DUPLICATES, **DEATHS, "kill_worker_child": 2, "restart_postgres": 1, "garbage": 1})
         )
 
     figures, printed = last_line(capsys)
@@ -68,7 +68,7 @@ def test_sound_code_passes(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_inbox_that_forgets_is_found_out_by_what_is_duplicated(capsys: pytest.CaptureFixture[str]) -> None:
     workers = {f"worker-{pool}": broken("broken_inbox", "worker", pool) for pool in POOLS}
     with servers.session_folder(SESSIONS) as folder:
-        code = prove(proof(folder, DUPLICATES, workers, patience=8))
+        code = prove(parameters(folder, DUPLICATES, workers, patience=8))
 
     figures, printed = last_line(capsys)
     assert code == 1, printed
@@ -79,7 +79,7 @@ def test_a_cursor_that_passes_unconfirmed_pages_is_found_out_by_what_is_lost(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with servers.session_folder(SESSIONS) as folder:
-        code = prove(proof(folder, DEATHS, {"relay": broken("broken_cursor", "relay")}, patience=8))
+        code = prove(parameters(folder, DEATHS, {"relay": broken("broken_cursor", "relay")}, patience=8))
 
     figures, printed = last_line(capsys)
     assert code == 1, printed

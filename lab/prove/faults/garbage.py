@@ -78,7 +78,7 @@ def _from_the_future(mark: str, event_type: str, _step: str) -> Garbage:
     return Garbage("an id from the future", _with(event_type, id=str(future)), _body(mark))
 
 
-def _try_as_text(mark: str, event_type: str, _step: str) -> Garbage:
+def _generation_as_text(mark: str, event_type: str, _step: str) -> Garbage:
     return Garbage("a generation that is a text", _with(event_type, generation="second"), _body(mark))
 
 
@@ -114,7 +114,7 @@ FORMS: tuple[Callable[[str, str, str], Garbage], ...] = (
     _no_json,
     _other_id,
     _from_the_future,
-    _try_as_text,
+    _generation_as_text,
     _task,
     _task_without_id,
     _task_of_any_type,

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from lab.prove.faults import message, outside, process, server
 from lab.prove.faults.plan import Planned
-from lab.prove.system_under_test import AWAY, Rig, Unseen
+from lab.prove.system_under_test import AWAY, NotObserved, SystemUnderTest
 
-FAULTS: Mapping[str, Callable[[Rig, Planned], Awaitable[str]]] = {
+FAULTS: Mapping[str, Callable[[SystemUnderTest, Planned], Awaitable[str]]] = {
     "kill_api": process.kill_api,
     "kill_relay": process.kill_relay,
     "kill_worker_main": process.kill_worker_main,
@@ -48,13 +48,13 @@ COMING_SECONDS = 5.0  # until the next order is on its way, at any pace of a pro
 
 @dataclass(frozen=True, slots=True)
 class Injected:
-    """What became of one fault: `begun` and `ended` by this machine's clock.
+    """What became of one fault: `started` and `ended` by this machine's clock.
 
     `unfinished` are the orders that were so when it had its effect.
     """
 
     planned: Planned
-    begun: float
+    started: float
     ended: float
     seen: bool
     unfinished: int
@@ -66,15 +66,17 @@ class Injected:
         return self.seen and self.unfinished > 0
 
 
-async def inject(rig: Rig, plan: Sequence[Planned], bound: float, tell: Callable[[Injected], None]) -> list[Injected]:
+async def inject(
+    system: SystemUnderTest, plan: Sequence[Planned], bound: float, tell: Callable[[Injected], None]
+) -> list[Injected]:
     """Inject every fault at its time, counted from now; each has `bound` seconds to be seen. `tell` hears of each."""
     lanes: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-    begun = time.monotonic()
+    started = time.monotonic()
 
     async def one(planned: Planned) -> Injected:
-        await asyncio.sleep(planned.at - (time.monotonic() - begun))
+        await asyncio.sleep(planned.at - (time.monotonic() - started))
         async with lanes[planned.lane]:
-            injected = await _inject(rig, planned, bound)
+            injected = await _inject(system, planned, bound)
         tell(injected)
         return injected
 
@@ -83,31 +85,31 @@ async def inject(rig: Rig, plan: Sequence[Planned], bound: float, tell: Callable
     return [task.result() for task in tasks]
 
 
-async def _inject(rig: Rig, planned: Planned, bound: float) -> Injected:
-    before = await _on_their_way(rig)
-    begun, seen = time.time(), False
+async def _inject(system: SystemUnderTest, planned: Planned, bound: float) -> Injected:
+    before = await _on_their_way(system)
+    started, seen = time.time(), False
     if not before:
-        return Injected(planned, begun, begun, seen, 0, "not injected, since every order was finished")
+        return Injected(planned, started, started, seen, 0, "not injected, since every order was finished")
     try:
         async with asyncio.timeout(bound):
-            said = await FAULTS[planned.kind](rig, planned)
+            said = await FAULTS[planned.kind](system, planned)
         seen = True
     except TimeoutError:
         said = f"its effect was not seen within {bound:g} s"
-    except Unseen as unseen:
+    except NotObserved as unseen:
         said = str(unseen)
     except AWAY as error:
         said = f"{type(error).__name__}: {error}"
     ended = time.time()
-    unfinished = before if planned.kind in IMMEDIATE else min(before, await rig.unfinished())
-    return Injected(planned, begun, ended, seen, unfinished, said)
+    unfinished = before if planned.kind in IMMEDIATE else min(before, await system.unfinished())
+    return Injected(planned, started, ended, seen, unfinished, said)
 
 
-async def _on_their_way(rig: Rig) -> int:
+async def _on_their_way(system: SystemUnderTest) -> int:
     """Unfinished orders, as soon as there are any; 0 when none comes."""
     try:
         async with asyncio.timeout(COMING_SECONDS):
-            await rig.until_answered(rig.unfinished)
+            await system.until_answered(system.unfinished)
     except TimeoutError:
         return 0
-    return await rig.unfinished()
+    return await system.unfinished()

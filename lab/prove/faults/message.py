@@ -10,7 +10,7 @@ import amqp
 
 from lab.prove.faults.garbage import MARK, garbage
 from lab.prove.faults.plan import Planned
-from lab.prove.system_under_test import LOOK_SECONDS, Rig, Unseen
+from lab.prove.system_under_test import POLL_SECONDS, NotObserved, SystemUnderTest
 from ops.doctor import broker_client
 from ops.errors import ServerError
 from orders.workflow import STEPS
@@ -31,27 +31,27 @@ WHERE e.destination IS NULL AND o.status NOT IN ('completed', 'rejected') ORDER 
 Publishing = tuple[str, str, amqp.Message]  # exchange, routing key, message
 
 
-async def duplicate_delivery(rig: Rig, planned: Planned) -> str:
+async def duplicate_delivery(system: SystemUnderTest, planned: Planned) -> str:
     """Events that the relay has published, published again as it does: to the exchange, or to one of the queues alone.
 
     Seen when queues that got some have been empty after that: these copies were taken. (A queue that backs up for
     another reason takes them later.)
     """
     rng = random.Random(planned.pick)  # noqa: S311  # to be told again
-    events = [Event(*row) for row in await rig.patient_query(_EVENTS) if str(row["event_id"]) in rig.arrived]
+    events = [Event(*row) for row in await system.patient_query(_EVENTS) if str(row["event_id"]) in system.arrived]
     if not events:
-        raise Unseen("no event of an unfinished order had been published")
+        raise NotObserved("no event of an unfinished order had been published")
     copies, queues = [], set()
     for event in rng.sample(events, min(COPIES, len(events))):
         listening = [step.queue for step in STEPS if event.type in step.listens_to]
         alone = rng.choice(listening) if rng.random() < 0.5 else None
         queues |= {alone} if alone else set(listening)
         copies.append(("", alone, copy(event)) if alone else (EXCHANGE, event.type, copy(event)))
-    await _published(rig, copies)
-    return f"{len(copies)} events once more, taken from {', '.join(sorted(await _emptied(rig, queues)))}"
+    await _published(system, copies)
+    return f"{len(copies)} events once more, taken from {', '.join(sorted(await _emptied(system, queues)))}"
 
 
-async def garbage_in_every_queue(rig: Rig, planned: Planned) -> str:
+async def garbage_in_every_queue(system: SystemUnderTest, planned: Planned) -> str:
     """Seen when pieces are dead letters; the judge looks for all of them, also those that wait in long queues yet."""
     mark = f"{MARK}-{planned.number}."
     pieces: list[Publishing] = []
@@ -62,18 +62,18 @@ async def garbage_in_every_queue(rig: Rig, planned: Planned) -> str:
             ("", step.queue, _message(piece.body, piece.headers, piece.properties))
             for piece in (forms[(first + turn) % len(forms)] for turn in range(FORMS_AT_ONCE))
         ]
-    rig.garbage[mark] = len(pieces)
-    await _published(rig, pieces)
+    system.garbage[mark] = len(pieces)
+    await _published(system, pieces)
 
     async def all_dead() -> bool:
-        return await rig.dead_letters(mark) >= len(pieces)
+        return await system.dead_letters(mark) >= len(pieces)
 
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(TAKEN_SECONDS):
-            await rig.until_answered(all_dead)
-    died = await rig.dead_letters(mark)
+            await system.until_answered(all_dead)
+    died = await system.dead_letters(mark)
     if not died:
-        raise Unseen(f"no piece was a dead letter within {TAKEN_SECONDS:g} s")
+        raise NotObserved(f"no piece was a dead letter within {TAKEN_SECONDS:g} s")
     return f"{len(pieces)} pieces in {len(STEPS)} queues, {died} of them dead letters by now"
 
 
@@ -83,12 +83,12 @@ def copy(event: Event) -> amqp.Message:
     return _message(event.data, encode_headers(event), properties)
 
 
-async def _published(rig: Rig, messages: Sequence[Publishing]) -> None:
+async def _published(system: SystemUnderTest, messages: Sequence[Publishing]) -> None:
     """Return when all are confirmed. With the broker away it begins again: one more copy makes no difference here."""
 
     def publish() -> bool:
         try:
-            with broker_client.connection(rig.stack.amqp_url) as link:
+            with broker_client.connection(system.stack.amqp_url) as link:
                 channel = link.channel()
                 for exchange, key, message in messages:
                     channel.basic_publish_confirm(message, exchange, key)
@@ -96,33 +96,33 @@ async def _published(rig: Rig, messages: Sequence[Publishing]) -> None:
             return False
         return True
 
-    await rig.until_answered(lambda: asyncio.to_thread(publish))
+    await system.until_answered(lambda: asyncio.to_thread(publish))
 
 
-async def _emptied(rig: Rig, queues: Collection[str]) -> set[str]:
+async def _emptied(system: SystemUnderTest, queues: Collection[str]) -> set[str]:
     """Those of the queues that were empty at some time within TAKEN_SECONDS. Raises Unseen when none was."""
     left = set(queues)
     until = time.monotonic() + TAKEN_SECONDS
     while left and time.monotonic() < until:
-        await asyncio.sleep(LOOK_SECONDS)
-        left = {queue for queue, messages in (await ready(rig, sorted(left))).items() if messages}
+        await asyncio.sleep(POLL_SECONDS)
+        left = {queue for queue, messages in (await ready(system, sorted(left))).items() if messages}
     if left == set(queues):
-        raise Unseen(f"none of {', '.join(sorted(queues))} was empty within {TAKEN_SECONDS:g} s")
+        raise NotObserved(f"none of {', '.join(sorted(queues))} was empty within {TAKEN_SECONDS:g} s")
     return set(queues) - left
 
 
-async def ready(rig: Rig, queues: Sequence[str]) -> Mapping[str, int]:
+async def ready(system: SystemUnderTest, queues: Sequence[str]) -> Mapping[str, int]:
     """Messages that wait in each queue; 1 in each while the broker does not answer, or a queue is not there."""
 
-    def look() -> dict[str, int]:
+    def read_remaining() -> dict[str, int]:
         try:
-            with broker_client.connection(rig.stack.amqp_url) as link:
+            with broker_client.connection(system.stack.amqp_url) as link:
                 states = broker_client.queue_states(link, queues)
         except (amqp.AMQPError, OSError, ServerError):
             return dict.fromkeys(queues, 1)
         return {queue: state.messages if state else 1 for queue, state in states.items()}
 
-    return await asyncio.to_thread(look)
+    return await asyncio.to_thread(read_remaining)
 
 
 def _message(body: bytes, headers: Mapping[str, object], properties: Mapping[str, str]) -> amqp.Message:

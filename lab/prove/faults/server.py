@@ -6,58 +6,58 @@ from urllib.parse import urlsplit
 
 from lab.prove.faults.plan import Planned
 from lab.prove.proxy import Proxy
-from lab.prove.system_under_test import Rig, Unseen
+from lab.prove.system_under_test import NotObserved, SystemUnderTest
 from lab.stack.servers import postgres, rabbitmq
 
 HOLD_SECONDS = 1.0
 
 
-async def restart_postgres(rig: Rig, _planned: Planned) -> str:
+async def restart_postgres(system: SystemUnderTest, _planned: Planned) -> str:
     """Immediate: no checkpoint and no good-bye, and recovery from the log at the next start."""
-    port = _port(rig.stack.database_url)
-    before = await rig.pid("servers:postgres")
-    await rig.end(before, signal.SIGQUIT)
-    await rig.until_answered(lambda: asyncio.to_thread(postgres.answers, port))
-    return f"{before} gone, {await rig.pid('servers:postgres')} has recovered"
+    port = _port(system.stack.database_url)
+    before = await system.pid("servers:postgres")
+    await system.end(before, signal.SIGQUIT)
+    await system.until_answered(lambda: asyncio.to_thread(postgres.answers, port))
+    return f"{before} gone, {await system.pid('servers:postgres')} has recovered"
 
 
-async def restart_rabbitmq(rig: Rig, planned: Planned) -> str:
+async def restart_rabbitmq(system: SystemUnderTest, planned: Planned) -> str:
     """In order or by SIGKILL, as drawn."""
-    port = _port(rig.stack.amqp_url)
-    before = await rig.pid("servers:rabbitmq")
+    port = _port(system.stack.amqp_url)
+    before = await system.pid("servers:rabbitmq")
     how = signal.SIGTERM if planned.pick < 0.5 else signal.SIGKILL
-    await rig.end(before, how)
-    await rig.until_answered(lambda: asyncio.to_thread(rabbitmq.answers, port))
-    return f"{before} ended by {how.name}, {await rig.pid('servers:rabbitmq')} answers"
+    await system.end(before, how)
+    await system.until_answered(lambda: asyncio.to_thread(rabbitmq.answers, port))
+    return f"{before} ended by {how.name}, {await system.pid('servers:rabbitmq')} answers"
 
 
-async def cut_connections_postgres(rig: Rig, planned: Planned) -> str:
+async def cut_connections_postgres(system: SystemUnderTest, planned: Planned) -> str:
     """A part of all connections, whatever is on its way over them."""
-    return await _cut(rig, rig.postgres, planned)
+    return await _cut(system, system.postgres, planned)
 
 
-async def cut_connections_rabbitmq(rig: Rig, planned: Planned) -> str:
+async def cut_connections_rabbitmq(system: SystemUnderTest, planned: Planned) -> str:
     """A part of all connections, whatever is on its way over them."""
-    return await _cut(rig, rig.rabbitmq, planned)
+    return await _cut(system, system.rabbitmq, planned)
 
 
-async def hold_answers_postgres(rig: Rig, _planned: Planned) -> str:
+async def hold_answers_postgres(system: SystemUnderTest, _planned: Planned) -> str:
     """Commits happen, and who asked for them hears of it a second later."""
-    return await _hold(rig.postgres)
+    return await _hold(system.postgres)
 
 
-async def hold_answers_rabbitmq(rig: Rig, _planned: Planned) -> str:
+async def hold_answers_rabbitmq(system: SystemUnderTest, _planned: Planned) -> str:
     """Publishes are confirmed and messages delivered a second late."""
-    return await _hold(rig.rabbitmq)
+    return await _hold(system.rabbitmq)
 
 
-async def _cut(rig: Rig, proxy: Proxy, planned: Planned) -> str:
+async def _cut(system: SystemUnderTest, proxy: Proxy, planned: Planned) -> str:
     """Seen when connections were there to be cut and a program has connected anew."""
     before = proxy.accepted
     ended = await asyncio.to_thread(proxy.cut, 0.3 + 0.7 * planned.pick, planned.pick)
     if not ended:
-        raise Unseen("there was no connection to cut")
-    await rig.until(lambda: proxy.accepted > before)
+        raise NotObserved("there was no connection to cut")
+    await system.until(lambda: proxy.accepted > before)
     return f"{ended} connections cut"
 
 
@@ -69,7 +69,7 @@ async def _hold(proxy: Proxy) -> str:
     finally:
         held = await asyncio.to_thread(proxy.release)
     if not held:
-        raise Unseen("nothing was answered in that second")
+        raise NotObserved("nothing was answered in that second")
     return f"{held} answers held back for {HOLD_SECONDS:g} s"
 
 

@@ -6,25 +6,25 @@ from decimal import Decimal
 
 from lab.prove.judge.facts import Facts
 from lab.prove.judge.finding import Due, Finding, Kind
-from lab.workload.expectations import DemoSet
+from lab.workload.expectations import Workload
 from orders.model import units_by_sku
 
 
-def books(demo: DemoSet, facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
+def reconciliation(workload: Workload, facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
     """What differs, within."""
-    yield from _stock(demo, facts, dues)
+    yield from _stock(workload, facts, dues)
     yield from _reservations(facts, dues)
     yield from _sales(facts, dues)
     yield from _audit(facts, dues)
 
 
-def _stock(demo: DemoSet, facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
+def _stock(workload: Workload, facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
     """What is left of each product is what the accepted orders that complete have left."""
     taken: Counter[str] = Counter()
     for due in dues.values():
         if due.completes:
             taken.update(units_by_sku(due.order.lines))
-    for product in demo.products:
+    for product in workload.products:
         left, found = product.stock - taken[product.sku], facts.available.get(product.sku)
         if found != left:
             kind: Kind = "duplicated" if found is not None and found < left else "lost"

@@ -8,7 +8,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from lab.prove.judge.facts import Death, DocumentFound, Facts, InvoiceFound, MailFound
+from lab.prove.judge.facts import DocumentFound, EmailFound, Facts, InvoiceFound, Kill
 from lab.prove.judge.finding import Due, Finding
 
 # From the note of a death's time to the signal: a pid is looked up in between.
@@ -18,7 +18,7 @@ AIM_SECONDS = 1.0
 def effects(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
     """What differs, outside."""
     yield from _sap(facts, dues)
-    yield from _mails(facts, dues)
+    yield from _emails(facts, dues)
     yield from _invoices(facts, dues)
 
 
@@ -40,25 +40,25 @@ def _sap(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
         yield from (Finding("duplicated", "SAP document", stray.order_number, stray.number) for stray in strays)
 
 
-def _mails(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
+def _emails(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
     """One mail per order, about the event that it is due for, to its customer."""
-    held: defaultdict[str, list[MailFound]] = defaultdict(list)
-    for mail in facts.mails:
-        held[mail.message_id].append(mail)
+    held: defaultdict[str, list[EmailFound]] = defaultdict(list)
+    for message in facts.emails:
+        held[message.message_id].append(message)
     told = {
         event.subject: event.id
         for event in facts.events
-        if event.subject in dues and event.type == dues[event.subject].tells
+        if event.subject in dues and event.type == dues[event.subject].notifying_event
     }
-    excuses = _Excuses(facts.deaths)
+    excuses = _Excuses(facts.kills)
     by_event = {_event_of(message_id): message_id for message_id in held}
     for due in dues.values():
         message_id = by_event.get(told.get(due.id, ""))
         if message_id is None:
             yield Finding("lost", "e-mail", due.reference)
             continue
-        copies = sorted(held.pop(message_id), key=lambda mail: mail.kept_at)
-        if any(mail.recipients != (due.order.customer.email,) for mail in copies):
+        copies = sorted(held.pop(message_id), key=lambda message: message.kept_at)
+        if any(message.recipients != (due.order.customer.email,) for message in copies):
             yield Finding("lost", "e-mail to the customer", due.reference, f"{copies[0].file} went elsewhere")
         for first, second in itertools.pairwise(copies):
             apart = f"{first.file} and {second.file}, {second.kept_at - first.kept_at:.1f} s apart"
@@ -70,14 +70,14 @@ def _mails(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
 class _Excuses:
     """The deaths, each of which explains so many second copies and no more."""
 
-    def __init__(self, deaths: Sequence[Death]) -> None:
-        self._left = [[death.at, death.mails] for death in sorted(deaths, key=lambda death: death.at)]
+    def __init__(self, kills: Sequence[Kill]) -> None:
+        self._left = [[death.at, death.emails] for death in sorted(kills, key=lambda death: death.at)]
 
-    def take(self, first: MailFound, second: MailFound) -> bool:
+    def take(self, first: EmailFound, second: EmailFound) -> bool:
         """Whether somebody died after the first copy and before the second who is not taken up yet."""
         for excuse in self._left:
-            at, mails = excuse
-            if mails and first.kept_at - AIM_SECONDS <= at <= second.kept_at:
+            at, emails = excuse
+            if emails and first.kept_at - AIM_SECONDS <= at <= second.kept_at:
                 excuse[1] -= 1
                 return True
         return False

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from lab.prove.judge.finding import Finding
 from lab.prove.report import print_orders
-from lab.prove.system_under_test import Rig
+from lab.prove.system_under_test import SystemUnderTest
 
 MOST_ORDERS = 4
 
@@ -26,10 +26,12 @@ UNION ALL
  FROM outbox.dead_letters WHERE subject = $1 ORDER BY id)"""
 
 
-async def evidence(rig: Rig, console: Console, findings: Sequence[Finding], accepted: Mapping[str, str]) -> None:
+async def evidence(
+    system: SystemUnderTest, console: Console, findings: Sequence[Finding], accepted: Mapping[str, str]
+) -> None:
     """Print what is known of the first orders of all findings but `resent`."""
     wrong = [one.about for one in findings if one.kind != "resent" and one.about in accepted]
     known = {}
     for reference in list(dict.fromkeys(wrong))[:MOST_ORDERS]:
-        known[reference] = [row[0] for row in await rig.patient_query(_KNOWN, accepted[reference])]
+        known[reference] = [row[0] for row in await system.patient_query(_KNOWN, accepted[reference])]
     print_orders(console, known)

@@ -35,7 +35,7 @@ class DocumentFound:
 
 
 @dataclass(frozen=True, slots=True)
-class MailFound:
+class EmailFound:
     """A message in the mail server's folder; `kept_at` by this machine's clock."""
 
     file: str
@@ -73,14 +73,14 @@ class GarbageFound:
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
+class Kill:
     """When somebody died who may have known alone that mails were accepted, and of how many at most.
 
     `at` is by this machine's clock, just before the signal.
     """
 
     at: float
-    mails: int
+    emails: int
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Facts:
     arrived: Sequence[str]  # event ids
     deliveries: Mapping[tuple[str, str], str]  # state by (consumer, event id)
     documents: Sequence[DocumentFound]
-    mails: Sequence[MailFound]
+    emails: Sequence[EmailFound]
     invoices: Sequence[InvoiceFound]
     pdfs: frozenset[str]  # keys of files that are whole PDFs
     available: Mapping[str, int]  # units by SKU
@@ -103,4 +103,4 @@ class Facts:
     scheduled: int = 0
     open_dead_letters: int = 0
     garbage: Sequence[GarbageFound] = ()
-    deaths: Sequence[Death] = field(default_factory=tuple)
+    kills: Sequence[Kill] = field(default_factory=tuple)

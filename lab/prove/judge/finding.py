@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lab.prove.judge.facts import Facts
-from lab.workload.expectations import DemoOrder, DemoSet
+from lab.workload.expectations import ExpectedOrder, Workload
 from orders.model import NewOrder
 
 Kind = Literal["lost", "duplicated", "out_of_order", "resent", "unfinished"]
@@ -26,7 +26,7 @@ class Due:
     """An accepted order: its id, and what must come of it."""
 
     id: str
-    one: DemoOrder
+    one: ExpectedOrder
 
     @property
     def completes(self) -> bool:
@@ -44,17 +44,17 @@ class Due:
         return self.one.order.reference
 
     @property
-    def tells(self) -> str:
+    def notifying_event(self) -> str:
         """The type of the event that its e-mail is about."""
         return "order.synced" if self.completes else "order.rejected"
 
 
-def accepted_orders(demo: DemoSet, facts: Facts) -> dict[str, Due]:
+def accepted_orders(workload: Workload, facts: Facts) -> dict[str, Due]:
     """Every order that HTTP accepted, by id."""
-    return {due.id: due for due in _accepted(demo, facts)}
+    return {due.id: due for due in _accepted(workload, facts)}
 
 
-def _accepted(demo: DemoSet, facts: Facts) -> Iterator[Due]:
-    for one in demo.orders:
+def _accepted(workload: Workload, facts: Facts) -> Iterator[Due]:
+    for one in workload.orders:
         if order_id := facts.accepted.get(one.order.reference):
             yield Due(order_id, one)

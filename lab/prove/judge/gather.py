@@ -15,16 +15,16 @@ import asyncpg
 from lab.prove.faults.injector import Injected
 from lab.prove.judge.facts import (
     AuditFound,
-    Death,
     DocumentFound,
+    EmailFound,
     EventFound,
     Facts,
     GarbageFound,
     InvoiceFound,
-    MailFound,
+    Kill,
     OrderFound,
 )
-from lab.prove.system_under_test import Rig
+from lab.prove.system_under_test import SystemUnderTest
 from lab.stack.local import LocalStack
 from orders.workflow import POOLS
 
@@ -44,21 +44,27 @@ SELECT (SELECT count(*)::int FROM outbox.scheduled) AS scheduled,
 
 # Who dies in these may alone have known that a mail was accepted: a child sends one at a time.
 SENDERS = POOLS["email"].concurrency
-DEADLY = {"kill_worker_main email": SENDERS, "kill_worker_child email": 1, "kill_smtp": SENDERS}
+KILLS_OF_MAILERS = {"kill_worker_main email": SENDERS, "kill_worker_child email": 1, "kill_smtp": SENDERS}
 
 
-async def gather(rig: Rig, accepted: Mapping[str, str], injected: list[Injected]) -> Facts:
+async def gather(system: SystemUnderTest, accepted: Mapping[str, str], injected: list[Injected]) -> Facts:
     """Everything that landed."""
-    ledger = await rig.get(f"{rig.stack.sap_url}/sandbox/ledger")
+    ledger = await system.get(f"{system.stack.sap_url}/sandbox/ledger")
     return Facts(
         accepted=accepted,
-        arrived=list(rig.arrived),
+        arrived=list(system.arrived),
         documents=[_document(row) for row in ledger["documents"]],
-        mails=await asyncio.to_thread(_mails, rig.stack.inbox_dir),
-        pdfs=await asyncio.to_thread(_pdfs, rig.stack.documents_dir),
-        garbage=[GarbageFound(mark, pieces, await rig.dead_letters(mark)) for mark, pieces in rig.garbage.items()],
-        deaths=[Death(one.begun, DEADLY[one.planned.name]) for one in injected if one.planned.name in DEADLY],
-        **await _tables(rig.stack),
+        emails=await asyncio.to_thread(_emails, system.stack.inbox_dir),
+        pdfs=await asyncio.to_thread(_pdfs, system.stack.documents_dir),
+        garbage=[
+            GarbageFound(mark, pieces, await system.dead_letters(mark)) for mark, pieces in system.garbage.items()
+        ],
+        kills=[
+            Kill(one.started, KILLS_OF_MAILERS[one.planned.name])
+            for one in injected
+            if one.planned.name in KILLS_OF_MAILERS
+        ],
+        **await _tables(system.stack),
     )
 
 
@@ -88,15 +94,15 @@ def _document(row: Mapping[str, str]) -> DocumentFound:
     return DocumentFound(row["number"], row["order_number"], order_id, Decimal(row["net_amount"]))
 
 
-def _mails(folder: Path) -> list[MailFound]:
-    return [_mail(path) for path in sorted(folder.glob("*.eml"))]
+def _emails(folder: Path) -> list[EmailFound]:
+    return [_email(path) for path in sorted(folder.glob("*.eml"))]
 
 
-def _mail(path: Path) -> MailFound:
+def _email(path: Path) -> EmailFound:
     headers = BytesHeaderParser(policy=policy.SMTPUTF8).parsebytes(path.read_bytes())
     recipients = email.utils.getaddresses([str(value) for value in headers.get_all("To", [])])
     addresses = tuple(address for _, address in recipients)
-    return MailFound(path.name, str(headers.get("Message-ID", "")).strip(), addresses, path.stat().st_mtime)
+    return EmailFound(path.name, str(headers.get("Message-ID", "")).strip(), addresses, path.stat().st_mtime)
 
 
 def _pdfs(folder: Path) -> frozenset[str]:

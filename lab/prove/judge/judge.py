@@ -7,11 +7,11 @@ its order, and an effect that an order must not have, count as duplicated; one t
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from lab.prove.judge.books import books
+from lab.prove.judge.books import reconciliation
 from lab.prove.judge.effects import effects
 from lab.prove.judge.facts import Facts, OrderFound
 from lab.prove.judge.finding import Due, Finding, accepted_orders
-from lab.workload.expectations import DemoSet
+from lab.workload.expectations import Workload
 from orders.workflow import STEPS
 
 COMPLETING = frozenset(
@@ -20,26 +20,26 @@ COMPLETING = frozenset(
 REJECTED = frozenset({"order.placed", "order.rejected"})
 # An order that runs out of stock was validated before.
 PERHAPS = frozenset({"order.validated"})
-AT_WORK = frozenset({"running", "retrying"})
+UNSETTLED = frozenset({"running", "retrying"})
 
 
-def judge(demo: DemoSet, facts: Facts) -> list[Finding]:
+def judge(workload: Workload, facts: Facts) -> list[Finding]:
     """Everything that is not as it had to be, and mails that were sent again for a good reason."""
-    dues = accepted_orders(demo, facts)
+    dues = accepted_orders(workload, facts)
     return [
-        *_orders(demo, facts, dues),
+        *_orders(workload, facts, dues),
         *_left_over(facts),
         *_events(facts, dues),
         *_arrivals(facts, dues),
         *_deliveries(facts, dues),
         *effects(facts, dues),
-        *books(demo, facts, dues),
+        *reconciliation(workload, facts, dues),
     ]
 
 
-def _orders(demo: DemoSet, facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
+def _orders(workload: Workload, facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
     """Each accepted order is there, once, and ended as it had to."""
-    for one in demo.orders:
+    for one in workload.orders:
         if one.order.reference not in facts.accepted:
             yield Finding("unfinished", "acceptance", one.order.reference)
     stored = {order.id: order for order in facts.orders}
@@ -118,13 +118,13 @@ def _deliveries(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
             state = facts.deliveries.get((step.queue, event.id))
             if state is None:
                 yield Finding("lost", f"delivery to {step.queue}", _name(dues, event.subject), f"of {event.id}")
-            elif state != "done" and state not in AT_WORK:
+            elif state != "done" and state not in UNSETTLED:
                 about = _name(dues, event.subject)
                 yield Finding("unfinished", f"delivery to {step.queue}", about, f"{event.id} is {state}")
     for (consumer, event_id), state in facts.deliveries.items():
         if state == "done" and event_id not in recorded:
             yield Finding("duplicated", f"delivery to {consumer}", event_id, "of an event that was never recorded")
-        elif state in AT_WORK:
+        elif state in UNSETTLED:
             about = _name(dues, recorded[event_id].subject) if event_id in recorded else event_id
             yield Finding("unfinished", f"delivery to {consumer}", about, f"{event_id} is {state}")
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from lab.observe.expected_totals import due, tried
+from lab.observe.expected_totals import attempts_ended, due
 from orders.model import AttemptEnd
 from orders.workflow import PROMISED_SECONDS
 from tests.support.builders.order_rows import place
@@ -36,5 +36,5 @@ async def test_tries_are_counted_by_step_and_end(shared_database_url: str) -> No
         for attempt, (step, end) in enumerate(ends, 1):
             await connection.execute(TRY, order, step, attempt, end)
 
-        assert await tried(connection, AttemptEnd.RETRIED) == {"sap": 2, "email": 1}
-        assert await tried(connection, AttemptEnd.AWAY) == {"sap": 1}
+        assert await attempts_ended(connection, AttemptEnd.RETRIED) == {"sap": 2, "email": 1}
+        assert await attempts_ended(connection, AttemptEnd.AWAY) == {"sap": 1}

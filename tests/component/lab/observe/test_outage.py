@@ -44,13 +44,13 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr(outages, "time", SimpleNamespace(monotonic=count().__next__))
     monkeypatch.setattr(outages, "PATIENCE_SECONDS", 10)
-    monkeypatch.setattr(outages, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(outages, "POLL_SECONDS", 0)
 
 
 def test_an_alert_that_fires_and_ends_has_told(sap: Sap) -> None:
     seen, away = tormented(sap, [QUIET, QUIET, FIRING, FIRING, QUIET])
 
-    assert seen.told
+    assert seen.fired_and_resolved
     assert away == [True]
     assert sap.get("/sandbox/faults")["outage"] is False
 
@@ -67,7 +67,7 @@ def test_an_alert_that_does_not_end_has_not_told(sap: Sap) -> None:
     seen, _ = tormented(sap, [QUIET, FIRING])
 
     assert seen.fired_after is not None
-    assert not seen.told
+    assert not seen.fired_and_resolved
 
 
 def test_an_alert_that_fires_before_would_prove_nothing(sap: Sap) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lab.bench.figures import MEANINGS, flatness, percentile, result_line, table
+from lab.bench.figures import MEANINGS, flatness, result_line, table
 
 KEYS = [
     "raw_events_per_s",
@@ -19,24 +19,6 @@ KEYS = [
     "commit_to_confirm_ms_p99",
     "idle_cpu_percent",
 ]
-
-
-@pytest.mark.parametrize(
-    ("share", "expected"), [(0.5, 50), (0.99, 99), (1, 100), (0.001, 1), (0, 1)], ids=["p50", "p99", "max", "low", "0"]
-)
-def test_a_percentile_is_the_value_of_its_nearest_rank(share: float, expected: int) -> None:
-    values = list(range(100, 0, -1))
-
-    assert percentile(values, share) == expected
-
-
-def test_one_value_is_each_percentile() -> None:
-    assert percentile([7.0], 0.5) == percentile([7.0], 0.99) == 7.0
-
-
-def test_there_is_no_percentile_of_nothing() -> None:
-    with pytest.raises(ValueError, match="no values"):
-        percentile([], 0.5)
 
 
 def test_flatness_compares_the_end_with_the_beginning_and_ignores_one_slow_slice() -> None:

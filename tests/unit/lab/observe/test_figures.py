@@ -9,9 +9,9 @@ from lab.observe.expected_alerts import MUST_FIRE
 from lab.observe.figures import Observed, failures
 from lab.observe.outage import ALERT, Outage
 from lab.observe.panels import Panel
-from lab.observe.prometheus_checks import PanelSeen
-from lab.observe.rules import WATCHDOG, Shown
-from lab.observe.totals import Compared, Total
+from lab.observe.prometheus_checks import CheckedPanel
+from lab.observe.rules import WATCHDOG, UnitTestResult
+from lab.observe.totals import ComparedTotal, Total
 from ops.doctor.prometheus_api import Rule, Target
 
 FILLED = Panel("Flow", "Orders accepted", "sum(rate(a[1m]))", None)
@@ -20,13 +20,13 @@ STATUS = Total("orders by status", "max by (status) (waybill_orders)", "status")
 WELL = Observed(
     targets=[Target("api", "127.0.0.1:8080", "up", "")],
     shipped=["Away", "Late"],
-    tested=Shown(frozenset({"Away", "Late"})),
+    tested=UnitTestResult(frozenset({"Away", "Late"})),
     rules=[Rule("Away", True, "ok", ""), Rule("Late", True, "ok", ""), Rule("job:late:max", False, "ok", "")],
-    panels=[PanelSeen(FILLED, 2), PanelSeen(QUIET, 0)],
+    panels=[CheckedPanel(FILLED, 2), CheckedPanel(QUIET, 0)],
     outage=Outage(6.0, 3.0),
     at_rest={WATCHDOG},
     fired=list(MUST_FIRE),
-    compared=[Compared(STATUS, {"completed": 187, "pending": 0}, {"completed": 187})],
+    compared=[ComparedTotal(STATUS, {"completed": 187, "pending": 0}, {"completed": 187})],
     unsettled=0,
 )
 
@@ -50,8 +50,8 @@ def test_all_well_is_no_failure_and_the_last_line_says_so() -> None:
         (replace(WELL, targets=[Target("relay", "127.0.0.1:8081", "down", "refused")]), "relay 127.0.0.1:8081 is down"),
         (replace(WELL, targets=[Target("relay", "127.0.0.1:8081", "unknown", "")]), "not asked yet"),
         (replace(WELL, rules=WELL.rules[::2]), "Late is shipped and not loaded"),
-        (replace(WELL, tested=Shown(frozenset({"Away"}))), "Late has no unit test"),
-        (replace(WELL, tested=Shown(frozenset(), "promtool says FAILED: Late")), "promtool says FAILED: Late"),
+        (replace(WELL, tested=UnitTestResult(frozenset({"Away"}))), "Late has no unit test"),
+        (replace(WELL, tested=UnitTestResult(frozenset(), "promtool says FAILED: Late")), "promtool says FAILED: Late"),
         (
             replace(WELL, rules=[*WELL.rules, Rule("Odd", True, "err", "no such label")]),
             "alert Odd cannot be evaluated: no",
@@ -65,20 +65,20 @@ def test_all_well_is_no_failure_and_the_last_line_says_so() -> None:
         (replace(WELL, fired=[ALERT]), "WaybillDeadLettersNew did not fire, though one customer's mailbox"),
         (replace(WELL, at_rest=[WATCHDOG, "Late"]), "Late fires though nothing has happened"),
         (replace(WELL, panels=[]), "no panel at all"),
-        (replace(WELL, panels=[PanelSeen(FILLED, 0)]), "Flow / Orders accepted shows nothing"),
-        (replace(WELL, panels=[PanelSeen(QUIET, 0, "parse error")]), "Broker / Alarms: parse error"),
+        (replace(WELL, panels=[CheckedPanel(FILLED, 0)]), "Flow / Orders accepted shows nothing"),
+        (replace(WELL, panels=[CheckedPanel(QUIET, 0, "parse error")]), "Broker / Alarms: parse error"),
         (replace(WELL, outage=Outage(None, None)), "did not fire"),
         (replace(WELL, outage=Outage(6.0, None)), "did not end"),
         (replace(WELL, unsettled=3), "3 deliveries have not come to their end"),
         (
-            replace(WELL, compared=[Compared(STATUS, {"completed": 186}, {"completed": 187})]),
+            replace(WELL, compared=[ComparedTotal(STATUS, {"completed": 186}, {"completed": 187})]),
             "orders by status (completed): Prometheus says 186, there are 187",
         ),
         (
-            replace(WELL, compared=[Compared(STATUS, {"completed": 186, "synced": 1}, {"completed": 186})]),
+            replace(WELL, compared=[ComparedTotal(STATUS, {"completed": 186, "synced": 1}, {"completed": 186})]),
             "orders by status (synced): Prometheus says 1, there are 0",
         ),
-        (replace(WELL, compared=[Compared(Total("events", "e"), {}, {"": 7})]), "events: Prometheus says 0"),
+        (replace(WELL, compared=[ComparedTotal(Total("events", "e"), {}, {"": 7})]), "events: Prometheus says 0"),
     ],
 )
 def test_whatever_is_wrong_is_said_in_words(wrong: Observed, said: str) -> None:
@@ -88,7 +88,7 @@ def test_whatever_is_wrong_is_said_in_words(wrong: Observed, said: str) -> None:
 
 
 def test_unit_tests_that_fail_leave_no_alert_tested_in_the_last_line() -> None:
-    assert json.loads(replace(WELL, tested=Shown(frozenset(), "FAILED")).line())["alerts_tested"] == 0
+    assert json.loads(replace(WELL, tested=UnitTestResult(frozenset(), "FAILED")).line())["alerts_tested"] == 0
 
 
 def test_an_alert_that_did_not_do_both_and_totals_that_differ_show_in_the_last_line() -> None:

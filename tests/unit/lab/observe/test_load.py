@@ -2,15 +2,15 @@
 
 import json
 
-from lab.observe.load import bad_bodies, unreachable_customer
+from lab.observe.load import invalid_bodies, unreachable_customer
 from lab.workload.generator import generate
 
-DEMO = generate(12)
+WORKLOAD = generate(12)
 
 
 def test_no_bad_body_is_an_order_that_nobody_has_seen() -> None:
-    taken = [one.order for one in DEMO.orders[:2]]
-    broken, nothing, empty, *again = bad_bodies(taken)
+    taken = [one.order for one in WORKLOAD.orders[:2]]
+    broken, nothing, empty, *again = invalid_bodies(taken)
 
     assert broken == b"{"
     assert json.loads(nothing)["lines"][0]["quantity"] == 0
@@ -19,4 +19,4 @@ def test_no_bad_body_is_an_order_that_nobody_has_seen() -> None:
 
 
 def test_the_mailbox_that_does_not_exist_is_that_of_an_order_that_completes() -> None:
-    assert unreachable_customer(DEMO) in {order.customer.email for order in DEMO.completing}
+    assert unreachable_customer(WORKLOAD) in {order.customer.email for order in WORKLOAD.completing}

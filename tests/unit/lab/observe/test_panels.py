@@ -25,7 +25,7 @@ def panel(*exprs: str, says: str = "What it is.", title: str = "Requests") -> di
 def read(folder: Path, *pages: dict[str, Any]) -> list[Panel]:
     for number, page in enumerate(pages):
         (folder / f"{number}.json").write_text(json.dumps(page))
-    return read_panels(folder, rate_interval="30s", shown="15m")
+    return read_panels(folder, rate_interval="30s", time_range="15m")
 
 
 def test_each_query_of_a_panel_is_told_with_its_dashboard_and_title(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for what a test says never comes: the clock goes on by a second at each look."""
     monkeypatch.setattr(prometheus_checks, "time", SimpleNamespace(monotonic=count().__next__, time=time.time))
     monkeypatch.setattr(prometheus_checks, "PATIENCE_SECONDS", 10)
-    monkeypatch.setattr(prometheus_checks, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(prometheus_checks, "POLL_SECONDS", 0)
     monkeypatch.setattr(prometheus_checks, "REST_SECONDS", 0.01)
 
 
@@ -102,8 +102,8 @@ async def test_a_panel_that_shows_one_moment_is_asked_for_that_moment(panel: Pan
         once = [{"metric": {}, "values": [[0, "1"]]}] if request.url.path.endswith("query_range") else []
         return httpx.Response(200, json={"status": "success", "data": {"resultType": "matrix", "result": once}})
 
-    async def run() -> list[prometheus_checks.PanelSeen]:
+    async def run() -> list[prometheus_checks.CheckedPanel]:
         async with httpx.AsyncClient(base_url="http://prometheus", transport=httpx.MockTransport(answer)) as http:
-            return await prometheus_checks.panels_seen(PrometheusApi(http), [panel], 0.0)
+            return await prometheus_checks.check_panels(PrometheusApi(http), [panel], 0.0)
 
-    assert await run() == [prometheus_checks.PanelSeen(panel, series)]
+    assert await run() == [prometheus_checks.CheckedPanel(panel, series)]

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab.observe.rules import RulesError, Shown, alerts_of, expectations, run_unit_tests, scaled, shown
+from lab.observe.rules import (
+    RulesError,
+    UnitTestResult,
+    alerts_of,
+    expectations,
+    passing_unit_tests,
+    run_unit_tests,
+    scaled,
+)
 
 SHIPPED = (Path(__file__).parents[4] / "deploy" / "prometheus" / "alerts.yml").read_text()
 FACTOR = 30
@@ -123,7 +131,7 @@ def test_an_alert_is_tested_when_promtool_has_seen_it_fire(tmp_path: Path, promt
     (tmp_path / "tests" / "a.yml").write_text(TESTS.format(severity="page"))
     assert list(expectations(TESTS.format(severity="page"))) == [("Fires", True), ("Silent", False)]
     assert run_unit_tests(promtool, tmp_path / "tests") == {"Fires"}
-    assert shown(promtool, tmp_path / "tests") == Shown(frozenset({"Fires"}))
+    assert passing_unit_tests(promtool, tmp_path / "tests") == UnitTestResult(frozenset({"Fires"}))
 
 
 def test_when_a_test_fails_nothing_is_tested(tmp_path: Path, promtool: str) -> None:
@@ -133,9 +141,9 @@ def test_when_a_test_fails_nothing_is_tested(tmp_path: Path, promtool: str) -> N
     with pytest.raises(RulesError, match=r'(?s)fail:.*severity="page"'):
         run_unit_tests(promtool, tmp_path / "tests")
 
-    found = shown(promtool, tmp_path / "tests")
+    found = passing_unit_tests(promtool, tmp_path / "tests")
     assert found.alerts == frozenset()
-    assert 'severity="page"' in found.why
+    assert 'severity="page"' in found.error
 
 
 def test_no_tests_and_no_promtool_are_said_so(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from lab.observe.rules import alerts_of
-from lab.observe.time_scaling import FACTOR, hastened
+from lab.observe.time_scaling import FACTOR, scaled_file
 from lab.stack.servers.prometheus import CONFIG, RULES, SHIPPED
 
 TIMES = re.compile(r"\d+(ms|[smhdw])+")
@@ -17,7 +17,7 @@ def shipped(name: str) -> str:
 
 
 def test_every_second_is_looked_at_and_nothing_else_of_the_config_is_changed() -> None:
-    before, after = yaml.safe_load(shipped(CONFIG)), yaml.safe_load(hastened(CONFIG, shipped(CONFIG)))
+    before, after = yaml.safe_load(shipped(CONFIG)), yaml.safe_load(scaled_file(CONFIG, shipped(CONFIG)))
 
     assert after.pop("global") == {"scrape_interval": "1s", "evaluation_interval": "1s"}
     assert before.pop("global") == {"scrape_interval": "15s", "evaluation_interval": "15s"}
@@ -25,16 +25,16 @@ def test_every_second_is_looked_at_and_nothing_else_of_the_config_is_changed() -
 
 
 def test_the_rules_keep_their_expressions_but_for_the_times() -> None:
-    before, after = (yaml.safe_load(text)["groups"] for text in (shipped(RULES), hastened(RULES, shipped(RULES))))
+    before, after = (yaml.safe_load(text)["groups"] for text in (shipped(RULES), scaled_file(RULES, shipped(RULES))))
 
     assert FACTOR > 1
     for old_group, new_group in zip(before, after, strict=True):
         for old, new in zip(old_group["rules"], new_group["rules"], strict=True):
             assert TIMES.sub("", new["expr"]) == TIMES.sub("", old["expr"])
             assert old.get("for") != new.get("for") or old.get("for") is None
-    assert alerts_of(hastened(RULES, shipped(RULES))) == alerts_of(shipped(RULES))
+    assert alerts_of(scaled_file(RULES, shipped(RULES))) == alerts_of(shipped(RULES))
 
 
 def test_a_config_whose_intervals_are_not_found_is_refused() -> None:
     with pytest.raises(ValueError, match="0 global intervals"):
-        hastened(CONFIG, "scrape_configs: []\n")
+        scaled_file(CONFIG, "scrape_configs: []\n")

@@ -4,9 +4,9 @@ from dataclasses import replace
 from lab.prove import parameters
 from lab.prove.faults.injector import Injected
 from lab.prove.faults.plan import Planned
-from lab.prove.figures import Outcome, enough, figures
+from lab.prove.figures import ProofResult, enough, figures
 from lab.prove.judge.finding import Finding
-from lab.prove.recovery import Healed
+from lab.prove.recovery import Recovered
 
 QUICK = parameters.quick(7)
 
@@ -15,8 +15,8 @@ def injected(kind: str, *, seen: bool = True, unfinished: int = 3) -> Injected:
     return Injected(Planned(1, kind, 0.5, "", 1.0, 0.5), 100.0, 101.0, seen, unfinished, "as expected")
 
 
-def outcome(*faults: Injected, findings: tuple[Finding, ...] = ()) -> Outcome:
-    return Outcome(400, faults, Healed(dead_letters=20, replayed=4, discarded=16), findings)
+def outcome(*faults: Injected, findings: tuple[Finding, ...] = ()) -> ProofResult:
+    return ProofResult(400, faults, Recovered(dead_letters=20, replayed=4, discarded=16), findings)
 
 
 ENOUGH = [injected(f"kind {number % QUICK.least_kinds}") for number in range(QUICK.least_faults)]

@@ -9,10 +9,10 @@ import pytest
 
 from lab.prove import recovery
 from lab.prove.parameters import quick
-from lab.prove.recovery import Left, recover
-from lab.prove.system_under_test import Rig
+from lab.prove.recovery import Remaining, recover
+from lab.prove.system_under_test import SystemUnderTest
 
-NOTHING = Left(unfinished=0, at_work=0, scheduled=0, not_audited=0, open_dead_letters=0, done=0, events=0)
+NOTHING = Remaining(unfinished=0, in_delivery=0, scheduled=0, not_audited=0, open_dead_letters=0, done=0, events=0)
 
 
 class DeadLetters:
@@ -22,28 +22,28 @@ class DeadLetters:
         return [(7,)]
 
 
-async def nothing_to_heal(_: Rig) -> None:
+async def nothing_to_heal(_: SystemUnderTest) -> None:
     """Every program runs."""
 
 
 @pytest.fixture(autouse=True)
 def healed_already(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "heal", nothing_to_heal)
+    monkeypatch.setattr(recovery, "stop_faults", nothing_to_heal)
 
 
 def recovered(healing_seconds: float) -> tuple[int, list[str]]:
     told: list[str] = []
-    proof = replace(quick(1), healing=healing_seconds)
-    return asyncio.run(recover(cast("Rig", DeadLetters()), proof, told.append)).dead_letters, told
+    parameters = replace(quick(1), recovery_seconds=healing_seconds)
+    return asyncio.run(recover(cast("SystemUnderTest", DeadLetters()), parameters, told.append)).dead_letters, told
 
 
 def test_it_ends_at_its_time_though_something_still_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     rounds = count()
 
-    async def one_more_round(_: Rig) -> Left:
-        return replace(NOTHING, at_work=1, done=next(rounds))
+    async def one_more_round(_: SystemUnderTest) -> Remaining:
+        return replace(NOTHING, in_delivery=1, done=next(rounds))
 
-    monkeypatch.setattr(recovery, "look", one_more_round)
+    monkeypatch.setattr(recovery, "read_remaining", one_more_round)
 
     dead_letters, told = recovered(0.05)
 
@@ -52,19 +52,19 @@ def test_it_ends_at_its_time_though_something_still_moves(monkeypatch: pytest.Mo
 
 
 def test_it_ends_at_once_where_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def quiet(_: Rig) -> Left:
+    async def quiet(_: SystemUnderTest) -> Remaining:
         return NOTHING
 
-    monkeypatch.setattr(recovery, "look", quiet)
+    monkeypatch.setattr(recovery, "read_remaining", quiet)
 
     assert recovered(60) == (7, [])
 
 
 def test_another_time_out_is_not_taken_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def breaks(_: Rig) -> Left:
+    async def breaks(_: SystemUnderTest) -> Remaining:
         raise TimeoutError("of a library")
 
-    monkeypatch.setattr(recovery, "look", breaks)
+    monkeypatch.setattr(recovery, "read_remaining", breaks)
 
     with pytest.raises(TimeoutError, match="of a library"):
         recovered(60)

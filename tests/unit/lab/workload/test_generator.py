@@ -3,19 +3,19 @@ from decimal import Decimal
 
 import pytest
 
-from lab.workload.expectations import DemoOrder, DemoSet, MailAddresses, ascii_name
+from lab.workload.expectations import ExpectedOrder, MailAddresses, Workload, ascii_name
 from lab.workload.generator import generate, refusals
 from orders.model import units_by_sku
 
 
 @pytest.fixture(scope="module")
-def demo() -> DemoSet:
+def workload() -> Workload:
     return generate(500)
 
 
-def why(demo: DemoSet, one: DemoOrder) -> str:
+def why(workload: Workload, one: ExpectedOrder) -> str:
     """What is wrong with an order, judged by the catalogue alone."""
-    shelf = {product.sku: product for product in demo.products}
+    shelf = {product.sku: product for product in workload.products}
     for line in one.order.lines:
         if line.sku not in shelf:
             return "unknown SKU"
@@ -25,35 +25,35 @@ def why(demo: DemoSet, one: DemoOrder) -> str:
     return "stock" if any(units > shelf[sku].stock for sku, units in wanted.items()) else "nothing"
 
 
-def test_the_same_seed_gives_the_same_orders_and_another_seed_gives_others(demo: DemoSet) -> None:
-    assert generate(500) == demo
-    assert generate(500, seed=1).orders != demo.orders
+def test_the_same_seed_gives_the_same_orders_and_another_seed_gives_others(workload: Workload) -> None:
+    assert generate(500) == workload
+    assert generate(500, seed=1).orders != workload.orders
 
 
-def test_of_500_orders_exactly_30_must_be_rejected_10_for_each_reason(demo: DemoSet) -> None:
-    assert Counter(why(demo, one) for one in demo.refused) == {"unknown SKU": 10, "price": 10, "stock": 10}
-    assert Counter(why(demo, DemoOrder(order)) for order in demo.completing) == {"nothing": 470}
+def test_of_500_orders_exactly_30_must_be_rejected_10_for_each_reason(workload: Workload) -> None:
+    assert Counter(why(workload, one) for one in workload.refused) == {"unknown SKU": 10, "price": 10, "stock": 10}
+    assert Counter(why(workload, ExpectedOrder(order)) for order in workload.completing) == {"nothing": 470}
 
 
-def test_the_sku_at_fault_is_on_the_rejected_order(demo: DemoSet) -> None:
-    assert all(one.refused_for in {line.sku for line in one.order.lines} for one in demo.refused)
+def test_the_sku_at_fault_is_on_the_rejected_order(workload: Workload) -> None:
+    assert all(one.refused_for in {line.sku for line in one.order.lines} for one in workload.refused)
 
 
-def test_stock_suffices_for_all_that_must_complete_in_whatever_order(demo: DemoSet) -> None:
-    assert min(demo.stock_at_end.values()) > 0
+def test_stock_suffices_for_all_that_must_complete_in_whatever_order(workload: Workload) -> None:
+    assert min(workload.stock_at_end.values()) > 0
 
 
-def test_references_are_unique_and_so_are_the_customers_addresses(demo: DemoSet) -> None:
-    customers = {(one.order.customer.name, one.order.customer.address): one.order.customer for one in demo.orders}
+def test_references_are_unique_and_so_are_the_customers_addresses(workload: Workload) -> None:
+    customers = {(one.order.customer.name, one.order.customer.address): one.order.customer for one in workload.orders}
     emails = Counter(customer.email for customer in customers.values())
 
-    assert len({one.order.reference for one in demo.orders}) == 500
+    assert len({one.order.reference for one in workload.orders}) == 500
     assert max(emails.values()) == 1
     assert all(email.isascii() and email.endswith("@example.com") for email in emails)
 
 
-def test_the_orders_are_as_varied_as_real_ones(demo: DemoSet) -> None:
-    orders = [one.order for one in demo.orders]
+def test_the_orders_are_as_varied_as_real_ones(workload: Workload) -> None:
+    orders = [one.order for one in workload.orders]
     names = "".join(order.customer.name for order in orders)
     lines = [line for order in orders for line in order.lines]
 
@@ -69,9 +69,9 @@ def test_the_orders_are_as_varied_as_real_ones(demo: DemoSet) -> None:
 
 @pytest.mark.parametrize(("count", "each"), [(1, 0), (5, 0), (6, 1), (60, 1), (100, 2), (500, 10), (2000, 40)])
 def test_other_counts_keep_the_share_of_rejections(count: int, each: int) -> None:
-    demo = generate(count)
+    workload = generate(count)
     assert refusals(count) == each
-    assert (len(demo.orders), len(demo.refused)) == (count, 3 * each)
+    assert (len(workload.orders), len(workload.refused)) == (count, 3 * each)
 
 
 @pytest.mark.parametrize(

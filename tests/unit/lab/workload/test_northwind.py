@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lab.workload.csv_table import InputError, Row, read_table
-from lab.workload.expectations import DemoSet
+from lab.workload.expectations import Workload
 from lab.workload.northwind import load_northwind
 
 NORTHWIND = Path(__file__).parents[5] / "shared" / "data" / "northwind"
@@ -41,13 +41,13 @@ def spoil(folder: Path, name: str, old: str, new: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def northwind() -> DemoSet:
+def northwind() -> Workload:
     if not NORTHWIND.is_dir():
         pytest.skip(f"the Northwind files are not at {NORTHWIND}")
     return load_northwind(NORTHWIND)
 
 
-def test_the_real_files_come_to_the_figures_that_their_facts_give(northwind: DemoSet) -> None:
+def test_the_real_files_come_to_the_figures_that_their_facts_give(northwind: Workload) -> None:
     facts = json.loads((NORTHWIND / "facts.json").read_text())
 
     assert len(northwind.orders) == facts["orders"]
@@ -60,7 +60,7 @@ def test_the_real_files_come_to_the_figures_that_their_facts_give(northwind: Dem
         assert str(by_reference[f"NW-{facts[which]['orderID']}"].net_total) == facts[which]["net"]
 
 
-def test_every_real_order_can_be_met_and_leaves_what_was_in_stock(northwind: DemoSet) -> None:
+def test_every_real_order_can_be_met_and_leaves_what_was_in_stock(northwind: Workload) -> None:
     prices = {product.sku: product.prices for product in northwind.products}
     in_stock = {row.text("productID"): row.whole("unitsInStock") for row in _rows("products.csv", "unitsInStock")}
 
@@ -69,7 +69,7 @@ def test_every_real_order_can_be_met_and_leaves_what_was_in_stock(northwind: Dem
     assert all(line.unit_price in prices[line.sku] for one in northwind.orders for line in one.order.lines)
 
 
-def test_real_addresses_keep_their_commas_and_real_customers_have_one_address_each(northwind: DemoSet) -> None:
+def test_real_addresses_keep_their_commas_and_real_customers_have_one_address_each(northwind: Workload) -> None:
     orders = {one.order.reference: one.order for one in northwind.orders}
     emails = {one.order.customer.email: one.order.customer.name for one in northwind.orders}
 

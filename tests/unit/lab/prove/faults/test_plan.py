@@ -40,7 +40,7 @@ def test_every_kind_that_is_planned_can_be_injected() -> None:
 
 
 @pytest.mark.parametrize("whole", [parameters.full(1), parameters.quick(1)])
-def test_more_is_planned_than_has_to_be_seen(whole: parameters.Proof) -> None:
+def test_more_is_planned_than_has_to_be_seen(whole: parameters.Parameters) -> None:
     assert sum(whole.counts.values()) >= 1.25 * whole.least_faults
     assert len(whole.counts) >= 1.25 * whole.least_kinds
 

@@ -33,7 +33,7 @@ def test_a_clean_report_of_all_orders_is_no_finding() -> None:
     assert kinds(CLEAN) == []
 
 
-def test_what_is_missing_doubled_or_of_no_order_is_said_in_the_words_of_a_proof() -> None:
+def test_a_missing_doubled_or_ownerless_effect_is_a_finding() -> None:
     report = replace(
         CLEAN,
         missing=[Missing("WB-1", Effect.EMAIL, "waiting in email", overdue=True)],
@@ -42,16 +42,16 @@ def test_what_is_missing_doubled_or_of_no_order_is_said_in_the_words_of_a_proof(
     )
 
     assert kinds(report) == [
-        ("lost", "email, says the ledger"),
-        ("duplicated", "sap, says the ledger"),
-        ("duplicated", "invoice, says the ledger"),
+        ("lost", "email, by the completeness audit"),
+        ("duplicated", "sap, by the completeness audit"),
+        ("duplicated", "invoice, by the completeness audit"),
     ]
 
 
-def test_an_order_that_the_ledger_does_not_know_is_lost() -> None:
-    assert kinds(replace(CLEAN, orders=2)) == [("lost", "order, says the ledger")]
+def test_an_order_that_the_audit_does_not_know_is_lost() -> None:
+    assert kinds(replace(CLEAN, orders=2)) == [("lost", "order, by the completeness audit")]
 
 
-def test_a_report_that_is_not_clean_for_any_other_reason_is_not_passed_over() -> None:
-    assert kinds(replace(CLEAN, invoice_gaps=1)) == [("lost", "something, says the ledger")]
-    assert kinds(replace(CLEAN, not_seen={"SAP": "no answer"})) == [("lost", "something, says the ledger")]
+def test_a_report_that_is_not_clean_for_any_other_reason_is_a_finding() -> None:
+    assert kinds(replace(CLEAN, invoice_gaps=1)) == [("lost", "something, by the completeness audit")]
+    assert kinds(replace(CLEAN, not_seen={"SAP": "no answer"})) == [("lost", "something, by the completeness audit")]

@@ -10,13 +10,13 @@ import pytest
 
 from lab.prove.judge.facts import (
     AuditFound,
-    Death,
     DocumentFound,
+    EmailFound,
     EventFound,
     Facts,
     GarbageFound,
     InvoiceFound,
-    MailFound,
+    Kill,
     OrderFound,
 )
 from lab.prove.judge.finding import Finding
@@ -25,16 +25,16 @@ from lab.workload.generator import generate
 from orders.model import units_by_sku
 from orders.workflow import STEPS
 
-DEMO = generate(40)
+WORKLOAD = generate(40)
 WAY = ("order.placed", "order.validated", "inventory.reserved", "order.synced", "order.fulfilled", "order.completed")
-IDS = {one.order.reference: str(UUID(int=place)) for place, one in enumerate(DEMO.orders, 1)}
-DONE = [one.order for one in DEMO.orders if one.refused_for is None]
+IDS = {one.order.reference: str(UUID(int=place)) for place, one in enumerate(WORKLOAD.orders, 1)}
+DONE = [one.order for one in WORKLOAD.orders if one.refused_for is None]
 
 
 def _events() -> list[EventFound]:
     ways = [
         (IDS[one.order.reference], WAY if one.refused_for is None else ("order.placed", "order.rejected"))
-        for one in DEMO.orders
+        for one in WORKLOAD.orders
     ]
     return [
         EventFound(f"{place}-{step}", event_type, order_id)
@@ -44,10 +44,10 @@ def _events() -> list[EventFound]:
     ]
 
 
-def _mail(event: EventFound, kept_at: float = 100.0, file: str = "1.eml") -> MailFound:
+def _email(event: EventFound, kept_at: float = 100.0, file: str = "1.eml") -> EmailFound:
     reference = next(reference for reference, order_id in IDS.items() if order_id == event.subject)
-    email = next(one.order.customer.email for one in DEMO.orders if one.order.reference == reference)
-    return MailFound(file, f"<{event.id}@waybill.example>", (email,), kept_at)
+    email = next(one.order.customer.email for one in WORKLOAD.orders if one.order.reference == reference)
+    return EmailFound(file, f"<{event.id}@waybill.example>", (email,), kept_at)
 
 
 def _sales() -> dict[tuple[str, str], tuple[int, Decimal]]:
@@ -73,7 +73,7 @@ def all_well() -> Facts:
                 one.order.reference,
                 "completed" if one.refused_for is None else "rejected",
             )
-            for place, one in enumerate(DEMO.orders)
+            for place, one in enumerate(WORKLOAD.orders)
         ],
         events=events,
         arrived=[event.id for event in events],
@@ -87,8 +87,8 @@ def all_well() -> Facts:
             DocumentFound(str(place), f"WB-{place}", IDS[order.reference], order.net_total)
             for place, order in enumerate(DONE)
         ],
-        mails=[
-            _mail(event)
+        emails=[
+            _email(event)
             for event in events
             if event.type == ("order.synced" if event.subject in told else "order.rejected")
         ],
@@ -97,7 +97,7 @@ def all_well() -> Facts:
             for place, order in enumerate(DONE, 1)
         ],
         pdfs=frozenset(f"invoices/{place}.pdf" for place in range(1, len(DONE) + 1)),
-        available=dict(DEMO.stock_at_end),
+        available=dict(WORKLOAD.stock_at_end),
         reservations={
             (IDS[order.reference], sku): units for order in DONE for sku, units in units_by_sku(order.lines).items()
         },
@@ -110,11 +110,11 @@ WELL = all_well()
 
 
 def found(facts: Facts) -> set[tuple[str, str]]:
-    return {(finding.kind, finding.what) for finding in judge(DEMO, facts)}
+    return {(finding.kind, finding.what) for finding in judge(WORKLOAD, facts)}
 
 
 def test_nothing_is_found_where_all_is_well() -> None:
-    assert judge(DEMO, WELL) == []
+    assert judge(WORKLOAD, WELL) == []
 
 
 Change = Callable[[Facts], dict[str, Any]]
@@ -128,9 +128,9 @@ LOST: dict[str, tuple[Change, str]] = {
         lambda facts: {"documents": [replace(facts.documents[0], net_amount=Decimal(1)), *facts.documents[1:]]},
         "amount in SAP",
     ),
-    "a mail": (lambda facts: {"mails": facts.mails[1:]}, "e-mail"),
+    "a mail": (lambda facts: {"emails": facts.emails[1:]}, "e-mail"),
     "a mail's way": (
-        lambda facts: {"mails": [replace(facts.mails[0], recipients=("nobody@example.com",)), *facts.mails[1:]]},
+        lambda facts: {"emails": [replace(facts.emails[0], recipients=("nobody@example.com",)), *facts.emails[1:]]},
         "e-mail to the customer",
     ),
     "an invoice": (lambda facts: {"invoices": facts.invoices[:-1]}, "invoice"),
@@ -165,9 +165,9 @@ DUPLICATED: dict[str, tuple[Change, str]] = {
         lambda facts: {"documents": [*facts.documents, replace(facts.documents[0], order_id="?")]},
         "SAP document",
     ),
-    "a second mail": (lambda facts: {"mails": [*facts.mails, facts.mails[0]]}, "e-mail"),
+    "a second mail": (lambda facts: {"emails": [*facts.emails, facts.emails[0]]}, "e-mail"),
     "a mail under another Message-ID": (
-        lambda facts: {"mails": [*facts.mails, replace(facts.mails[0], message_id="<other@waybill.example>")]},
+        lambda facts: {"emails": [*facts.emails, replace(facts.emails[0], message_id="<other@waybill.example>")]},
         "e-mail",
     ),
     "an invoice of no order": (
@@ -212,7 +212,7 @@ def test_what_is_there_twice_or_of_no_order_is_duplicated(name: str) -> None:
 
 
 def test_a_rejected_order_must_have_no_effect_of_a_completed_one() -> None:
-    rejected = IDS[DEMO.refused[0].order.reference]
+    rejected = IDS[WORKLOAD.refused[0].order.reference]
     strange = replace(WELL.documents[0], order_id=rejected)
 
     assert found(replace(WELL, documents=[*WELL.documents, strange])) == {("duplicated", "SAP document")}
@@ -222,23 +222,23 @@ def test_events_of_one_order_that_change_places_are_out_of_order_and_of_several_
     first, second = [event.id for event in WELL.events if event.subject == WELL.events[0].subject][:2]
     swapped = [{first: second, second: first}.get(event_id, event_id) for event_id in WELL.arrived]
 
-    assert [finding.kind for finding in judge(DEMO, replace(WELL, arrived=swapped))] == ["out_of_order"]
-    assert judge(DEMO, replace(WELL, arrived=[WELL.arrived[1], WELL.arrived[0], *WELL.arrived[2:]])) == []
+    assert [finding.kind for finding in judge(WORKLOAD, replace(WELL, arrived=swapped))] == ["out_of_order"]
+    assert judge(WORKLOAD, replace(WELL, arrived=[WELL.arrived[1], WELL.arrived[0], *WELL.arrived[2:]])) == []
 
 
-def _mails_again(deaths: list[Death], *kept_at: float) -> list[Finding]:
-    copies = [replace(WELL.mails[0], kept_at=time, file=f"{time}.eml") for time in (100.0, *kept_at)]
-    return judge(DEMO, replace(WELL, mails=[*WELL.mails[1:], *copies], deaths=deaths))
+def _mails_again(kills: list[Kill], *kept_at: float) -> list[Finding]:
+    copies = [replace(WELL.emails[0], kept_at=time, file=f"{time}.eml") for time in (100.0, *kept_at)]
+    return judge(WORKLOAD, replace(WELL, emails=[*WELL.emails[1:], *copies], kills=kills))
 
 
 def test_a_mail_again_is_resent_where_somebody_died_in_between_and_duplicated_where_nobody_did() -> None:
-    assert [one.kind for one in _mails_again([Death(101.0, 1)], 104.0)] == ["resent"]
-    assert [one.kind for one in _mails_again([Death(90.0, 1)], 104.0)] == ["duplicated"]
-    assert [one.kind for one in _mails_again([Death(105.0, 1)], 104.0)] == ["duplicated"]
+    assert [one.kind for one in _mails_again([Kill(101.0, 1)], 104.0)] == ["resent"]
+    assert [one.kind for one in _mails_again([Kill(90.0, 1)], 104.0)] == ["duplicated"]
+    assert [one.kind for one in _mails_again([Kill(105.0, 1)], 104.0)] == ["duplicated"]
 
 
 def test_a_death_excuses_no_more_mails_than_it_can_have_hidden() -> None:
-    assert [one.kind for one in _mails_again([Death(101.0, 1)], 104.0, 104.5)] == ["resent", "duplicated"]
+    assert [one.kind for one in _mails_again([Kill(101.0, 1)], 104.0, 104.5)] == ["resent", "duplicated"]
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_what_is_still_to_be_done_is_unfinished(changes: dict[str, Any], what: s
 def test_a_delivery_at_work_is_unfinished_whoever_listens_and_is_told_once(consumer: str, state: str) -> None:
     step = next(step for step in STEPS if step.queue == consumer)
     event = next(event for event in WELL.events if event.type in step.listens_to)
-    (finding,) = judge(DEMO, replace(WELL, deliveries={**WELL.deliveries, (consumer, event.id): state}))
+    (finding,) = judge(WORKLOAD, replace(WELL, deliveries={**WELL.deliveries, (consumer, event.id): state}))
 
     assert (finding.kind, finding.what) == ("unfinished", f"delivery to {consumer}")
     assert finding.about in IDS
