@@ -87,7 +87,7 @@ class _Proof:
             if not any(finding.kind in {"lost", "duplicated"} for finding in findings):
                 self._trial.say("nothing is lost or duplicated; the completeness audit counts again in its own way")
                 findings += await audit_cross_check(self._trial)
-            await evidence(system, self._trial.console, findings, load.accepted)
+            report.print_orders(self._trial.console, await evidence(system, findings, load.accepted))
         self._trial.console.print("Judged; every program and server is stopped now")
         return ProofResult(len(load.accepted), injected, recovered, findings)
 

@@ -1,11 +1,8 @@
-"""What is known of the first few orders that something is wrong with: their steps, deliveries, dead letters and events."""
+"""Evidence on the first few orders with a finding: their events, deliveries and dead letters, a line for each."""
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
-
 from lab.prove.judge.finding import Finding
-from lab.prove.report import print_orders
 from lab.prove.system_under_test import SystemUnderTest
 
 MOST_ORDERS = 4
@@ -27,11 +24,11 @@ UNION ALL
 
 
 async def evidence(
-    system: SystemUnderTest, console: Console, findings: Sequence[Finding], accepted: Mapping[str, str]
-) -> None:
-    """Print what is known of the first orders of all findings but `resent`."""
+    system: SystemUnderTest, findings: Sequence[Finding], accepted: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """Lines on the first few orders that any finding but `resent` is about, by reference."""
     wrong = [one.about for one in findings if one.kind != "resent" and one.about in accepted]
     known = {}
     for reference in list(dict.fromkeys(wrong))[:MOST_ORDERS]:
         known[reference] = [row[0] for row in await system.patient_query(_KNOWN, accepted[reference])]
-    print_orders(console, known)
+    return known

@@ -7,10 +7,10 @@ its order, and an effect that an order must not have, count as duplicated; one t
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from lab.prove.judge.books import reconciliation
 from lab.prove.judge.effects import effects
 from lab.prove.judge.facts import Facts, OrderFound
 from lab.prove.judge.finding import Due, Finding, accepted_orders
+from lab.prove.judge.reconciliation import reconciliation
 from lab.workload.expectations import Workload
 from orders.workflow import STEPS
 
