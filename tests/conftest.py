@@ -12,6 +12,7 @@ from lab.stack.servers.obtain import ServerUrls, given_amqp_url, given_database_
 from lab.stack.servers.obtain import servers as start_servers
 from ops.doctor import broker_client as ops_broker
 from tests.support.deadlines import ANSWER_SECONDS
+from tests.support.paths import SESSIONS
 from tests.support.processes.sandboxes import Sap, Smtp, start_sap, start_smtp
 from tests.support.servers import broker_cleanup as broker
 from tests.support.servers import databases as real
@@ -21,7 +22,6 @@ TESTS = Path(__file__).parent
 PURE_CONTRACTS = {"test_mailer.py"}
 # Fixtures that start a server or a program.
 STARTING = {"servers", "running_sap", "running_inbox"}
-SESSIONS = Path(__file__).parent.parent / ".local" / "test"
 
 # A person at the keyboard is told after seconds that no broker answers.
 ops_broker.CONNECT_SECONDS = ANSWER_SECONDS

@@ -13,8 +13,8 @@ import yaml
 from api.metrics import _SECONDS
 from lab.observe.rules import WATCHDOG, alerts_of, expectations
 from orders.workflow import BY_QUEUE, POOLS, STEPS, UNROUTED_QUEUE
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 FILE = ROOT / "deploy" / "prometheus" / "alerts.yml"
 TESTS = FILE.parent / "tests"
 UNIT_TESTS = sorted(TESTS.glob("*.yml"))

@@ -17,8 +17,8 @@ from lab.sandbox.sap import main as sap_main
 from ops.cli.main import app
 from orders.workflow import POOLS
 from runtime.settings import Settings
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "waybill:local"}

@@ -9,9 +9,9 @@ import yaml
 from dashboards.files import FOLDER
 from dashboards.flow import BURNS
 from lab.observe.panels import read_panels
+from tests.support.paths import ROOT
 from tests.support.probes.promql import names
 
-ROOT = Path(__file__).parent.parent.parent
 PANELS = read_panels(FOLDER)
 ROW = re.compile(r"^\| `(?P<name>waybill_\w+)` \| (?P<type>\w+) \| (?P<labels>[^|]+) \|", re.MULTILINE)
 PAGE = {row["name"]: row for row in ROW.finditer((ROOT / "docs" / "metrics.md").read_text())}

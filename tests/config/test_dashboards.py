@@ -3,7 +3,6 @@
 import json
 import re
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +11,8 @@ import yaml
 from dashboards.board import PAGE_WIDTH
 from dashboards.files import DASHBOARDS, FOLDER, files
 from dashboards.grafana import DATASOURCE_UID
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 PROVISIONING = ROOT / "deploy" / "grafana" / "provisioning"
 PAGES: dict[str, dict[str, Any]] = {file.stem: json.loads(file.read_text()) for file in sorted(FOLDER.glob("*.json"))}
 PANELS = [panel for page in PAGES.values() for panel in page["panels"] if panel["type"] != "row"]

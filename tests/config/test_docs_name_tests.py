@@ -1,9 +1,9 @@
 """A page that says which test holds an invariant names one that is there."""
 
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 DEFINED = re.compile(r"^(?:async )?def (test_\w+)", re.MULTILINE)
 NAMED = re.compile(r"`(test_\w+)(\.py)?`")
 

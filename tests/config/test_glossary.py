@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from lab.checks.prose import BEING_CLEANED
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "glossary.md").read_text()
 SHIPPED = ("api", "consumers", "dashboards", "migrations", "ops", "orders", "outbox", "relay", "runtime")
 WORDS, REFUSED = PAGE.split("## Names that the code does not use")

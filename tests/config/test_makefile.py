@@ -3,9 +3,9 @@
 import re
 import shlex
 import subprocess
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.support.paths import ROOT
+
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 

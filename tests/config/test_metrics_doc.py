@@ -15,8 +15,8 @@ from consumers.delivery.outcome import Outcome as DeliveryOutcome
 from consumers.worker import metrics
 from outbox.partitions.expire_events import Outcome
 from relay.health import metrics as relay_metrics
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"
 LOG_EVENT = re.compile(r"^\| `(\w+)` \| (?:debug|info|warning|error|critical) \|", re.MULTILINE)
 # The plugin's own name is no figure.

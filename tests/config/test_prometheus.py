@@ -1,15 +1,14 @@
 """deploy/prometheus: one scrape config for the container and the local stack, with targets that exist."""
 
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from lab.stack.addresses import PREFERRED_PORTS, Addresses
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "deploy" / "prometheus"
 CONFIG: dict[str, Any] = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
 JOBS = [job["job_name"] for job in CONFIG["scrape_configs"]]

@@ -1,11 +1,11 @@
 """docs/settings.md lists every setting with its default and says what it is."""
 
 import re
-from pathlib import Path
 
 from runtime.settings import Settings
+from tests.support.paths import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+PAGE = ROOT / "docs" / "settings.md"
 
 
 def test_the_page_lists_every_setting_with_its_default_and_nothing_else() -> None:

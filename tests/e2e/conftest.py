@@ -4,7 +4,6 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -12,21 +11,16 @@ import pytest
 from lab.stack.local import LocalStack
 from lab.workload.seed import fill_empty_shelves
 from tests.support.deadlines import ANSWER_SECONDS
+from tests.support.paths import ROOT
+from tests.support.processes.running_system import SECRETS
 from tests.support.servers import databases as servers
 
-SESSIONS = Path(__file__).parents[2] / ".local" / "test-e2e"
+SESSIONS = ROOT / ".local" / "test-e2e"
 QUICK_RETRIES = {
     "RETRY_BASE_SECONDS": "0.3",
     "SAP_RETRY_BASE_SECONDS": "0.3",
     "SAP_COMMIT_SECONDS": "2",
     "DELIVERY_LEASE_SECONDS": "3",
-}
-# What no log may show; the SAP sandbox asks for its own. Nobody listens at the webhook.
-SECRETS = {
-    "SAP_PASSWORD": "sap-7f3a9c51",
-    "SMTP_PASSWORD": "smtp-c02be418",
-    "ALERT_WEBHOOK_URL": "http://127.0.0.1:1/hooks/hook-91d6e0aa",
-    "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20otlp-5be7703d",
 }
 
 

@@ -9,8 +9,8 @@ import httpx
 
 from lab.stack.commands import run_command
 from lab.stack.local import LocalStack
-from tests.e2e.test_order_travels import emails_to, order, place
 from tests.support.deadlines import ANSWER_SECONDS
+from tests.support.processes.running_system import emails_to, order, place
 
 Finished = Callable[[str], dict[str, Any]]
 PATIENCE_SECONDS = 60

@@ -12,8 +12,8 @@ from lab.stack.instance import Instance
 from lab.stack.local import LocalStack
 from lab.stack.options import Variant
 from tests.support.deadlines import ANSWER_SECONDS
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 HOLD = """
 import sys, time
 from pathlib import Path

@@ -26,9 +26,8 @@ from ops.doctor import broker_client
 from orders.model import Customer, NewOrder
 from orders.workflow import STEPS
 from outbox.envelope import Event, new_event_id
-from tests.e2e.conftest import SECRETS
-from tests.e2e.test_order_travels import query
 from tests.support.deadlines import ANSWER_SECONDS
+from tests.support.processes.running_system import SECRETS, query
 
 Finished = Callable[[str], dict[str, Any]]
 ORDERS = 12

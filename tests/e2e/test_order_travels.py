@@ -1,22 +1,19 @@
 """The way of an order over the real system: HTTP in, and out of it a SAP document, an e-mail, a PDF, stock, books."""
 
-import asyncio
-import email
 import io
 import signal
 import time
 from collections.abc import Callable
-from email import policy
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import httpx
 import psutil
 from pypdf import PdfReader
 
 from lab.stack.local import LocalStack
 from tests.support.deadlines import ANSWER_SECONDS
+from tests.support.processes.running_system import emails_to, order, place, query
 
 Finished = Callable[[str], dict[str, Any]]
 PATIENCE_SECONDS = 60
@@ -29,47 +26,6 @@ WAY = [
     "order.completed",
 ]
 AUDITED = "SELECT type FROM audit_log WHERE order_id = $1::uuid ORDER BY occurred_at"
-
-
-def order(reference: str, **line: object) -> dict[str, Any]:
-    return {
-        "reference": reference,
-        "customer": {
-            "name": "Żaneta O'Łoś",
-            "email": f"{reference.lower()}@example.com",
-            "address": {"street": "ul. Św. Jana 3", "city": "Kraków", "country": "Poland"},
-        },
-        "currency": "EUR",
-        "lines": [
-            {"sku": "TEA-DARJ-S", "quantity": 2, "unit_price": "6.90", "discount": "0.05"},
-            {"sku": "TEA-DARJ-S", "quantity": 1, "unit_price": "6.90"},
-            {"sku": "TEA-ASSM-S", "quantity": 3, "unit_price": "4.35", **line},
-        ],
-    }
-
-
-def place(stack: LocalStack, body: dict[str, Any]) -> str:
-    answer = httpx.post(f"{stack.api_url}/orders", json=body, timeout=ANSWER_SECONDS)
-    assert answer.status_code == 202, answer.text
-    return answer.headers["location"]
-
-
-def query(stack: LocalStack, sql: str, *values: object) -> list[Any]:
-    async def run() -> list[Any]:
-        connection = await asyncpg.connect(stack.database_url)
-        try:
-            return list(await connection.fetch(sql, *values))
-        finally:
-            await connection.close()
-
-    return asyncio.run(run())
-
-
-def emails_to(stack: LocalStack, address: str) -> list[email.message.EmailMessage]:
-    emails = [
-        email.message_from_bytes(path.read_bytes(), policy=policy.default) for path in stack.inbox_dir.rglob("*.eml")
-    ]
-    return [email for email in emails if email["To"].addresses[0].addr_spec == address]
 
 
 def documents_in_sap(stack: LocalStack, number: str) -> list[dict[str, Any]]:

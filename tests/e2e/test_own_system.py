@@ -24,8 +24,7 @@ from ops.cli.main import app
 from orders.workflow import required_queues
 from runtime.settings import load_settings
 from tests.support.deadlines import ANSWER_SECONDS
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 
 @pytest.fixture

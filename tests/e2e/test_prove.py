@@ -11,9 +11,10 @@ import pytest
 from lab.prove.parameters import Parameters
 from lab.prove.run import prove
 from orders.workflow import POOLS
+from tests.support.paths import ROOT
 from tests.support.servers import databases as servers
 
-SESSIONS = Path(__file__).parents[2] / ".local" / "test-prove"
+SESSIONS = ROOT / ".local" / "test-prove"
 DUPLICATES = {"duplicate_delivery": 4, "sap_outage": 1}
 DEATHS = {"kill_relay": 3, "cut_connections_rabbitmq": 2}
 

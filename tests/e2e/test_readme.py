@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lab.stack.local import LocalStack
+from tests.support.paths import ROOT
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 
 
 def session() -> list[str]:

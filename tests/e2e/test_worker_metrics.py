@@ -10,8 +10,8 @@ from lab.stack.local import LocalStack
 from ops.doctor import broker_client
 from orders.workflow import STEPS
 from outbox.envelope import Event
-from tests.e2e.test_order_travels import order, place, query
 from tests.support.probes.metrics_page import metric
+from tests.support.processes.running_system import order, place, query
 
 Finished = Callable[[str], dict[str, Any]]
 

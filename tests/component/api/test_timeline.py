@@ -10,11 +10,11 @@ from outbox.cursor.log import Carried, advance
 from outbox.cursor.reader import Reader
 from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import discard
-from tests.component.outbox.cursor.test_reader import lead
 from tests.support.builders.dead_letters import ANNA, dead_letter_database, dead_letter_for
 from tests.support.builders.events import new_event
 from tests.support.builders.in_process_api import Api, order_body, running_api
 from tests.support.probes.database import connected
+from tests.support.probes.outbox_reader import lead
 from tests.support.proxies.postgres_wire_counter import counted_statements
 
 NOBODYS = "01a204c4-3093-71e8-b7ef-e9c9d43358a7"

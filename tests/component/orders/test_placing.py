@@ -11,33 +11,19 @@ from sqlalchemy.exc import DBAPIError
 
 from orders import repository
 from orders.events import parse_order_id
-from orders.model import Line, NewOrder, Order, Status
+from orders.model import Line, Order, Status
 from orders.repository import UnexpectedStatusError
 from orders.service import Placed, ReferenceTaken, place
 from orders.workflow import JOINED
 from outbox.envelope import MAX_DATA_BYTES
 from outbox.record import EventTooLargeError
 from runtime.database import autocommit
-from tests.support.builders.orders import HOSTILE_NAMES, NAMES, sample_order
-from tests.support.probes.database import Asyncpg, connected, engine_of, pid_of, waits_for_a_lock
+from tests.support.builders.order_rows import counts
+from tests.support.builders.orders import HOSTILE_NAMES, NAMES, new_order, sample_order
+from tests.support.probes.database import connected, engine_of, pid_of, waits_for_a_lock
 from tests.support.proxies.postgres_wire_counter import counted_statements
 
 SOURCE = "urn:waybill:tests"
-
-
-def new_order(reference: str = "PO-1", **changes: object) -> NewOrder:
-    sample = sample_order()
-    order = NewOrder(reference, sample.customer, sample.currency, sample.lines)
-    return replace(order, **changes)  # type: ignore[arg-type]
-
-
-async def counts(observer: Asyncpg) -> tuple[int, ...]:
-    """How many orders, lines and events there are."""
-    row = await observer.fetchrow(
-        "SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM order_lines), (SELECT count(*) FROM outbox.events)"
-    )
-    assert row is not None
-    return tuple(row.values())
 
 
 async def test_an_order_is_one_statement_and_no_transaction_around_it(shared_database_url: str) -> None:

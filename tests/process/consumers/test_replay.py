@@ -17,11 +17,11 @@ import pytest
 from orders.model import Order
 from runtime.settings import Settings
 from tests.support.builders.step_harness import StepHarness, with_step_harness
+from tests.support.paths import ROOT
 from tests.support.probes.collector_harness import CollectorHarness
 from tests.support.processes.collector import collector
 from tests.support.processes.relay import relay
 from tests.support.processes.worker import Worker, wait_until_it_consumes, worker
-from tests.support.servers.databases import ROOT
 
 
 @dataclass(frozen=True)

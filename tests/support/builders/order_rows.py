@@ -25,3 +25,12 @@ async def place(
         if step.queue in states:
             await connection.execute(STEP, order_id, step.name, states[step.queue])
     return order_id
+
+
+async def counts(observer: Asyncpg) -> tuple[int, ...]:
+    """How many orders, lines and events there are."""
+    row = await observer.fetchrow(
+        "SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM order_lines), (SELECT count(*) FROM outbox.events)"
+    )
+    assert row is not None
+    return tuple(row.values())

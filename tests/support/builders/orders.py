@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from orders.model import Address, Customer, Invoice, Line, Order, Status
+from orders.model import Address, Customer, Invoice, Line, NewOrder, Order, Status
 
 NAMES = (
     "Zażółć Gęślą Jaźń Sp. z o.o.",
@@ -54,3 +54,9 @@ def sample_invoice(**changes: Any) -> Invoice:
         number="2026-000042", order_id=sample_order().id, issued_at=datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
     )
     return replace(invoice, **changes)
+
+
+def new_order(reference: str = "PO-1", **changes: object) -> NewOrder:
+    sample = sample_order()
+    order = NewOrder(reference, sample.customer, sample.currency, sample.lines)
+    return replace(order, **changes)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from typing import IO
 import httpx
 
 from lab.stack.ports import free_port
-from tests.support.servers.databases import ROOT
+from tests.support.paths import ROOT
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 20.0

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.paths import ROOT
 from tests.support.processes.relay import PATIENCE_SECONDS, RelayProcess
-from tests.support.servers.databases import ROOT
 
 
 @contextmanager

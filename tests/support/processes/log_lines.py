@@ -6,8 +6,8 @@ import sys
 from textwrap import dedent
 from typing import Any
 
+from tests.support.paths import ROOT
 from tests.support.probes.traces import TRACEPARENT
-from tests.support.servers.databases import ROOT
 
 ORDER_ID = "0190163d-8694-739b-aea5-966c26f8ad91"
 FIELDS = {"order_id", "event_id", "task_id", "step", "attempt", "trace_id"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.servers.databases import ROOT
+from tests.support.paths import ROOT
 
 PATIENCE_SECONDS = 40
 # So long that no pause of the machine ends a reign. Who kills a leader and waits for the next gives it a shorter one.

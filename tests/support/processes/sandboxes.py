@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 
 from tests.support.deadlines import ANSWER_SECONDS
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[3]
 _STOP_SECONDS = 10.0
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from consumers import topology
 from orders.workflow import steps_of
 from runtime.settings import Settings
+from tests.support.paths import ROOT
 from tests.support.probes.broker_queues import WAIT_SECONDS, Queues
-from tests.support.servers.databases import ROOT
 
 _STOP_SECONDS = 30.0
 # Of /proc/net/tcp: columns, and states.

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import cast
 
 import yaml
@@ -12,8 +11,9 @@ from testcontainers.community.rabbitmq import RabbitMqContainer
 from lab.stack.ports import free_port
 from lab.stack.servers.obtain import ServerUrls
 from lab.stack.servers.rabbitmq import SHARED_CONFIG
+from tests.support.paths import ROOT
 
-COMPOSE_FILE = Path(__file__).parents[3] / "compose.yaml"
+COMPOSE_FILE = ROOT / "compose.yaml"
 USER = "waybill"
 
 

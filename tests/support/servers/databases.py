@@ -20,8 +20,7 @@ import asyncpg
 
 from lab.stack.errors import InstanceBusyError
 from lab.stack.instance import Instance
-
-ROOT = Path(__file__).parents[3]
+from tests.support.paths import ROOT
 
 
 def sweep(folder: Path) -> None:

@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from signal import SIGKILL, SIGQUIT, Signals
 
 import pytest
@@ -17,9 +16,9 @@ from lab.stack.instance import Instance
 from lab.stack.program import Child, Program, clean_environment
 from lab.stack.servers import rabbitmq
 from lab.stack.servers.obtain import native_postgres, native_rabbitmq
+from tests.support.paths import SESSIONS
 from tests.support.servers import databases as real
 
-SESSIONS = Path(__file__).parents[3] / ".local" / "test"
 GONE_SECONDS = 20
 CTL_SECONDS = 60
 

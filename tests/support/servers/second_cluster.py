@@ -11,10 +11,9 @@ from lab.stack.instance import Instance
 from lab.stack.program import Child, clean_environment
 from lab.stack.servers.obtain import native_postgres
 from lab.stack.servers.postgres import binaries
+from tests.support.paths import SESSIONS
 from tests.support.probes.database import Asyncpg
 from tests.support.servers import databases as real
-
-SESSIONS = Path(__file__).parents[3] / ".local" / "test"
 
 # One transaction each, without waiting for the disk: nothing but the counter moves.
 _BURN = """

@@ -14,7 +14,7 @@ from consumers.topology import DELIVERY_LIMIT
 from outbox.dead_letters.amqp_json import from_json
 from outbox.dead_letters.queries import WholeDeadLetter
 from outbox.envelope import encode_headers, new_event_id
-from tests.process.consumers.worker.test_invalid_messages import HALF_VALID, NO_EVENTS, UNREADABLE, WRONG_DATA
+from tests.support.builders.invalid_messages import HALF_VALID, NO_EVENTS, UNREADABLE, WRONG_DATA
 from tests.support.probes.broker_queues import Raw, write_raw_values
 from tests.support.probes.collector_harness import ORDER, CollectorHarness, reserved
 

@@ -4,7 +4,7 @@ import pytest
 
 from lab.prove import load
 from lab.prove.load import Load, NotAcceptedError
-from tests.component.lab.workload.test_submission import ORDERS, REFERENCES, api
+from tests.support.servers.order_api_stub import ORDERS, REFERENCES, api
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from decimal import Decimal
-from pathlib import Path
 from uuid import uuid4
 
 from orders.audit.rules import Effect
@@ -20,11 +19,10 @@ from tests.support.builders.audited_orders import (
     own_sap,
     wrong,
 )
+from tests.support.paths import ROOT
 from tests.support.processes.sandboxes import Sap
 
 __all__ = ["audited", "module_database", "own_inbox", "own_sap"]
-
-ROOT = Path(__file__).parents[4]
 
 
 async def test_stock_is_conserved_or_told(audited: AuditedOrders) -> None:

@@ -24,7 +24,7 @@ from runtime.settings import load_settings
 from tests.support.builders.dead_letters import DeadLetterDatabase, dead_letter_database, dead_letter_for
 from tests.support.builders.events import new_event
 from tests.support.builders.orders import sample_order
-from tests.support.servers.databases import ROOT
+from tests.support.paths import ROOT
 
 NOWHERE = "amqp://127.0.0.1:1/"
 

@@ -11,8 +11,8 @@ from lab.stack.servers.obtain import ServerUrls
 from outbox.cursor import cluster_adoption
 from outbox.cursor.cluster_adoption import Adoption, RestoreUnfinishedError, WritersActiveError, adopt
 from outbox.cursor.reader import Reader
-from tests.component.outbox.cursor.test_reader import confirm, insert, lead, outbox, pages
 from tests.support.probes.database import Asyncpg, connected, run, waits_for_a_lock
+from tests.support.probes.outbox_reader import confirm, insert, lead, outbox, pages
 from tests.support.servers import databases as real
 from tests.support.servers.second_cluster import burn, counter, dump, other_cluster, restore
 

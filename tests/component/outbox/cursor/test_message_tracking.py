@@ -15,9 +15,9 @@ from outbox.cursor.message_tracking import Message
 from outbox.cursor.reader import Page, Reader
 from outbox.envelope import new_event_id
 from outbox.schedule import schedule
-from tests.component.outbox.cursor.test_reader import insert, lead, pages
 from tests.support.builders.events import new_event
 from tests.support.probes.database import Asyncpg, connected, engine_of
+from tests.support.probes.outbox_reader import insert, lead, pages
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)

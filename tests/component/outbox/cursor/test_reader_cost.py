@@ -6,8 +6,8 @@ from typing import Any, cast
 
 from outbox.cursor.log import Carried, advance
 from outbox.cursor.reader import FIRST_PAGE, NOTHING_SEEN, ONE_PLAN, PAGE, SNAPSHOT, Reader
-from tests.component.outbox.cursor.test_reader import NOW, drain, lead
 from tests.support.probes.database import Asyncpg, connected
+from tests.support.probes.outbox_reader import NOW, drain, lead
 
 HISTORY = 50_000
 FEW_BLOCKS = 60  # the index's path to the newest rows and a few rows; the history has a thousand times as many

@@ -18,8 +18,8 @@ from outbox.cursor import reader as reader_module
 from outbox.cursor.cluster_adoption import adopt
 from outbox.cursor.log import Carried, advance
 from outbox.cursor.reader import Page, Reader
-from tests.component.outbox.cursor.test_reader import NOW, insert, lead
 from tests.support.probes.database import Asyncpg, connected
+from tests.support.probes.outbox_reader import NOW, insert, lead
 
 WRITERS = 3
 SUBJECTS = 3

@@ -14,8 +14,8 @@ from outbox.cursor.cluster_adoption import adopt
 from outbox.cursor.reader import WINDOW_SECONDS, Reader
 from relay.connections import COMMAND_SECONDS
 from relay.health.liveness import TURN_SECONDS
-from tests.component.outbox.cursor.test_reader import confirm, insert, lead
 from tests.support.probes.database import Asyncpg, connected
+from tests.support.probes.outbox_reader import confirm, insert, lead
 
 LIMIT_SECONDS = 0.5  # of every other statement
 T = TypeVar("T")

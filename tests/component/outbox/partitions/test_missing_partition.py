@@ -15,8 +15,9 @@ from outbox.partitions.create import SEGMENT_EVENTS, SEGMENTS_AHEAD
 from outbox.record import NoSegmentError, record, told_without_segment
 from outbox.schedule import move_due, schedule
 from runtime.database import autocommit
-from tests.component.orders.test_placing import counts, new_order
 from tests.support.builders.events import new_event
+from tests.support.builders.order_rows import counts
+from tests.support.builders.orders import new_order
 from tests.support.probes.database import Asyncpg, connected, engine_of
 
 END = (SEGMENTS_AHEAD + 1) * SEGMENT_EVENTS

@@ -8,10 +8,10 @@ import random
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
@@ -19,13 +19,21 @@ from lab.stack.servers.obtain import ServerUrls
 from orders.model import Status
 from outbox.envelope import MAX_DATA_BYTES, Event, encode_headers, new_event_id
 from runtime.settings import Settings
+from tests.support.builders.invalid_messages import (
+    HALF_VALID,
+    NO_EVENTS,
+    UNREADABLE,
+    WRONG_DATA,
+    Headers,
+    raw_text,
+    stock_task,
+)
 from tests.support.builders.step_harness import StepHarness, step_harness, with_step_harness
-from tests.support.probes.broker_queues import Queues, Raw, write_raw_values
+from tests.support.probes.broker_queues import Queues, write_raw_values
 from tests.support.processes.worker import Worker, apply_topology, wait_until_it_consumes, worker
 from tests.support.servers import broker_cleanup as broker
 
 QUEUE, DLQ = "validation", "validation.dlq"
-Headers = dict[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -94,67 +102,6 @@ def _with(event: Event, **attributes: object) -> Headers:
     return {name: value for name, value in (encode_headers(event) | changed).items() if value is not None}
 
 
-def _future_id() -> str:
-    future = int((datetime.now(UTC) + timedelta(days=2)).timestamp() * 1000)
-    return str(UUID(int=(new_event_id().int & (2**80 - 1)) | future << 80))
-
-
-def _time(seconds: int) -> Raw:
-    return Raw(b"T" + seconds.to_bytes(8))
-
-
-def _text(content: bytes) -> Raw:
-    return Raw(b"S" + len(content).to_bytes(4) + content)
-
-
-def _task(name: object = "validate_order", **more: object) -> Headers:
-    return {"lang": "py", "task": name, "id": str(uuid4()), "root_id": None, "argsrepr": "()", **more}
-
-
-STOCK_BODY = b"[[], {}, {}]"
-# Refused by the worker's main process: headers, body, properties.
-NO_EVENTS: dict[str, tuple[Headers | None, bytes, dict[str, Any]]] = {
-    "nothing at all": (None, b"", {}),
-    "no headers": (None, b'{"order_id": 1}', {}),
-    "a body that is not JSON": ({}, b"{not json", {"content_type": "application/json", "content_encoding": "utf-8"}),
-    "a task without its id": ({"task": "validate_order"}, STOCK_BODY, {}),
-    "a task that is a list": (_task(["validate_order"]), STOCK_BODY, {}),
-    "a task that is a dict": (_task({"name": "validate_order"}), STOCK_BODY, {}),
-    "a task that is a number": (_task(7), STOCK_BODY, {}),
-    "one of our tasks, well formed": (
-        _task(), STOCK_BODY, {"content_type": "application/json", "content_encoding": "utf-8"}
-    ),
-    "celery.backend_cleanup": (_task("celery.backend_cleanup"), STOCK_BODY, {"content_type": "application/json"}),
-    "celery.chord_unlock": (_task("celery.chord_unlock"), STOCK_BODY, {"content_type": "application/json"}),
-    "celery.ping": (_task("celery.ping"), STOCK_BODY, {"content_type": "application/json"}),
-    "a protocol-1 task": (
-        {}, b'{"task": "validate_order", "id": "x", "args": [], "kwargs": {}}',
-        {"content_type": "application/json", "content_encoding": "utf-8"},
-    ),
-    "a time limit that is a number": (_task(timelimit=7), STOCK_BODY, {}),
-    "a time limit of texts": (_task(timelimit=["soon", "later"]), STOCK_BODY, {}),
-    "an eta that is no time": (_task(eta="tomorrow", expires={"at": 1}), STOCK_BODY, {}),
-    "compression of what is not compressed": ({"compression": "zlib"}, STOCK_BODY, {}),
-    "compression that nobody knows": ({"compression": "crush"}, STOCK_BODY, {}),
-    "compression that is a list": ({"compression": ["zlib"]}, STOCK_BODY, {}),
-    "a pickle": ({}, b"\x80\x04cos\nsystem\n(S'true'\ntR.", {"content_type": "application/x-python-serialize"}),
-    "an unknown charset": ({}, b"{}", {"content_type": "application/json", "content_encoding": "klingon"}),
-    "a body that is not UTF-8": ({}, b"\xff\xfe\x00", {"content_type": "application/json"}),
-    "headers of every type": (
-        {"n": None, "b": True, "i": -1, "l": [1, [2]], "t": {"k": {}}, "d": datetime.now(UTC), "x": b"\xff"},
-        b"{}", {},
-    ),
-    "cloudEvents headers of wrong types": (
-        {"cloudEvents:id": 7, "cloudEvents:type": ["order.placed"], "cloudEvents:specversion": {}}, b"{}", {}
-    ),
-    "a header name that is not UTF-8": ({b"\xff\xfe": 1}, b"{}", {}),
-    "a header text that is not UTF-8": ({"cloudEvents:id": _text(b"\xff\xfe")}, b"{}", {}),
-    "a header text with a lone surrogate": ({"cloudEvents:id": _text(b"\xed\xa0\x80")}, b"{}", {}),
-    "a timestamp beyond calendars": ({}, b"{}", {"timestamp": 2**62}),
-    "reply_to, correlation_id, priority": ({}, b"{}", {"reply_to": "x", "correlation_id": "y", "priority": 255}),
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("name", NO_EVENTS)
 def test_what_is_no_event_ends_in_the_dead_letter_queue(site: Site, name: str) -> None:
     headers, body, properties = NO_EVENTS[name]
@@ -163,13 +110,6 @@ def test_what_is_no_event_ends_in_the_dead_letter_queue(site: Site, name: str) -
     given, kept = site.queues.take(DLQ)
     assert kept == body
     assert given.headers["x-first-death-reason"] == "rejected"
-
-
-# The broker passes these on, and neither py-amqp nor pika can read them.
-UNREADABLE: dict[str, Raw] = {
-    "a time beyond calendars": _time(2**62),
-    "a time in the year 10000": _time(253_402_300_800),
-}
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
@@ -182,27 +122,6 @@ def test_headers_that_cannot_be_read_end_in_the_dead_letter_queue(site: Site, na
     assert _status(site, event) is Status.PENDING
 
 
-# Refused by the worker's main process: an event with one attribute changed.
-HALF_VALID: dict[str, dict[str, Any]] = {
-    **{f"no {name}": {name: None} for name in ("specversion", "id", "type", "source", "subject", "time")},
-    "another specversion": {"specversion": "0.3"},
-    "an id that is no UUID": {"id": "42"},
-    "an id that is no UUIDv7": {"id": str(uuid4())},
-    "an id from the future": {"id": _future_id()},
-    "an unknown type": {"type": "order.teleported"},
-    "a type that is no name": {"type": "#"},
-    "a type that the step does not listen to": {"type": "order.synced"},
-    "a time without an offset": {"time": "2026-01-01T00:00:00"},
-    "another version of the schema": {"dataschema": "urn:waybill:order.placed:99"},
-    "generation 0": {"generation": 0},
-    "generation -1": {"generation": -1},
-    "generation as a text": {"generation": "2"},
-    "a huge generation": {"generation": 2**40},
-    "a subject of 300 characters": {"subject": "x" * 300},
-    "a subject that is bytes": {"subject": b"\xff\x00"},
-}
-
-
 @pytest.mark.parametrize("name", HALF_VALID)
 def test_an_event_with_a_wrong_attribute_ends_in_the_dead_letter_queue(site: Site, name: str) -> None:
     event = replace(_sample(), id=new_event_id())
@@ -210,19 +129,6 @@ def test_an_event_with_a_wrong_attribute_ends_in_the_dead_letter_queue(site: Sit
     site.queues.publish(QUEUE, event.data, _with(event, **HALF_VALID[name]))
     site.queues.wait_for(DLQ, 1)
     site.worker.wait_for_line("message_refused", refused + 1)
-
-
-# Found out by the child, in `deliver`: the task raises, and the message is rejected.
-WRONG_DATA: dict[str, bytes] = {
-    "empty": b"",
-    "not JSON": b"{",
-    "not an object": b"[]",
-    "a null": b"null",
-    "deep beyond recursion": b"[" * 100_000,
-    "without its fields": b'{"order_id": "0190"}',
-    "an order id that is no UUID": b'{"order_id": "x", "number": "", "reference": "", "currency": "", "net_total": ""}',
-    "an order id that is a list": b'{"order_id": [], "number": "", "reference": "", "currency": "", "net_total": ""}',
-}
 
 
 @pytest.mark.parametrize("name", WRONG_DATA)
@@ -244,7 +150,7 @@ async def test_data_that_is_not_the_types_ends_in_the_dead_letter_queue(site: Si
 def test_a_subject_that_postgres_could_not_keep_ends_in_the_dead_letter_queue(site: Site) -> None:
     """Postgres takes no lone surrogate: neither the effect nor its failure could be written."""
     event = replace(_sample(), id=new_event_id())
-    site.queues.publish(QUEUE, event.data, _with(event, subject=_text(b"x\xed\xa0\x80")))
+    site.queues.publish(QUEUE, event.data, _with(event, subject=raw_text(b"x\xed\xa0\x80")))
     site.queues.wait_for(DLQ, 1)
 
 
@@ -272,7 +178,7 @@ async def test_an_event_of_an_unknown_order_ends_there_at_once(site: Site) -> No
 
 HARMLESS: dict[str, tuple[Headers, dict[str, Any]]] = {
     "as the relay sends it": ({}, {}),
-    "calling itself another task": (_task("celery.backend_cleanup", timelimit=7, retries="many", eta="never"), {}),
+    "calling itself another task": (stock_task("celery.backend_cleanup", timelimit=7, retries="many", eta="never"), {}),
     "calling itself an unhashable task": ({"task": {"a": []}, "id": []}, {}),
     "with a wrong content type": (
         {},

@@ -15,8 +15,9 @@ from lab.stack.commands import answers
 from lab.stack.ports import free_port
 from lab.stack.program import Child, Program
 from tests.support.deadlines import ANSWER_SECONDS
+from tests.support.paths import ROOT
 
-SHIPPED = Path(__file__).parents[4] / "deploy" / "prometheus" / "alerts.yml"
+SHIPPED = ROOT / "deploy" / "prometheus" / "alerts.yml"
 CONFIG = """\
 global: {{ scrape_interval: 1s, evaluation_interval: 1s }}
 rule_files: [alerts.yml]

@@ -16,12 +16,12 @@ from orders.workflow import POOLS
 from runtime.settings import Settings
 from tests.support.builders.in_process_api import order_body
 from tests.support.deadlines import ANSWER_SECONDS
+from tests.support.paths import ROOT
 from tests.support.probes.broker_queues import Queues
 from tests.support.probes.traces import TRACE_ID, TRACEPARENT
 from tests.support.processes.api import ApiProcess, api_process
 from tests.support.processes.relay import RelayProcess, relay
 from tests.support.processes.worker import Worker, wait_until_it_consumes, worker
-from tests.support.servers.databases import ROOT
 from tests.support.servers.otlp_receiver import otlp_receiver
 
 # A process's imports and the first moments of its life, with {more} of its own.

@@ -18,8 +18,8 @@ from orders.service import envelope
 from outbox.dead_letters.store import Cause
 from outbox.envelope import Event, encode_headers, new_event_id
 from outbox.tables import DEAD_LETTER_REASONS
+from tests.support.builders.amqp_values import KEYS, VALUES
 from tests.support.builders.orders import sample_order
-from tests.unit.outbox.dead_letters.test_amqp_json import KEYS, VALUES
 
 CAUSE = Cause("retries_exhausted", "SapError", "no answer", "Traceback", "SapError@sap:create")
 

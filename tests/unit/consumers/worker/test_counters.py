@@ -17,7 +17,7 @@ from consumers.worker.counters import Tally
 from consumers.worker.intake import Chores
 from orders.workflow import POOLS, steps_of
 from tests.support.builders.child_reports import SAP, child_report
-from tests.support.servers.databases import ROOT
+from tests.support.paths import ROOT
 
 
 @dataclass

@@ -16,8 +16,9 @@ from lab.observe.rules import (
     run_unit_tests,
     scaled,
 )
+from tests.support.paths import ROOT
 
-SHIPPED = (Path(__file__).parents[4] / "deploy" / "prometheus" / "alerts.yml").read_text()
+SHIPPED = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text()
 FACTOR = 30
 
 RULES = """\

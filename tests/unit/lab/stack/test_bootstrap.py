@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[4] / "lab" / "stack" / "bootstrap.sh"
+from tests.support.paths import ROOT
+
+SCRIPT = ROOT / "lab" / "stack" / "bootstrap.sh"
 # The machine: below $ROOT, and with nothing but what the test says is there.
 MACHINE = """
 source "$SCRIPT"

@@ -3,14 +3,13 @@
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from lab.stack import ports
 from lab.stack.ports import free_port, is_free
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[4]
 # Draws a port as a start does, says which, and binds it to nothing until its input ends.
 ANOTHER_START = "import sys; from lab.stack.ports import free_port; print(free_port(), flush=True); sys.stdin.read()"
 

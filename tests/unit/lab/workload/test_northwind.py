@@ -7,8 +7,9 @@ import pytest
 from lab.workload.csv_table import InputError, Row, read_table
 from lab.workload.expectations import Workload
 from lab.workload.northwind import load_northwind
+from tests.support.paths import ROOT
 
-NORTHWIND = Path(__file__).parents[5] / "shared" / "data" / "northwind"
+NORTHWIND = ROOT.parent / "shared" / "data" / "northwind"
 
 FILES = {
     "customers.csv": 'customerID,companyName,country\nBONAP,"Bon app\'",France\nNONAM,NULL,Spain\n',

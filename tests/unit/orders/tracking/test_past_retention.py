@@ -8,18 +8,28 @@ import pytest
 from orders.model import Attempt, AttemptEnd, Audited, Status
 from orders.tracking.timeline import What
 from orders.workflow import JOINED
-from tests.unit.orders.tracking.test_timeline import HEARD, SAP, WORKER, an_order, at, dead_letter, message, of, told
+from tests.support.builders.timeline_facts import (
+    HEARD,
+    SAP,
+    WORKER,
+    an_order,
+    at,
+    dead_letter,
+    entries_of,
+    message,
+    timeline_with,
+)
 
 
 def test_what_the_outbox_has_forgotten_is_told_from_the_audit_log_and_said() -> None:
     known = message(5000, 5010, 5020, type="order.validated")
     audited = [Audited(uuid4(), "order.placed", at(4)), Audited(known.event_id, known.type, at(4999))]
-    story = told(messages=[known], audited=audited)
-    assert [(one.event, one.at) for one in of(story, What.COMMITTED)] == [
+    story = timeline_with(messages=[known], audited=audited)
+    assert [(one.event, one.at) for one in entries_of(story, What.COMMITTED)] == [
         ("order.placed", at(4)),
         ("order.validated", at(5000)),
     ]
-    assert [one.event for one in of(story, What.PUBLISHED)] == ["order.validated"]
+    assert [one.event for one in entries_of(story, What.PUBLISHED)] == ["order.validated"]
     assert story.remarks == (
         "an event is past retention, told from the audit log: when published and confirmed is not known any more",
     )
@@ -31,11 +41,11 @@ def test_an_event_is_forgotten_also_when_a_later_message_of_it_is_kept() -> None
         later = replace(message(5000, 5010, 5020, type=HEARD, **facts), event_id=event_id)
         first = replace(message(20, 30, 40, type=HEARD), event_id=event_id)
         audited = [Audited(event_id, HEARD, at(19))]
-        story = told(messages=[later], audited=audited)
-        assert [one.at for one in of(story, What.COMMITTED)] == [at(19), at(5000)]
+        story = timeline_with(messages=[later], audited=audited)
+        assert [one.at for one in entries_of(story, What.COMMITTED)] == [at(19), at(5000)]
         assert [remark[:27] for remark in story.remarks] == ["an event is past retention,"]
-        story = told(messages=[first, later], audited=audited)
-        assert [one.at for one in of(story, What.COMMITTED)] == [at(20), at(5000)]
+        story = timeline_with(messages=[first, later], audited=audited)
+        assert [one.at for one in entries_of(story, What.COMMITTED)] == [at(20), at(5000)]
         assert story.remarks == ()
 
 
@@ -52,7 +62,7 @@ def test_where_clocks_differ_no_forgotten_event_is_told_before_its_cause_or_afte
         Attempt(step, kind, 1, 0, 1, WORKER, at(begin), at(end), AttemptEnd.DONE)
         for (step, kind), begin, end in zip(path, begins, ends, strict=True)
     ]
-    told_of = told(order=an_order(Status.COMPLETED, at(504)), audited=audited, attempts=attempts).entries
+    told_of = timeline_with(order=an_order(Status.COMPLETED, at(504)), audited=audited, attempts=attempts).entries
     order = [f"{one.what} {one.step or one.event or ''}".strip() for one in told_of if one.what is not What.COMPLETED]
     assert order == [
         "accepted",
@@ -77,7 +87,7 @@ def test_a_forgotten_event_comes_before_its_later_message_and_its_dead_letter() 
     event_id = uuid4()
     audited = [Audited(event_id, HEARD, at(9000))]
     again = replace(message(5000, type=HEARD, destination="sap", generation=2), event_id=event_id)
-    story = told(audited=audited, messages=[again], dead_letters=[dead_letter(event_id=event_id, seen=8000)])
-    assert [(one.at, one.generation) for one in of(story, What.COMMITTED)] == [(at(5000), None), (at(5000), 2)]
-    story = told(audited=audited, dead_letters=[dead_letter(event_id=event_id, seen=8000)])
+    story = timeline_with(audited=audited, messages=[again], dead_letters=[dead_letter(event_id=event_id, seen=8000)])
+    assert [(one.at, one.generation) for one in entries_of(story, What.COMMITTED)] == [(at(5000), None), (at(5000), 2)]
+    story = timeline_with(audited=audited, dead_letters=[dead_letter(event_id=event_id, seen=8000)])
     assert [one.what for one in story.entries] == [What.ACCEPTED, What.COMMITTED, What.DEAD_LETTER]

@@ -1,57 +1,24 @@
 """An order's story is told in order of time, with its gaps, causes before what they caused, and what is not known."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-from orders.model import Attempt, AttemptEnd, Order, RejectReason, Status, StepProgress, StepState
-from orders.tracking.snapshot import Facts
-from orders.tracking.timeline import Entry, Outcome, Timeline, What, timeline
+from orders.model import Attempt, AttemptEnd, RejectReason, Status, StepProgress, StepState
+from orders.tracking.timeline import Outcome, Timeline, What
 from outbox.cursor.message_tracking import Message, Waiting
-from outbox.dead_letters.queries import Action, DeadLetter
-from outbox.envelope import lowest_id
-from tests.support.builders.orders import sample_order
-
-NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-SAP, HEARD = "sync_order_to_sap", "inventory.reserved"
-WORKER = "worker-sap@host/7"
-
-
-def at(milliseconds: float) -> datetime:
-    return NOON + timedelta(milliseconds=milliseconds)
-
-
-def an_order(status: Status = Status.PENDING, completed_at: datetime | None = None, *reasons: RejectReason) -> Order:
-    new = sample_order()
-    made_at = UUID(int=lowest_id(NOON).int | (7 << 76) | (2 << 62) | 1)
-    return Order(
-        new.reference,
-        new.customer,
-        new.currency,
-        new.lines,
-        id=made_at,
-        number="WB-00000001",
-        status=status,
-        placed_at=at(4),
-        completed_at=completed_at,
-        reject_reasons=reasons,
-    )
-
-
-def told(**facts: Any) -> Timeline:
-    return timeline(Facts(**{"order": an_order(), "now": at(60_000), **facts}))
-
-
-def message(recorded: float, sent: float | None = None, confirmed: float | None = None, **more: Any) -> Message:
-    facts: dict[str, Any] = {
-        "type": "order.placed",
-        "destination": None,
-        "generation": 1,
-        "published": sent is not None,
-    }
-    times = [None if one is None else at(one) for one in (sent, confirmed)]
-    return Message(uuid4(), **{**facts, **more}, recorded_at=at(recorded), sent_at=times[0], confirmed_at=times[1])
+from outbox.dead_letters.queries import Action
+from tests.support.builders.timeline_facts import (
+    HEARD,
+    SAP,
+    WORKER,
+    an_order,
+    at,
+    dead_letter,
+    entries_of,
+    message,
+    timeline_with,
+)
 
 
 def attempt(number: int, began: float, ended: float | None, end: AttemptEnd | None = None, **more: Any) -> Attempt:
@@ -73,38 +40,12 @@ def running(state: StepState = StepState.RUNNING, number: int = 1) -> list[tuple
     return [*done, (HEARD, StepProgress(SAP, state, number, next_try_at=at(1000)))]
 
 
-def dead_letter(
-    number: int = 17, state: str = "open", seen: float = 500, queue: str = "sap", **more: Any
-) -> DeadLetter:
-    seen_at = at(seen)
-    facts: dict[str, Any] = {"event_id": uuid4(), "generation": 1, "reason": "rejected", "type": HEARD, **more}
-    return DeadLetter(
-        **facts,
-        id=number,
-        state=state,
-        queue=queue,
-        consumer=queue,
-        subject="s",
-        error_class="SapRefused",
-        error="400: no",
-        fingerprint=None,
-        replay_count=0,
-        died_at=None,
-        first_seen_at=seen_at,
-        last_seen_at=seen_at,
-    )
-
-
 def brief(story: Timeline) -> list[tuple[What, str | None, float | None]]:
     return [(entry.what, entry.event or entry.step, entry.gap_ms) for entry in story.entries]
 
 
-def of(story: Timeline, what: What) -> list[Entry]:
-    return [entry for entry in story.entries if entry.what is what]
-
-
 def test_a_new_order_is_accepted_and_committed_and_waits_in_the_outbox() -> None:
-    story = told(messages=[message(4.5)])
+    story = timeline_with(messages=[message(4.5)])
     assert brief(story) == [(What.ACCEPTED, None, None), (What.COMMITTED, "order.placed", 4.5)]
     (stand,) = story.waits_for
     assert (stand.step.queue, stand.text) == ("validation", "not begun: its event waits in the outbox")
@@ -112,7 +53,7 @@ def test_a_new_order_is_accepted_and_committed_and_waits_in_the_outbox() -> None
 
 
 def test_events_and_attempts_are_told_in_order_of_time_with_the_gaps_between() -> None:
-    story = told(
+    story = timeline_with(
         messages=[message(20, 31.5, 40, type="order.validated"), message(5, 12, 15)],
         attempts=[
             Attempt("validate_order", "order.placed", 1, 0, 1, "w@h/1", at(14), at(20.25), AttemptEnd.DONE),
@@ -128,19 +69,19 @@ def test_events_and_attempts_are_told_in_order_of_time_with_the_gaps_between() -
         (What.PUBLISHED, "order.validated", 11.5),
         (What.CONFIRMED, "order.validated", 8.5),
     ]
-    (tried,) = of(story, What.ATTEMPT)
+    (tried,) = entries_of(story, What.ATTEMPT)
     assert (tried.step, tried.worker, tried.attempt) == ("validate_order", "w@h/1", 1)
     assert (tried.outcome, tried.duration_ms, tried.ended_at) == (Outcome.DONE, 6.25, at(20.25))
 
 
 def test_where_clocks_differ_no_event_is_published_before_it_is_committed() -> None:
-    story = told(order=an_order(), messages=[message(5, 3, 4)])
+    story = timeline_with(order=an_order(), messages=[message(5, 3, 4)])
     assert [entry.at for entry in story.entries] == [at(0), at(5), at(5), at(5)]
     assert [entry.what for entry in story.entries] == [What.ACCEPTED, What.COMMITTED, What.PUBLISHED, What.CONFIRMED]
 
 
 def test_every_try_is_told_with_its_error_and_how_it_ended() -> None:
-    story = told(
+    story = timeline_with(
         steps=running(StepState.DONE),
         attempts=[
             attempt(1, 100, 220, AttemptEnd.RETRIED, error="SapUnavailable: 503"),
@@ -148,7 +89,7 @@ def test_every_try_is_told_with_its_error_and_how_it_ended() -> None:
             attempt(3, 2000, 2100, AttemptEnd.DONE, attempt=2),
         ],
     )
-    tries = of(story, What.ATTEMPT)
+    tries = entries_of(story, What.ATTEMPT)
     assert [(one.attempt, one.outcome, one.duration_ms, one.error) for one in tries] == [
         (1, Outcome.RETRIED, 120, "SapUnavailable: 503"),
         (2, Outcome.AWAY, 10, "SapUnavailable: no answer"),
@@ -163,18 +104,18 @@ def test_an_attempt_without_an_end_runs_if_it_is_the_last_and_has_a_lease_that_i
         ({"sap": at(59_000)}, Outcome.LOST),
         ({}, Outcome.LOST),
     ):
-        story = told(steps=running(), attempts=[lost, last], leases=leases)
-        assert [one.outcome for one in of(story, What.ATTEMPT)] == [Outcome.LOST, outcome]
-        assert all(one.duration_ms is None for one in of(story, What.ATTEMPT))
+        story = timeline_with(steps=running(), attempts=[lost, last], leases=leases)
+        assert [one.outcome for one in entries_of(story, What.ATTEMPT)] == [Outcome.LOST, outcome]
+        assert all(one.duration_ms is None for one in entries_of(story, What.ATTEMPT))
 
 
 def test_an_attempt_whose_step_has_ended_otherwise_was_lost() -> None:
-    story = told(steps=running(StepState.DEAD), attempts=[attempt(1, 100, None)])
-    assert [one.outcome for one in of(story, What.ATTEMPT)] == [Outcome.LOST]
+    story = timeline_with(steps=running(StepState.DEAD), attempts=[attempt(1, 100, None)])
+    assert [one.outcome for one in entries_of(story, What.ATTEMPT)] == [Outcome.LOST]
 
 
 def test_what_runs_says_until_when_its_lease_is() -> None:
-    (stand,) = told(steps=running(), leases={"sap": at(65_000)}).waits_for
+    (stand,) = timeline_with(steps=running(), leases={"sap": at(65_000)}).waits_for
     assert stand.text == "running in sap, attempt 1, its lease ends 12:01:05"
 
 
@@ -184,7 +125,7 @@ def test_dead_letters_are_told_with_what_was_done_with_them() -> None:
         Action("restore", "ben", "not so", None, None, at(800)),
         Action("replay", "ben", "mended", 2, at(9000), at(900)),
     ]
-    story = told(dead_letters=[dead_letter()], actions={17: actions})
+    story = timeline_with(dead_letters=[dead_letter()], actions={17: actions})
     given_up, *done = story.entries[1:]
     assert (given_up.what, given_up.dead_letter, given_up.queue) == (What.DEAD_LETTER, 17, "sap")
     assert (given_up.why, given_up.error) == ("rejected", "400: no")
@@ -196,13 +137,13 @@ def test_dead_letters_are_told_with_what_was_done_with_them() -> None:
 
 
 def test_a_discarded_dead_letter_is_what_its_order_waits_for() -> None:
-    (stand,) = told(steps=running(StepState.DEAD), dead_letters=[dead_letter(state="discarded")]).waits_for
+    (stand,) = timeline_with(steps=running(StepState.DEAD), dead_letters=[dead_letter(state="discarded")]).waits_for
     assert stand.text == "given up: dead letter 17 in sap was discarded, last error 400: no"
 
 
 def test_a_message_for_one_queue_says_which_and_its_try() -> None:
     waiting = Waiting(uuid4(), HEARD, "sap", 3, at(70_000))
-    story = told(
+    story = timeline_with(
         messages=[message(900, 905, 910, type=HEARD, destination="sap", generation=2)],
         steps=running(StepState.DEAD),
         dead_letters=[dead_letter(state="replayed")],
@@ -221,30 +162,30 @@ def test_what_is_sent_to_all_again_later_is_waited_for_until_then() -> None:
         state="replayed", queue="orders.events", type="order.placed", reason="unpublishable", event_id=aside.event_id
     )
     waiting = [Waiting(aside.event_id, "order.placed", None, 2, at(due)) for due in (3_600_000, 7_200_000)]
-    (stand,) = told(messages=[aside], dead_letters=[replayed], waiting=waiting).waits_for
+    (stand,) = timeline_with(messages=[aside], dead_letters=[replayed], waiting=waiting).waits_for
     assert (stand.step.queue, stand.text) == ("validation", "not begun: its event is due 13:00:00")
 
 
 def test_an_order_ends_completed_or_rejected_with_its_reasons() -> None:
-    story = told(order=an_order(Status.COMPLETED, at(700)))
+    story = timeline_with(order=an_order(Status.COMPLETED, at(700)))
     assert (story.entries[-1].what, story.entries[-1].at, story.waits_for) == (What.COMPLETED, at(700), ())
     reason = RejectReason("unknown-sku", "We do not sell SKU-1.", "SKU-1")
-    story = told(order=an_order(Status.REJECTED, at(700), reason))
+    story = timeline_with(order=an_order(Status.REJECTED, at(700), reason))
     assert (story.entries[-1].what, story.entries[-1].why) == (What.REJECTED, "We do not sell SKU-1.")
     assert [stand.step.queue for stand in story.waits_for] == ["email"]
 
 
 def test_a_publish_whose_page_is_forgotten_is_said_and_nothing_waits_for_it() -> None:
-    story = told(messages=[message(5, published=True), message(6, published=True)])
-    assert of(story, What.PUBLISHED) == []
+    story = timeline_with(messages=[message(5, published=True), message(6, published=True)])
+    assert entries_of(story, What.PUBLISHED) == []
     assert story.waits_for[0].text == "not begun: its event is in queue validation"
     assert story.remarks == ("2 events were published at a time that the cursor's log does not remember any more",)
 
 
 def test_steps_that_were_done_before_attempts_were_kept_are_done_all_the_same() -> None:
     done = StepProgress("validate_order", StepState.DONE, 2, finished_at=at(50))
-    story = told(steps=[("order.placed", done)])
-    (entry,) = of(story, What.DONE)
+    story = timeline_with(steps=[("order.placed", done)])
+    (entry,) = entries_of(story, What.DONE)
     assert (entry.step, entry.attempt, entry.at) == ("validate_order", 2, at(50))
     assert story.remarks == ("attempts at its steps that were made before attempts were kept are not told",)
 
@@ -252,8 +193,8 @@ def test_steps_that_were_done_before_attempts_were_kept_are_done_all_the_same() 
 def test_a_step_that_nobody_knows_any_more_is_told_and_waited_for_by_nobody() -> None:
     gone = Attempt("fax_order", HEARD, 1, 1, 1, WORKER, at(10), None)
     progress = StepProgress("fax_order", StepState.RUNNING, 1)
-    story = told(attempts=[gone], steps=[(HEARD, progress)])
-    assert [one.step for one in of(story, What.ATTEMPT)] == ["fax_order"]
+    story = timeline_with(attempts=[gone], steps=[(HEARD, progress)])
+    assert [one.step for one in entries_of(story, What.ATTEMPT)] == ["fax_order"]
     assert [stand.step.queue for stand in story.waits_for] == ["validation"]
 
 
@@ -265,21 +206,23 @@ def test_no_event_is_published_after_somebody_worked_on_it() -> None:
         Attempt("send_confirmation_email", HEARD, 1, 1, 1, WORKER, at(25), at(26), AttemptEnd.DONE),
     ]
     for destination, published in ((None, 25), ("sap", 30), ("invoice", 5000)):
-        story = told(messages=[message(5, 5000, 5010, type=HEARD, destination=destination)], attempts=tried)
-        assert [one.at for one in of(story, What.PUBLISHED)] == [at(published)]
-        assert [one.at for one in of(story, What.CONFIRMED)] == [at(5010)]
-    again = told(messages=[message(100, 5000, 5010, type=HEARD, destination="sap", generation=2)], attempts=tried)
-    assert [one.at for one in of(again, What.PUBLISHED)] == [at(130)]
+        story = timeline_with(messages=[message(5, 5000, 5010, type=HEARD, destination=destination)], attempts=tried)
+        assert [one.at for one in entries_of(story, What.PUBLISHED)] == [at(published)]
+        assert [one.at for one in entries_of(story, What.CONFIRMED)] == [at(5010)]
+    again = timeline_with(
+        messages=[message(100, 5000, 5010, type=HEARD, destination="sap", generation=2)], attempts=tried
+    )
+    assert [one.at for one in entries_of(again, What.PUBLISHED)] == [at(130)]
 
 
 def test_what_came_back_after_a_lease_is_published_when_it_was_and_not_when_the_first_attempt_began() -> None:
     lost, done = attempt(1, 100, None), attempt(1, 180_100, 180_300, AttemptEnd.DONE, claim=2)
     again = message(120_000, 180_000, 180_010, type=HEARD, destination="sap")
-    story = told(now=at(200_000), messages=[message(20, 30, 40, type=HEARD), again], attempts=[lost, done])
-    assert [one.at for one in of(story, What.PUBLISHED)] == [at(30), at(180_000)]
+    story = timeline_with(now=at(200_000), messages=[message(20, 30, 40, type=HEARD), again], attempts=[lost, done])
+    assert [one.at for one in entries_of(story, What.PUBLISHED)] == [at(30), at(180_000)]
     again = replace(again, sent_at=at(190_000))  # the relay's clock is ahead
-    story = told(now=at(200_000), messages=[again], attempts=[lost, done])
-    assert [one.at for one in of(story, What.PUBLISHED)] == [at(180_100)]
+    story = timeline_with(now=at(200_000), messages=[again], attempts=[lost, done])
+    assert [one.at for one in entries_of(story, What.PUBLISHED)] == [at(180_100)]
 
 
 def test_a_replay_comes_before_the_message_that_it_recorded() -> None:
@@ -291,9 +234,9 @@ def test_a_replay_comes_before_the_message_that_it_recorded() -> None:
         ([sent, elsewhere], [What.DEAD_LETTER, What.COMMITTED, What.REPLAYED, What.COMMITTED]),
         ([], [What.DEAD_LETTER, What.REPLAYED]),
     ):
-        story = told(dead_letters=[dead], actions={17: [replay]}, messages=recorded)
+        story = timeline_with(dead_letters=[dead], actions={17: [replay]}, messages=recorded)
         assert [one.what for one in story.entries[1:]] == order
-    assert [one.at for one in of(story, What.REPLAYED)] == [at(900)]
+    assert [one.at for one in entries_of(story, What.REPLAYED)] == [at(900)]
 
 
 def test_what_the_relay_set_aside_was_neither_published_nor_confirmed() -> None:
@@ -305,9 +248,9 @@ def test_what_the_relay_set_aside_was_neither_published_nor_confirmed() -> None:
         ({**unpublishable, "event_id": aside.event_id, "reason": "unrouted"}, ["order.placed", HEARD]),
         ({**unpublishable, "event_id": other.event_id}, ["order.placed", HEARD]),
     ):
-        story = told(messages=[aside, other], dead_letters=[dead_letter(**facts)])
-        assert [one.event for one in of(story, What.PUBLISHED)] == published
-        assert [one.event for one in of(story, What.CONFIRMED)] == published
+        story = timeline_with(messages=[aside, other], dead_letters=[dead_letter(**facts)])
+        assert [one.event for one in entries_of(story, What.PUBLISHED)] == published
+        assert [one.event for one in entries_of(story, What.CONFIRMED)] == published
 
 
 def test_a_discarded_event_that_the_relay_set_aside_is_the_end_also_before_the_cursor_has_passed_it() -> None:
@@ -319,7 +262,7 @@ def test_a_discarded_event_that_the_relay_set_aside_is_the_end_also_before_the_c
         event_id=aside.event_id,
         reason="unpublishable",
     )
-    (stand,) = told(messages=[aside], dead_letters=[discarded]).waits_for
+    (stand,) = timeline_with(messages=[aside], dead_letters=[discarded]).waits_for
     assert stand.text == "given up: dead letter 17 in orders.events was discarded, last error 400: no"
 
 
@@ -329,7 +272,7 @@ def test_a_replay_that_died_again_says_that_its_dead_letter_is_not_collected() -
         (died, "given up in sap after attempt 1, its dead letter is not collected yet"),
         (died[:1], "dead letter 17 in sap is replayed: its event is in queue sap"),
     ):
-        (stand,) = told(
+        (stand,) = timeline_with(
             steps=running(StepState.DEAD), dead_letters=[dead_letter(state="replayed")], attempts=attempts
         ).waits_for
         assert stand.text == stands
@@ -337,24 +280,26 @@ def test_a_replay_that_died_again_says_that_its_dead_letter_is_not_collected() -
 
 def test_a_discarded_dead_letter_of_a_try_before_the_one_that_is_to_come_is_not_the_end() -> None:
     facts = {"steps": running(StepState.RETRYING, 2), "dead_letters": [dead_letter(state="discarded")]}
-    (stand,) = told(**facts, attempts=[attempt(1, 100, 200, AttemptEnd.RETRIED)]).waits_for
+    (stand,) = timeline_with(**facts, attempts=[attempt(1, 100, 200, AttemptEnd.RETRIED)]).waits_for
     assert stand.text == "waiting in sap, attempt 2, due since 12:00:01: its event is in queue sap"
-    (stand,) = told(**facts, attempts=[attempt(1, 100, None)]).waits_for
+    (stand,) = timeline_with(**facts, attempts=[attempt(1, 100, None)]).waits_for
     assert "was discarded" in stand.text
 
 
 def test_an_attempt_says_its_number_and_the_try_that_it_worked_on() -> None:
-    (tried,) = of(told(attempts=[attempt(4, 100, 200, AttemptEnd.DONE, attempt=1)]), What.ATTEMPT)
+    (tried,) = entries_of(timeline_with(attempts=[attempt(4, 100, 200, AttemptEnd.DONE, attempt=1)]), What.ATTEMPT)
     assert (tried.attempt, tried.generation) == (1, 4)
-    (recorded,) = of(told(messages=[message(5, generation=4)]), What.COMMITTED)
+    (recorded,) = entries_of(timeline_with(messages=[message(5, generation=4)]), What.COMMITTED)
     assert (recorded.attempt, recorded.generation) == (None, 4)
 
 
 def test_attempts_that_nobody_kept_are_said_to_be_missing() -> None:
     remark = ("attempts at its steps that were made before attempts were kept are not told",)
     retrying = running(StepState.RETRYING)[2:]
-    assert told(steps=retrying).remarks == remark
-    assert told(steps=retrying, attempts=[attempt(3, 100, 200, AttemptEnd.RETRIED, attempt=3)]).remarks == remark
+    assert timeline_with(steps=retrying).remarks == remark
+    assert (
+        timeline_with(steps=retrying, attempts=[attempt(3, 100, 200, AttemptEnd.RETRIED, attempt=3)]).remarks == remark
+    )
     # After an outage, or a replay of what no step saw, the first attempt is of a later try.
-    assert told(steps=retrying, attempts=[attempt(3, 100, 200, AttemptEnd.RETRIED, attempt=1)]).remarks == ()
-    assert told(steps=running(StepState.PENDING)[2:]).remarks == ()
+    assert timeline_with(steps=retrying, attempts=[attempt(3, 100, 200, AttemptEnd.RETRIED, attempt=1)]).remarks == ()
+    assert timeline_with(steps=running(StepState.PENDING)[2:]).remarks == ()

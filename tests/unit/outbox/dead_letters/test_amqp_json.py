@@ -7,25 +7,11 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from outbox.dead_letters.amqp_json import from_json, to_json
 from outbox.envelope import encode_headers
+from tests.support.builders.amqp_values import VALUES
 from tests.support.builders.events import new_event
-
-ANY_TEXT = st.text(alphabet=st.characters(codec=None))
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**64)
-    | st.floats(allow_nan=False)
-    | ANY_TEXT
-    | st.binary(max_size=20)
-    | st.decimals(allow_nan=False)
-    | st.datetimes(timezones=st.sampled_from([None, UTC]))
-)
-KEYS = ANY_TEXT | st.binary(max_size=5) | st.sampled_from(["$bytes", "$table", "$", "plain"])
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3))
 
 
 def same(left: Any, right: Any) -> bool:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from runtime.log_context import LogContext, bind, redact
 from runtime.redaction.redact import excerpt, redacted, unquoted, without_literals
 from tests.support.builders.orders import HOSTILE_NAMES, NAMES
-from tests.support.servers.databases import ROOT
+from tests.support.paths import ROOT
 
 EVENT_ID = "0190163d-8694-739b-aea5-966c26f8ad91"
 A_ROW_REFUSED = """<class 'asyncpg.exceptions.CheckViolationError'>: new row for relation "orders" violates a check
