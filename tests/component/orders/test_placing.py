@@ -77,7 +77,7 @@ async def test_the_event_says_the_orders_number_and_total_and_its_subject_is_the
         remaining = await observer.fetchval("SELECT remaining FROM orders")
     assert isinstance(placed, Placed)
     assert row is not None
-    assert (row["type"], row["subject"], row["source"], row["destination"], row["attempt"]) == (
+    assert (row["type"], row["subject"], row["source"], row["destination"], row["generation"]) == (
         "order.placed",
         str(placed.order_id),
         SOURCE,
