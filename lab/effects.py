@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from lab.stack.local import LocalStack
 from lab.workload.expectations import Workload
 from ops.audit.probes import SapSandbox
-from ops.audit.report import Places, Report, audit
+from ops.audit.report import Probes, AuditReport, audit
 from ops.doctor import broker_client
 from orders.audit.queries import Window
 from orders.workflow import STEPS, UNROUTED_QUEUE
@@ -59,11 +59,11 @@ class Email:
     text: str
 
 
-async def audit_effects(engine: AsyncEngine, stack: LocalStack, workload: Workload, since: datetime) -> Report:
+async def audit_effects(engine: AsyncEngine, stack: LocalStack, workload: Workload, since: datetime) -> AuditReport:
     """The completeness audit of all orders placed since a moment; a missing effect is overdue at once."""
     stock = {product.sku: product.stock for product in workload.products}
     settings = Settings(database_url=stack.database_url, documents_dir=stack.documents_dir)
-    places = Places(SapSandbox(stack.sap_url), stack.mail_url, document_store(settings), stock)
+    places = Probes(SapSandbox(stack.sap_url), stack.mail_url, document_store(settings), stock)
     window = Window(since - CLOCK_MARGIN, datetime.now(UTC) + CLOCK_MARGIN)
     return await audit(engine, places, window, timedelta(0))
 

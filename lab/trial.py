@@ -36,7 +36,7 @@ from lab.workload.expectations import Workload
 from lab.workload.progress import meter
 from lab.workload.submission import Accepted, submit
 from lab.workload.wait import NO_PROGRESS_SECONDS, Stuck, wait_audited, wait_finished
-from ops.audit.report import Report
+from ops.audit.report import AuditReport
 from orders.model import NewOrder
 from runtime.database import make_engine
 from runtime.settings import Settings
@@ -119,7 +119,7 @@ class Trial:
             await wait_audited(self.engine)
         return stuck
 
-    async def audit(self) -> Report:
+    async def audit(self) -> AuditReport:
         """The completeness audit of every order of this trial; an effect that is missing now counts as overdue."""
         return await audit_effects(self.engine, self.stack, self.workload, self.started_at)
 

@@ -1,1 +1,1 @@
-"""What an operator uses, as typed functions. Only ops.cli prints."""
+"""What an operator uses: typed functions, shared by every front end. Only `ops.cli` prints."""

@@ -1,23 +1,23 @@
-"""Errors of a command. `ops.cli.exits` renders each as one line and ends the program with its exit code."""
+"""The errors that an operator can correct. `ops.cli.exits` prints each as one line and exits with its code."""
 
 
 class OpsError(Exception):
-    """The root. The message says what was wrong, with which value, and what to do."""
+    """The root of the tree. The message names the fault, the value, and the remedy."""
 
     exit_code = 1
 
 
 class OptionError(OpsError):
-    """An option's value means nothing."""
+    """An option has a value that the command cannot use."""
 
     exit_code = 2
 
 
 class NoSystemError(OpsError):
-    """The environment names no system, and none was ever started here."""
+    """The environment names no system, and no local system was ever started in this checkout."""
 
     exit_code = 2
 
 
 class ServerError(OpsError):
-    """PostgreSQL or RabbitMQ cannot be reached, or did not come up."""
+    """PostgreSQL or RabbitMQ does not answer, or did not start."""

@@ -14,7 +14,7 @@ from lab.demo.facts import Landed, StoredOrder
 from lab.demo.figures import Counted
 from lab.effects import Email
 from lab.workload.expectations import ExpectedOrder, Workload
-from ops.audit.report import Report
+from ops.audit.report import AuditReport
 from orders.audit.rules import Effect
 from orders.model import NewOrder
 
@@ -66,7 +66,7 @@ def count(workload: Workload, landed: Landed) -> Counted:
     )
 
 
-def _duplicates(audit: Report, files_of_no_invoice: int) -> dict[str, int]:
+def _duplicates(audit: AuditReport, files_of_no_invoice: int) -> dict[str, int]:
     """Effects too many by kind: had twice by an order, or had by no order that owes them."""
     doubled = Counter(one.effect.value for one in audit.doubled)
     orphans = Counter(str(one.effect) for one in audit.orphans)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lab.effects import Email, SapLedger
-from ops.audit.report import Report
+from ops.audit.report import AuditReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class StoredOrder:
 class Landed:
     """All that landed. `audit` is the completeness audit's report; `available` is in units per SKU."""
 
-    audit: Report
+    audit: AuditReport
     orders: Sequence[StoredOrder]
     sap: SapLedger
     emails: Sequence[Email]

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from lab.percentiles import rounded_percentile
 from lab.soak.figures import Backlog, Growth, Sample
-from ops.audit.report import Report
+from ops.audit.report import AuditReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class SoakResult:
     """What a run came to. `restarted` names the programs that died or were restarted."""
 
     samples: list[Sample]
-    audit: Report
+    audit: AuditReport
     order_ms: list[float]
     seconds: float
     faults: int

@@ -1,1 +1,1 @@
-"""The completeness audit: every order against the effects that it owes, as functions."""
+"""The completeness audit: the effects that each order owes, compared with the effects that exist."""

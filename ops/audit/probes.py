@@ -1,7 +1,8 @@
-"""Looks at effects in the places where they are: documents in SAP, e-mails in a mailbox, PDFs in the document store.
+"""Probes of the effects outside our tables: documents in SAP, e-mails in a mailbox, PDFs in the document store.
 
-Each place is asked once, or once per order with a bound on how many at a time. What a place holds beyond the orders
-that were asked for is told as well: it may belong to an order of another time, or to none.
+A probe sends one query, or one per order with at most AT_A_TIME at once. It also returns effects of other orders than
+those it was asked for: such an effect may belong to an order of another time, or to no order. Called by
+`ops.audit.report`.
 """
 
 import asyncio
@@ -26,37 +27,37 @@ TIMEOUT_SECONDS = 30.0
 _MESSAGE_ID = re.compile(r"<([0-9a-f-]{36})@[^>]*>\Z")
 
 
-class PlaceError(OpsError):
-    """A place cannot be looked into; the text says which and why."""
+class ProbeError(OpsError):
+    """A probe got no usable answer; the message names its target and the cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class SapDocument:
-    """A document as SAP has it. `order_id` is None where its reference is no order's id."""
+    """A sales document in SAP. `order_id` is None if its reference is not the id of an order."""
 
     number: str
     order_number: str
     order_id: UUID | None
 
 
-class SapPlace(Protocol):
-    """Where sales documents are."""
+class SapProbe(Protocol):
+    """A source of sales documents."""
 
     async def documents(self, orders: Sequence[Known]) -> list[SapDocument]:
-        """The documents of these orders, and of others where the place can be read as a whole.
+        """The documents of these orders, and of all others if the source can list them.
 
-        Raises PlaceError.
+        Raises ProbeError.
         """
 
 
 class SapOverOData:
-    """SAP itself, asked for one order after the other. Whoever has no document in it, no question finds."""
+    """SAP itself, queried order by order. It cannot find documents that belong to none of the given orders."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     async def documents(self, orders: Sequence[Known]) -> list[SapDocument]:
-        """See SapPlace."""
+        """See SapProbe."""
         erp, limit = make_erp(self._settings), asyncio.Semaphore(AT_A_TIME)
 
         async def one(order: Known) -> list[SapDocument]:
@@ -65,12 +66,12 @@ class SapOverOData:
 
         try:
             async with asyncio.TaskGroup() as group:
-                asked = [group.create_task(one(order)) for order in orders]
+                queries = [group.create_task(one(order)) for order in orders]
         except* ErpError as errors:
-            raise PlaceError(f"SAP: {errors.exceptions[0]}") from errors
+            raise ProbeError(f"SAP: {errors.exceptions[0]}") from errors
         finally:
             await erp.aclose()
-        return [document for task in asked for document in task.result()]
+        return [document for task in queries for document in task.result()]
 
 
 async def _numbers(erp: Erp, order: Known) -> Sequence[str]:
@@ -82,27 +83,27 @@ async def _numbers(erp: Erp, order: Known) -> Sequence[str]:
 
 
 class SapSandbox:
-    """The sandbox, whose ledger is read in one call."""
+    """The SAP sandbox, whose ledger lists all documents in one call."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
-    async def documents(self, orders: Sequence[Known]) -> list[SapDocument]:  # noqa: ARG002 - it has them all
-        """See SapPlace."""
+    async def documents(self, orders: Sequence[Known]) -> list[SapDocument]:  # noqa: ARG002 - the ledger lists all
+        """See SapProbe."""
         ledger = await _json(f"{self._url}/sandbox/ledger")
         return [SapDocument(row["number"], row["order_number"], _uuid(row["order_id"])) for row in ledger["documents"]]
 
 
 @dataclass(frozen=True, slots=True)
-class Mail:
-    """What is in a mailbox: copies by event, and the Message-IDs that are not ours."""
+class Mailbox:
+    """The content of a mailbox: the number of copies by event, and the Message-IDs that are not ours."""
 
     copies: Counter[UUID]
     foreign: list[str]
 
 
-async def read_mail(view_url: str) -> Mail:
-    """Every message of the sandbox's inbox by the event in its Message-ID. Raises PlaceError."""
+async def read_mail(view_url: str) -> Mailbox:
+    """All messages of the sandbox's inbox, by the event in their Message-ID. Raises ProbeError."""
     copies: Counter[UUID] = Counter()
     foreign = []
     for message in await _json(f"{view_url}/messages"):
@@ -112,11 +113,11 @@ async def read_mail(view_url: str) -> Mail:
             foreign.append(message["message_id"])
         else:
             copies[event_id] += 1
-    return Mail(copies, foreign)
+    return Mailbox(copies, foreign)
 
 
 async def stored(documents: DocumentStore, keys: Iterable[str]) -> set[str]:
-    """The keys among these under which there is a PDF. Raises DocumentStoreError."""
+    """Those of the keys under which a PDF is stored. Raises DocumentStoreError."""
     limit = asyncio.Semaphore(AT_A_TIME)
 
     async def one(key: str) -> str | None:
@@ -128,7 +129,7 @@ async def stored(documents: DocumentStore, keys: Iterable[str]) -> set[str]:
 
 
 def numbers_by_order(documents: Iterable[SapDocument]) -> dict[UUID, list[str]]:
-    """Document numbers by order, of the documents that name one."""
+    """Document numbers by order; documents without an order are left out."""
     found: defaultdict[UUID, list[str]] = defaultdict(list)
     for document in documents:
         if document.order_id is not None:
@@ -143,7 +144,7 @@ async def _json(url: str) -> Any:  # noqa: ANN401 - JSON as it came
             response.raise_for_status()
             return response.json()
     except (httpx.HTTPError, ValueError) as error:
-        raise PlaceError(f"{url}: {error!r}") from error
+        raise ProbeError(f"{url}: {error!r}") from error
 
 
 def _uuid(text: str) -> UUID | None:

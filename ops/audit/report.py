@@ -1,8 +1,9 @@
-"""The completeness ledger: every order of a window against the effects that it owes, as typed data.
+"""The completeness audit: the effects that each order of a window owes, compared with those that exist.
 
-Our own tables are read first, as of one moment, and the places of the effects after it: what was true then is there by
-now. What a place holds of orders that the first look did not know is held against the tables once more at the end, so
-an order that was placed in between is nobody's orphan.
+`audit` reads our tables first, in one snapshot, and runs the probes of `ops.audit.probes` after it: an effect that the
+snapshot records must exist by then. The judgement is `orders.audit.rules`. An effect of an order that the snapshot does
+not hold is checked against the tables once more at the end, so an order placed in between leaves no orphan. Called by
+`ops.cli.orders_audit` and by the trials in lab.
 """
 
 from collections import Counter, defaultdict
@@ -14,7 +15,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ops.audit.probes import Mail, PlaceError, SapDocument, SapPlace, numbers_by_order, read_mail, stored
+from ops.audit.probes import Mailbox, ProbeError, SapDocument, SapProbe, numbers_by_order, read_mail, stored
 from ops.errors import OpsError
 from orders.audit import queries, reconciliation
 from orders.audit.queries import Books, Window
@@ -28,33 +29,33 @@ from runtime.documents import DocumentStore, DocumentStoreError
 
 T = TypeVar("T")
 
-# What SAP can have a document of: before, no step has asked for one.
+# Orders that SAP can have a document of: earlier, no step has asked for one.
 MAY_BE_IN_SAP = frozenset({Status.RESERVED, Status.SYNCED, Status.FULFILLED, Status.COMPLETED})
 
 
-class ForgottenError(OpsError):
-    """The window begins before what the inbox still remembers: whether an effect is missing cannot be told."""
+class WindowExpiredError(OpsError):
+    """The window begins before the inbox's retention: the audit cannot tell whether an effect is missing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Where to look. Without a place, or while it does not answer, our own tables are believed.
+class Probes:
+    """The sources of effects. Where one is absent or does not answer, our own tables are trusted.
 
-    `mail_view` is the address of the inbox's view. `initial_stock` is what there was before the first order of all.
+    `mail_view` is the URL of the mail sandbox's view. `initial_stock` is the stock before the first order.
     """
 
-    sap: SapPlace | None = None
+    sap: SapProbe | None = None
     mail_view: str | None = None
     documents: DocumentStore | None = None
     initial_stock: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What an audit found. `not_seen`: places that were asked and did not answer, with the reason.
+class AuditReport:
+    """The findings of an audit. `not_seen` holds the probes that did not answer, with the reason.
 
-    `resent` counts second copies of one e-mail, which bear its Message-ID. `audit_missing` counts recorded events that
-    the audit log lacks, `audit_overdue` those that it should have by now, `audit_extra` its rows too many.
+    `resent` counts second copies of one e-mail, under the same Message-ID. `audit_missing` counts recorded events that
+    the audit log lacks, `audit_overdue` those of them past their deadline, `audit_extra` the surplus rows of the log.
     """
 
     since: datetime
@@ -76,12 +77,12 @@ class Report:
 
     @property
     def overdue(self) -> list[Missing]:
-        """What should be there by now."""
+        """The missing effects past their deadline."""
         return [one for one in self.missing if one.overdue]
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is overdue, done twice or without an order, every sum agrees, and every place was seen."""
+        """Whether no effect is overdue, doubled or without an order, every sum agrees, and every probe answered."""
         wrong = (self.overdue, self.doubled, self.orphans, self.sales_wrong, self.stock_wrong, self.not_seen)
         counted = (self.invoice_gaps, self.audit_overdue, self.audit_extra)
         return not any(wrong) and not any(counted)
@@ -96,28 +97,28 @@ class _Sums:
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
-    """What the places hold, None for one that was not seen."""
+class _Observed:
+    """The effects that the probes found; None for a probe that is absent or did not answer."""
 
     sap: list[SapDocument] | None
-    mail: Mail | None
+    mail: Mailbox | None
     documents: set[str] | None
 
 
-async def audit(engine: AsyncEngine, places: Places, window: Window, deadline: timedelta | None = None) -> Report:
-    """Every order placed in the window. `deadline`, from placement, takes the place of each step's own.
+async def audit(engine: AsyncEngine, probes: Probes, window: Window, deadline: timedelta | None = None) -> AuditReport:
+    """Audit every order placed in the window. `deadline`, from placement, replaces each step's own.
 
-    Reads only. Raises ForgottenError, and what the database raises; a place that does not answer is in the report's
-    `not_seen`.
+    Reads only. Raises WindowExpiredError and the database's errors. A probe that does not answer is listed in the
+    report's `not_seen`.
     """
     now = datetime.now(UTC)
-    books, sums = await _read(engine, places, window, deadline)
+    books, sums = await _read(engine, probes, window, deadline)
     not_seen: dict[str, str] = {}
-    looked = await _look(places, books.orders, not_seen)
-    judgement = judge(books.orders, _seen(looked, books), now, deadline)
-    strangers = [orphan async for orphan in _strangers(engine, looked, books)]
+    observed = await _observe(probes, books.orders, not_seen)
+    judgement = judge(books.orders, _seen(observed, books), now, deadline)
+    unknown = [orphan async for orphan in _of_unknown_orders(engine, observed, books)]
     audited = [Orphan("audit", f"event {event} of order {order}") for event, order in sums.audit.of_no_order]
-    return Report(
+    return AuditReport(
         since=window.since,
         until=window.until,
         taken_at=now,
@@ -125,8 +126,8 @@ async def audit(engine: AsyncEngine, places: Places, window: Window, deadline: t
         statuses=dict(Counter(order.status.value for order in books.orders)),
         missing=judgement.missing,
         doubled=judgement.doubled,
-        orphans=[*judgement.orphans, *strangers, *audited],
-        resent=_resent(looked.mail, books),
+        orphans=[*judgement.orphans, *unknown, *audited],
+        resent=_resent(observed.mail, books),
         invoice_gaps=sums.invoice_gaps,
         audit_missing=sums.audit.missing,
         audit_overdue=sums.audit.overdue,
@@ -137,74 +138,74 @@ async def audit(engine: AsyncEngine, places: Places, window: Window, deadline: t
     )
 
 
-async def _read(engine: AsyncEngine, places: Places, window: Window, deadline: timedelta | None) -> tuple[Books, _Sums]:
-    """Our own tables as of one moment."""
+async def _read(engine: AsyncEngine, probes: Probes, window: Window, deadline: timedelta | None) -> tuple[Books, _Sums]:
+    """Our tables, read in one snapshot."""
     allowed = timedelta(seconds=BY_QUEUE["audit"].deadline_seconds) if deadline is None else deadline
     one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
     async with one_moment.connect() as tx:
-        _refuse_forgotten(window, await horizon(tx))
+        _refuse_expired(window, await horizon(tx))
         books = await queries.read_books(tx, window)
         return books, _Sums(
             await reconciliation.invoice_gaps(tx),
             await reconciliation.audit_differences(tx, window, allowed),
             await reconciliation.sales_differences(tx, window),
-            await reconciliation.stock_differences(tx, places.initial_stock) if places.initial_stock else [],
+            await reconciliation.stock_differences(tx, probes.initial_stock) if probes.initial_stock else [],
         )
 
 
-def _refuse_forgotten(window: Window, oldest: UUID | None) -> None:
+def _refuse_expired(window: Window, oldest: UUID | None) -> None:
     if oldest is not None and lowest_id(window.since - queries.CLOCK_SKEW) < oldest:
         remembered = datetime.fromtimestamp((oldest.int >> 80) / 1000, UTC) + queries.CLOCK_SKEW
-        raise ForgottenError(
-            f"the inbox has forgotten what came before {remembered:%Y-%m-%d %H:%M} UTC; ask for orders since then"
+        raise WindowExpiredError(
+            f"the inbox keeps nothing from before {remembered:%Y-%m-%d %H:%M} UTC; ask for orders since then"
         )
 
 
-async def _look(places: Places, orders: Sequence[Known], not_seen: dict[str, str]) -> _Looked:
-    """Look into each place; why one was not seen goes into `not_seen`."""
+async def _observe(probes: Probes, orders: Sequence[Known], not_seen: dict[str, str]) -> _Observed:
+    """Run each probe; the error of one that does not answer goes into `not_seen`."""
 
-    async def seen(effect: Effect, looking: Awaitable[T] | None) -> T | None:
+    async def run(effect: Effect, probe: Awaitable[T] | None) -> T | None:
         try:
-            return None if looking is None else await looking
-        except (PlaceError, DocumentStoreError) as error:
+            return None if probe is None else await probe
+        except (ProbeError, DocumentStoreError) as error:
             not_seen[effect.value] = str(error)
             return None
 
     in_sap = [order for order in orders if order.status in MAY_BE_IN_SAP]
     keys = [order.document for order in orders if order.document is not None]
-    return _Looked(
-        await seen(Effect.SAP, places.sap.documents(in_sap) if places.sap else None),
-        await seen(Effect.EMAIL, read_mail(places.mail_view) if places.mail_view else None),
-        await seen(Effect.INVOICE, stored(places.documents, keys) if places.documents else None),
+    return _Observed(
+        await run(Effect.SAP, probes.sap.documents(in_sap) if probes.sap else None),
+        await run(Effect.EMAIL, read_mail(probes.mail_view) if probes.mail_view else None),
+        await run(Effect.INVOICE, stored(probes.documents, keys) if probes.documents else None),
     )
 
 
-def _seen(looked: _Looked, books: Books) -> Seen:
-    """What was seen, by order."""
+def _seen(observed: _Observed, books: Books) -> Seen:
+    """The observed effects by order, as `orders.audit.rules` takes them."""
     sap = mails = None
-    if looked.sap is not None:
-        sap = numbers_by_order(looked.sap)
-    if looked.mail is not None:
+    if observed.sap is not None:
+        sap = numbers_by_order(observed.sap)
+    if observed.mail is not None:
         mails = defaultdict(list)
-        for event_id in looked.mail.copies:
+        for event_id in observed.mail.copies:
             if event_id in books.order_of_mail:
                 mails[books.order_of_mail[event_id]].append(event_id)
-    return Seen(sap, mails, looked.documents)
+    return Seen(sap, mails, observed.documents)
 
 
-def _resent(mail: Mail | None, books: Books) -> int:
-    """Second copies of the e-mails of the window's orders."""
+def _resent(mail: Mailbox | None, books: Books) -> int:
+    """The number of second copies of e-mails to the window's orders."""
     if mail is None:
         return 0
     return sum(copies - 1 for event_id, copies in mail.copies.items() if event_id in books.order_of_mail)
 
 
-async def _strangers(engine: AsyncEngine, looked: _Looked, books: Books) -> AsyncIterator[Orphan]:
-    """Effects of which no table of ours knows an order, whatever the window."""
+async def _of_unknown_orders(engine: AsyncEngine, observed: _Observed, books: Books) -> AsyncIterator[Orphan]:
+    """Effects whose order is in none of our tables, in or outside the window."""
     known = {order.id for order in books.orders}
-    documents = [one for one in looked.sap or () if one.order_id not in known]
+    documents = [one for one in observed.sap or () if one.order_id not in known]
     events = [
-        event_id for event_id in (looked.mail.copies if looked.mail else ()) if event_id not in books.order_of_mail
+        event_id for event_id in (observed.mail.copies if observed.mail else ()) if event_id not in books.order_of_mail
     ]
     async with engine.connect() as tx:
         order_of = await queries.orders_of_mails(tx, events)
@@ -216,5 +217,5 @@ async def _strangers(engine: AsyncEngine, looked: _Looked, books: Books) -> Asyn
     for event_id in events:
         if order_of.get(event_id) not in there:
             yield Orphan(Effect.EMAIL, f"e-mail {event_id}")
-    for message_id in looked.mail.foreign if looked.mail else ():
+    for message_id in observed.mail.foreign if observed.mail else ():
         yield Orphan(Effect.EMAIL, f"e-mail {message_id}")

@@ -1,1 +1,1 @@
-"""The command `waybill`. The only package of ops that prints."""
+"""The command `waybill`. No other package of ops prints."""

@@ -1,4 +1,4 @@
-"""Prints an audit: for a person as tables, for a program as one JSON object."""
+"""The output of `waybill orders audit`: tables for people, one JSON object for programs."""
 
 import json
 from collections import defaultdict
@@ -10,20 +10,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ops.audit.report import Report
+from ops.audit.report import AuditReport
 from orders.audit.rules import Missing
 
-SHOWN = 100  # rows of one kind; --json has them all
+SHOWN = 100  # rows printed of one kind; --json prints them all
 
 
-def as_json(report: Report) -> str:
+def as_json(report: AuditReport) -> str:
     """The whole report in one line; money, times and ids as text."""
     figures: dict[str, Any] = {**asdict(report), "overdue": len(report.overdue), "clean": report.clean}
     return json.dumps(figures, default=str, ensure_ascii=False, separators=(",", ":"))
 
 
-def print_report(console: Console, report: Report) -> None:
-    """What is wrong first, then what is on its way, then the sums."""
+def print_report(console: Console, report: AuditReport) -> None:
+    """Print the faults, then the effects in progress, then the sums."""
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(report.statuses.items())) or "none"
     placed = "1 order" if report.orders == 1 else f"{report.orders} orders"
     console.print(
@@ -31,20 +31,20 @@ def print_report(console: Console, report: Report) -> None:
         soft_wrap=True,
     )
     for place, reason in report.not_seen.items():
-        console.print(f"[yellow]{place} was not seen, our own tables are believed:[/] {escape(reason)}", soft_wrap=True)
-    on_its_way = [one for one in report.missing if not one.overdue]
+        console.print(f"[yellow]{place} did not answer, our tables are trusted:[/] {escape(reason)}", soft_wrap=True)
+    in_progress = [one for one in report.missing if not one.overdue]
     _print_missing(console, "Overdue", report.overdue)
     _rows(
         console,
-        f"Done twice: {len(report.doubled)}",
+        f"Doubled: {len(report.doubled)}",
         [(one.order, one.effect, one.what) for one in report.doubled],
     )
     _rows(
         console,
-        f"Without an order that owes it: {len(report.orphans)}",
+        f"Without an order: {len(report.orphans)}",
         [("", one.effect, one.what) for one in report.orphans],
     )
-    _print_missing(console, "On its way", on_its_way)
+    _print_missing(console, "In progress", in_progress)
     for sales in report.sales_wrong:
         console.print(
             f"[red]sales of {sales.day}, {escape(sales.sku)}, {escape(sales.country)}:[/] {sales.units} units and "
@@ -63,14 +63,14 @@ def print_report(console: Console, report: Report) -> None:
         f"{report.audit_overdue} overdue; audit rows too many: {report.audit_extra}",
         soft_wrap=True,
     )
-    verdict = "[green]Every effect is there, once.[/]" if report.clean else "[bold red]Not as it has to be.[/]"
-    if report.clean and on_its_way:
-        verdict = "[green]Nothing is overdue and nothing was done twice.[/]"
+    verdict = "[green]Every effect exists, once.[/]" if report.clean else "[bold red]The audit found faults.[/]"
+    if report.clean and in_progress:
+        verdict = "[green]No effect is overdue and none is doubled.[/]"
     console.print(verdict)
 
 
 def _print_missing(console: Console, title: str, missing: Sequence[Missing]) -> None:
-    """A row for each order and place where it stands: what waits for a step stands where that step does."""
+    """Print a row for each order and blocking step: effects that wait for the same step share its row."""
     standing: defaultdict[tuple[str, str], list[Missing]] = defaultdict(list)
     for one in missing:
         stands = one.stands.partition(": ")[2] if one.stands.startswith("waits for ") else one.stands

@@ -15,30 +15,30 @@ from rich.console import Console
 from rich.markup import escape as _escape
 from rich.table import Column, Table
 
-from ops.dead_letters.service import Report
+from ops.dead_letters.service import ChangeReport
 from orders.tracking.progress import one_line
 from outbox.dead_letters.queries import DeadLetter, Group, WholeDeadLetter
 from outbox.dead_letters.replay_plan import Refused, Sending
 
-SHOWN = 50  # dead letters of a long list that a person reads
+SHOWN = 50  # dead letters printed of a long list
 ERROR_CHARACTERS = 160
 
 console = Console(highlight=False)
 
 
 def print_json(value: object) -> None:
-    """One JSON document on one line; times in ISO form, whatever else has no JSON as text."""
+    """Print one JSON document on one line; times in ISO form, other values without a JSON form as text."""
     print(json.dumps(value, default=_plain, ensure_ascii=False))  # noqa: T201 - this is the output
 
 
 def dead_letter_json(dead_letter: DeadLetter, numbers: Mapping[str, str]) -> dict[str, Any]:
-    """A dead letter's facts; `order` is what the event is about, `number` its number if it is an order that we know."""
+    """A dead letter's facts: `order` is the event's subject, `number` the order's number if the order is known."""
     facts = {"order" if name == "subject" else name: value for name, value in asdict(dead_letter).items()}
     return {**facts, "number": numbers.get(dead_letter.subject or "")}
 
 
 def whole_json(whole: WholeDeadLetter, numbers: Mapping[str, str]) -> dict[str, Any]:
-    """A dead letter with its message. The body is text where it is some, base64 always."""
+    """A dead letter with its message. The body is base64, and text as well if it is UTF-8."""
     return {
         **dead_letter_json(whole.dead_letter, numbers),
         "error_trace": whole.error_trace,
@@ -50,8 +50,8 @@ def whole_json(whole: WholeDeadLetter, numbers: Mapping[str, str]) -> dict[str, 
     }
 
 
-def plan_json(report: Report) -> dict[str, Any]:
-    """What a replay would do."""
+def plan_json(report: ChangeReport) -> dict[str, Any]:
+    """The plan of a replay."""
     return {
         "would_replay": report.dead_letters,
         "effects_done_already": sum(sending.effect_done for sending in report.sendings),
@@ -73,28 +73,28 @@ def plan_json(report: Report) -> dict[str, Any]:
 
 
 def refused_json(refused: Iterable[Refused]) -> list[dict[str, Any]]:
-    """The dead letters that stay as they are."""
+    """The dead letters that were refused and stay unchanged, each with the reason."""
     return [{"dead_letter": one.dead_letter.id, "why": one.why} for one in refused]
 
 
 def print_dead_letters(dead_letters: Sequence[DeadLetter], numbers: Mapping[str, str], *, more: bool) -> None:
-    """Dead letters with the order of each; `more`: there are others."""
+    """Print dead letters, each with its order. `more`: the list was cut."""
     if not dead_letters:
         console.print("No such dead letters.")
         return
     for one in dead_letters:
-        tried = f"generation {one.generation}" if one.generation else ""
+        generation = f"generation {one.generation}" if one.generation else ""
         _print_block(
             (
                 f"[bold]dead letter {one.id}[/]",
                 one.state,
-                f"{_told(one.queue)}: {one.reason}",
-                tried,
+                f"{_printable(one.queue)}: {one.reason}",
+                generation,
                 _replays(one.replay_count),
                 f"since {_moment(one.first_seen_at)}",
             ),
-            (_told(_order(one.subject, numbers)), _told(one.type or "")),
-            (_told(_short(one.error)),),
+            (_printable(_order(one.subject, numbers)), _printable(one.type or "")),
+            (_printable(_short(one.error)),),
         )
     if more:
         console.print(
@@ -103,7 +103,7 @@ def print_dead_letters(dead_letters: Sequence[DeadLetter], numbers: Mapping[str,
 
 
 def print_groups(groups: Sequence[Group]) -> None:
-    """Causes."""
+    """Print the causes of dead letters."""
     if not groups:
         console.print("No such dead letters.")
         return
@@ -111,23 +111,23 @@ def print_groups(groups: Sequence[Group]) -> None:
         _print_block(
             (
                 f"[bold]{_count(one.dead_letters, 'dead letter')}[/] of {_count(one.orders, 'order')}",
-                f"{_told(one.queue)}: {one.reason}",
+                f"{_printable(one.queue)}: {one.reason}",
                 _replays(one.replay_count),
                 f"{_moment(one.first_seen_at)} to {_moment(one.last_seen_at)}",
             ),
-            (f"fingerprint {_told(one.fingerprint)}" if one.fingerprint else "",),
-            (_told(_short(one.error)),),
+            (f"fingerprint {_printable(one.fingerprint)}" if one.fingerprint else "",),
+            (_printable(_short(one.error)),),
         )
 
 
 def _print_block(*lines: Sequence[str]) -> None:
-    """One dead letter or cause: a block on a terminal, one line in a pipe. Empty parts are left out."""
+    """Print a dead letter or a cause: a block on a terminal, one line in a pipe. Empty parts are left out."""
     texts = [text for parts in lines if (text := "  ".join(part for part in parts if part))]
     console.print(("\n  " if console.is_terminal else "  ").join(texts), soft_wrap=True)
 
 
 def _order(subject: str | None, numbers: Mapping[str, str]) -> str:
-    """An order's number and id; another subject as it is."""
+    """The number and id of an order; another subject unchanged."""
     return " ".join(part for part in (numbers.get(subject or ""), subject) if part)
 
 
@@ -136,16 +136,17 @@ def _replays(count: int) -> str:
 
 
 def print_whole(whole: WholeDeadLetter, numbers: Mapping[str, str]) -> None:
-    """One dead letter with its message and its history."""
+    """Print one dead letter with its message and its history."""
     dead_letter = whole.dead_letter
     console.print(
-        f"[bold]Dead letter {dead_letter.id}[/]  {dead_letter.state}  {_told(dead_letter.queue)}: {dead_letter.reason}"
+        f"[bold]Dead letter {dead_letter.id}[/]  {dead_letter.state}  "
+        f"{_printable(dead_letter.queue)}: {dead_letter.reason}"
     )
     facts = {
         "event": dead_letter.event_id
         and f"{dead_letter.type} {dead_letter.event_id} generation {dead_letter.generation}",
         "order": _order(dead_letter.subject, numbers),
-        "died": dead_letter.died_at and _moment(dead_letter.died_at),
+        "dead-lettered": dead_letter.died_at and _moment(dead_letter.died_at),
         "seen": f"{_moment(dead_letter.first_seen_at)} to {_moment(dead_letter.last_seen_at)}",
         "replays": str(dead_letter.replay_count),
         "fingerprint": dead_letter.fingerprint,
@@ -156,20 +157,20 @@ def print_whole(whole: WholeDeadLetter, numbers: Mapping[str, str]) -> None:
     }
     for name, value in facts.items():
         if value:
-            console.print(f"  {name:<12} {_told(value)}", soft_wrap=True)
+            console.print(f"  {name:<13} {_printable(value)}", soft_wrap=True)
     if whole.error_trace:
-        console.print(_told(whole.error_trace.rstrip()), style="dim", soft_wrap=True)
+        console.print(_printable(whole.error_trace.rstrip()), style="dim", soft_wrap=True)
     for action in whole.actions:
         due = f", due {_moment(action.due_at)}" if action.due_at else ""
         as_generation = f" as generation {action.generation}{due}" if action.generation else ""
         why = f": {action.why}" if action.why else ""
         line = f"{_moment(action.acted_at)}  {action.action} by {action.actor}{as_generation}{why}"
-        console.print(f"  {_told(line)}", soft_wrap=True)
+        console.print(f"  {_printable(line)}", soft_wrap=True)
 
 
-def print_plan(report: Report) -> None:
-    """What a replay would do."""
-    # Whole at any width: the next command needs it.
+def print_plan(report: ChangeReport) -> None:
+    """The plan of a replay."""
+    # The number is never cut: the next command needs it.
     order = Column("Order", no_wrap=True, min_width=max(map(len, report.orders.values()), default=0))
     table = Table("Dead letter", "Type", order, "To", "Generation", "Due", "Effect")
     for sending in report.sendings[:SHOWN]:
@@ -186,17 +187,17 @@ def print_plan(report: Report) -> None:
     print_refused(report)
 
 
-def print_done(report: Report, done: str) -> None:
-    """How many dead letters were dealt with, and which were not."""
+def print_done(report: ChangeReport, done: str) -> None:
+    """Print how many dead letters were changed, and which were refused."""
     one = report.dead_letters == 1
     console.print(f"{_count(report.dead_letters, 'dead letter')} {'is' if one else 'are'} {done}.")
     print_refused(report)
 
 
-def print_refused(report: Report) -> None:
-    """The dead letters that stay as they are."""
+def print_refused(report: ChangeReport) -> None:
+    """The dead letters that were refused and stay unchanged, each with the reason."""
     for one in report.refused[:SHOWN]:
-        console.print(f"  [yellow]dead letter {one.dead_letter.id} stays[/]: {_told(one.why)}", soft_wrap=True)
+        console.print(f"  [yellow]dead letter {one.dead_letter.id} stays[/]: {_printable(one.why)}", soft_wrap=True)
     if len(report.refused) > SHOWN:
         console.print(f"  … and {len(report.refused) - SHOWN} more stay as they are.")
 
@@ -204,9 +205,9 @@ def print_refused(report: Report) -> None:
 def _planned(sending: Sending, orders: dict[str, str]) -> tuple[str, ...]:
     return (
         str(sending.dead_letter.id),
-        _told(sending.event.type),
-        _told(orders.get(sending.event.subject, sending.event.subject)),
-        _told(sending.destination or "all who listen"),
+        _printable(sending.event.type),
+        _printable(orders.get(sending.event.subject, sending.event.subject)),
+        _printable(sending.destination or "all listeners"),
         str(sending.event.generation),
         _moment(sending.due_at) if sending.due_at else "at once",
         "done already" if sending.effect_done else "",
@@ -217,8 +218,8 @@ def _count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def _told(text: str) -> str:
-    """A stranger's text as a terminal may show it: neither markup of ours nor control characters of its."""
+def _printable(text: str) -> str:
+    """Foreign text made safe for a terminal: our markup is escaped, and its control characters are spelled out."""
     return _escape("".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text))
 
 

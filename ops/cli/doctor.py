@@ -1,4 +1,4 @@
-"""`waybill doctor`: prints the findings of ops.doctor as a table."""
+"""`waybill doctor`: prints the findings of `ops.doctor` as a table."""
 
 import asyncio
 
@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ops.doctor.checks import examine
+from ops.doctor.checks import run_checks
 from ops.doctor.finding import Verdict
-from ops.target import local_system_in_question, prometheus_in_question, settings_in_question
+from ops.target import target_local_system, target_prometheus, target_settings
 
 COLOURS = {Verdict.GOOD: "green", Verdict.WARNING: "yellow", Verdict.BAD: "red"}
 
@@ -16,12 +16,12 @@ console = Console(highlight=False)
 
 
 def show_doctor() -> int:
-    """Print the findings; 0 when none is bad. Raises OpsError when there is no system to examine."""
-    local = local_system_in_question() is not None
-    findings = asyncio.run(examine(settings_in_question(), prometheus_in_question(), local=local))
-    table = Table("", "What")
-    for words in ("Found", "What to do"):
-        table.add_column(words, overflow="fold")  # a path or an address, whole
+    """Print the findings; 0 if none is bad. Raises OpsError if there is no target system."""
+    local = target_local_system() is not None
+    findings = asyncio.run(run_checks(target_settings(), target_prometheus(), local=local))
+    table = Table("", "Subject")
+    for title in ("Found", "Remedy"):
+        table.add_column(title, overflow="fold")  # folds a long path or address and cuts nothing
     for finding in findings:
         mark = f"[{COLOURS[finding.verdict]}]{finding.verdict}[/]"
         table.add_row(mark, escape(finding.subject), escape(finding.found), escape(finding.remedy))

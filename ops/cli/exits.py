@@ -1,17 +1,18 @@
-"""How a command ends that a person got wrong, or that cannot do its work: one line on stderr and an exit code."""
+"""The end of a command: its exit code and, for an error that the operator can correct, one line on stderr."""
 
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
 
 import typer
-from rich.console import Console
 
 P = ParamSpec("P")
 R = TypeVar("R")
+INTERRUPTED = 130  # as a shell reports SIGINT
 
 
 def end(message: str, code: int) -> NoReturn:
-    """End the program with a message and an exit code."""
+    """Print an error in one line and exit with `code`."""
+    from rich.console import Console
     from rich.markup import escape
 
     Console(stderr=True, highlight=False).print(f"[bold red]waybill:[/] {escape(message)}", soft_wrap=True)
@@ -19,7 +20,7 @@ def end(message: str, code: int) -> NoReturn:
 
 
 def guarded(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call it; what a person can put right becomes one line and an exit code."""
+    """Call a function; an OpsError and Ctrl-C end the program with one line and an exit code."""
     from ops.errors import OpsError
 
     try:
@@ -27,4 +28,9 @@ def guarded(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     except OpsError as error:
         end(str(error), error.exit_code)
     except KeyboardInterrupt:
-        end("stopped by Ctrl-C; everything that was started is stopped again", 130)
+        end("stopped by Ctrl-C; everything that was started is stopped again", INTERRUPTED)
+
+
+def exit_with(call: Callable[P, int | None], *args: P.args, **kwargs: P.kwargs) -> NoReturn:
+    """Call a function, guarded, and exit with the code that it returns, 0 for None."""
+    raise typer.Exit(guarded(call, *args, **kwargs) or 0)

@@ -1,7 +1,7 @@
-"""`waybill`: the command line that ships. Every process, and every operator's command.
+"""`waybill`, the command line that ships: it starts every process and holds the operator's commands.
 
-Each command imports what it runs when it runs, so that `--help` answers at once. Errors that a person can do something
-about end in one line on stderr: exit code 2 for unusable settings, 1 for the rest.
+Each command imports its code when it runs, so that `--help` answers at once. An error that the operator can correct is
+one line on stderr: exit code 2 for unusable settings or options, 1 for all others.
 """
 
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +10,7 @@ import typer
 
 from ops.cli.choices import one_of
 from ops.cli.dead_letters import dead_letters_app
-from ops.cli.exits import end as _end
-from ops.cli.exits import guarded as _guarded
+from ops.cli.exits import end, exit_with, guarded
 from ops.cli.orders_audit import orders_audit
 from orders.workflow import POOLS
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="waybill",
-    help="Waybill: orders whose every effect really happens, once.",
+    help="Waybill: takes orders and makes every effect of each happen, once.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -33,56 +32,56 @@ app.add_typer(dead_letters_app, name="dead-letters")
 
 
 def _settings(process: str) -> "Settings":
-    """The settings, with logging set up for a process of this name; ends the program when they are unusable."""
+    """The settings, with logging configured for a process of this name. Unusable settings end the program."""
     from runtime.logging import configure_logging
     from runtime.settings import SettingsError, load_settings
 
     try:
         settings = load_settings()
     except SettingsError as error:
-        _end(str(error), 2)
+        end(str(error), 2)
     configure_logging(settings, process)
     return settings
 
 
-def _settings_in_question(process: str) -> "Settings":
-    """The settings of whichever system is meant, which is said; ends the program where there is none."""
-    from ops.target import name_of_system, settings_in_question
+def _target_settings(process: str) -> "Settings":
+    """The settings of the target system, whose name is printed. Without a target the program ends."""
+    from ops.target import target_name, target_settings
     from runtime.logging import configure_logging
 
-    settings = _guarded(settings_in_question)
+    settings = guarded(target_settings)
     configure_logging(settings, process)
-    typer.echo(f"{process}: {name_of_system()}")
+    typer.echo(f"{process}: {target_name()}")
     return settings
 
 
 @app.command()
 def migrate() -> None:
-    """Apply the migrations that are missing, then exit."""
+    """Apply the missing migrations, then exit."""
     from asyncpg import InterfaceError, PostgresError
     from sqlalchemy.exc import SQLAlchemyError
 
     from migrations.upgrade import upgrade
 
     try:
-        upgrade(_settings_in_question("migrate").database_url)
+        upgrade(_target_settings("migrate").database_url)
     except (OSError, ValueError, PostgresError, InterfaceError, SQLAlchemyError) as error:
-        _end(f"cannot migrate the database: {str(error).splitlines()[0]}", 1)
+        end(f"cannot migrate the database: {str(error).splitlines()[0]}", 1)
 
 
 @topology_app.command("apply")
 def topology_apply() -> None:
-    """Declare exchanges and queues and note which of them are required, then exit."""
+    """Declare the exchanges and queues and record the required ones in the database, then exit."""
     import asyncio
 
     from consumers.topology import TopologyError, apply
 
     try:
-        applied = asyncio.run(apply(_settings_in_question("topology")))
+        applied = asyncio.run(apply(_target_settings("topology")))
     except TopologyError as error:
-        _end(str(error), 1)
+        end(str(error), 1)
     typer.echo(
-        f"{len(applied.exchanges)} exchanges and {len(applied.queues)} queues stand: {', '.join(applied.queues)}"
+        f"{len(applied.exchanges)} exchanges and {len(applied.queues)} queues exist: {', '.join(applied.queues)}"
     )
 
 
@@ -96,7 +95,7 @@ def api() -> None:
 
 @app.command()
 def relay() -> None:
-    """Carry recorded events to RabbitMQ until SIGTERM."""
+    """Publish recorded events to RabbitMQ until SIGTERM."""
     _settings("relay")
     from relay.__main__ import main
 
@@ -116,32 +115,32 @@ def worker(
 
 @app.command()
 def collector() -> None:
-    """Move what was given up into the table of dead letters, and tell of it, until SIGTERM."""
+    """Move messages from the dead-letter queues into the table of dead letters, and send alerts, until SIGTERM."""
     settings = _settings("collector")
     from consumers.collector.process import FiguresError, run_collector
 
     try:
         run_collector(settings)
     except FiguresError as error:
-        _end(str(error), 1)
+        end(str(error), 1)
 
 
 @app.command()
 def doctor() -> None:
-    """Say what is reachable, in which version, and which settings could lose messages; exit code 1 if any."""
+    """Check servers, versions, queues and settings; exit code 1 if a finding is bad."""
     from ops.cli.doctor import show_doctor
 
-    raise typer.Exit(_guarded(show_doctor))
+    exit_with(show_doctor)
 
 
 @orders_app.command("show")
 def orders_show(
     order: Annotated[str, typer.Argument(help="its id, its number (WB-…) or its client's reference")],
 ) -> None:
-    """One order: what it is, how far each step has come, its story, and what it waits for."""
+    """Show one order: its facts, the progress of each step, its timeline, and the steps that it waits for."""
     from ops.cli.orders_show import show_order
 
-    _guarded(show_order, order)
+    guarded(show_order, order)
 
 
 orders_app.command("audit")(orders_audit)

@@ -1,4 +1,4 @@
-"""`waybill orders show ORDER`: one order, how far each of its steps has come, its story, and what it waits for."""
+"""`waybill orders show ORDER`: prints an order, the progress of its steps, its timeline, and what blocks it."""
 
 import asyncio
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from rich.table import Table
 from ops.cli.timeline_view import print_story
 from ops.errors import OpsError
 from ops.orders.find import id_of
-from ops.target import settings_in_question
+from ops.target import target_settings
 from orders import repository, service
 from orders.model import Order, StepProgress
 from orders.tracking.load import one_moment, story
@@ -25,7 +25,7 @@ STEP_COLOURS = {"done": "green", "pending": "dim", "retrying": "yellow", "dead":
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """All that is printed of an order."""
+    """The data that is printed of an order."""
 
     order: Order
     steps: list[StepProgress]
@@ -36,16 +36,16 @@ class Shown:
 def show_order(name: str) -> None:
     """Print the order of an id, a number or a client's reference.
 
-    Raises OpsError when there is none, or the database is away.
+    Raises OpsError if there is no such order or PostgreSQL does not answer.
     """
     try:
-        shown = asyncio.run(_load(settings_in_question(), name))
+        shown = asyncio.run(_load(target_settings(), name))
     except Exception as error:
         if is_unavailable(error):
             raise OpsError(f"PostgreSQL does not answer: {error}") from error
         raise
     if shown is None:
-        raise OpsError(f"there is no order {name!r}; say its id, its number (WB-00000001) or its client's reference")
+        raise OpsError(f"there is no order {name!r}; give its id, its number (WB-00000001) or its client's reference")
     console = Console(highlight=False)
     _print_order(console, shown.order)
     for dead_letter in shown.dead_letters:
@@ -92,7 +92,8 @@ def _print_order(console: Console, order: Order) -> None:
 def _print_attention(console: Console, dead_letter: OpenDeadLetter) -> None:
     error = escape(one_line(dead_letter.error))
     console.print(
-        f"  [red]needs attention[/] dead letter {dead_letter.dead_letter} in {escape(dead_letter.queue)}, {dead_letter.reason}: {error}\n"
+        f"  [red]needs attention[/] dead letter {dead_letter.dead_letter} in {escape(dead_letter.queue)}, "
+        f"{dead_letter.reason}: {error}\n"
         f"                  `waybill dead-letters show {dead_letter.dead_letter}`",
         soft_wrap=True,
     )

@@ -1,6 +1,7 @@
-"""Prints an order's story: a line for each thing that happened, with the time of day and the gap before it.
+"""The output of an order's timeline: one line for each entry, with the time of day and the gap before it.
 
-On a terminal a long line goes on under its own beginning; piped, each entry stays one line, for `grep`.
+On a terminal a long line is folded under its own start; in a pipe each entry is one line, for `grep`. Called by
+`ops.cli.orders_show`.
 """
 
 from collections.abc import Iterator
@@ -21,13 +22,13 @@ COLOURS = {
 }
 OUTCOME_COLOURS = {Outcome.RETRIED: "yellow", Outcome.AWAY: "yellow", Outcome.DEAD: "red", Outcome.LOST: "red"}
 
-Line = tuple[str, str, str]  # time, gap, what happened, in rich's markup
+Line = tuple[str, str, str]  # time, gap, sentence; the sentence in rich's markup
 
 
 def print_story(console: Console, story: Timeline) -> None:
-    """The story, oldest first, and what is not known of it."""
+    """Print the entries, the oldest first, and the remarks on what is missing."""
     lines = list(_lines(story))
-    console.print("[bold]Story[/], times in UTC, gaps since the line before:")
+    console.print("[bold]Timeline[/], times in UTC, gaps since the line before:")
     if console.is_terminal:
         grid = Table.grid(padding=(0, 2, 0, 0))
         grid.add_column(no_wrap=True)
@@ -56,7 +57,7 @@ def _lines(story: Timeline) -> Iterator[Line]:
 
 
 def sentence(entry: Entry) -> str:
-    """What happened, as a person reads it."""
+    """An entry as a sentence for people."""
     match entry.what:
         case What.ATTEMPT:
             return f"{entry.step}, attempt {entry.attempt}{_as_generation(entry)} by {entry.worker}: {_outcome(entry)}"
@@ -66,15 +67,15 @@ def sentence(entry: Entry) -> str:
             return f"rejected: {one_line(entry.why)}"
         case What.DEAD_LETTER:
             return f"dead letter {entry.dead_letter} in {entry.queue} ({entry.why}){_error(entry)}"
-    return _deed(entry) if entry.dead_letter is not None else _message(entry)
+    return _action(entry) if entry.dead_letter is not None else _message(entry)
 
 
 def _as_generation(entry: Entry) -> str:
-    """The try where it is another number: an outage or a replay lies before it."""
+    """The generation, if it differs from the attempt: after an outage or a replay."""
     return "" if entry.generation in {None, entry.attempt} else f" (generation {entry.generation})"
 
 
-def _deed(entry: Entry) -> str:
+def _action(entry: Entry) -> str:
     again = "" if entry.generation is None else f" as generation {entry.generation}"
     due = "" if entry.due_at is None else f", due {entry.due_at:%Y-%m-%d %H:%M:%S}"
     why = f": {one_line(entry.why)}" if entry.why else ""
@@ -82,7 +83,7 @@ def _deed(entry: Entry) -> str:
 
 
 def _message(entry: Entry) -> str:
-    """What happened to an event, or to the order itself."""
+    """A sentence about an event, or about the order itself."""
     event = "" if entry.event is None else f"{entry.event} "
     queue = "" if entry.queue is None else f" for {entry.queue}"
     again = "" if entry.generation is None else f", generation {entry.generation}"
@@ -97,17 +98,17 @@ def _outcome(entry: Entry) -> str:
         case Outcome.RETRIED:
             return f"failed after {took}{_error(entry)}"
         case Outcome.AWAY:
-            return f"nobody there after {took}, counts as no try{_error(entry)}"
+            return f"outage after {took}, counts as no attempt{_error(entry)}"
         case Outcome.DEAD:
-            return f"given up after {took}{_error(entry)}"
+            return f"dead-lettered after {took}{_error(entry)}"
         case Outcome.LOST:
-            return "never ended, its worker died or was cut off"
+            return "never ended, its worker died or lost its connection"
         case _:
             return "runs"
 
 
 def milliseconds(duration: float) -> str:
-    """A duration; what is short has a decimal."""
+    """A duration in milliseconds; below 10 ms with one decimal."""
     return f"{duration:.1f} ms" if abs(duration) < 10 else f"{duration:,.0f} ms"
 
 

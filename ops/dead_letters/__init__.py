@@ -1,1 +1,1 @@
-"""List, replay and discard dead letters, as functions. ops.cli prints what they return."""
+"""Dead letters: list, replay, discard and restore. Typed functions; `ops.cli` prints what they return."""

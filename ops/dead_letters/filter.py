@@ -1,11 +1,12 @@
-"""What a person says on the command line about which dead letters are meant, and how fast: read, checked, refused. Pure.
+"""Filters on dead letters, as an operator states them: read, checked and turned into a `Selection`. Pure.
 
-Each refusal names the option, the value, and what would be understood.
+A refusal is an OptionError that names the option, its value, and the values that it takes. Called by the commands of
+`ops.cli.dead_letters`, which declare one option for each field of `Filter`.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from ops.errors import OptionError
@@ -18,7 +19,7 @@ _RATE = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(?:/s)?\Z")
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """The options as they were given; all of them together narrow the selection."""
+    """The options as they were given. A dead letter must match all of them, and one value of each sequence."""
 
     ids: Sequence[int] = ()
     queues: Sequence[str] = ()
@@ -32,24 +33,12 @@ class Filter:
     limit: int | None = None
 
     @property
-    def says_which(self) -> bool:
-        """Whether anything but a number narrows the selection."""
-        return any(
-            (
-                self.ids,
-                self.queues,
-                self.steps,
-                self.types,
-                self.order,
-                self.fingerprint,
-                self.reason,
-                self.since,
-                self.until,
-            )
-        )
+    def narrows(self) -> bool:
+        """Whether any option selects by content. A limit alone does not: it would take the oldest of everything."""
+        return any(getattr(self, field.name) for field in fields(self) if field.name != "limit")
 
     def selection(self, state: str | None, now: datetime) -> Selection:
-        """The dead letters that are meant; `subject` is the order as it was named. Raises OptionError."""
+        """The dead letters that match; `subject` is the order as it was named. Raises OptionError."""
         return Selection(
             ids=tuple(self.ids),
             queues=(*self.queues, *(_queue_of(step) for step in self.steps)),
@@ -74,5 +63,5 @@ def parse_rate(value: str) -> float:
 
 def _queue_of(step: str) -> str:
     if step not in BY_NAME:
-        raise OptionError(f"--step {step!r} is no step; the steps are {', '.join(BY_NAME)}")
+        raise OptionError(f"--step {step!r} is not a step; the steps are {', '.join(BY_NAME)}")
     return BY_NAME[step].queue

@@ -1,8 +1,9 @@
-"""The work behind `waybill dead-letters`: look at dead letters, send them again, discard them, take a discarding back.
+"""Queries and changes of dead letters: list, group, show; replay, discard, restore.
 
-Changes go batch by batch, each a transaction: cut off at any moment, whole batches are done and the rest is as it was,
-so running the same command again finishes it. A dead letter that comes while a command runs is not its business: what a
-replay sends may die again at once, and would be sent again without an end.
+A change runs in batches, and each batch is one transaction. After an interruption whole batches are done and the rest
+is unchanged, so the same command run again finishes the work. A change leaves out the dead letters that arrive while it
+runs: a replayed message may be dead-lettered again at once, and the replay would never end. Called by
+`ops.cli.dead_letters_commands`.
 """
 
 import asyncio
@@ -24,16 +25,15 @@ from outbox.dead_letters.queries import DeadLetter, Group, Place, Selection, Who
 from outbox.dead_letters.replay import Act, Changed
 from outbox.dead_letters.replay_plan import BATCH, Pace, Refused, Replayed, Sending
 from outbox.record import NoSegmentError
-from runtime.database import is_unavailable, make_engine, may_pass, sqlstate
+from runtime.database import is_unavailable, lacks_schema, make_engine, may_pass
 from runtime.settings import Settings
 
 T = TypeVar("T")
-UNDEFINED = {"42P01", "42703"}  # SQLSTATE: a table or column that is not there
 
 
 @dataclass(slots=True)
-class Report:
-    """What a command did, or would do: how many dead letters, which stay as they are, and for a dry run each sending."""
+class ChangeReport:
+    """The result of a change: how many dead letters, the refused ones, and for a plan each sending and its order."""
 
     dead_letters: int = 0
     refused: list[Refused] = field(default_factory=list)
@@ -64,13 +64,13 @@ def shown(settings: Settings, dead_letter_id: int) -> WholeDeadLetter:
 def numbers(settings: Settings, subjects: Iterable[str | None]) -> dict[str, str]:
     """The numbers of the orders among the subjects of dead letters, by id. Raises OpsError."""
 
-    async def work(engine: AsyncEngine, report: Report) -> None:
+    async def work(engine: AsyncEngine, report: ChangeReport) -> None:
         report.orders = await _orders(engine, subjects)
 
     return _run(settings, work).orders
 
 
-def replayed(settings: Settings, selection: Selection, act: Act, rate: float | None) -> Report:
+def replayed(settings: Settings, selection: Selection, act: Act, rate: float | None) -> ChangeReport:
     """Send the open dead letters of a selection again, `rate` of them a second or all at once. Raises OpsError."""
     exchange = settings.event_exchange
 
@@ -80,25 +80,25 @@ def replayed(settings: Settings, selection: Selection, act: Act, rate: float | N
     return _run(settings, lambda engine, report: _send(engine, settings, selection, rate, send, report))
 
 
-def planned(settings: Settings, selection: Selection, rate: float | None) -> Report:
-    """What `replayed` would do, each dead letter by itself, and the numbers of the orders. Raises OpsError."""
+def planned(settings: Settings, selection: Selection, rate: float | None) -> ChangeReport:
+    """The plan of a replay: each sending, and the numbers of the orders. Changes nothing. Raises OpsError."""
 
-    async def look(tx: AsyncConnection, chosen: Selection, pace: Pace | None, after: Place | None) -> Replayed:
+    async def plan(tx: AsyncConnection, chosen: Selection, pace: Pace | None, after: Place | None) -> Replayed:
         return await replay.plan(tx, chosen, settings.event_exchange, pace, after)
 
-    async def work(engine: AsyncEngine, report: Report) -> None:
-        await _send(engine, settings, selection, rate, look, report, keep=True)
+    async def work(engine: AsyncEngine, report: ChangeReport) -> None:
+        await _send(engine, settings, selection, rate, plan, report, keep=True)
         report.orders = await _orders(engine, (sending.dead_letter.subject for sending in report.sendings))
 
     return _run(settings, work)
 
 
-def discarded(settings: Settings, selection: Selection, act: Act) -> Report:
-    """Put the open dead letters of a selection away. Raises OpsError."""
+def discarded(settings: Settings, selection: Selection, act: Act) -> ChangeReport:
+    """Discard the open dead letters of a selection. Raises OpsError."""
     return _run(settings, lambda engine, report: _change(engine, settings, selection, act, replay.discard, report))
 
 
-def restored(settings: Settings, selection: Selection, act: Act) -> Report:
+def restored(settings: Settings, selection: Selection, act: Act) -> ChangeReport:
     """Open the discarded dead letters of a selection again. Raises OpsError."""
     return _run(settings, lambda engine, report: _change(engine, settings, selection, act, replay.restore, report))
 
@@ -113,11 +113,11 @@ async def _send(
     selection: Selection,
     rate: float | None,
     send: SendBatch,
-    report: Report,
+    report: ChangeReport,
     *,
     keep: bool = False,
 ) -> None:
-    """Batch by batch; `keep` has the report list every sending."""
+    """Send batch by batch. With `keep` the report lists every sending."""
     selection, started = await _as_of_now(engine, settings, selection)
     pace = None if rate is None else Pace(started, rate)
     after: Place | None = None
@@ -133,7 +133,7 @@ async def _send(
 
 
 async def _change(
-    engine: AsyncEngine, settings: Settings, selection: Selection, act: Act, change: ChangeBatch, report: Report
+    engine: AsyncEngine, settings: Settings, selection: Selection, act: Act, change: ChangeBatch, report: ChangeReport
 ) -> None:
     selection, _ = await _as_of_now(engine, settings, selection)
     after: Place | None = None
@@ -147,40 +147,44 @@ async def _change(
         report.refused += batch.refused
 
 
-def _left(selection: Selection, report: Report) -> int:
-    """How many dead letters the next batch may have at most."""
+def _left(selection: Selection, report: ChangeReport) -> int:
+    """The largest size of the next batch."""
     if selection.limit is None:
         return BATCH
     return min(BATCH, selection.limit - report.dead_letters - len(report.refused))
 
 
 async def _as_of_now(engine: AsyncEngine, settings: Settings, selection: Selection) -> tuple[Selection, datetime]:
-    """The selection without dead letters that are yet to come, and the time."""
+    """The selection of the dead letters that exist now, and the database's time."""
     async with engine.begin() as tx:
-        selection = await _meant(tx, settings, selection)
+        selection = await _resolved(tx, settings, selection)
         now = await queries.now(tx)
     return replace(selection, until=min(selection.until or now, now)), now
 
 
-async def _meant(tx: AsyncConnection, settings: Settings, selection: Selection) -> Selection:
-    """The selection with its order's id in place of the name; refuses what would read as an empty selection."""
+async def _resolved(tx: AsyncConnection, settings: Settings, selection: Selection) -> Selection:
+    """The selection with its order's id in place of the name. Raises OptionError for an unknown order or queue."""
     await _refuse_unknown_queues(tx, settings, selection)
     if selection.subject is None:
         return selection
     order_id = await id_of(tx, selection.subject) or uuid_of(selection.subject)  # a dead letter's order may be unknown
     if order_id is None:
         raise OptionError(
-            f"--order {selection.subject!r} is no order; say its id, its number (WB-00000001) or its client's reference"
+            f"--order {selection.subject!r} is not an order; give its id, its number (WB-00000001) or its client's "
+            "reference"
         )
     return replace(selection, subject=str(order_id))
 
 
 async def _refuse_unknown_queues(tx: AsyncConnection, settings: Settings, selection: Selection) -> None:
-    """A misspelt queue must not read as an empty one. Dead letters may name others than ours: where the relay could not."""
+    """Raise OptionError for a misspelt queue, which would look like an empty one.
+
+    A queue of no step may have dead letters: those that the relay could not publish name their destination.
+    """
     known = (*BY_QUEUE, UNROUTED_QUEUE, settings.event_exchange)
     for queue in selection.queues:
         if queue not in known and not await queries.find(tx, Selection(queues=(queue,), state=None, limit=1)):
-            raise OptionError(f"--queue {queue!r} has no dead letters and is none of the queues: {', '.join(known)}")
+            raise OptionError(f"--queue {queue!r} has no dead letters and is not one of the queues: {', '.join(known)}")
 
 
 async def _orders(engine: AsyncEngine, subjects: Iterable[str | None]) -> dict[str, str]:
@@ -192,20 +196,20 @@ async def _orders(engine: AsyncEngine, subjects: Iterable[str | None]) -> dict[s
 
 
 def _ask(settings: Settings, selection: Selection, query: Callable[[AsyncConnection, Selection], Awaitable[T]]) -> T:
-    """The answer of one query."""
+    """The result of one query."""
     answers: list[T] = []
 
-    async def work(engine: AsyncEngine, _: Report) -> None:
+    async def work(engine: AsyncEngine, _: ChangeReport) -> None:
         async with engine.begin() as tx:
-            answers.append(await query(tx, await _meant(tx, settings, selection)))
+            answers.append(await query(tx, await _resolved(tx, settings, selection)))
 
     _run(settings, work)
     return answers[0]
 
 
-def _run(settings: Settings, work: Callable[[AsyncEngine, Report], Coroutine[Any, Any, None]]) -> Report:
-    """Run it on a loop of its own. Raises OpsError that says how far it came."""
-    report = Report()
+def _run(settings: Settings, work: Callable[[AsyncEngine, ChangeReport], Coroutine[Any, Any, None]]) -> ChangeReport:
+    """Run a coroutine in an event loop of its own. Raises OpsError, which says how many dead letters were changed."""
+    report = ChangeReport()
 
     async def main() -> None:
         async with _engine(settings) as engine:
@@ -214,23 +218,23 @@ def _run(settings: Settings, work: Callable[[AsyncEngine, Report], Coroutine[Any
     try:
         asyncio.run(main())
     except (OSError, DBAPIError, NoSegmentError, TimeoutError) as error:
-        raise _told(error, report) from error
+        raise _for_operator(error, report) from error
     return report
 
 
-def _told(error: Exception, report: Report) -> Exception:
-    """A database's error for a person, where it is one that a person can do something about."""
+def _for_operator(error: Exception, report: ChangeReport) -> Exception:
+    """A database error as OpsError if an operator can correct it, else the error itself."""
     done = (
-        f"; {report.dead_letters} dead letters were dealt with before, run it again for the others"
+        f"; {report.dead_letters} dead letters were changed before; run the command again for the others"
         if report.dead_letters
         else ""
     )
-    if sqlstate(error) in UNDEFINED:
+    if lacks_schema(error):
         return OpsError("the database lacks a table or column of this version: run `waybill migrate`")
     if is_unavailable(error):
         return OpsError(f"PostgreSQL does not answer: {error}{done or '; `make up` starts what was stopped here'}")
     if may_pass(error) or isinstance(error, NoSegmentError):
-        return OpsError(f"it could not be done now: {str(error).splitlines()[0]}{done or '; nothing was changed'}")
+        return OpsError(f"the change failed for now: {str(error).splitlines()[0]}{done or '; nothing was changed'}")
     return error
 
 

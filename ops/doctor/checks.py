@@ -22,7 +22,7 @@ DURABILITY = ("fsync", "full_page_writes")
 TIMEOUT_SECONDS = 5
 
 
-async def examine(settings: Settings, prometheus_url: str | None = None, *, local: bool = False) -> list[Finding]:
+async def run_checks(settings: Settings, prometheus_url: str | None = None, *, local: bool = False) -> list[Finding]:
     """Every finding, good ones too. Reads only, and never raises for what it finds.
 
     `local`: it is the system of `make up`, whose programs a supervisor keeps, which changes what there is to do.

@@ -1,1 +1,1 @@
-"""Finds orders by what an operator knows of them."""
+"""Orders as an operator names them."""

@@ -1,4 +1,4 @@
-"""Which order a person means: by its id, its number (WB-…) or its client's reference."""
+"""Finds an order by its id, its number (WB-…) or its client's reference."""
 
 from uuid import UUID
 
@@ -8,7 +8,7 @@ from orders import repository
 
 
 async def id_of(tx: AsyncConnection, name: str) -> UUID | None:
-    """The order's id; None when there is no such order. A reference may look like an id, so ids come first."""
+    """The order's id; None if there is no such order. Ids are tried first: a reference may look like one."""
     order_id = uuid_of(name)
     if order_id is not None and await repository.numbers(tx, [order_id]):
         return order_id
@@ -16,7 +16,7 @@ async def id_of(tx: AsyncConnection, name: str) -> UUID | None:
 
 
 def uuid_of(text: str | None) -> UUID | None:
-    """The UUID that a text is, None if it is none."""
+    """The UUID that a text spells; None if it spells none."""
     try:
         return UUID(text or "")
     except ValueError:

@@ -83,7 +83,7 @@ def test_migrate_and_topology_work_on_it_and_say_so(up: LocalStack) -> None:
     assert f"the system of `make up` ({up.instance.folder})" in waybill("migrate").stdout
     applied = waybill("topology", "apply").stdout
     assert "the system of `make up`" in applied
-    assert "queues stand: " in applied
+    assert "queues exist: " in applied
 
 
 def test_where_nothing_was_ever_started_each_says_what_to_do(

@@ -12,7 +12,7 @@ import pytest
 from lab.stack import terminal
 from lab.stack.local import LocalStack
 from lab.stack.servers import prometheus
-from ops.doctor.checks import examine
+from ops.doctor.checks import run_checks
 from ops.doctor.finding import Verdict
 from ops.doctor.prometheus_api import PrometheusApi, Rule, Sample, Target
 from orders.workflow import POOLS
@@ -89,6 +89,6 @@ def test_status_and_doctor_know_of_it(
     assert httpx.get(page, timeout=ANSWER_SECONDS).status_code == 200
 
     settings = Settings(database_url=stack.database_url, amqp_url=stack.amqp_url)
-    findings = {one.subject: one for one in asyncio.run(examine(settings, stack.prometheus_url))}
+    findings = {one.subject: one for one in asyncio.run(run_checks(settings, stack.prometheus_url))}
 
     assert findings["Prometheus"].verdict is Verdict.GOOD

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from lab.prove.judge.finding import Finding
 from lab.trial import Trial
-from ops.audit.report import Report
+from ops.audit.report import AuditReport
 from ops.cli.audit_view import as_json
 
 
@@ -16,7 +16,7 @@ async def audit_cross_check(trial: Trial) -> list[Finding]:
     return list(differences(await trial.audit(), len(trial.workload.orders)))
 
 
-def differences(report: Report, orders: int) -> Iterator[Finding]:
+def differences(report: AuditReport, orders: int) -> Iterator[Finding]:
     """A report as findings of a proof. A report that is not clean for any other reason is a finding as well."""
     found = [
         *(Finding("lost", _by_audit(one.effect), one.order, one.stands) for one in report.missing),

@@ -16,7 +16,7 @@ import pytest
 from consumers.adapters.email_texts import confirmation
 from consumers.adapters.erp import SalesOrderDraft, SalesOrderItem
 from ops.audit.probes import SapSandbox
-from ops.audit.report import Places, Report, audit
+from ops.audit.report import AuditReport, Probes, audit
 from orders.audit.queries import Window
 from orders.audit.rules import Effect, Orphan
 from orders.model import Order
@@ -65,12 +65,12 @@ class AuditedOrders:
     """A step harness, the systems that hold the effects, and the moment at which the test began."""
 
     harness: StepHarness
-    places: Places
+    places: Probes
     since: datetime
     documents: Path
     found_before: list[Orphan]
 
-    async def audit(self, deadline: timedelta | None = AT_ONCE, **places: Any) -> Report:
+    async def audit(self, deadline: timedelta | None = AT_ONCE, **places: Any) -> AuditReport:
         """Orders of this test alone, and orphans that no test before it has made."""
         window = Window(self.since, datetime.now(UTC) + timedelta(hours=1))
         report = await audit(self.harness.place.engine, replace(self.places, **places), window, deadline)
@@ -130,13 +130,13 @@ async def audited(module_database: str, own_sap: Sap, own_inbox: Smtp, tmp_path:
     )
 
     async with step_harness(settings) as harness:
-        places = Places(SapSandbox(own_sap.url), own_inbox.url, harness.place.documents)
+        places = Probes(SapSandbox(own_sap.url), own_inbox.url, harness.place.documents)
         audited = AuditedOrders(harness, places, datetime.now(UTC), tmp_path, [])
         audited.found_before.extend((await audited.audit()).orphans)
         yield audited
 
 
-def wrong(report: Report) -> list[tuple[Effect, bool]]:
+def wrong(report: AuditReport) -> list[tuple[Effect, bool]]:
     return [(one.effect, one.overdue) for one in report.missing]
 
 

@@ -1,4 +1,4 @@
-"""A moment is read as a person means it, or refused with the option and its value."""
+"""A time is an age or an ISO 8601 time; everything else is refused with the option and its value."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -25,19 +25,19 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
         ("2026-02-28", datetime(2026, 2, 28, tzinfo=UTC)),
     ],
 )
-def test_a_time_is_a_moment_or_how_long_ago_it_was(said: str, meant: datetime) -> None:
+def test_a_time_is_an_age_or_a_time_in_iso_8601(said: str, meant: datetime) -> None:
     assert moment("--since", said, NOW) == meant
 
 
 @pytest.mark.parametrize(
     "said", ["", "yesterday", "2w", "h", "-2h", "999999d9", "3", "3 days", "9" * 20 + "d", "2026-13-01"]
 )
-def test_what_is_no_time_is_refused_with_its_option_and_value(said: str) -> None:
+def test_an_unusable_time_is_refused_with_its_option_and_value(said: str) -> None:
     with pytest.raises(OptionError, match="--until") as refused:
         moment("--until", said, NOW)
     assert repr(said) in str(refused.value)
 
 
-def test_an_age_before_all_calendars_is_refused() -> None:
+def test_an_age_before_the_first_year_is_refused() -> None:
     with pytest.raises(OptionError, match="--since '999999d'"):
         moment("--since", "999999d", NOW)

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ops.audit.report import ForgottenError, Places, audit
+from ops.audit.report import Probes, WindowExpiredError, audit
 from orders.audit.queries import Window
 from outbox.cursor.id_ranges import first_id_since
 from outbox.partitions.create import make_partitions
@@ -71,7 +71,7 @@ async def test_a_thousand_orders_take_no_more_statements_than_ten(database_url: 
             await connection.execute(ORDERS.replace("'PO-'", f"'PO-{more}-'"), more)
             with counted(engine) as sent:
                 window = Window(datetime.now(UTC) - timedelta(days=1), datetime.now(UTC))
-                report = await audit(engine, Places(), window)
+                report = await audit(engine, Probes(), window)
             # A moment's place in the outbox is found by halving: the one thing that grows, by its logarithm.
             statements.append([one for one in sent if "WHERE id >= $1 AND id <= $2 ORDER BY id" not in one])
         assert report.orders == 1000
@@ -102,13 +102,13 @@ async def test_a_window_that_the_inbox_has_forgotten_is_refused_with_the_day_fro
         assert await forget(connection, timedelta(days=100), datetime(2031, 3, 1, tzinfo=UTC)) is not None
         begin = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0) + timedelta(days=31)
         begin = begin.replace(day=1, hour=1)
-        with pytest.raises(ForgottenError, match=f"before {begin:%Y-%m-%d} 01:00 UTC"):
-            await audit(engine, Places(), Window(begin - timedelta(seconds=1), begin))
-        assert (await audit(engine, Places(), Window(begin, begin))).clean
+        with pytest.raises(WindowExpiredError, match=f"before {begin:%Y-%m-%d} 01:00 UTC"):
+            await audit(engine, Probes(), Window(begin - timedelta(seconds=1), begin))
+        assert (await audit(engine, Probes(), Window(begin, begin))).clean
 
 
 async def test_an_empty_outbox_has_no_first_id_to_look_for(database_url: str) -> None:
     async with engine_of(database_url) as engine, engine.connect() as tx:
         assert await first_id_since(tx, datetime.now(UTC)) <= 1
-        report = await audit(engine, Places(), Window(datetime.now(UTC) - timedelta(days=1), datetime.now(UTC)))
+        report = await audit(engine, Probes(), Window(datetime.now(UTC) - timedelta(days=1), datetime.now(UTC)))
         assert (report.orders, report.clean) == (0, True)

@@ -303,13 +303,17 @@ def test_what_a_stranger_wrote_is_printed_and_never_interpreted(keyboard: Keyboa
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["replay"], 2, "say which dead letters"),
-        (["replay", "--limit", "5"], 2, "say which dead letters"),
-        (["discard", "--why", "x"], 2, "say which dead letters"),
+        (["replay"], 2, "select dead letters by"),
+        (["replay", "--limit", "5"], 2, "select dead letters by"),
+        (["discard", "--why", "x"], 2, "select dead letters by"),
         (["discard", "--all", "--why", " "], 2, "--why is empty"),
-        (["replay", "--queue", "sapp"], 2, "--queue 'sapp' has no dead letters and is none of the queues: validation"),
+        (
+            ["replay", "--queue", "sapp"],
+            2,
+            "--queue 'sapp' has no dead letters and is not one of the queues: validation",
+        ),
         (["list", "--queue", "sap.dlq"], 2, "--queue 'sap.dlq' has no dead letters"),
-        (["replay", "--order", "WB-99999999"], 2, "--order 'WB-99999999' is no order; say its id, its number"),
+        (["replay", "--order", "WB-99999999"], 2, "--order 'WB-99999999' is not an order; give its id, its number"),
         (["list", "--since", "soon"], 2, "--since 'soon' is neither a time"),
         (["replay", "--all", "--rate", "fast"], 2, "--rate 'fast' is not a number"),
         (["show", "999999999"], 1, "there is no dead letter 999999999"),

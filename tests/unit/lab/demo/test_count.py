@@ -13,7 +13,7 @@ from lab.demo.figures import Timings, figures, timings
 from lab.effects import Email, SapLedger
 from lab.workload.expectations import Workload
 from lab.workload.generator import generate
-from ops.audit.report import Report
+from ops.audit.report import AuditReport
 from orders.audit.reconciliation import SalesDifference, StockDifference
 from orders.audit.rules import Doubled, Effect, Missing, Orphan
 
@@ -34,9 +34,9 @@ def stored(workload: Workload) -> list[StoredOrder]:
     return orders
 
 
-def clean_report(orders: Sequence[StoredOrder]) -> Report:
+def clean_report(orders: Sequence[StoredOrder]) -> AuditReport:
     """The completeness audit of orders that are all as they should be."""
-    return Report(
+    return AuditReport(
         since=PLACED,
         until=PLACED,
         taken_at=PLACED,

@@ -1,4 +1,4 @@
-"""What an audit's page shows, and how the command ends that cannot begin."""
+"""The output of `waybill orders audit`, and its exit code for an unusable option."""
 
 import io
 import json
@@ -10,14 +10,14 @@ import pytest
 import typer
 from rich.console import Console
 
-from ops.audit.report import Report
+from ops.audit.report import AuditReport
 from ops.cli.audit_view import SHOWN, as_json, print_report
 from ops.cli.orders_audit import orders_audit
 from orders.audit.reconciliation import SalesDifference, StockDifference
 from orders.audit.rules import Doubled, Effect, Missing, Orphan
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-CLEAN = Report(
+CLEAN = AuditReport(
     since=NOW - timedelta(days=1),
     until=NOW,
     taken_at=NOW,
@@ -40,22 +40,22 @@ SALES = SalesDifference(date(2026, 3, 1), "SKU-1", "Chile", "EUR", 2, Decimal(20
 BEHIND = [("WB-1", Effect.EMAIL), ("WB-1", Effect.INVOICE), ("WB-2", Effect.EMAIL), ("WB-2", Effect.ANALYTICS)]
 
 
-def page(report: Report) -> str:
+def page(report: AuditReport) -> str:
     output = io.StringIO()
     print_report(Console(file=output, width=200, highlight=False), report)
     return output.getvalue()
 
 
 @pytest.mark.parametrize(("option", "since", "until"), [("--since", "yesterday", "0s"), ("--until", "2h", "soon")])
-def test_what_is_no_moment_ends_the_command_with_its_option_and_value(
+def test_an_unusable_time_ends_the_command_with_its_option_and_value(
     option: str, since: str, until: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(typer.Exit) as ended:
         orders_audit(since=since, until=until)
 
     assert ended.value.exit_code == 2
-    told = since if option == "--since" else until
-    assert f"waybill: {option} '{told}' is neither a time" in capsys.readouterr().err
+    value = since if option == "--since" else until
+    assert f"waybill: {option} '{value}' is neither a time" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -73,24 +73,24 @@ def test_what_is_no_moment_ends_the_command_with_its_option_and_value(
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_anything_wrong_is_shown_and_not_clean(change: dict[str, object]) -> None:
+def test_each_kind_of_fault_is_shown_and_not_clean(change: dict[str, object]) -> None:
     report = replace(CLEAN, **change)  # type: ignore[arg-type]
     assert not report.clean
-    assert "Not as it has to be." in page(report)
+    assert "The audit found faults." in page(report)
     assert page(report) != page(replace(CLEAN))
     assert json.loads(as_json(report))["clean"] is False
 
 
-def test_what_is_on_its_way_or_was_sent_again_is_shown_and_clean() -> None:
+def test_an_effect_in_progress_or_sent_again_is_shown_and_clean() -> None:
     report = replace(CLEAN, missing=[replace(LATE, overdue=False)], resent=1, audit_missing=4)
     assert report.clean
     shown = page(report)
-    assert "On its way: 1" in shown
+    assert "In progress: 1" in shown
     assert "waiting in sap, attempt 3 [bold]" in shown
-    assert "Nothing is overdue and nothing was done twice." in shown
+    assert "No effect is overdue and none is doubled." in shown
 
 
-def test_an_order_that_stands_in_one_place_is_one_row_with_all_that_waits_for_it() -> None:
+def test_an_order_blocked_by_one_step_is_one_row_with_all_effects_that_wait_for_it() -> None:
     stands = "waiting in sap, attempt 3, last error SapUnavailable: 503"
     behind = [Missing(one, effect, f"waits for sap: {stands}", overdue=True) for one, effect in BEHIND]
     shown = page(replace(CLEAN, missing=[Missing("WB-1", Effect.SAP, stands, overdue=True), *behind]))

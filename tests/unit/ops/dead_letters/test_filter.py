@@ -1,10 +1,11 @@
-"""What a person says about dead letters is read as they mean it, or refused with the option and its value."""
+"""A filter becomes a selection, or is refused with the option and its value."""
 
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ops.cli.dead_letters import Reason
+from ops.cli.filter_options import OPTIONS, REASONS
 from ops.dead_letters.filter import Filter, parse_rate
 from ops.errors import OptionError
 from outbox.dead_letters.queries import Selection
@@ -20,7 +21,7 @@ def test_a_rate_is_dead_letters_a_second(said: str, meant: float) -> None:
 
 
 @pytest.mark.parametrize("said", ["", "0", "0/s", "-1", "5/m", "fast", "1e9", "nan"])
-def test_what_is_no_rate_is_refused(said: str) -> None:
+def test_an_unusable_rate_is_refused(said: str) -> None:
     with pytest.raises(OptionError, match=r"--rate .* is not a number of dead letters a second"):
         parse_rate(said)
 
@@ -41,21 +42,25 @@ def test_options_become_a_selection_and_a_step_is_its_queue() -> None:
     )
 
 
-def test_a_limit_alone_does_not_say_which_dead_letters_are_meant() -> None:
-    assert not Filter(limit=5).says_which
-    assert Filter(since="2h").says_which
+def test_a_limit_alone_does_not_narrow_a_filter() -> None:
+    assert not Filter(limit=5).narrows
+    assert Filter(since="2h").narrows
 
 
 @pytest.mark.parametrize(
     ("chosen", "said"),
     [
-        (Filter(steps=("sap",)), r"--step 'sap' is no step; the steps are validate_order, "),
+        (Filter(steps=("sap",)), r"--step 'sap' is not a step; the steps are validate_order, "),
     ],
 )
-def test_a_step_that_is_none_is_refused(chosen: Filter, said: str) -> None:
+def test_an_unknown_step_is_refused(chosen: Filter, said: str) -> None:
     with pytest.raises(OptionError, match=said):
         chosen.selection("open", NOW)
 
 
 def test_the_command_line_knows_every_reason() -> None:
-    assert tuple(reason.value for reason in Reason) == DEAD_LETTER_REASONS
+    assert REASONS == DEAD_LETTER_REASONS
+
+
+def test_each_field_of_the_filter_has_its_option() -> None:
+    assert list(OPTIONS) == [field.name for field in fields(Filter)]

@@ -2,11 +2,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from lab.prove.judge.audit_cross_check import differences
-from ops.audit.report import Report
+from ops.audit.report import AuditReport
 from orders.audit.rules import Doubled, Effect, Missing, Orphan
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-CLEAN = Report(
+CLEAN = AuditReport(
     since=NOW,
     until=NOW,
     taken_at=NOW,
@@ -25,7 +25,7 @@ CLEAN = Report(
 )
 
 
-def kinds(report: Report) -> list[tuple[str, str]]:
+def kinds(report: AuditReport) -> list[tuple[str, str]]:
     return [(finding.kind, finding.what) for finding in differences(report, 3)]
 
 
