@@ -1,4 +1,4 @@
-"""What the doctor makes of the broker: its version, each queue's state, and whether somebody works on them."""
+"""Checks of RabbitMQ: its version, the state of each queue, and the workers of each pool. Called by `checks`."""
 
 import asyncio
 import re
@@ -16,7 +16,7 @@ States = Mapping[str, broker_client.QueueState | None]
 
 
 async def rabbitmq(amqp_url: str, *, local: bool) -> list[Finding]:
-    """The broker's version, the queues that are not as they should be, and who seems to work on them."""
+    """Findings on the broker's version, on queues in trouble, and on the workers and the collector."""
     return await asyncio.to_thread(_ask, amqp_url, local=local)
 
 
@@ -37,7 +37,7 @@ def _ask(amqp_url: str, *, local: bool) -> list[Finding]:
 
 
 def rabbitmq_version(product: str) -> Finding:
-    """Whether the broker is new enough: at-least-once dead-lettering came with 3.10."""
+    """Check the broker's version: at-least-once dead-lettering came with 3.10."""
     numbers = tuple(map(int, re.findall(r"\d+", product)[:2]))
     if numbers >= OLDEST_RABBITMQ:
         return Finding(Verdict.GOOD, "RabbitMQ", product)
@@ -45,7 +45,7 @@ def rabbitmq_version(product: str) -> Finding:
 
 
 def queue_findings(states: States, *, local: bool) -> Iterator[Finding]:
-    """What each queue's state means; nothing at all about a queue that is as it should be."""
+    """A finding for each queue in trouble; none for a healthy queue."""
     for queue, state in states.items():
         if state is None:
             yield Finding(Verdict.BAD, f"queue {queue}", "does not exist", "run `waybill topology apply`")
@@ -55,7 +55,7 @@ def queue_findings(states: States, *, local: bool) -> Iterator[Finding]:
                     Verdict.WARNING,
                     f"queue {queue}",
                     f"{state.messages} messages",
-                    f"kept there; {to_start('collector', local=local)}, which makes them dead letters for "
+                    f"no message is lost; {to_start('collector', local=local)}, which stores them as dead letters for "
                     "`waybill dead-letters`",
                 )
         elif not state.consumers:
@@ -72,7 +72,7 @@ def queue_findings(states: States, *, local: bool) -> Iterator[Finding]:
 
 
 def workers(states: States) -> Iterator[Finding]:
-    """How many workers take from the queues of each pool; nothing where a queue has none, which is told of it."""
+    """The number of workers of each pool; none if a queue has no consumer, which `queue_findings` reports."""
     for pool in POOLS:
         queues = [step.queue for step in steps_of(pool)]
         consumers = min(state.consumers if (state := states[queue]) else 0 for queue in queues)
@@ -81,7 +81,7 @@ def workers(states: States) -> Iterator[Finding]:
 
 
 def unconsumed(pool: str, *, local: bool) -> str:
-    """What to do about a step's queue that nobody takes from."""
+    """The remedy for a step's queue without a consumer."""
     start = to_start(f"worker-{pool}", local=local)
     if not POOLS[pool].outside:
         return start
@@ -89,13 +89,13 @@ def unconsumed(pool: str, *, local: bool) -> str:
 
 
 def collector(states: States, *, local: bool) -> Finding:
-    """Whether a collector seems to run. It fetches and is no consumer that a queue would know, but leaves none full."""
+    """Check for a collector by its work: it fetches and is no consumer of a queue, but leaves no message waiting."""
     full = [queue for queue, state in states.items() if queue not in BY_QUEUE and state and state.messages]
     if not full:
-        return Finding(Verdict.GOOD, "collector", "nothing waits for it")
+        return Finding(Verdict.GOOD, "collector", "no message waits for it")
     return Finding(
         Verdict.WARNING,
         "collector",
-        f"{', '.join(full)} wait for one: none runs, or it cannot store dead letters",
-        f"{to_start('collector', local=local)}; where one runs, its log says what is wrong",
+        f"messages wait in {', '.join(full)}: no collector runs, or it cannot store dead letters",
+        f"{to_start('collector', local=local)}; if one runs, its log gives the cause",
     )

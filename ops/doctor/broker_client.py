@@ -1,4 +1,4 @@
-"""What a person wants to know of a broker: its version, and what is in which queue. Plain AMQP 0-9-1, read only."""
+"""A read-only client of a broker: its version and the state of queues, over plain AMQP 0-9-1."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ CONNECT_SECONDS = 5
 
 @dataclass(frozen=True)
 class QueueState:
-    """What a passive declaration tells: messages ready for delivery, and consumers."""
+    """The answer to a passive declaration: the numbers of ready messages and of consumers."""
 
     messages: int
     consumers: int
@@ -23,7 +23,7 @@ class QueueState:
 
 @contextmanager
 def connection(amqp_url: str) -> Iterator[amqp.Connection]:
-    """An open connection; raises ServerError naming host and port when there is none to be had."""
+    """An open connection for the block. Raises ServerError, with host and port, if the broker does not answer."""
     parts = urlsplit(amqp_url)
     port = parts.port or (5671 if parts.scheme == "amqps" else 5672)
     link = amqp.Connection(
@@ -45,10 +45,10 @@ def connection(amqp_url: str) -> Iterator[amqp.Connection]:
 
 
 def queue_states(link: amqp.Connection, queues: Iterable[str]) -> dict[str, QueueState | None]:
-    """Each queue's state, None for one that does not exist."""
+    """The state of each queue; None for a queue that does not exist."""
     states: dict[str, QueueState | None] = {}
     for queue in queues:
-        channel = link.channel()  # a queue that is missing costs the channel
+        channel = link.channel()  # the broker closes a channel that declares a missing queue
         try:
             declared: Any = channel.queue_declare(queue, passive=True)
             states[queue] = QueueState(declared.message_count, declared.consumer_count)
@@ -59,7 +59,7 @@ def queue_states(link: amqp.Connection, queues: Iterable[str]) -> dict[str, Queu
 
 
 def all_consumed(amqp_url: str, queues: Iterable[str]) -> bool:
-    """Whether each of the queues has a consumer; False too while the broker does not answer."""
+    """Whether each queue has a consumer; False if the broker does not answer."""
     try:
         with connection(amqp_url) as link:
             return all(state and state.consumers for state in queue_states(link, queues).values())
@@ -69,5 +69,5 @@ def all_consumed(amqp_url: str, queues: Iterable[str]) -> bool:
 
 def version(link: amqp.Connection) -> str:
     """The server's product and version, such as "RabbitMQ 3.10.8"."""
-    properties: dict[str, str] = vars(link)["server_properties"]  # the library's own stubs forget it
+    properties: dict[str, str] = vars(link)["server_properties"]  # missing in the library's type stubs
     return f"{properties.get('product', 'unknown')} {properties.get('version', '?')}"

@@ -1,6 +1,6 @@
-"""What could be wrong with a system, asked of the system itself: each check returns what it found and what to do.
+"""The checks of `waybill doctor`: each returns findings with their remedies.
 
-A check that cannot reach its server says so as a finding; the doctor never fails because the patient is ill.
+A server that does not answer is a finding as well, and never an exception. Called by `ops.cli.doctor`.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ TIMEOUT_SECONDS = 5
 
 
 async def run_checks(settings: Settings, prometheus_url: str | None = None, *, local: bool = False) -> list[Finding]:
-    """Every finding, good ones too. Reads only, and never raises for what it finds.
+    """All findings, the good ones included. Reads only, and raises nothing for a fault that it finds.
 
-    `local`: it is the system of `make up`, whose programs a supervisor keeps, which changes what there is to do.
+    `local`: the target is the system of `make up`, where a supervisor starts programs, so the remedies differ.
     """
     found = await asyncio.gather(
         _postgres(settings, local=local),
@@ -42,7 +42,7 @@ async def _postgres(settings: Settings, *, local: bool) -> list[Finding]:
     try:
         connection = await asyncpg.connect(settings.database_url, timeout=TIMEOUT_SECONDS)
     except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:
-        return [Finding(Verdict.BAD, "PostgreSQL", _said(error), "start it, or correct DATABASE_URL")]
+        return [Finding(Verdict.BAD, "PostgreSQL", _text(error), "start it, or correct DATABASE_URL")]
     try:
         return [
             *await _postgres_server(connection),
@@ -77,7 +77,7 @@ async def _postgres_server(connection: asyncpg.Connection) -> list[Finding]:
 
 
 def durability(name: str, value: str) -> Finding:
-    """Whether a setting keeps every acknowledged commit through a power cut. Only "off" gives one up."""
+    """Check that a setting keeps every acknowledged commit through a power cut. Only "off" loses commits."""
     if value == "off":
         return Finding(Verdict.BAD, name, "off: an accepted order can be lost", f"ALTER SYSTEM SET {name} = on")
     return Finding(Verdict.GOOD, name, value)
@@ -98,7 +98,7 @@ async def _outbox(connection: asyncpg.Connection) -> list[Finding]:
     try:
         rows = await connection.fetch("SELECT queue FROM outbox.destinations")
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-        return []  # the migrations' own finding says why
+        return []  # the finding on migrations gives the cause
     missing = sorted(set(required_queues()) - {row["queue"] for row in rows})
     if not missing:
         return [Finding(Verdict.GOOD, "required queues", f"{len(rows)} in outbox.destinations")]
@@ -106,7 +106,7 @@ async def _outbox(connection: asyncpg.Connection) -> list[Finding]:
         Finding(
             Verdict.BAD,
             "required queues",
-            f"outbox.destinations lacks {', '.join(missing)}: the relay would not miss them",
+            f"outbox.destinations lacks {', '.join(missing)}: the relay would not notice that they are missing",
             "run `waybill topology apply`",
         )
     ]
@@ -115,7 +115,7 @@ async def _outbox(connection: asyncpg.Connection) -> list[Finding]:
 async def _sap(settings: Settings) -> list[Finding]:
     url = f"{settings.sap_url}/sap/opu/odata/sap/API_SALES_ORDER_SRV/"
     auth = (settings.sap_user, settings.sap_password.get_secret_value())
-    return [await _http("SAP", url, "correct SAP_URL, or wait: orders do too, and go on by themselves", auth)]
+    return [await _http("SAP", url, "correct SAP_URL, or wait: orders wait too, and continue by themselves", auth)]
 
 
 async def _api(settings: Settings, *, local: bool) -> list[Finding]:
@@ -128,7 +128,7 @@ async def _http(subject: str, url: str, remedy: str, auth: tuple[str, str] | Non
         async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as client:
             response = await client.get(url, auth=auth)
     except httpx.HTTPError as error:
-        return Finding(Verdict.BAD, subject, f"{url}: {_said(error)}", remedy)
+        return Finding(Verdict.BAD, subject, f"{url}: {_text(error)}", remedy)
     if response.is_success:
         return Finding(Verdict.GOOD, subject, f"{url} answers")
     if response.status_code in {401, 403}:
@@ -144,16 +144,16 @@ async def _smtp(settings: Settings) -> list[Finding]:
             greeting = (await reader.readline()).decode(errors="replace").strip()
             writer.close()
     except (OSError, TimeoutError) as error:
-        return [Finding(Verdict.BAD, "SMTP", f"{where}: {_said(error)}", "correct SMTP_HOST and SMTP_PORT")]
+        return [Finding(Verdict.BAD, "SMTP", f"{where}: {_text(error)}", "correct SMTP_HOST and SMTP_PORT")]
     if greeting.startswith("220"):
         return [Finding(Verdict.GOOD, "SMTP", f"{where} answers")]
     return [
-        Finding(Verdict.BAD, "SMTP", f"{where} says {greeting!r}", "let SMTP_HOST and SMTP_PORT name a mail server")
+        Finding(Verdict.BAD, "SMTP", f"{where} answers {greeting!r}", "let SMTP_HOST and SMTP_PORT name a mail server")
     ]
 
 
 def _times(settings: Settings) -> Finding:
-    """A call to SAP must be over before its claim could pass for abandoned."""
+    """Check that a call to SAP ends before the lease of its claim does."""
     call, lease = settings.sap_timeout_seconds, settings.delivery_lease_seconds
     if call < lease:
         return Finding(Verdict.GOOD, "SAP time-out", f"{call:g} s, below the delivery lease of {lease:g} s")
@@ -169,5 +169,5 @@ def _libraries() -> Finding:
     return Finding(Verdict.GOOD, "libraries", ", ".join(f"{name} {version(name)}" for name in LIBRARIES))
 
 
-def _said(error: BaseException) -> str:
+def _text(error: BaseException) -> str:
     return str(error) or type(error).__name__

@@ -1,11 +1,11 @@
-"""What the doctor says of one thing."""
+"""The result of one check."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """BAD makes the doctor's exit code 1."""
+    """How bad a finding is. BAD makes the exit code of `waybill doctor` 1."""
 
     GOOD = "good"
     WARNING = "warning"
@@ -14,7 +14,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; `remedy` is empty when there is nothing to do."""
+    """One line of the report; `remedy` is empty if there is nothing to do."""
 
     verdict: Verdict
     subject: str
@@ -23,7 +23,7 @@ class Finding:
 
 
 def to_start(program: str, *, local: bool) -> str:
-    """How a program is brought back: by the supervisor of `make up`, which has it by this name, or by its command."""
+    """The command that starts a program again: `lab restart` in the local system, else its own."""
     if local:
         return f"`lab restart {program}`"
     return f"start `waybill {program.replace('worker-', 'worker ')}`"

@@ -1,4 +1,4 @@
-"""What Prometheus knows, asked over its HTTP API: values, targets, rules, Alertmanagers. Read only."""
+"""A read-only client of Prometheus's HTTP API: values, targets, rules and Alertmanagers."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -13,12 +13,12 @@ ANSWER_SECONDS = 10.0
 
 
 class PrometheusError(OpsError):
-    """Prometheus does not answer, or refuses what it was asked; the message says which and why."""
+    """Prometheus does not answer or refuses a query; the message gives the cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One series' value now."""
+    """The current value of one series."""
 
     labels: Mapping[str, str]
     value: float
@@ -26,7 +26,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One series' values over a time."""
+    """The values of one series over a range of time."""
 
     labels: Mapping[str, str]
     values: Sequence[float]
@@ -34,7 +34,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Somebody whom it asks. `health` is up, down or unknown (not asked yet)."""
+    """A target of scrapes. `health` is up, down or unknown (not scraped yet)."""
 
     job: str
     instance: str
@@ -44,7 +44,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule as loaded: one that `alerts`, or one that records. `health` is ok, err or unknown (not evaluated yet)."""
+    """A loaded rule, alerting (`alerts`) or recording. `health` is ok, err or unknown (not evaluated yet)."""
 
     name: str
     alerts: bool
@@ -53,7 +53,7 @@ class Rule:
 
 
 class PrometheusApi:
-    """One Prometheus."""
+    """The API of one Prometheus."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
@@ -61,34 +61,34 @@ class PrometheusApi:
     @classmethod
     @asynccontextmanager
     async def at(cls, url: str) -> AsyncIterator["PrometheusApi"]:
-        """The Prometheus at `url` for the time of the block."""
+        """The API of the Prometheus at `url`, open for the block."""
         async with httpx.AsyncClient(base_url=url, timeout=ANSWER_SECONDS, trust_env=False) as http:
             yield cls(http)
 
     async def query(self, expression: str) -> list[Sample]:
-        """The series of an expression with their values now."""
+        """The series of an expression with their current values."""
         data = await self._data("/api/v1/query", {"query": expression})
         return [Sample(one["metric"], float(one["value"][1])) for one in data["result"]]
 
     async def query_range(self, expression: str, begin: float, end: float, step: float) -> list[Series]:
-        """The series of an expression from `begin` to `end` (Unix time), a value every `step` seconds."""
+        """The series of an expression from `begin` to `end` (Unix time), with a value every `step` seconds."""
         span = {"start": f"{begin:.3f}", "end": f"{end:.3f}", "step": f"{step:g}"}
         data = await self._data("/api/v1/query_range", {"query": expression, **span})
         return [Series(one["metric"], [float(value) for _, value in one["values"]]) for one in data["result"]]
 
     async def targets(self) -> list[Target]:
-        """Everybody whom it asks."""
+        """All active targets."""
         found = (await self._data("/api/v1/targets", {"state": "active"}))["activeTargets"]
         return [
             Target(one["labels"]["job"], one["labels"]["instance"], one["health"], one["lastError"]) for one in found
         ]
 
     async def alertmanagers(self) -> list[str]:
-        """The URL of each Alertmanager that it tells of alerts."""
+        """The URL of each active Alertmanager."""
         return [one["url"] for one in (await self._data("/api/v1/alertmanagers", {}))["activeAlertmanagers"]]
 
     async def rules(self) -> list[Rule]:
-        """Every rule that it has loaded, in their order."""
+        """All loaded rules, in their order."""
         groups = (await self._data("/api/v1/rules", {}))["groups"]
         return [
             Rule(rule["name"], rule["type"] == "alerting", rule["health"], rule.get("lastError", ""))
@@ -101,8 +101,8 @@ class PrometheusApi:
             response = await self._http.get(path, params=parameters)
             answer = response.json()
         except (httpx.HTTPError, ValueError) as error:
-            said, where = str(error) or type(error).__name__, str(self._http.base_url).rstrip("/")
-            raise PrometheusError(f"Prometheus at {where}{path} does not answer: {said}") from error
+            text, where = str(error) or type(error).__name__, str(self._http.base_url).rstrip("/")
+            raise PrometheusError(f"Prometheus at {where}{path} does not answer: {text}") from error
         if answer.get("status") != "success":
             raise PrometheusError(f"Prometheus refuses {dict(parameters)}: {answer.get('error')}")
         return answer["data"]

@@ -1,26 +1,26 @@
-"""Whether events leave the outbox, read from the tables: a relay that is frozen cannot say so itself."""
+"""Checks of the relay, read from the tables: a frozen relay cannot report that it is frozen. Called by `checks`."""
 
 import asyncpg
 
 from ops.doctor.finding import Finding, Verdict, to_start
 from outbox.cursor.backlog import backlog
 
-# A lease that was handed over ends at -infinity, of which there is no age.
+# A lease that was handed over ends at -infinity, which has no age.
 _LEASE = """
 SELECT holder, expires_at >= clock_timestamp() AS in_force,
   CASE WHEN isfinite(expires_at) THEN extract(epoch FROM clock_timestamp() - expires_at)::float8 END AS over_seconds
 FROM outbox.leases WHERE name = 'relay'"""
 
 SLOW_SECONDS = 10.0  # a relay publishes within milliseconds, and takes over within one lease
-ALERT_SECONDS = 60.0  # where WaybillEventsUnpublished begins
+ALERT_SECONDS = 60.0  # the threshold of the alert WaybillEventsUnpublished
 
 
 async def relay(connection: asyncpg.Connection, *, local: bool) -> list[Finding]:
-    """Who leads, and what waits to be published."""
+    """Findings on the leader and on the events that wait to be published."""
     try:
         return [await _leader(connection, local=local), await _waiting(connection)]
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-        return []  # the migrations' own finding says why
+        return []  # the finding on migrations gives the cause
 
 
 async def _leader(connection: asyncpg.Connection, *, local: bool) -> Finding:
@@ -28,12 +28,12 @@ async def _leader(connection: asyncpg.Connection, *, local: bool) -> Finding:
     if lease is not None and lease["in_force"]:
         return Finding(Verdict.GOOD, "relay", f"{lease['holder']} leads")
     if lease is None:
-        found = "no relay leads, and none ever has"
+        found = "no relay leads, and none has ever led"
     elif lease["over_seconds"] is None:
         found = f"no relay leads: {lease['holder']} has ended and handed over"
     else:
         found = f"no relay leads: the lease of {lease['holder']} ran out {lease['over_seconds']:.0f} s ago"
-    remedy = f"{to_start('relay', local=local)}; one that runs is frozen, or its /readyz says what it waits for"
+    remedy = f"{to_start('relay', local=local)}; if one runs, it is frozen or its /readyz gives the cause"
     return Finding(Verdict.BAD, "relay", found, remedy)
 
 

@@ -1,4 +1,4 @@
-"""Whether somebody would be told: Prometheus and whom it asks, and the dead letters that wait for somebody."""
+"""Checks of the alerting: Prometheus, its targets and Alertmanagers, and open dead letters. Called by `checks`."""
 
 from collections.abc import Sequence
 
@@ -11,40 +11,41 @@ _OPEN_DEAD_LETTERS = "SELECT count(*) FROM outbox.dead_letters WHERE state = 'op
 
 
 async def prometheus(url: str | None) -> list[Finding]:
-    """What Prometheus at `url` sees; nothing where it is not known."""
+    """Findings on the Prometheus at `url`; none if its URL is unknown."""
     if url is None:
         return []
     try:
         async with PrometheusApi.at(url) as api:
-            return [targets_seen(url, await api.targets()), told(await api.alertmanagers())]
+            return [targets_reached(url, await api.targets()), alerted(await api.alertmanagers())]
     except PrometheusError as error:
-        return [Finding(Verdict.WARNING, "Prometheus", str(error), "nobody is alerted: see `make status` and its log")]
+        return [Finding(Verdict.WARNING, "Prometheus", str(error), "no alert is sent: see `make status` and its log")]
 
 
-def targets_seen(url: str, targets: Sequence[Target]) -> Finding:
-    """Whether Prometheus reaches everybody. One that it has not asked yet is not held against it."""
+def targets_reached(url: str, targets: Sequence[Target]) -> Finding:
+    """Check that Prometheus reaches its targets. A target that it has not scraped yet counts as reached."""
     down = [target for target in targets if target.health == "down"]
     if not down:
-        return Finding(Verdict.GOOD, "Prometheus", f"{url} sees {len(targets)} targets")
+        return Finding(Verdict.GOOD, "Prometheus", f"{url} reaches {len(targets)} targets")
     unseen = "; ".join(f"{target.job} {target.instance}: {target.error}" for target in down)
-    return Finding(Verdict.WARNING, "Prometheus", f"does not reach {unseen}", "look at `make status` and that log")
+    remedy = "see `make status` and the log of that program"
+    return Finding(Verdict.WARNING, "Prometheus", f"does not reach {unseen}", remedy)
 
 
-def told(alertmanagers: Sequence[str]) -> Finding:
-    """Whether an alert reaches anybody."""
+def alerted(alertmanagers: Sequence[str]) -> Finding:
+    """Check that alerts are sent to an Alertmanager."""
     if alertmanagers:
-        return Finding(Verdict.GOOD, "Alertmanager", f"{', '.join(alertmanagers)} is told of alerts")
-    remedy = "name one in deploy/prometheus/targets/alertmanagers.yml and start anew; docs/observing.md says how"
-    return Finding(Verdict.WARNING, "Alertmanager", "none: nobody is told of alerts", remedy)
+        return Finding(Verdict.GOOD, "Alertmanager", f"{', '.join(alertmanagers)} receives the alerts")
+    remedy = "name one in deploy/prometheus/targets/alertmanagers.yml and restart Prometheus; see docs/observing.md"
+    return Finding(Verdict.WARNING, "Alertmanager", "none: alerts reach no one", remedy)
 
 
 async def open_dead_letters(connection: asyncpg.Connection) -> list[Finding]:
-    """Whether something was given up and waits for somebody."""
+    """Check for open dead letters."""
     try:
         dead_letters = await connection.fetchval(_OPEN_DEAD_LETTERS)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-        return []  # the migrations' own finding says why
+        return []  # the finding on migrations gives the cause
     if not dead_letters:
         return [Finding(Verdict.GOOD, "dead letters", "none is open")]
-    remedy = "`waybill dead-letters groups` says why; docs/runbook.md what to do"
-    return [Finding(Verdict.WARNING, "dead letters", f"{dead_letters} wait for somebody", remedy)]
+    remedy = "`waybill dead-letters groups` lists the causes; docs/runbook.md has the remedies"
+    return [Finding(Verdict.WARNING, "dead letters", f"{dead_letters} open", remedy)]

@@ -1,4 +1,4 @@
-"""The doctor says when nobody carries events to the broker, from the tables alone."""
+"""The doctor reports from the tables alone that no relay publishes events."""
 
 import asyncio
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def verdicts(found: Sequence[Finding]) -> list[Verdict]:
     return [one.verdict for one in found]
 
 
-def test_a_relay_that_leads_and_an_empty_outbox_are_well(shared_database_url: str) -> None:
+def test_a_leading_relay_and_an_empty_outbox_are_good(shared_database_url: str) -> None:
     leader, outbox = findings(shared_database_url, (LEASE, "1 minute"))
     assert leader.found == "host:7:ab leads"
     assert verdicts([leader, outbox]) == [Verdict.GOOD, Verdict.GOOD]
@@ -47,15 +47,15 @@ def test_a_lease_that_ran_out_is_bad_and_names_its_holder_and_the_way_to_restart
     assert "`lab restart relay`" in leader.remedy
 
 
-def test_a_lease_that_was_handed_over_to_nobody_and_one_that_nobody_ever_had_are_bad(shared_database_url: str) -> None:
-    assert findings(shared_database_url)[0].found == "no relay leads, and none ever has"
+def test_a_lease_that_was_handed_over_or_never_taken_is_bad(shared_database_url: str) -> None:
+    assert findings(shared_database_url)[0].found == "no relay leads, and none has ever led"
     released = "UPDATE outbox.leases SET expires_at = '-infinity'"
     leader, _ = findings(shared_database_url, (LEASE, "1 minute"), (released, ""))
     assert leader.verdict is Verdict.BAD
     assert "host:7:ab has ended and handed over" in leader.found
 
 
-def test_events_that_wait_are_a_warning_and_past_the_alerts_minute_bad(shared_database_url: str) -> None:
+def test_waiting_events_are_a_warning_and_past_the_alerts_threshold_bad(shared_database_url: str) -> None:
     assert findings(shared_database_url, (EVENT, "1 second"))[1].verdict is Verdict.GOOD
     assert findings(shared_database_url, (EVENT, "30 seconds"))[1].verdict is Verdict.WARNING
     outbox = findings(shared_database_url, (EVENT, "90 seconds"))[1]

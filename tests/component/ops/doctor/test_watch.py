@@ -1,4 +1,4 @@
-"""The doctor says when something was given up and waits for somebody."""
+"""The doctor reports open dead letters."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ def found(url: str) -> Finding:
     return asyncio.run(look())
 
 
-def test_open_dead_letters_are_counted_and_a_database_without_any_is_well(shared_database_url: str) -> None:
+def test_open_dead_letters_are_counted_and_a_database_without_any_is_good(shared_database_url: str) -> None:
     assert found(shared_database_url).verdict is Verdict.GOOD
 
     async def keep_two() -> None:
@@ -34,5 +34,5 @@ def test_open_dead_letters_are_counted_and_a_database_without_any_is_well(shared
 
     finding = found(shared_database_url)
     assert finding.verdict is Verdict.WARNING
-    assert finding.found == "1 wait for somebody"
+    assert finding.found == "1 open"
     assert "dead-letters" in finding.remedy

@@ -1,4 +1,4 @@
-"""What the doctor makes of what it found."""
+"""The findings that the doctor derives from answers of servers."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from orders.workflow import required_queues
 @pytest.mark.parametrize(
     ("value", "verdict"), [("on", Verdict.GOOD), ("remote_apply", Verdict.GOOD), ("off", Verdict.BAD)]
 )
-def test_a_setting_that_gives_up_commits_is_bad(value: str, verdict: Verdict) -> None:
+def test_a_setting_that_loses_commits_is_bad(value: str, verdict: Verdict) -> None:
     assert durability("synchronous_commit", value).verdict is verdict
 
 
@@ -35,7 +35,7 @@ def test_a_broker_without_safe_dead_lettering_is_bad(product: str, verdict: Verd
         ("unrouted", QueueState(1, 0), Verdict.WARNING),
     ],
 )
-def test_a_queue_in_trouble_is_told_with_a_remedy(queue: str, state: QueueState | None, verdict: Verdict) -> None:
+def test_a_queue_in_trouble_has_a_finding_with_a_remedy(queue: str, state: QueueState | None, verdict: Verdict) -> None:
     (finding,) = queue_findings({queue: state}, local=False)
 
     assert finding.verdict is verdict
@@ -43,23 +43,23 @@ def test_a_queue_in_trouble_is_told_with_a_remedy(queue: str, state: QueueState 
 
 
 @pytest.mark.parametrize(("queue", "state"), [("sap", QueueState(5, 1)), ("sap.dlq", QueueState(0, 0))])
-def test_a_queue_that_is_well_is_not_mentioned(queue: str, state: QueueState) -> None:
+def test_a_healthy_queue_has_no_finding(queue: str, state: QueueState) -> None:
     assert list(queue_findings({queue: state}, local=False)) == []
 
 
 @pytest.mark.parametrize("queue", ["sap.dlq", "unrouted"])
-def test_messages_that_nobody_makes_dead_letters_call_for_a_collector(queue: str) -> None:
+def test_messages_in_a_dead_letter_queue_call_for_a_collector(queue: str) -> None:
     states: dict[str, QueueState | None] = {"sap": QueueState(5, 1), queue: QueueState(2, 0)}
     (kept,) = queue_findings(states, local=False)
-    looked_for = collector(states, local=False)
+    missed = collector(states, local=False)
 
     assert "`waybill collector`" in kept.remedy
-    assert looked_for.verdict is Verdict.WARNING
-    assert looked_for.found.startswith(f"{queue} wait")
-    assert "`waybill collector`" in looked_for.remedy
+    assert missed.verdict is Verdict.WARNING
+    assert missed.found.startswith(f"messages wait in {queue}")
+    assert "`waybill collector`" in missed.remedy
 
 
-def test_a_collector_is_not_missed_where_nothing_waits_for_it() -> None:
+def test_a_collector_is_not_missed_while_no_message_waits_for_it() -> None:
     states = {"sap": QueueState(5, 1), "sap.dlq": QueueState(0, 0), "unrouted": None}
 
     assert collector(states, local=False).verdict is Verdict.GOOD
@@ -72,12 +72,12 @@ def test_a_queue_whose_worker_may_have_paused_is_said_to_be_consumed_again(queue
     assert f"while the system behind {queue} is away" in finding.remedy
 
 
-def test_a_local_queue_without_a_consumer_wants_its_worker_and_nothing_else() -> None:
+def test_a_local_queue_without_a_consumer_needs_only_its_worker() -> None:
     (finding,) = queue_findings({"validation": QueueState(2, 0)}, local=False)
     assert finding.remedy == "start `waybill worker local`"
 
 
-def test_in_a_system_of_make_up_its_supervisor_is_asked_to_bring_a_worker_back() -> None:
+def test_in_a_system_of_make_up_the_supervisor_restarts_a_worker() -> None:
     (finding,) = queue_findings({"validation": QueueState(2, 0)}, local=True)
     assert finding.remedy == "`lab restart worker-local`"
     assert "`lab restart collector`" in collector({"sap.dlq": QueueState(2, 0)}, local=True).remedy
@@ -85,7 +85,7 @@ def test_in_a_system_of_make_up_its_supervisor_is_asked_to_bring_a_worker_back()
 
 def test_a_pool_counts_as_many_workers_as_take_from_each_of_its_queues() -> None:
     states = {queue: QueueState(0, 2) for queue in required_queues()} | {"audit": QueueState(0, 1), "email": None}
-    said = {one.subject: one.found for one in workers(states)}
-    assert set(said) == {"worker local", "worker sap", "worker invoice"}
-    assert said["worker local"].startswith("1 on ")
-    assert said["worker sap"] == "2 on sap"
+    found = {one.subject: one.found for one in workers(states)}
+    assert set(found) == {"worker local", "worker sap", "worker invoice"}
+    assert found["worker local"].startswith("1 on ")
+    assert found["worker sap"] == "2 on sap"

@@ -1,4 +1,4 @@
-"""What is made of Prometheus's answers, and of none."""
+"""Answers of Prometheus, and a Prometheus that does not answer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -29,7 +29,7 @@ def asked(
     return asyncio.run(ask())
 
 
-def test_a_query_that_is_refused_is_told_with_the_reason() -> None:
+def test_a_refused_query_raises_an_error_with_the_reason() -> None:
     def answer(_: httpx.Request) -> httpx.Response:
         return httpx.Response(400, json={"status": "error", "error": "parse error: unclosed left brace"})
 
@@ -37,7 +37,7 @@ def test_a_query_that_is_refused_is_told_with_the_reason() -> None:
         asked(answer, lambda api: api.query("up{"))
 
 
-def test_no_answer_and_an_answer_of_somebody_else_are_told_with_the_address() -> None:
+def test_no_answer_and_a_foreign_answer_raise_an_error_with_the_address() -> None:
     def silence(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
 

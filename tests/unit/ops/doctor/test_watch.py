@@ -1,4 +1,4 @@
-"""Whether somebody would be told: what the doctor makes of Prometheus's targets and of whom it tells."""
+"""The doctor's findings on Prometheus, its targets and its Alertmanagers."""
 
 from lab.stack.ports import free_port
 from ops.doctor import watch
@@ -10,31 +10,31 @@ RELAY = Target("relay", "127.0.0.1:8081", "down", "connection refused")
 NEW = Target("worker", "127.0.0.1:8083", "unknown", "")
 
 
-def test_everybody_seen_is_good() -> None:
-    finding = watch.targets_seen("http://127.0.0.1:9090", [API, NEW])
+def test_a_prometheus_that_reaches_every_target_is_good() -> None:
+    finding = watch.targets_reached("http://127.0.0.1:9090", [API, NEW])
 
     assert finding.verdict is Verdict.GOOD
     assert "2 targets" in finding.found
 
 
-def test_one_that_is_not_reached_is_named_with_the_reason() -> None:
-    finding = watch.targets_seen("http://127.0.0.1:9090", [API, RELAY])
+def test_an_unreached_target_is_named_with_the_reason() -> None:
+    finding = watch.targets_reached("http://127.0.0.1:9090", [API, RELAY])
 
     assert finding.verdict is Verdict.WARNING
     assert "relay 127.0.0.1:8081: connection refused" in finding.found
     assert finding.remedy
 
 
-async def test_a_prometheus_that_does_not_answer_is_a_warning_and_one_that_nobody_knows_is_nothing() -> None:
+async def test_a_silent_prometheus_is_a_warning_and_an_unknown_one_has_no_finding() -> None:
     (silent,) = await watch.prometheus(f"http://127.0.0.1:{free_port()}")
 
     assert silent.verdict is Verdict.WARNING
     assert await watch.prometheus(None) == []
 
 
-def test_alerts_that_nobody_is_told_of_are_a_warning_that_says_where_to_name_somebody() -> None:
-    nobody = watch.told([])
+def test_alerts_without_an_alertmanager_are_a_warning_that_names_the_file() -> None:
+    finding = watch.alerted([])
 
-    assert nobody.verdict is Verdict.WARNING
-    assert "alertmanagers.yml" in nobody.remedy
-    assert watch.told(["http://alertmanager:9093/api/v2/alerts"]).verdict is Verdict.GOOD
+    assert finding.verdict is Verdict.WARNING
+    assert "alertmanagers.yml" in finding.remedy
+    assert watch.alerted(["http://alertmanager:9093/api/v2/alerts"]).verdict is Verdict.GOOD
