@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from lab.stack.local import LocalStack
 from lab.workload.expectations import Workload
 from ops.audit.probes import SapSandbox
-from ops.audit.report import Probes, AuditReport, audit
+from ops.audit.report import AuditReport, Probes, audit
 from ops.doctor import broker_client
 from orders.audit.queries import Window
 from orders.workflow import STEPS, UNROUTED_QUEUE
