@@ -77,7 +77,7 @@ discard-dead-letters: setup ## Put dead letters away for good: QUEUE=sap (or all
 	@$(if $(QUEUE),$(if $(WHY),$(WAYBILL) dead-letters discard $(of_queue) $(call option,since,$(SINCE)) \
 	  $(call option,why,$(WHY)) $(ARGS),echo 'Say why: make $@ QUEUE=sap WHY="what need not happen"' >&2; exit 2),$(without_queue))
 
-dashboards: setup ## Write deploy/grafana/dashboards anew from the tables in dashboards/.
+dashboards: setup ## Write the dashboards, the alert rules' lists and the workers' scrape targets anew from the tables.
 	@.venv/bin/python -m dashboards
 
 lock: setup ## Resolve requirements/*.in anew into pinned, hashed requirements/*.txt.

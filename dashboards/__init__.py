@@ -1,8 +1,9 @@
 """Grafana's dashboards as code: a table of rows and panels for each, from which the committed JSON is made.
 
-`board` says what a dashboard is made of, `queries` how figures are asked for, a module per dashboard what is on it, and
-`grafana` turns that into what Grafana reads, with its own SDK, so that fields and their values are right by its schema
-where no Grafana runs. `make dashboards` writes deploy/grafana/dashboards anew; a test holds the files to the code.
+`board` has the parts of a dashboard, `queries` the forms of expressions, one module per dashboard its panels.
+`grafana` makes Grafana's JSON with its SDK, so that fields and values fit its schema although no Grafana runs here.
+`rules` writes the lists in the alert rules and the scrape targets. `make dashboards` writes all files; a test holds
+them to the code.
 
-Nothing at run time needs this package or the SDK: a system is given the JSON.
+Nothing at run time needs this package or the SDK: a system gets the JSON.
 """

@@ -1,6 +1,7 @@
-"""`python -m dashboards` writes the dashboards' files; `make dashboards` calls it."""
+"""`python -m dashboards` writes all generated files of deploy/: dashboards, rule lists, scrape targets."""
 
-from dashboards.files import write
+from dashboards import files, rules
 
 if __name__ == "__main__":
-    write()
+    files.write()
+    rules.write()

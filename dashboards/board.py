@@ -1,6 +1,6 @@
-"""What a dashboard is made of. Pure; knows nothing of Grafana's JSON.
+"""The parts of a dashboard: rows, panels, queries. Pure; knows nothing of Grafana's JSON.
 
-Colours mean the same everywhere: red is what somebody is told of or should be, orange comes before it, green is well,
+Colours mean the same everywhere: red is a value that fires an alert or should, orange comes before it, green is well,
 blue is neither.
 """
 
@@ -14,14 +14,14 @@ EMPTY_WHEN_WELL = "Empty when all is well: "
 PAGE_WIDTH = 24  # Grafana's grid has so many columns
 
 Colour = Literal["green", "orange", "red", "blue"]
-# lines over time, the same piled up, one number each, a row per series, or a coloured band of what was when.
+# Lines over time, stacked lines, one number each, a row per series, or a coloured band of states over time.
 Kind = Literal["lines", "stack", "number", "table", "states"]
 Unit = Literal["short", "s", "ops", "reqps", "bytes", "percentunit"]
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """An expression in PromQL, which may use Grafana's variables, and how its series are called: `{{label}}`."""
+    """An expression in PromQL, which may use Grafana's variables, and the legend of its series: `{{label}}`."""
 
     expr: str
     legend: str = ""
@@ -37,11 +37,11 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One picture. `says` is a sentence for whoever has not seen it before.
+    """One picture. `says` is a sentence for a reader who has not seen it before.
 
-    `above`: from which values on it is bad, the last in red, one before it in orange; `below`: under which.
+    `above`: the values from which it is bad, the last in red, one before it in orange; `below`: likewise downwards.
     `states`: the words for the values 0, 1, ... of kind `states`.
-    `empty_when_well`: why nothing is to be seen while nothing is wrong; a panel without it that is empty is a fault.
+    `empty_when_well`: why the panel is empty while nothing is wrong; an empty panel without it is a fault.
     """
 
     title: str
@@ -78,7 +78,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A variable that the reader chooses values of, of a label: at first all. `values` is PromQL for `label_values`."""
+    """A variable with the values of a label, which the reader chooses from; at first all. `values` is PromQL for it."""
 
     name: str
     label: str

@@ -1,11 +1,11 @@
-"""*Broker and database*: what RabbitMQ and Postgres carry, and how far from their limits they are."""
+"""*Broker and database*: the load of RabbitMQ and Postgres, and their distance from their limits."""
 
 from dashboards.board import Dashboard, Panel, Query, Row, State
 from dashboards.queries import SEGMENTS, STEP_QUEUES, highest, rate, seen, seen_of_postgres, share, total
 
 QUORUM = 'queue_type=~".*quorum.*"'  # "quorum" or, in RabbitMQ 3, "rabbit_quorum_queue"
 CONNECTIONS = seen_of_postgres("waybill_postgres_connections", "state")
-# By each relay's look, as connections change their state.
+# By each relay's reading, as connections change their state.
 TAKEN = seen_of_postgres(total("waybill_postgres_connections", "instance"))
 ALLOWED = highest("waybill_postgres_connections_max")
 DEAD = seen_of_postgres("waybill_postgres_dead_tuples", "table")
@@ -26,7 +26,7 @@ QUEUES = Row(
         ),
         Panel(
             "Consumers",
-            "Workers that consume each queue; none, while the outside world is away or no worker runs.",
+            "Workers that consume each queue; none during an outage or while no worker runs.",
             (Query(highest("rabbitmq_queue_consumers", "queue", STEP_QUEUES), "{{queue}}"),),
         ),
         Panel(
@@ -37,7 +37,7 @@ QUEUES = Row(
         ),
         Panel(
             "Received and delivered",
-            "Messages a second from publishers, the workers' heartbeats included, to consumers, and to them again.",
+            "Messages a second: from publishers (workers' heartbeats included), to consumers, and to consumers again.",
             (
                 Query(rate("rabbitmq_global_messages_received_total"), "received"),
                 Query(rate("rabbitmq_global_messages_delivered_total", where=QUORUM), "delivered"),
@@ -46,10 +46,10 @@ QUEUES = Row(
             ),
             unit="ops",
         ),
-        # What is dropped is no figure of ours: the workers' heartbeats go to nobody, and an event never does.
+        # The broker's count of dropped messages is not shown: only the workers' heartbeats are dropped, never an event.
         Panel(
             "Returned",
-            "Messages a second for one queue that is not there; the relay has them back and waits for the queue.",
+            "Messages a second for one queue that does not exist; they return to the relay, which waits for the queue.",
             (Query(rate("rabbitmq_global_messages_unroutable_returned_total"), "returned"),),
             unit="ops",
         ),
@@ -61,7 +61,7 @@ BROKER = Row(
     (
         Panel(
             "Alarms",
-            "Whether the broker is short of memory or disk; it takes no messages then.",
+            "Whether the broker is short of memory or disk; it accepts no messages then.",
             (
                 Query(highest("rabbitmq_alarms_memory_used_watermark"), "memory"),
                 Query(highest("rabbitmq_alarms_free_disk_space_watermark"), "disk"),
@@ -72,7 +72,7 @@ BROKER = Row(
         ),
         Panel(
             "Memory",
-            "What each node uses, and where it blocks publishers.",
+            "The memory that each node uses, and the limit at which it blocks publishers.",
             (
                 Query("max by (instance) (rabbitmq_process_resident_memory_bytes)", "{{instance}}"),
                 Query("min(rabbitmq_resident_memory_limit_bytes)", "limit"),
@@ -81,7 +81,7 @@ BROKER = Row(
         ),
         Panel(
             "Disk",
-            "What each node has left, and under which it blocks publishers.",
+            "The free disk of each node, and the limit below which it blocks publishers.",
             (
                 Query("min by (instance) (rabbitmq_disk_space_available_bytes)", "{{instance}}"),
                 Query("max(rabbitmq_disk_space_available_limit_bytes)", "limit"),
@@ -90,7 +90,7 @@ BROKER = Row(
         ),
         Panel(
             "Connections and channels",
-            "Of the relay, the workers and the collector; each has few, and keeps them.",
+            "Those of the relay, the workers and the collector; each has few, and keeps them.",
             (
                 Query(total("rabbitmq_connections"), "connections"),
                 Query(total("rabbitmq_channels"), "channels"),
@@ -104,7 +104,7 @@ POSTGRES = Row(
     (
         Panel(
             "Connections in use",
-            "Of those that the server allows; people are told from 80 % on.",
+            "The share of those that the server allows; an alert fires from 80 % on.",
             (Query(f"{TAKEN} / {ALLOWED}"),),
             unit="percentunit",
             kind="number",
@@ -113,7 +113,7 @@ POSTGRES = Row(
         ),
         Panel(
             "Segments ahead",
-            "Segments that stand ready, of those that a leader keeps ahead; people are told below a quarter.",
+            "The share of segments that are ready, of those that a leader keeps ahead; an alert fires below a quarter.",
             (Query(SEGMENTS, "{{table}}"),),
             unit="percentunit",
             kind="number",
@@ -122,7 +122,7 @@ POSTGRES = Row(
         ),
         Panel(
             "Oldest snapshot",
-            "The age of the oldest open transaction, also one that only reads: vacuum keeps what has died since.",
+            "The age of the oldest open transaction, also one that only reads: vacuum keeps the rows that died since.",
             (Query(seen_of_postgres("waybill_postgres_oldest_snapshot_age_seconds")),),
             unit="s",
             kind="number",
@@ -140,7 +140,7 @@ POSTGRES = Row(
         ),
         Panel(
             "Connections",
-            "Connections of the whole server by what they do, and how many there may be.",
+            "Connections of the whole server by state, and the number allowed.",
             (
                 Query(CONNECTIONS, "{{state}}"),
                 Query(ALLOWED, "allowed"),
@@ -148,12 +148,12 @@ POSTGRES = Row(
         ),
         Panel(
             "Dead rows",
-            "Rows of our tables that are dead and not yet vacuumed away.",
+            "Dead rows of our tables that vacuum has not removed yet.",
             (Query(DEAD, "{{table}}"),),
         ),
         Panel(
             "Share of dead rows",
-            "Dead rows of all rows of a table; autovacuum begins at about a fifth, at half it does not get through.",
+            "The share of dead rows in each table; autovacuum begins at about a fifth, at half it does not keep up.",
             (Query(share(DEAD, f"({LIVE} + {DEAD})", of_nothing=0), "{{table}}"),),
             unit="percentunit",
         ),
@@ -179,6 +179,6 @@ POSTGRES = Row(
 BROKER_AND_DATABASE = Dashboard(
     uid="waybill-broker-and-database",
     title="Broker and database",
-    says="What RabbitMQ and Postgres carry, and how far from their limits they are.",
+    says="The load of RabbitMQ and Postgres, and their distance from their limits.",
     rows=(QUEUES, BROKER, POSTGRES),
 )

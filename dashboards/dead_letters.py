@@ -1,11 +1,11 @@
-"""*Dead letters*: what was given up, why, and whether somebody looks after it."""
+"""*Dead letters*: how many there are, their reasons, and whether they are collected and reported."""
 
 from dashboards.board import Dashboard, Panel, Query, Row
 from dashboards.queries import DEAD_LETTER_QUEUES, grown, highest, rate
 
 OPEN = highest("waybill_dead_letters_open", "queue, reason")
 NEWEST = f"time() - ({highest('waybill_dead_letters_newest_timestamp_seconds', 'queue, reason')} > 0)"
-LOOKED = "time() - min(waybill_collector_last_success_timestamp_seconds)"
+SWEPT = "time() - min(waybill_collector_last_success_timestamp_seconds)"
 IN_THE_BROKER = highest("rabbitmq_queue_messages", "queue", DEAD_LETTER_QUEUES)
 
 NOW = Row(
@@ -13,7 +13,7 @@ NOW = Row(
     (
         Panel(
             "Open",
-            "Dead letters that wait for somebody: `waybill dead-letters list` shows them.",
+            "Dead letters that wait for an operator: `waybill dead-letters list` shows them.",
             (Query(f"sum({OPEN})"),),
             kind="number",
             width=6,
@@ -29,16 +29,16 @@ NOW = Row(
         ),
         Panel(
             "Still in the broker",
-            "Messages in the dead-letter queues, which the collector has not taken yet.",
+            "Messages in the dead-letter queues that the collector has not stored yet.",
             (Query(f"sum({IN_THE_BROKER})"),),
             kind="number",
             width=6,
             above=(1,),
         ),
         Panel(
-            "Collector looked",
-            "Time since the slowest collector has last looked through every dead-letter queue.",
-            (Query(LOOKED),),
+            "Collector's last sweep",
+            "Time since the slowest collector last read every dead-letter queue.",
+            (Query(SWEPT),),
             unit="s",
             kind="number",
             width=6,
@@ -46,14 +46,14 @@ NOW = Row(
         ),
         Panel(
             "Open, by queue and reason",
-            "What waits for somebody, by the queue it died in and why.",
-            (Query(f"sort_desc({OPEN} > 0)", "letters"),),
+            "Dead letters that wait for an operator, by the queue they died in and the reason.",
+            (Query(f"sort_desc({OPEN} > 0)", "dead_letters"),),
             kind="table",
             empty_when_well="no dead letter is open.",
         ),
         Panel(
             "Newest open",
-            "How long ago the newest letter that waits for somebody was stored, by queue and reason.",
+            "Time since the newest open dead letter was stored, by queue and reason.",
             (Query(f"sort({NEWEST})", "ago"),),
             unit="s",
             kind="table",
@@ -61,7 +61,7 @@ NOW = Row(
         ),
         Panel(
             "Open over time",
-            "Dead letters that wait for somebody, by the queue they died in.",
+            "Dead letters that wait for an operator, by the queue they died in.",
             (Query(f"sum by (queue) ({OPEN})", "{{queue}}"),),
             kind="stack",
         ),
@@ -69,23 +69,23 @@ NOW = Row(
 )
 
 COMING = Row(
-    "What comes",
+    "New dead letters",
     (
         Panel(
             "By queue",
-            "Dead letters stored a second, by the queue they died in; `unrouted`: nobody listens to the event.",
+            "Dead letters stored a second, by the queue they died in; `unrouted`: no step listens to the event.",
             (Query(rate("waybill_dead_letters_stored_total", "queue"), "{{queue}}"),),
             unit="ops",
         ),
         Panel(
             "By reason",
-            "Dead letters stored a second, by why they died.",
+            "Dead letters stored a second, by reason.",
             (Query(rate("waybill_dead_letters_stored_total", "reason"), "{{reason}}"),),
             unit="ops",
         ),
         Panel(
-            "Given up by steps",
-            "Deliveries a second that a step gave up, counted when their letter is stored.",
+            "Dead-lettered by steps",
+            "Deliveries a second that a step dead-lettered, counted when the collector stores them.",
             (Query(rate("waybill_steps_given_up_total", "step"), "{{step}}"),),
             unit="ops",
         ),
@@ -93,7 +93,7 @@ COMING = Row(
 )
 
 WAY = Row(
-    "On their way here",
+    "On their way to the table",
     (
         Panel(
             "Dead-lettered by the broker",
@@ -115,22 +115,22 @@ WAY = Row(
             width=6,
         ),
         Panel(
-            "Set aside by the relay",
-            "Messages a second that the broker cannot be given as they are; the relay stores their letters itself.",
+            "Dead-lettered by the relay",
+            "Messages a second that the broker cannot accept as they are; the relay stores these dead letters itself.",
             (Query(rate("waybill_relay_settled_total", where='outcome="unpublishable"'), "unpublishable"),),
             unit="ops",
             width=6,
         ),
         Panel(
             "In the broker's queues",
-            "Messages in each dead-letter queue; they stay only while the collector does not work.",
+            "Messages in each dead-letter queue; they stay only while the collector does not run.",
             (Query(IN_THE_BROKER, "{{queue}}"),),
             width=6,
             above=(1,),
         ),
         Panel(
             "Missing queues",
-            "Dead-letter queues that the broker does not have: what dies stays in the queue of its step.",
+            "Dead-letter queues that the broker does not have: dead messages stay in the queue of their step.",
             (Query(highest("waybill_collector_missing_queues")),),
             kind="number",
             width=6,
@@ -139,8 +139,8 @@ WAY = Row(
     ),
 )
 
-TOLD = Row(
-    "Whom it was told",
+ALERTS = Row(
+    "Alerts to the webhook",
     (
         Panel(
             "Messages to the webhook",
@@ -150,8 +150,8 @@ TOLD = Row(
             width=12,
         ),
         Panel(
-            "Collectors at work",
-            "Time since each collector has last looked through every dead-letter queue.",
+            "Collectors running",
+            "Time since each collector last read every dead-letter queue.",
             (Query("time() - min by (instance) (waybill_collector_last_success_timestamp_seconds)", "{{instance}}"),),
             unit="s",
             width=12,
@@ -163,6 +163,6 @@ TOLD = Row(
 DEAD_LETTERS = Dashboard(
     uid="waybill-dead-letters",
     title="Dead letters",
-    says="What was given up, why, and whether it was collected and told.",
-    rows=(NOW, COMING, WAY, TOLD),
+    says="How many dead letters there are, their reasons, and whether they are collected and reported.",
+    rows=(NOW, COMING, WAY, ALERTS),
 )

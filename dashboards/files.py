@@ -1,4 +1,4 @@
-"""Every dashboard, and the files that are made of them."""
+"""All dashboards and their files."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def files() -> dict[str, str]:
 
 
 def write(folder: Path = FOLDER) -> None:
-    """Make the folder hold these dashboards and no other."""
+    """Write these dashboards into the folder and delete any other file there."""
     texts = files()
     for file in folder.glob("*.json"):
         if file.name not in texts:

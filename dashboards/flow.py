@@ -1,4 +1,4 @@
-"""*Flow*: whether promises are kept, and what orders wait for. The page to open first."""
+"""*Flow*: whether promises are kept, and where orders wait. The page to open first."""
 
 from dashboards.board import Dashboard, Panel, Query, Row, State
 from dashboards.queries import QUANTILES, STEP_QUEUES, grown, highest, quantile, quantiles, rate, seen, share
@@ -13,11 +13,11 @@ DUE = grown("waybill_orders_due_total")
 
 # Audit reacts to every event: its time says when each event came to be, not how long an effect took.
 EFFECT, AUDITED = 'step!="record_audit"', 'step="record_audit"'
-TOLD = 'severity!="none"'  # without the watchdog, which always fires
+NOTIFIED = 'severity!="none"'  # without the watchdog, which always fires
 # None, as long as the watchdog shows that the rules are evaluated at all.
-FIRING = f'count(ALERTS{{alertstate="firing", {TOLD}}}) or 0 * count(ALERTS{{alertname="WaybillWatchdog"}})'
-FIRING_FOR = f'(time() - ALERTS_FOR_STATE{{{TOLD}}}) and ignoring (alertstate) ALERTS{{alertstate="firing"}}'
-# The pairs of windows that the alerts on the budgets look at, and from which burn on.
+FIRING = f'count(ALERTS{{alertstate="firing", {NOTIFIED}}}) or 0 * count(ALERTS{{alertname="WaybillWatchdog"}})'
+FIRING_FOR = f'(time() - ALERTS_FOR_STATE{{{NOTIFIED}}}) and ignoring (alertstate) ALERTS{{alertstate="firing"}}'
+# The pairs of windows that the alerts on the budgets read, and the burn from which they fire.
 BURNS = (("1h", "5m", (1, 14.4)), ("6h", "30m", (1, 6)), ("3d", "6h", (1,)))
 # The finished ones may take an hour: among a hundred million.
 COUNTED = 'time() - min by (instance) (waybill_orders_watch_last_success_timestamp_seconds{figure!="finished"})'
@@ -57,8 +57,8 @@ PROMISES = Row(
             above=(1,),
         ),
         Panel(
-            "Alerts that fire",
-            "How many alerts fire; no data means that Prometheus evaluates no rules.",
+            "Firing alerts",
+            "The number of firing alerts; no data means that Prometheus evaluates no rules.",
             (Query(FIRING),),
             kind="number",
             width=6,
@@ -67,7 +67,7 @@ PROMISES = Row(
         *(
             Panel(
                 f"Error budget burnt, {long}",
-                "How many times faster than a month allows each promise's budget is spent; people are told when both "
+                "How many times faster than a month allows each promise's budget is spent; an alert fires when both "
                 f"lines of a promise are above {above[-1]:g}.",
                 (Query(_burnt(short), f"{{{{slo}}}}, {short}"), Query(_burnt(long), f"{{{{slo}}}}, {long}")),
                 above=above,
@@ -75,8 +75,8 @@ PROMISES = Row(
             for long, short, above in BURNS
         ),
         Panel(
-            "What fires",
-            "The alerts that fire and for how long; docs/runbook.md has a section for each.",
+            "Firing alerts and their age",
+            "Each firing alert and how long it has fired; docs/runbook.md has a section for each.",
             (Query(FIRING_FOR, "for"),),
             unit="s",
             kind="table",
@@ -145,7 +145,7 @@ EFFECTS = Row(
         ),
         Panel(
             "Until each event is audited, p95",
-            "From an order's acceptance to the audit of each of its events: how far on its way it is when.",
+            "From an order's acceptance to the audit of each of its events: the order's progress over time.",
             (Query(quantile("waybill_commit_to_effect_seconds", 0.95, "event", AUDITED), "{{event}}"),),
             unit="s",
         ),
@@ -159,17 +159,17 @@ EFFECTS = Row(
 )
 
 WAITING = Row(
-    "What waits",
+    "Waiting",
     (
         Panel(
             "Outbox",
-            "Events recorded and not yet passed by the relay's cursor, an estimate.",
+            "Recorded events that the relay's cursor has not advanced past, an estimate.",
             (Query(seen("waybill_outbox_backlog_events"), "backlog"),),
             width=6,
         ),
         Panel(
             "Oldest unpublished event",
-            "Its age: it grows whatever keeps events from being published.",
+            "Its age: it grows whatever prevents publishing.",
             (Query(seen("waybill_outbox_oldest_unpublished_age_seconds"), "age"),),
             unit="s",
             width=6,
@@ -177,7 +177,7 @@ WAITING = Row(
         ),
         Panel(
             "Queues",
-            "Messages in each step's queue, those that a worker is at included.",
+            "Messages in each step's queue, those that a worker runs included.",
             (Query(highest("rabbitmq_queue_messages", "queue", STEP_QUEUES), "{{queue}}"),),
             width=6,
         ),
@@ -189,13 +189,13 @@ WAITING = Row(
         ),
         Panel(
             "Unfinished orders",
-            "Orders on their way, by how far they have come.",
+            "Unfinished orders by status.",
             (Query(highest("waybill_orders", "status", 'status!~"completed|rejected"'), "{{status}}"),),
             kind="stack",
         ),
         Panel(
             "Oldest unfinished order",
-            "The age of the oldest order of each status: what comes after the status keeps it waiting.",
+            "The age of the oldest order of each status: the order waits for the step after it.",
             (Query(highest("waybill_orders_oldest_age_seconds", "status"), "{{status}}"),),
             unit="s",
         ),
@@ -212,7 +212,7 @@ PROGRAMS = Row(
     "Programs",
     (
         Panel(
-            "Who answers",
+            "Programs that answer",
             "Whether each program answers Prometheus.",
             (Query("min by (job, instance) (up)", "{{job}} {{instance}}"),),
             kind="states",
@@ -220,13 +220,13 @@ PROGRAMS = Row(
         ),
         Panel(
             "Orders in all",
-            "Every order that there is, by status.",
+            "All orders by status.",
             (Query(highest("waybill_orders", "status"), "{{status}}"),),
             kind="number",
         ),
         Panel(
             "Orders counted",
-            "Time since each collector has counted the orders shown here: the figure that is longest behind.",
+            "Time since each collector counted the orders shown here, by its oldest figure.",
             (Query(COUNTED, "{{instance}}"),),
             unit="s",
             above=(30, 120),
@@ -237,6 +237,6 @@ PROGRAMS = Row(
 FLOW = Dashboard(
     uid="waybill-flow",
     title="Flow",
-    says="From the HTTP request to each effect: promises, rates, latencies, and what waits where.",
+    says="From the HTTP request to each effect: promises, rates, latencies, and waiting messages and orders.",
     rows=(PROMISES, HTTP, EFFECTS, WAITING, PROGRAMS),
 )

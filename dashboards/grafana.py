@@ -1,4 +1,4 @@
-"""Turns a dashboard into the JSON that Grafana reads, by way of its own SDK.
+"""Grafana's JSON for a dashboard, made by its own SDK.
 
 The same code gives the same bytes: ids are counted from the top, keys are sorted, and there is no version, because a
 provisioned dashboard is what its file says. The SDK places what is added, from left to right.
@@ -20,7 +20,7 @@ from dashboards.board import EMPTY_WHEN_WELL, Choice, Colour, Dashboard, Kind, P
 
 TAG = "waybill"
 DATASOURCE_UID = "prometheus"  # as deploy/grafana/provisioning names it
-# Whoever loads a file into a Grafana of their own chooses their Prometheus on the page.
+# In a Grafana of their own, readers choose their Prometheus on the page.
 CHOSEN_DATASOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 HEIGHT, NUMBER_HEIGHT = 8, 4
 
@@ -28,7 +28,7 @@ AnyPanel = timeseries.Panel | stat.Panel | table.Panel | statetimeline.Panel
 
 
 class _FiringAlerts(models.AnnotationQuery):
-    """What fired when, over every graph."""
+    """Annotations over every graph: which alerts fired when."""
 
     def to_json(self) -> dict[str, object]:
         """With the two keys that Grafana's Prometheus plugin reads and the SDK's schema does not know."""

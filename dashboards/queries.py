@@ -1,7 +1,7 @@
-"""How figures are asked for, the same on every dashboard. Pure.
+"""Forms of PromQL expressions, the same on every dashboard. Pure.
 
 Counters are summed over instances. Figures that are read from the database are the same in every instance, so the
-largest is taken; of the relays' monitors, without those that are blind, as the alerts take them. Latency is told in
+largest is taken; of the relays' monitors, without those that are blind, as the alerts take them. Latency is shown as
 quantiles of the whole, never as a mean.
 """
 
@@ -14,7 +14,7 @@ QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 BLIND = "instance:waybill_relay_monitor_blind:seconds"
 BLIND_FOR_POSTGRES = "instance:waybill_relay_monitor_postgres_blind:seconds"
 
-# Of the segments that are wanted ahead, by table: what WaybillSegmentsRunOut asks.
+# The share of wanted segments that are ready, by table, as WaybillSegmentsRunOut reads it.
 SEGMENTS = "table:waybill_outbox_segments_left:ratio"
 
 # Matchers for the broker's figures by queue.
@@ -48,7 +48,7 @@ def seen_of_postgres(gauge: str, by: str = "") -> str:
 
 
 def total(gauge: str, by: str = "", where: str = "") -> str:
-    """A figure of which every instance has its own part."""
+    """A figure with a part in every instance."""
     return f"{_aggregate('sum', by)}({gauge}{_matching(where)})"
 
 
@@ -66,8 +66,7 @@ def quantiles(histogram: str, where: str = "") -> tuple[Query, ...]:
 def share(part: str, whole: str, of_nothing: int) -> str:
     """Part of a whole, both as the functions above make them; `of_nothing` while the whole is 0.
 
-    Nothing at all while nobody tells the whole, or the part of a whole that is not 0: what is not known must not look
-    well.
+    No data if either side is missing and the whole is not 0: unknown must not look healthy.
     """
     return f"{part} / ({whole} > 0) or {of_nothing} + 0 * ({whole} == 0)"
 

@@ -1,4 +1,4 @@
-"""*Relay*: whether there is one leader, and how soon every recorded event reaches the broker."""
+"""*Relay*: whether one relay leads, and how soon every recorded event reaches the broker."""
 
 from dashboards.board import Dashboard, Panel, Query, Row, State
 from dashboards.queries import BLIND, SEGMENTS, highest, quantiles, rate, seen, total
@@ -13,7 +13,7 @@ NOW = Row(
     (
         Panel(
             "Leaders",
-            "Relays that say they lead: one, but for the seconds of a hand-over.",
+            "Relays that report that they lead: one, except for the seconds of a hand-over.",
             (Query(total("waybill_relay_leader")),),
             kind="number",
             width=6,
@@ -21,14 +21,14 @@ NOW = Row(
         ),
         Panel(
             "Epoch",
-            "The number of the latest reign; it rises with each change of leader.",
+            "The number of the latest term; it rises with each change of leader.",
             (Query(highest("waybill_relay_epoch")),),
             kind="number",
             width=6,
         ),
         Panel(
             "Segments ahead",
-            "Segments that stand ready, of those that a leader keeps ahead; people are told below a quarter.",
+            "The share of segments that are ready, of those that a leader keeps ahead; an alert fires below a quarter.",
             (Query(SEGMENTS, "{{table}}"),),
             unit="percentunit",
             kind="number",
@@ -44,15 +44,15 @@ NOW = Row(
             above=(1,),
         ),
         Panel(
-            "Who leads",
-            "Which relay leads, and which stand by.",
+            "Leader",
+            "The relay that leads, and those that stand by.",
             (Query(highest("waybill_relay_leader", "instance"), "{{instance}}"),),
             kind="states",
             width=12,
             states=(State("stands by", "blue"), State("leads", "green")),
         ),
         Panel(
-            "What stops it",
+            "Publishing stopped",
             "Whether a missing queue holds publishing, or an alarm of the broker blocks it.",
             (
                 Query(highest("waybill_relay_publishing_held"), "held"),
@@ -85,27 +85,27 @@ PUBLISHING = Row(
         ),
         Panel(
             "Not taken",
-            "Messages a second that the broker nacked or returned, or that cannot be published as they are.",
+            "Messages a second that the broker nacked or returned, or that cannot be published at all.",
             (Query(rate("waybill_relay_settled_total", "outcome", 'outcome!="confirmed"'), "{{outcome}}"),),
             unit="ops",
         ),
         Panel(
             "Pages",
-            "Pages a second that were confirmed whole; each moves the cursor.",
+            "Pages a second that were confirmed whole; the cursor advances past each.",
             (Query(rate("waybill_relay_page_events_count"), "pages"),),
             unit="ops",
         ),
         Panel(
             "Events of a page",
-            "How many events a confirmed page holds: one when the relay is idle, many when it catches up.",
+            "Events in a confirmed page: one when the relay is idle, many when it catches up.",
             quantiles("waybill_relay_page_events"),
         ),
         Panel(
-            "Under way",
-            "Messages that the broker has not answered yet, and events read that the cursor has not passed.",
+            "In flight and open",
+            "Messages not yet answered by the broker, and events read that the cursor has not advanced past.",
             (
-                Query(total("waybill_relay_in_flight_messages"), "unanswered"),
-                Query(total("waybill_relay_open_events"), "read and not passed"),
+                Query(total("waybill_relay_in_flight_messages"), "in flight"),
+                Query(total("waybill_relay_open_events"), "open"),
             ),
         ),
     ),
@@ -116,12 +116,12 @@ BACKLOG = Row(
     (
         Panel(
             "Unpublished events",
-            "Events recorded and not yet passed by the cursor, an estimate.",
+            "Recorded events that the cursor has not advanced past, an estimate.",
             (Query(seen("waybill_outbox_backlog_events"), "backlog"),),
         ),
         Panel(
             "Oldest unpublished event",
-            "Its age: it grows whatever keeps events from being published.",
+            "Its age: it grows whatever prevents publishing.",
             (Query(seen("waybill_outbox_oldest_unpublished_age_seconds"), "age"),),
             unit="s",
             above=(60,),
@@ -135,7 +135,7 @@ BACKLOG = Row(
         ),
         Panel(
             "Due messages moved",
-            "Messages a second whose time had come, turned into events by the leader.",
+            "Due messages a second that the leader moved into the outbox.",
             (Query(rate("waybill_relay_scheduled_moved_total"), "moved"),),
             unit="ops",
         ),
@@ -146,7 +146,7 @@ BACKLOG = Row(
         ),
         Panel(
             "Segments ahead over time",
-            "Whole segments that stand ready, and how many a leader keeps ahead, a million numbers each.",
+            "Whole segments that are ready, and the number that a leader keeps ahead; a million ids each.",
             (
                 Query(LEFT, "{{table}}"),
                 Query(highest("waybill_outbox_segments_wanted", "table"), "{{table}}, wanted"),
@@ -160,14 +160,14 @@ HEALTH = Row(
     (
         Panel(
             "Sessions ended",
-            "Sessions a second that ended otherwise than by being told to, by what was lost.",
+            "Sessions a second that ended without a request to stop, by the lost resource.",
             (Query(rate("waybill_relay_sessions_ended_total", "reason"), "{{reason}}"),),
             unit="ops",
             width=12,
         ),
         Panel(
             "Figures read",
-            "Time since each relay's monitor has read the figures of the database that are shown here.",
+            "Time since each relay's monitor read the figures of the database shown here.",
             (Query(READ, "{{instance}}, outbox"), Query(POSTGRES_READ, "{{instance}}, Postgres")),
             unit="s",
             width=12,
@@ -179,6 +179,6 @@ HEALTH = Row(
 RELAY = Dashboard(
     uid="waybill-relay",
     title="Relay",
-    says="Who leads, how soon events reach the broker, what waits, and what stops it.",
+    says="The leader, how soon events reach the broker, what waits, and what stops publishing.",
     rows=(NOW, PUBLISHING, BACKLOG, HEALTH),
 )

@@ -1,4 +1,4 @@
-"""*Steps*: how each step fares, how full its workers are, and what it waits for."""
+"""*Steps*: outcomes, durations and retries of each step, the load of its workers, its circuit."""
 
 from dashboards.board import Choice, Dashboard, Panel, Query, Row, State
 from dashboards.queries import QUANTILES, STEP_QUEUES, grown, highest, quantile, rate, share, total
@@ -21,13 +21,13 @@ OUTCOMES = Row(
         ),
         Panel(
             "Not done",
-            "Tries a second that were retried after a failure, away because nobody was there, or dead: given up.",
+            "Attempts a second that were retried after a failure, away during an outage, or dead: dead-lettered.",
             (Query(_deliveries("retried|away|dead"), "{{step}} {{outcome}}"),),
             unit="ops",
         ),
         Panel(
             "Nothing to do",
-            "Deliveries a second that were done before, that a later try has overtaken, or that another worker has.",
+            "Deliveries a second that were done before, that are stale, or that another worker runs.",
             (Query(_deliveries("duplicate|stale|busy"), "{{step}} {{outcome}}"),),
             unit="ops",
         ),
@@ -38,8 +38,8 @@ DURATION = Row(
     "Duration",
     tuple(
         Panel(
-            f"One try, {name}",
-            "From the beginning of a try in a worker's child to its end, however it ended.",
+            f"One attempt, {name}",
+            "From the start of an attempt in a worker's child to its end, however it ended.",
             (Query(quantile("waybill_step_seconds", level, "step", CHOSEN), "{{step}}"),),
             unit="s",
         )
@@ -51,8 +51,8 @@ RETRIES = Row(
     "Retries",
     (
         Panel(
-            "Tries that are tried again",
-            "The share of tries that failed and have another one, an outage aside; people are told from a quarter on.",
+            "Retried attempts",
+            "The share of attempts that failed and are retried, outages aside; an alert fires from a quarter on.",
             (
                 Query(
                     share(_deliveries("retried", "step"), _deliveries("done|retried|dead", "step"), of_nothing=0),
@@ -68,8 +68,8 @@ RETRIES = Row(
             (Query(highest("waybill_scheduled_messages", "queue"), "{{queue}}"),),
         ),
         Panel(
-            "Given up",
-            "Deliveries given up within the time shown, counted when their letter is stored.",
+            "Dead-lettered",
+            "Deliveries dead-lettered within the time shown, counted when the collector stores them.",
             (Query(grown("waybill_steps_given_up_total", "step", CHOSEN), "deliveries"),),
             kind="table",
         ),
@@ -81,7 +81,7 @@ SATURATION = Row(
     (
         Panel(
             "Busy",
-            "The share of their time that the children of a pool spend on deliveries; people are told from 0.9 on.",
+            "The share of their time that the children of a pool spend on deliveries; an alert fires from 0.9 on.",
             (
                 Query(
                     f"{rate('waybill_worker_busy_seconds_total', 'pool')} / {total('waybill_worker_children', 'pool')}",
@@ -93,7 +93,7 @@ SATURATION = Row(
         ),
         Panel(
             "Running",
-            "Deliveries that children are at now.",
+            "Deliveries that children run now.",
             (Query(total("waybill_deliveries_running", "step", CHOSEN), "{{step}}"),),
         ),
         Panel(
@@ -109,7 +109,7 @@ SATURATION = Row(
         ),
         Panel(
             "Children lost",
-            "Deliveries within the time shown whose child died: the log says child_lost, and they come again.",
+            "Deliveries within the time shown whose child died (log event child_lost); they come again.",
             (Query(grown("waybill_worker_children_lost_total", "pool"), "deliveries"),),
             kind="table",
             width=6,
@@ -122,7 +122,7 @@ SATURATION = Row(
         ),
         Panel(
             "Uncounted",
-            "Deliveries a second that no figure of a worker counts, because it did not come round to reading.",
+            "Deliveries a second that no figure of a worker counts, because it was too busy to read them.",
             (Query(rate("waybill_worker_words_lost_total", "pool"), "{{pool}}"),),
             unit="ops",
             width=6,
@@ -134,8 +134,8 @@ CIRCUIT = Row(
     "Circuit",
     (
         Panel(
-            "Outside world",
-            "While what a queue's step calls is away, its workers leave the queue alone and no try is spent.",
+            "Outside systems",
+            "During an outage the workers do not consume the queue, and no attempt is used.",
             (Query(highest("waybill_circuit_open", "queue"), "{{queue}}"),),
             kind="states",
             width=24,
@@ -147,7 +147,7 @@ CIRCUIT = Row(
 STEPS = Dashboard(
     uid="waybill-steps",
     title="Steps",
-    says="How each step fares: outcomes, duration, retries, how full its workers are, whether the outside is there.",
+    says="Each step: outcomes, duration, retries, the load of its workers, and outages of the system that it calls.",
     rows=(OUTCOMES, DURATION, RETRIES, SATURATION, CIRCUIT),
     choices=(Choice("step", "Step", "waybill_deliveries_total"),),
 )

@@ -23,7 +23,7 @@ RULES = {"groups": [{"name": "share", "rules": [{"record": "share", "expr": shar
         ({}, []),
     ],
 )
-def test_what_is_not_known_does_not_look_well(
+def test_unknown_values_do_not_look_healthy(
     series: dict[str, int], shown: list[float], tmp_path: Path, promtool: str
 ) -> None:
     asked = {
