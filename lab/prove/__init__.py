@@ -1,20 +1,20 @@
 """`lab prove`: orders are submitted while everything fails at random; then each effect is counted where it landed.
 
-plan       which faults, when, whom: drawn from a seed                                (pure)
-proxy      between the programs and the two servers: cuts connections, holds answers back
-rig        the running system as faults see it: pids, queries, knobs, queues
-faults_*   one coroutine per kind of fault, which returns when its effect was seen
-injector   runs the plan and counts what was seen while an order was unfinished
-load       submits orders at a pace and never takes silence for an answer
-recorder   a queue of prove's own: in which order the first copies of events arrive
-healing    all faults off, dead letters replayed, quiet awaited
-facts      what was found where it landed                                             (pure)
-gather     finds it
-judge      what is lost, done twice, out of order or unfinished                       (pure)
-second_opinion
-           what the completeness ledger says of the same system
-figures    the last line, and whether it is a proof                                   (pure)
-evidence   what is known of the first orders that something is wrong with
-report     what a person reads
-run        all of it in one order
+parameters         how many orders, which faults, how long, and what a proof needs to count           (pure)
+proxy              TCP proxies between the programs and the servers: they cut connections and hold answers back
+system_under_test  the running system as faults see it: pids, queries, knobs, queues
+faults/plan        which faults, when, on which program: drawn from a seed                            (pure)
+faults/*           one coroutine per kind of fault; it returns once the effect was observed
+faults/injector    runs the plan and counts the effects that were observed while an order was unfinished
+load               submits orders at a pace, and sends an order again until it is accepted
+recorder           a queue of its own that records in which order the first copies of events arrive
+recovery           turns all faults off, replays dead letters, waits until nothing is left to do
+judge/gather       reads what landed, with queries of its own
+judge/judge        what is lost, done twice, out of order or unfinished                               (pure)
+judge/audit_cross_check
+                   what the completeness audit finds on the same system
+judge/evidence     all that is known of the first orders with a finding
+figures            the last line, and whether it is a proof                                           (pure)
+report             what is printed for a person
+run                all of it in order
 """

@@ -1,4 +1,4 @@
-"""The figures of a proof, and whether it is one. Pure."""
+"""The figures of a proof, and whether enough faults were observed to call it one. Pure."""
 
 import json
 from collections import Counter
@@ -13,7 +13,7 @@ from lab.prove.recovery import Recovered
 
 @dataclass(frozen=True, slots=True)
 class ProofResult:
-    """What one proof came to: orders accepted over HTTP, faults, what healing did, what is not as it had to be."""
+    """What one proof came to: orders accepted over HTTP, injected faults, recovery, and the findings."""
 
     accepted: int
     injected: Sequence[Injected]
@@ -41,7 +41,7 @@ class Figures:
 
     @property
     def wrong(self) -> int:
-        """What must not be there."""
+        """The number of findings that must not be: all but `resent`."""
         return self.lost + self.duplicated + self.out_of_order + self.unfinished
 
     def line(self) -> str:
@@ -51,7 +51,7 @@ class Figures:
 
 def figures(parameters: Parameters, outcome: ProofResult, seconds: float) -> Figures:
     """The figures of one proof that took `seconds` in all."""
-    seen = counted(outcome.injected)
+    seen = counted_faults(outcome.injected)
     kinds = Counter(finding.kind for finding in outcome.findings)
     return Figures(
         seed=parameters.seed,
@@ -70,11 +70,11 @@ def figures(parameters: Parameters, outcome: ProofResult, seconds: float) -> Fig
     )
 
 
-def counted(injected: Sequence[Injected]) -> Counter[str]:
+def counted_faults(injected: Sequence[Injected]) -> Counter[str]:
     """Faults that count, by kind."""
     return Counter(one.planned.kind for one in injected if one.counts)
 
 
 def enough(parameters: Parameters, found: Figures) -> bool:
-    """Whether what went well went well under enough faults."""
+    """Whether the faults that count are as many, and of as many kinds, as a proof needs."""
     return found.faults >= parameters.least_faults and found.fault_kinds >= parameters.least_kinds

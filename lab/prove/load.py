@@ -1,7 +1,7 @@
-"""Submits orders at a pace, and never takes silence for an answer.
+"""The load of a proof: submits orders at a pace, and sends each one again until it is accepted.
 
-A POST that got no answer, or a 5xx, is sent again under the same reference until it is accepted, or until a 409 says
-that an earlier one arrived, and which order that is. What was accepted over HTTP is the truth that all else is held to.
+A POST that got no answer, or a 5xx, is sent again under the same reference until it is accepted, or until a 409 names
+the order that an earlier POST placed. The judge holds everything else to the orders that were accepted over HTTP.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from orders.model import NewOrder
 SENDERS = 8  # enough that a dead connection or a restarting API does not stop the pace for long
 ANSWER_SECONDS = 5.0
 PAUSE_SECONDS = 0.3
-# Longer than any fault: whoever is silent for this long is not coming back.
+# Longer than any fault: an API that is silent for this long is not coming back.
 PATIENCE_SECONDS = 90.0
 
 
 class NotAcceptedError(OpsError):
-    """An order was refused, or nobody answered for too long; the message says which and what was said last."""
+    """An order was refused, or the API did not answer for too long; the message names the order and the last answer."""
 
 
 class Load:
-    """Orders on their way to the API. `accepted` has the id of each order that is, by reference."""
+    """Orders on their way to the API. `accepted` maps the reference of each accepted order to its id."""
 
     def __init__(self, api_url: str, orders: Sequence[NewOrder], seconds: float) -> None:
         """Send `orders` evenly within `seconds`."""
@@ -54,8 +54,8 @@ class Load:
     async def _send_next(
         self, client: httpx.AsyncClient, waiting: Iterator[tuple[int, NewOrder]], started: float
     ) -> None:
-        for place, order in waiting:
-            await asyncio.sleep(started + place * self._interval - time.monotonic())
+        for number, order in waiting:
+            await asyncio.sleep(started + number * self._interval - time.monotonic())
             self.accepted[order.reference] = await self._accepted(client, order)
 
     async def _accepted(self, client: httpx.AsyncClient, order: NewOrder) -> str:
@@ -68,24 +68,26 @@ class Load:
         if response.status_code == 409:
             found = await self._answer(client, "GET", location)
             if found.status_code != 200 or found.json().get("reference") != order.reference:
-                raise NotAcceptedError(f"order {order.reference}: {location!r} is not it: {found.text[:500]}")
+                raise NotAcceptedError(f"order {order.reference}: {location!r} is another order: {found.text[:500]}")
         return location.rpartition("/")[2]
 
     async def _answer(
         self, client: httpx.AsyncClient, method: str, path: str, body: object | None = None
     ) -> httpx.Response:
-        """The first answer that is no 5xx."""
+        """The first answer that is no 5xx. Raises NotAcceptedError when none comes for too long."""
         until = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 response = await client.request(method, path, json=body)
             except httpx.TransportError as error:
-                said = f"no answer ({type(error).__name__}: {error})"
+                problem = f"no answer ({type(error).__name__}: {error})"
             else:
                 if response.status_code < 500:
                     return response
-                said = f"{response.status_code} {response.text[:500]}"
+                problem = f"{response.status_code} {response.text[:500]}"
             if time.monotonic() > until:
-                raise NotAcceptedError(f"{method} {path} for {PATIENCE_SECONDS:g} s without success; the last: {said}")
+                raise NotAcceptedError(
+                    f"{method} {path} for {PATIENCE_SECONDS:g} s without success; the last: {problem}"
+                )
             self.sent_again += 1
             await asyncio.sleep(PAUSE_SECONDS)

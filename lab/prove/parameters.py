@@ -1,4 +1,4 @@
-"""What one proof is: how many orders, which faults from which seed, in what time, and what it takes to count. Pure."""
+"""The parameters of one proof: how many orders, which faults, how long, and how many faults it needs. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,13 +13,12 @@ QUICK_ORDERS, FULL_ORDERS = 400, 3000
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Times in seconds: `seconds` of the load and its faults, `bound` of one fault until it is seen.
+    """Times in seconds: `seconds` for the load and its faults, `bound` for one fault until its effect is observed.
 
-    `patience` is how long nothing may move until a proof is over. `recovery_seconds` is how long everything may take to come to
-    rest after the load and its faults, however much still moves: what is not done by then is judged unfinished, so that
-    a message that goes round for ever ends a proof as well. `counts` says how often each kind of fault is
-    injected, `least_faults` and `least_kinds` how many must be seen. `commands` are command lines of programs, by name,
-    instead of their own.
+    `patience`: recovery ends when nothing has moved for so long. `recovery_seconds`: recovery ends after so long even
+    if something still moves, so that a message that circulates for ever ends a proof as well; unfinished work is then
+    judged unfinished. `counts` says how often each kind of fault is injected; `least_faults` and `least_kinds` how many
+    must be observed. `commands` replaces the command lines of programs, by name.
     """
 
     seed: int
@@ -36,7 +35,7 @@ class Parameters:
 
 
 def full(seed: int, orders: int = FULL_ORDERS) -> Parameters:
-    """At most eight minutes on two cores: healing takes half a minute where all is well, and has what 300 s leave."""
+    """At most eight minutes on two cores. Recovery takes half a minute if all is well; it may take what 300 s leave."""
     return Parameters(
         seed,
         orders,
@@ -51,7 +50,7 @@ def full(seed: int, orders: int = FULL_ORDERS) -> Parameters:
 
 
 def quick(seed: int, orders: int = QUICK_ORDERS) -> Parameters:
-    """At most a minute and a half on two cores; a busy machine may take several times as long to heal."""
+    """At most a minute and a half on two cores; on a busy machine recovery may take several times as long."""
     return Parameters(
         seed,
         orders,

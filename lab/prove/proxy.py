@@ -1,7 +1,10 @@
-"""A way to the servers that can fail: TCP proxies whose connections can be cut and whose answers can be held back.
+"""TCP proxies before the servers: they cut connections and hold answers back.
+
+    program ── _Client ─┐         ┌─ _Server ── server
+                        └─ Proxy ─┘
 
 All proxies share one thread with a loop of its own, so that a busy caller never slows the bytes down. The methods of
-`Proxies` and `Proxy` are for other threads; they return when the thing is done.
+`Proxies` and `Proxy` are called from other threads; each returns when its effect has happened.
 """
 
 import asyncio
@@ -15,11 +18,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 T = TypeVar("T")
 
-DONE_SECONDS = 10.0  # a turn of the loop, whatever else it has to do
+DONE_SECONDS = 10.0  # for one call into the loop, however busy the loop is
 
 
 class _End(asyncio.Protocol):
-    """One end of a way through; what it hears goes to the other end, at the pace that the other end takes it."""
+    """One end of a proxied connection: hands its bytes to the other end, at the pace of the other end."""
 
     def __init__(self, proxy: "Proxy", other: "_End | None" = None) -> None:
         self.proxy = proxy
@@ -48,7 +51,7 @@ class _End(asyncio.Protocol):
 
 
 class _Server(_End):
-    """The end towards the server: what it hears are answers, which can be held back."""
+    """The end towards the server: its bytes are answers, which the proxy can hold back."""
 
     def data_received(self, data: bytes) -> None:
         if self.proxy.holding:
@@ -58,13 +61,13 @@ class _Server(_End):
 
 
 class _Client(_End):
-    """The end towards a program: it finds its server and becomes one of the proxy's ways, for as long as it lives."""
+    """The end towards a program: connects to the server, and is in `Proxy.clients` as long as it lives."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         assert self.transport is not None
         self.transport.pause_reading()
-        self.proxy.ways.append(self)
+        self.proxy.clients.append(self)
         self.proxy.accepted += 1
         self.connecting = asyncio.get_running_loop().create_task(self._connect())
 
@@ -75,12 +78,12 @@ class _Client(_End):
             _, self.other = await loop.create_connection(lambda: _Server(self.proxy, self), *self.proxy.server)
             self.transport.resume_reading()
         except OSError:
-            self.transport.abort()  # nobody listens there: neither does the proxy, as far as it can
+            self.transport.abort()  # the server does not listen, and a proxy can refuse no connection
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.connecting.cancel()
-        self.proxy.ways.remove(self)
+        self.proxy.clients.remove(self)
 
     def cut(self) -> None:
         for end in (self, self.other):
@@ -89,7 +92,7 @@ class _Client(_End):
 
 
 class Proxy:
-    """The way to one server. `ways`, `holding` and `held` belong to the loop; the rest may be read from anywhere."""
+    """The proxy before one server. `clients`, `holding` and `held` belong to the loop; any thread may read the rest."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, server: tuple[str, int]) -> None:
         self._loop = loop
@@ -97,7 +100,7 @@ class Proxy:
         self.port = 0
         self.accepted = 0
         self.holding = False
-        self.ways: list[_Client] = []
+        self.clients: list[_Client] = []
         self.held: list[tuple[_End, bytes]] = []
 
     async def listen(self) -> None:
@@ -106,7 +109,7 @@ class Proxy:
         self.port = self._listener.sockets[0].getsockname()[1]
 
     def close(self) -> None:
-        """Let nobody in any more, and end every connection."""
+        """Accept no more connections, and end every one there is."""
 
         async def close() -> None:
             self._listener.close()
@@ -115,19 +118,19 @@ class Proxy:
         self.cut()
 
     def cut(self, share: float = 1.0, seed: float = 0.0) -> int:
-        """End a share of the connections, at least one, chosen by `seed`; how many there were to end."""
+        """End a share of the connections, at least one if there is any, chosen by `seed`; returns how many."""
 
         async def cut() -> int:
-            ways = list(self.ways)
-            chosen = random.Random(seed).sample(ways, math.ceil(len(ways) * share))  # noqa: S311  # not secret
-            for way in chosen:
-                way.cut()
+            clients = list(self.clients)
+            chosen = random.Random(seed).sample(clients, math.ceil(len(clients) * share))  # noqa: S311  # not secret
+            for client in chosen:
+                client.cut()
             return len(chosen)
 
         return _on(self._loop, cut())
 
     def hold(self) -> None:
-        """Keep back what the server says, from now on; what programs say still arrives."""
+        """Hold the server's answers back from now on; the programs' bytes still arrive."""
 
         async def hold() -> None:
             self.holding = True
@@ -135,7 +138,7 @@ class Proxy:
         _on(self._loop, hold())
 
     def release(self) -> int:
-        """Pass on what was kept back, and everything after it; how many pieces there were."""
+        """Pass on the answers held back, and everything after them; returns how many pieces were held."""
 
         async def release() -> int:
             self.holding = False
@@ -148,7 +151,7 @@ class Proxy:
 
 
 class Proxies:
-    """One proxy for each server that is asked for."""
+    """The proxies, one per server."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -173,7 +176,7 @@ class Proxies:
         return self._by_server[server]
 
     def open(self) -> None:
-        """Hold nothing back any more."""
+        """Release the answers that any proxy holds back."""
         for proxy in self._by_server.values():
             proxy.release()
 
@@ -201,7 +204,7 @@ def proxies() -> Iterator[Proxies]:
 
 
 async def _end_tasks() -> None:
-    await asyncio.sleep(0)  # the turn in which cut connections are noticed
+    await asyncio.sleep(0)  # the turn of the loop in which cut connections are noticed
     rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     for task in rest:
         task.cancel()

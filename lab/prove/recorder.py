@@ -1,8 +1,8 @@
-"""A queue of prove's own, bound to every event type by name: in which order the first copies of events arrive.
+"""A recorder of the order in which first copies of events arrive: a queue of its own, bound to every event type.
 
-One consumer with one message in hand at a time, because a broker may put back what was in flight in another order. It
-comes back after every restart; a copy that it has recorded already is no first one. The queue is in nobody's list of
-required queues, so it changes nothing for the relay.
+It has one consumer that takes one message at a time, because a broker may requeue unacknowledged messages in another
+order. The consumer reconnects after every restart; a copy of an event that is recorded already is no first copy. The
+queue is not in the list of required queues, so it changes nothing for the relay.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from outbox.envelope import PREFIX
 
 QUEUE = "prove.recorder"
 WAIT_SECONDS = 0.5
-# Never reached: what a restart gives back counts as a delivery.
+# Never reached: each message that a restart requeues counts as a delivery.
 ARGUMENTS = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000, "x-single-active-consumer": True}
 
 
@@ -49,7 +49,7 @@ class Recorder:
 
     def _keep_recording(self) -> None:
         while not self._stopping.is_set():
-            # Whatever the library makes of a connection that breaks in mid-frame: it is made anew.
+            # Any error: a connection that breaks within a frame raises many kinds. The loop reconnects.
             with contextlib.suppress(Exception):
                 self._record()
             self._stopping.wait(WAIT_SECONDS)
@@ -61,7 +61,7 @@ class Recorder:
 
             def take(message: amqp.Message) -> None:
                 assert message.headers is not None, "every event has headers"
-                assert message.delivery_tag is not None, "and was delivered"
+                assert message.delivery_tag is not None, "every delivered message has a tag"
                 self.arrived.setdefault(str(message.headers[f"{PREFIX}id"]), str(message.headers[f"{PREFIX}subject"]))
                 channel.basic_ack(message.delivery_tag)
 

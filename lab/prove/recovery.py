@@ -1,8 +1,8 @@
-"""After the faults: everything is put right, what died is replayed, and quiet is awaited.
+"""Recovery after the faults: turns every fault off, replays dead letters, and waits until nothing is left to do.
 
-Dead letters of garbage are discarded, since nothing can come of them; all others are replayed by the command line, as a
-person would, and again when they die again, within bounds. It ends when nothing is left to do, when nothing moves any
-more, or when its time is over; what is left then the judge calls by its name.
+Dead letters of garbage are discarded, since no step can read them. All others are replayed through the command line, as
+an operator would, and again when they die again, within bounds. Recovery ends when nothing is left to do, when nothing
+moves any more, or when its time is over; the judge finds whatever is unfinished then.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from orders.workflow import STEPS, UNROUTED_QUEUE
 
 POLL_SECONDS = 0.5
 REPORT_SECONDS = 3.0
-MOST_REPLAYS = 5  # of one dead letter: what dies that often is not healed
+MOST_REPLAYS = 5  # of one dead letter: a message that dies this often has not recovered
 NO_FAULTS = {
     "error_rate": 0,
     "timeout_rate": 0,
@@ -33,8 +33,8 @@ NO_FAULTS = {
 }
 QUEUES = (*(queue for step in STEPS for queue in (step.queue, step.dead_letter_queue)), UNROUTED_QUEUE, RECORDER_QUEUE)
 
-# Everything that is still to be done, as Postgres knows it.
-_LEFT = """
+# All work that is left, as far as Postgres knows it.
+_REMAINING = """
 SELECT (SELECT count(*) FROM orders WHERE status NOT IN ('completed', 'rejected'))::int AS unfinished,
        (SELECT count(*) FROM outbox.deliveries WHERE state IN ('running', 'retrying'))::int AS in_delivery,
        (SELECT count(*) FROM outbox.scheduled)::int AS scheduled,
@@ -54,7 +54,7 @@ _DEAD_LETTERS = "SELECT count(*)::int FROM outbox.dead_letters"
 
 @dataclass(frozen=True, slots=True)
 class Remaining:
-    """What is still to be done; `done` and `events` only say that something moves."""
+    """The work that is left. `done` and `events` are no work: their growth shows that something moves."""
 
     unfinished: int
     in_delivery: int
@@ -73,19 +73,20 @@ class Remaining:
 
     @property
     def underway(self) -> int:
-        """Messages that somebody has to deal with yet; an event that nobody has is among them."""
+        """Messages that are not settled yet, with the events that have not arrived at the recorder."""
         return self.in_delivery + self.scheduled + self.not_audited + self.ready + self.not_arrived
 
     def __str__(self) -> str:
         return (
-            f"{self.unfinished} orders unfinished, {self.in_delivery} steps at work, {self.scheduled} scheduled, "
+            f"{self.unfinished} orders unfinished, {self.in_delivery} deliveries running or retrying, "
+            f"{self.scheduled} scheduled, "
             f"{self.ready} in queues, {self.not_audited} not audited, {self.open_dead_letters} dead letters open"
         )
 
 
 @dataclass(slots=True)
 class Recovered:
-    """What healing did: dead letters there are, how many replays and discards; `refused` says why some were not replayed."""
+    """What recovery did. `dead_letters` counts those in the table, `refused` holds why some were not replayed."""
 
     dead_letters: int = 0
     replayed: int = 0
@@ -93,24 +94,24 @@ class Recovered:
     refused: list[str] = field(default_factory=list)
 
 
-async def recover(system: SystemUnderTest, parameters: Parameters, tell: Callable[[str], None]) -> Recovered:
-    """Heal and settle, within the time that the proof has for it. `tell` hears of how far it is."""
+async def recover(system: SystemUnderTest, parameters: Parameters, say: Callable[[str], None]) -> Recovered:
+    """Turn the faults off and settle, within `recovery_seconds`. `say` is called with the progress."""
     recovered = Recovered()
     limit = asyncio.timeout(parameters.recovery_seconds)
     try:
         async with limit:
             await stop_faults(system)
-            await settle(system, parameters.patience, recovered, tell)
+            await settle(system, parameters.patience, recovered, say)
     except TimeoutError:
         if not limit.expired():
             raise
-        tell(f"not all has come to rest within {parameters.recovery_seconds:g} s; what is left is unfinished")
+        say(f"not everything was settled within {parameters.recovery_seconds:g} s; what is left is unfinished")
     recovered.dead_letters = (await system.patient_query(_DEAD_LETTERS))[0][0]
     return recovered
 
 
 async def stop_faults(system: SystemUnderTest) -> None:
-    """All faults off, the ways open, every program running. Raises StackError when one does not come back."""
+    """Turn every fault off and wait until every program runs. Raises StackError when one does not come back."""
     system.proxies.open()
     await system.until_answered(lambda: _turned_off(system))
     deadline = time.monotonic() + COMMAND_SECONDS
@@ -121,23 +122,23 @@ async def stop_faults(system: SystemUnderTest) -> None:
 
 
 async def _turned_off(system: SystemUnderTest) -> bool:
-    await system.turn_sap(**NO_FAULTS)
+    await system.set_sap_faults(**NO_FAULTS)
     await system.refuse_emails()
     return True
 
 
-async def settle(system: SystemUnderTest, patience: float, recovered: Recovered, tell: Callable[[str], None]) -> None:
-    """Replay and wait until nothing is left, or nothing has moved for `patience` seconds; `recovered` counts along."""
-    moved, told, before = time.monotonic(), 0.0, None
+async def settle(system: SystemUnderTest, patience: float, recovered: Recovered, say: Callable[[str], None]) -> None:
+    """Replay until nothing is left, or nothing has moved for `patience` seconds. Counts in `recovered`."""
+    moved, reported, before = time.monotonic(), 0.0, None
     while True:
         left = await read_remaining(system)
         if left.quiet:
             break
         if left != before:
             moved, before = time.monotonic(), left
-            if moved - told > REPORT_SECONDS:
-                told = moved
-                tell(str(left))
+            if moved - reported > REPORT_SECONDS:
+                reported = moved
+                say(str(left))
         if left.open_dead_letters and await _deal_with_dead_letters(system, recovered):
             moved = time.monotonic()
         elif time.monotonic() - moved > patience:
@@ -146,14 +147,14 @@ async def settle(system: SystemUnderTest, patience: float, recovered: Recovered,
 
 
 async def read_remaining(system: SystemUnderTest) -> Remaining:
-    """What is left now."""
-    row = (await system.patient_query(_LEFT))[0]
+    """The work that is left now."""
+    row = (await system.patient_query(_REMAINING))[0]
     waiting = sum((await ready(system, QUEUES)).values())
     return Remaining(**row, ready=waiting, not_arrived=max(row["events"] - len(system.arrived), 0))
 
 
 async def _deal_with_dead_letters(system: SystemUnderTest, recovered: Recovered) -> bool:
-    """Discard what is garbage and replay the rest; whether anything was done."""
+    """Discard the garbage and replay the rest; returns whether anything was done."""
     dead_letters = await system.patient_query(_OPEN, MARK)
     garbage = [dead_letter["id"] for dead_letter in dead_letters if dead_letter["garbage"]]
     others = [
@@ -163,14 +164,14 @@ async def _deal_with_dead_letters(system: SystemUnderTest, recovered: Recovered)
     ]
     done = 0
     if garbage:
-        said = await _dead_letters(system, "discard", _ids(garbage), "garbage that the proof put there")
-        done += said["discarded"]
-        recovered.discarded += said["discarded"]
+        figures = await _dead_letters(system, "discard", _ids(garbage), "garbage that the proof put there")
+        done += figures["discarded"]
+        recovered.discarded += figures["discarded"]
     if others:
-        said = await _dead_letters(system, "replay", _ids(others), "the proof has healed what they died of")
-        done += said["replayed"]
-        recovered.replayed += said["replayed"]
-        recovered.refused += [f"dead letter {one['dead_letter']}: {one['why']}" for one in said["refused"]]
+        figures = await _dead_letters(system, "replay", _ids(others), "the fault that killed the delivery is over")
+        done += figures["replayed"]
+        recovered.replayed += figures["replayed"]
+        recovered.refused += [f"dead letter {one['dead_letter']}: {one['why']}" for one in figures["refused"]]
     return done > 0
 
 
@@ -179,8 +180,8 @@ def _ids(dead_letters: Sequence[int]) -> list[str]:
 
 
 async def _dead_letters(system: SystemUnderTest, action: str, which: Sequence[str], why: str) -> dict[str, Any]:
-    """What `waybill dead-letters <action> --json` says. Raises StackError when it fails."""
+    """The figures that `waybill dead-letters <action> --json` prints. Raises StackError when it fails."""
     words = ("dead-letters", action, *which, "--by", "prove", "--why", why, "--json")
     printed = await asyncio.to_thread(run_command, words, system.stack.environment())
-    said: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
-    return said
+    figures: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
+    return figures

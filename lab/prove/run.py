@@ -1,6 +1,6 @@
 """`lab prove`: a fresh system, orders and faults at once, recovery, and the judgement.
 
-The servers always belong to this run: it kills them, so it never uses servers that somebody else owns. The last line is
+The servers always belong to this run: it kills them, so it never uses DATABASE_URL or AMQP_URL. The last line is
 one JSON object; exit code 0 means that nothing is lost, duplicated, out of order or unfinished, and that enough faults
 were observed.
 """

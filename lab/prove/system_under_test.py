@@ -1,6 +1,7 @@
-"""The running system as faults see it: pids, queries, the sandboxes' knobs, and the ways that lead to the servers.
+"""The running system as faults see it: pids, queries, the sandboxes' knobs, and the proxies before the servers.
 
-Everything here goes to the servers directly: what is cut for the programs stays open for whoever watches them.
+Queries go to the servers directly and not through the proxies: a connection that is cut for the programs stays open
+for the fault that observes them.
 """
 
 import asyncio
@@ -27,16 +28,16 @@ _UNFINISHED = "SELECT count(*) FROM orders WHERE status NOT IN ('completed', 're
 # $1 the mark.
 _DEAD_LETTERS = "SELECT count(*) FROM outbox.dead_letters WHERE position(convert_to($1, 'UTF8') IN body) > 0"
 
-# What is raised by a server that is being killed: it refuses, hangs up or says nothing.
+# Raised while a server is being killed: it refuses connections, closes them or does not answer.
 AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, httpx.HTTPError)
 
 
-class NotObserved(Exception):  # noqa: N818  # what is said of a fault, not an error of the program
-    """A fault was injected and its effect not seen; the text says what was looked for."""
+class NotObserved(Exception):  # noqa: N818  # a result of a fault, not an error of the program
+    """A fault was injected and its effect was not observed; the text names the effect."""
 
 
 class SystemUnderTest:
-    """One running stack with its proxies. `arrived` are the events that the recorder has seen come, by id."""
+    """One running stack with its proxies. `arrived` maps the id of each event that the recorder has to its subject."""
 
     def __init__(
         self, stack: LocalStack, proxies: Proxies, http: httpx.AsyncClient, arrived: Mapping[str, str]
@@ -45,7 +46,7 @@ class SystemUnderTest:
         self.proxies = proxies
         self.http = http
         self.arrived = arrived
-        self.garbage: dict[str, int] = {}  # pieces that were put into queues, by mark
+        self.garbage: dict[str, int] = {}  # messages that were put into queues, by mark
 
     @classmethod
     @asynccontextmanager
@@ -58,12 +59,12 @@ class SystemUnderTest:
 
     @property
     def postgres(self) -> Proxy:
-        """The programs' way to Postgres."""
+        """The proxy between the programs and Postgres."""
         return self.proxies.to(self.stack.database_url)
 
     @property
     def rabbitmq(self) -> Proxy:
-        """The programs' way to RabbitMQ."""
+        """The proxy between the programs and RabbitMQ."""
         return self.proxies.to(self.stack.amqp_url)
 
     async def query(self, sql: str, *values: object) -> list[asyncpg.Record]:
@@ -75,12 +76,12 @@ class SystemUnderTest:
             await connection.close(timeout=QUERY_SECONDS)
 
     async def patient_query(self, sql: str, *values: object) -> list[asyncpg.Record]:
-        """The rows of a query, as soon as Postgres answers."""
+        """The rows of a query; asks again until Postgres answers."""
         while True:
             try:
                 return await self.query(sql, *values)
             except AWAY as error:
-                _only_away(error)
+                _raise_unless_away(error)
             await asyncio.sleep(POLL_SECONDS)
 
     async def unfinished(self) -> int:
@@ -88,7 +89,7 @@ class SystemUnderTest:
         return int((await self.patient_query(_UNFINISHED))[0][0])
 
     async def dead_letters(self, mark: str) -> int:
-        """Dead letters, in any state, whose body bears a mark."""
+        """Dead letters, in any state, with a mark in their body."""
         return int((await self.patient_query(_DEAD_LETTERS, mark))[0][0])
 
     # Programs.
@@ -127,7 +128,7 @@ class SystemUnderTest:
         try:
             os.kill(pid, number)
         except ProcessLookupError:
-            raise NotObserved(f"process {pid} had gone before") from None
+            raise NotObserved(f"process {pid} had ended before") from None
         await self.until(lambda: _gone(pid))
 
     # The sandboxes.
@@ -137,8 +138,8 @@ class SystemUnderTest:
         ledger = await self.get(f"{self.stack.sap_url}/sandbox/counts")
         return {**ledger["faults"], "outage": ledger["outage_answers"]}
 
-    async def turn_sap(self, **knobs: object) -> None:
-        """Turn the SAP sandbox's knobs."""
+    async def set_sap_faults(self, **knobs: object) -> None:
+        """Set knobs of the SAP sandbox."""
         (await self.http.put(f"{self.stack.sap_url}/sandbox/faults", json=knobs)).raise_for_status()
 
     async def refused_emails(self) -> Mapping[str, int]:
@@ -151,32 +152,32 @@ class SystemUnderTest:
         (await self.http.put(f"{self.stack.mail_url}/refusals", json=list(rules))).raise_for_status()
 
     async def get(self, url: str) -> Any:  # noqa: ANN401  # JSON
-        """What a page says."""
+        """The JSON of a page. Raises one of AWAY."""
         return (await self.http.get(url)).raise_for_status().json()
 
-    # Waiting for what is to be seen; whoever calls bounds the time.
+    # Waiting for an effect; the caller bounds the time.
 
-    async def until(self, seen: Callable[[], bool]) -> None:
-        """Return once `seen`, which must not block."""
+    async def until(self, observed: Callable[[], bool]) -> None:
+        """Return once `observed` returns true; it must not block."""
 
         async def ask() -> bool:
-            return seen()
+            return observed()
 
         await self.until_answered(ask)
 
     async def until_answered(self, question: Callable[[], Awaitable[object]]) -> None:
-        """Return once the answer is yes; no answer is no."""
+        """Return once `question` is answered with a true value; a server that is away counts as no."""
         while True:
             try:
                 if await question():
                     return
             except AWAY as error:
-                _only_away(error)
+                _raise_unless_away(error)
             await asyncio.sleep(POLL_SECONDS)
 
 
-def _only_away(error: Exception) -> None:
-    """Raise what is a mistake of ours: it would be asked for again for ever."""
+def _raise_unless_away(error: Exception) -> None:
+    """Raise an error that is a mistake of ours: repeating the question would never end."""
     if isinstance(error, asyncpg.PostgresError) and not is_unavailable(error):
         raise error
 
@@ -188,8 +189,8 @@ def _gone(pid: int) -> bool:
         return True
 
 
-def chosen(among: Sequence[int], pick: float) -> int:
-    """The one of several that a fault's draw means. Raises Unseen when there is none."""
+def pick_one(among: Sequence[int], pick: float) -> int:
+    """The one of several that `pick`, from 0 to 1, stands for. Raises NotObserved when there is none."""
     if not among:
-        raise NotObserved("there was nothing to choose from")
+        raise NotObserved("there was no process to kill")
     return among[int(pick * len(among))]

@@ -1,6 +1,6 @@
-"""What no program of ours would send: messages that a worker must refuse and survive. Pure.
+"""Garbage: messages that no program of ours would send, and that a worker must refuse and survive. Pure.
 
-Each bears a mark in its body, by which it is known again among the dead letters.
+Each has a mark in its body, by which it is recognised among the dead letters.
 """
 
 import json

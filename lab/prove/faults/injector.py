@@ -1,7 +1,8 @@
-"""Runs a plan of faults beside the load. A fault counts when its effect was seen while an order was unfinished.
+"""The injector of faults: runs a plan beside the load.
 
-Each fault starts at its time or when its lane is free. One whose effect is not seen within its bound does not count
-and says what was missing; whatever it had turned on is turned off again.
+A fault counts when its effect was observed while an order was unfinished. Each fault starts at its time, or when its
+lane is free. A fault that has no observed effect within its bound does not count and reports what was missing; the
+faults turn off again whatever they had turned on.
 """
 
 import asyncio
@@ -40,36 +41,36 @@ FAULTS: Mapping[str, Callable[[SystemUnderTest, Planned], Awaitable[str]]] = {
 }
 
 
-# These have their effect at once, among the orders that were unfinished just before; what is waited for is recovery.
-# The API's death even keeps new orders away.
+# These have their effect at once, on the orders that were unfinished just before; then the fault waits for recovery.
+# While the API is dead not even a new order is accepted.
 IMMEDIATE = frozenset(kind for kind in FAULTS if kind.startswith(("kill_", "restart_", "cut_")))
-COMING_SECONDS = 5.0  # until the next order is on its way, at any pace of a proof
+NEXT_ORDER_SECONDS = 5.0  # until the next order is accepted, at any pace of a proof
 
 
 @dataclass(frozen=True, slots=True)
 class Injected:
-    """What became of one fault: `started` and `ended` by this machine's clock.
+    """The result of one fault: `started` and `ended` by this machine's clock, `note` for a person.
 
-    `unfinished` are the orders that were so when it had its effect.
+    `unfinished` counts the orders that were unfinished when it had its effect.
     """
 
     planned: Planned
     started: float
     ended: float
-    seen: bool
+    observed: bool
     unfinished: int
-    said: str
+    note: str
 
     @property
     def counts(self) -> bool:
-        """Whether its effect was seen while an order was unfinished."""
-        return self.seen and self.unfinished > 0
+        """Whether its effect was observed while an order was unfinished."""
+        return self.observed and self.unfinished > 0
 
 
 async def inject(
-    system: SystemUnderTest, plan: Sequence[Planned], bound: float, tell: Callable[[Injected], None]
+    system: SystemUnderTest, plan: Sequence[Planned], bound: float, on_injected: Callable[[Injected], None]
 ) -> list[Injected]:
-    """Inject every fault at its time, counted from now; each has `bound` seconds to be seen. `tell` hears of each."""
+    """Inject every fault at its time, counted from now; each has `bound` seconds until its effect is observed."""
     lanes: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
     started = time.monotonic()
 
@@ -77,7 +78,7 @@ async def inject(
         await asyncio.sleep(planned.at - (time.monotonic() - started))
         async with lanes[planned.lane]:
             injected = await _inject(system, planned, bound)
-        tell(injected)
+        on_injected(injected)
         return injected
 
     async with asyncio.TaskGroup() as group:
@@ -86,29 +87,29 @@ async def inject(
 
 
 async def _inject(system: SystemUnderTest, planned: Planned, bound: float) -> Injected:
-    before = await _on_their_way(system)
-    started, seen = time.time(), False
+    before = await _unfinished_orders(system)
+    started, observed = time.time(), False
     if not before:
-        return Injected(planned, started, started, seen, 0, "not injected, since every order was finished")
+        return Injected(planned, started, started, observed, 0, "not injected, since every order was finished")
     try:
         async with asyncio.timeout(bound):
-            said = await FAULTS[planned.kind](system, planned)
-        seen = True
+            note = await FAULTS[planned.kind](system, planned)
+        observed = True
     except TimeoutError:
-        said = f"its effect was not seen within {bound:g} s"
-    except NotObserved as unseen:
-        said = str(unseen)
+        note = f"its effect was not observed within {bound:g} s"
+    except NotObserved as not_observed:
+        note = str(not_observed)
     except AWAY as error:
-        said = f"{type(error).__name__}: {error}"
+        note = f"{type(error).__name__}: {error}"
     ended = time.time()
     unfinished = before if planned.kind in IMMEDIATE else min(before, await system.unfinished())
-    return Injected(planned, started, ended, seen, unfinished, said)
+    return Injected(planned, started, ended, observed, unfinished, note)
 
 
-async def _on_their_way(system: SystemUnderTest) -> int:
+async def _unfinished_orders(system: SystemUnderTest) -> int:
     """Unfinished orders, as soon as there are any; 0 when none comes."""
     try:
-        async with asyncio.timeout(COMING_SECONDS):
+        async with asyncio.timeout(NEXT_ORDER_SECONDS):
             await system.until_answered(system.unfinished)
     except TimeoutError:
         return 0

@@ -1,7 +1,8 @@
-"""The plan of faults: which, when, whom, how long. The same seed gives the same plan; timing is the machine's. Pure.
+"""The plan of faults: which, when, on which program, how long. Pure.
 
-Faults are spread evenly over the time of the load and shuffled, so that each part of it sees several kinds. What only
-the running system can offer (which child, which events, which connections) is chosen there with the fault's own `pick`.
+The same seed gives the same plan; the timing of the effects is the machine's. Faults are spread evenly over the time of
+the load and shuffled, so that each part of it has several kinds. Targets that only the running system knows (a child,
+an event, a connection) are chosen there by the fault's own `pick`.
 """
 
 import random
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 from orders.workflow import POOLS
 
-# How often each kind is injected in the full proof and in the quick one, which must count 60 of 12 kinds and 15 of 8.
+# How often each kind is injected. The full proof must count 60 faults of 12 kinds, the quick one 15 of 8.
 FULL: Mapping[str, int] = {
     "kill_api": 5,
     "kill_relay": 5,
@@ -58,7 +59,7 @@ QUICK: Mapping[str, int] = {
     "garbage": 1,
 }
 
-# What a fault is about: two of one lane never overlap, or neither could tell its own effect.
+# The lane of a fault. Two faults of one lane never overlap: neither could tell its own effect from the other's.
 LANES: Mapping[str, str] = {
     "kill_sap": "sap",
     "sap_errors": "sap",
@@ -78,15 +79,15 @@ LANES: Mapping[str, str] = {
 }
 MESSAGES = ("duplicate_delivery", "garbage")
 WORKERS = ("kill_worker_main", "kill_worker_child")
-# A broker that restarts takes seconds, and all wait for it: in the middle, where the most orders are on their way.
+# A restart of the broker takes seconds in which everything waits: in the middle, where most orders are unfinished.
 CENTRAL = frozenset({"restart_rabbitmq"})
 SHORTEST_SECONDS, LONGEST_SECONDS = 1.0, 4.0
-FIRST_SECONDS = 1.0  # by then an order is on its way
+FIRST_SECONDS = 1.0  # by then an order is accepted
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One fault: `at` is seconds after the first order, `seconds` how long a lasting one lasts, `pick` in [0, 1)."""
+    """One fault: `at` seconds after the first order, for `seconds`; `pick` in [0, 1) chooses the target."""
 
     number: int
     kind: str
@@ -97,26 +98,26 @@ class Planned:
 
     @property
     def lane(self) -> str:
-        """Faults of one lane come one after another; messages that are too many are in nobody's way."""
+        """Faults of one lane run one after another; surplus messages have a lane of their own each."""
         if self.kind in MESSAGES:
             return self.kind + str(self.number)
         return LANES.get(self.kind) or (f"worker-{self.target}" if self.target else self.kind)
 
     @property
     def name(self) -> str:
-        """The kind, with whom it is about where that is one of several."""
+        """The kind, with its target where there are several."""
         return f"{self.kind} {self.target}".rstrip()
 
 
 def plan(seed: int, counts: Mapping[str, int], seconds: float) -> tuple[Planned, ...]:
     """The faults of `seed` within `seconds`, by time."""
-    rng = random.Random(seed)  # noqa: S311  # to be told again, not secret
+    rng = random.Random(seed)  # noqa: S311  # reproducible, not secret
     drawn = [(kind, target) for kind, count in counts.items() for target in _targets(rng, kind, count)]
     rng.shuffle(drawn)
     slot = (seconds - FIRST_SECONDS) / len(drawn)
     faults = []
-    for place, (kind, target) in enumerate(drawn):
-        at = seconds * rng.uniform(0.3, 0.6) if kind in CENTRAL else FIRST_SECONDS + slot * (place + rng.random())
+    for position, (kind, target) in enumerate(drawn):
+        at = seconds * rng.uniform(0.3, 0.6) if kind in CENTRAL else FIRST_SECONDS + slot * (position + rng.random())
         faults.append((round(at, 3), kind, target, rng.uniform(SHORTEST_SECONDS, LONGEST_SECONDS), rng.random()))
     return tuple(
         Planned(number, kind, at, target, lasting, pick)
@@ -125,7 +126,7 @@ def plan(seed: int, counts: Mapping[str, int], seconds: float) -> tuple[Planned,
 
 
 def _targets(rng: random.Random, kind: str, count: int) -> Sequence[str]:
-    """The pools of workers in turn, from a random one on, so that each is met; nothing for the other kinds."""
+    """For faults of workers the pools in turn, from a random one on, so that each is hit; no target for other kinds."""
     if kind not in WORKERS:
         return [""] * count
     pools = tuple(POOLS)

@@ -1,4 +1,4 @@
-"""Servers restarted, and the ways to them cut or slow."""
+"""Faults of servers: restarts, cut connections, answers held back."""
 
 import asyncio
 import signal
@@ -13,16 +13,16 @@ HOLD_SECONDS = 1.0
 
 
 async def restart_postgres(system: SystemUnderTest, _planned: Planned) -> str:
-    """Immediate: no checkpoint and no good-bye, and recovery from the log at the next start."""
+    """Stop Postgres at once, without a checkpoint; it recovers from its log at the next start."""
     port = _port(system.stack.database_url)
     before = await system.pid("servers:postgres")
     await system.end(before, signal.SIGQUIT)
     await system.until_answered(lambda: asyncio.to_thread(postgres.answers, port))
-    return f"{before} gone, {await system.pid('servers:postgres')} has recovered"
+    return f"{before} ended, {await system.pid('servers:postgres')} has recovered"
 
 
 async def restart_rabbitmq(system: SystemUnderTest, planned: Planned) -> str:
-    """In order or by SIGKILL, as drawn."""
+    """Restart RabbitMQ by SIGTERM or by SIGKILL, as drawn."""
     port = _port(system.stack.amqp_url)
     before = await system.pid("servers:rabbitmq")
     how = signal.SIGTERM if planned.pick < 0.5 else signal.SIGKILL
@@ -32,27 +32,27 @@ async def restart_rabbitmq(system: SystemUnderTest, planned: Planned) -> str:
 
 
 async def cut_connections_postgres(system: SystemUnderTest, planned: Planned) -> str:
-    """A part of all connections, whatever is on its way over them."""
+    """Cut a part of the programs' connections to Postgres, in the middle of any traffic."""
     return await _cut(system, system.postgres, planned)
 
 
 async def cut_connections_rabbitmq(system: SystemUnderTest, planned: Planned) -> str:
-    """A part of all connections, whatever is on its way over them."""
+    """Cut a part of the programs' connections to RabbitMQ, in the middle of any traffic."""
     return await _cut(system, system.rabbitmq, planned)
 
 
 async def hold_answers_postgres(system: SystemUnderTest, _planned: Planned) -> str:
-    """Commits happen, and who asked for them hears of it a second later."""
+    """Hold Postgres's answers for a second: commits happen, and the client learns of it a second later."""
     return await _hold(system.postgres)
 
 
 async def hold_answers_rabbitmq(system: SystemUnderTest, _planned: Planned) -> str:
-    """Publishes are confirmed and messages delivered a second late."""
+    """Hold RabbitMQ's answers for a second: publishes are confirmed and messages delivered a second late."""
     return await _hold(system.rabbitmq)
 
 
 async def _cut(system: SystemUnderTest, proxy: Proxy, planned: Planned) -> str:
-    """Seen when connections were there to be cut and a program has connected anew."""
+    """Cut a part of the connections; observed when there were some and a program has connected again."""
     before = proxy.accepted
     ended = await asyncio.to_thread(proxy.cut, 0.3 + 0.7 * planned.pick, planned.pick)
     if not ended:
@@ -62,14 +62,14 @@ async def _cut(system: SystemUnderTest, proxy: Proxy, planned: Planned) -> str:
 
 
 async def _hold(proxy: Proxy) -> str:
-    """Seen when there was something to hold back."""
+    """Hold answers back; observed when there were some."""
     await asyncio.to_thread(proxy.hold)
     try:
         await asyncio.sleep(HOLD_SECONDS)
     finally:
         held = await asyncio.to_thread(proxy.release)
     if not held:
-        raise NotObserved("nothing was answered in that second")
+        raise NotObserved("no server answered in that second")
     return f"{held} answers held back for {HOLD_SECONDS:g} s"
 
 

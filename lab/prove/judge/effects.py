@@ -1,7 +1,7 @@
-"""Judges the effects outside: SAP's ledger, the mail server's folder, the PDFs. Pure.
+"""Judges the outside effects: SAP's ledger, the mail server's folder, the PDFs. Pure.
 
-A mail that is there again under the same Message-ID is `resent` when somebody died at the time who alone knew that it
-had been accepted; without such a death it is duplicated.
+A second copy of an e-mail, with the same Message-ID, counts as `resent` if the only process that knew of the first copy
+was killed in between; otherwise it counts as `duplicated`.
 """
 
 import itertools
@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from lab.prove.judge.facts import DocumentFound, EmailFound, Facts, InvoiceFound, Kill
 from lab.prove.judge.finding import Due, Finding
 
-# From the note of a death's time to the signal: a pid is looked up in between.
+# From the recorded time of a kill to its signal: the pid is read in between.
 AIM_SECONDS = 1.0
 
 
 def effects(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
-    """What differs, outside."""
+    """The findings on the effects outside."""
     yield from _sap(facts, dues)
     yield from _emails(facts, dues)
     yield from _invoices(facts, dues)
@@ -41,19 +41,19 @@ def _sap(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
 
 
 def _emails(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
-    """One mail per order, about the event that it is due for, to its customer."""
+    """One e-mail per order, for the event that it is due for, to its customer."""
     held: defaultdict[str, list[EmailFound]] = defaultdict(list)
     for message in facts.emails:
         held[message.message_id].append(message)
-    told = {
+    notifying = {
         event.subject: event.id
         for event in facts.events
         if event.subject in dues and event.type == dues[event.subject].notifying_event
     }
-    excuses = _Excuses(facts.kills)
+    explanations = _KillsLeft(facts.kills)
     by_event = {_event_of(message_id): message_id for message_id in held}
     for due in dues.values():
-        message_id = by_event.get(told.get(due.id, ""))
+        message_id = by_event.get(notifying.get(due.id, ""))
         if message_id is None:
             yield Finding("lost", "e-mail", due.reference)
             continue
@@ -62,23 +62,27 @@ def _emails(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
             yield Finding("lost", "e-mail to the customer", due.reference, f"{copies[0].file} went elsewhere")
         for first, second in itertools.pairwise(copies):
             apart = f"{first.file} and {second.file}, {second.kept_at - first.kept_at:.1f} s apart"
-            yield Finding("resent" if excuses.take(first, second) else "duplicated", "e-mail", due.reference, apart)
+            yield Finding(
+                "resent" if explanations.take(first, second) else "duplicated", "e-mail", due.reference, apart
+            )
     for strays in held.values():
-        yield from (Finding("duplicated", "e-mail", stray.message_id, f"{stray.file} is nobody's") for stray in strays)
+        yield from (
+            Finding("duplicated", "e-mail", stray.message_id, f"{stray.file} is of no order") for stray in strays
+        )
 
 
-class _Excuses:
-    """The deaths, each of which explains so many second copies and no more."""
+class _KillsLeft:
+    """The kills of a proof. Each explains a limited number of second copies."""
 
     def __init__(self, kills: Sequence[Kill]) -> None:
-        self._left = [[death.at, death.emails] for death in sorted(kills, key=lambda death: death.at)]
+        self._left = [[kill.at, kill.emails] for kill in sorted(kills, key=lambda kill: kill.at)]
 
     def take(self, first: EmailFound, second: EmailFound) -> bool:
-        """Whether somebody died after the first copy and before the second who is not taken up yet."""
-        for excuse in self._left:
-            at, emails = excuse
+        """Whether an unused kill between the two copies explains the second; uses it up."""
+        for kill in self._left:
+            at, emails = kill
             if emails and first.kept_at - AIM_SECONDS <= at <= second.kept_at:
-                excuse[1] -= 1
+                kill[1] -= 1
                 return True
         return False
 

@@ -14,12 +14,12 @@ UNION ALL
                coalesce(destination, 'the exchange'), recorded_at)
  FROM outbox.events WHERE subject = $1 ORDER BY id)
 UNION ALL
-(SELECT format('delivery %s %s %s generation %s claims %s, %s, journal %s: %s', consumer, event_id, state, generation, claims,
-               changed_at, journal, error)
+(SELECT format('delivery %s %s %s generation %s claims %s, %s, journal %s: %s', consumer, event_id, state,
+               generation, claims, changed_at, journal, error)
  FROM outbox.deliveries WHERE subject = $1 ORDER BY changed_at)
 UNION ALL
-(SELECT format('dead letter %s in %s %s %s generation %s, %s, replayed %s times: %s', id, queue, event_id, state, generation, reason,
-               replay_count, error)
+(SELECT format('dead letter %s in %s %s %s generation %s, %s, replayed %s times: %s', id, queue, event_id, state,
+               generation, reason, replay_count, error)
  FROM outbox.dead_letters WHERE subject = $1 ORDER BY id)"""
 
 

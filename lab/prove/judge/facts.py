@@ -1,4 +1,4 @@
-"""What was found where it landed, after a proof; nothing in it is taken from the input. Pure."""
+"""The facts of a proof: what was found where the effects landed. Nothing in them is taken from the input. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,7 +65,7 @@ class AuditFound:
 
 @dataclass(frozen=True, slots=True)
 class GarbageFound:
-    """Pieces of one mark that were put into queues, and the dead letters that bear it."""
+    """Messages of garbage with one mark: how many were put into queues, and how many are dead letters."""
 
     mark: str
     pieces: int
@@ -74,7 +74,7 @@ class GarbageFound:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """When somebody died who may have known alone that mails were accepted, and of how many at most.
+    """The kill of a process that may alone have known of accepted e-mails, and of how many at most.
 
     `at` is by this machine's clock, just before the signal.
     """
@@ -85,7 +85,7 @@ class Kill:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that was found. `events` are in order of their ids, `arrived` are first copies in order of arrival."""
+    """All that was found. `events` are in order of their ids, `arrived` holds first copies in order of arrival."""
 
     accepted: Mapping[str, str]  # order id by reference: what HTTP answered
     orders: Sequence[OrderFound]

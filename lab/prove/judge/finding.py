@@ -1,4 +1,4 @@
-"""One thing that is not as it had to be, and what each order had to have. Pure."""
+"""A finding, and the outcome that is due for an order. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Kind = Literal["lost", "duplicated", "out_of_order", "resent", "unfinished"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`what` names the effect, `about` the order (its reference) or whatever else it belongs to."""
+    """`what` names the effect; `about` is the order's reference, or the name of another thing that it belongs to."""
 
     kind: Kind
     what: str
@@ -23,7 +23,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An accepted order: its id, and what must come of it."""
+    """An accepted order: its id, and the outcome that is due."""
 
     id: str
     one: ExpectedOrder
@@ -35,17 +35,17 @@ class Due:
 
     @property
     def order(self) -> NewOrder:
-        """What was sent."""
+        """The order as it was sent."""
         return self.one.order
 
     @property
     def reference(self) -> str:
-        """What the client calls it."""
+        """The client's reference."""
         return self.one.order.reference
 
     @property
     def notifying_event(self) -> str:
-        """The type of the event that its e-mail is about."""
+        """The type of the event that the customer's e-mail is sent for."""
         return "order.synced" if self.completes else "order.rejected"
 
 

@@ -1,4 +1,7 @@
-"""Finds what landed, each effect in the place where it landed: tables, SAP's ledger, the mail folder, the PDFs."""
+"""Gathers what landed, each effect in its place: tables, SAP's ledger, the mail folder, the PDFs.
+
+Shares no query with the completeness audit, so that `audit_cross_check` compares two independent counts.
+"""
 
 import asyncio
 import email.utils
@@ -42,7 +45,7 @@ _LEFT = """
 SELECT (SELECT count(*)::int FROM outbox.scheduled) AS scheduled,
        (SELECT count(*)::int FROM outbox.dead_letters WHERE state = 'open') AS open_dead_letters"""
 
-# Who dies in these may alone have known that a mail was accepted: a child sends one at a time.
+# The processes that these kill may alone have known of accepted e-mails. A child sends one at a time.
 SENDERS = POOLS["email"].concurrency
 KILLS_OF_MAILERS = {"kill_worker_main email": SENDERS, "kill_worker_child email": 1, "kill_smtp": SENDERS}
 

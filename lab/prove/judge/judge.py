@@ -1,7 +1,7 @@
-"""Judges what was found: what is lost, what was done twice, what came out of order, what is unfinished. Pure.
+"""Judges the facts: what is lost, what was done twice, what came out of order, what is unfinished. Pure.
 
-Everything is held to what HTTP accepted and to the input, never to what a program says that it did. An effect without
-its order, and an effect that an order must not have, count as duplicated; one that differs from what is due is lost.
+The measure is what HTTP accepted and the input, never a program's claim. An effect without its order, and an effect
+that an order must not have, count as duplicated; an effect that differs from the one due counts as lost.
 """
 
 from collections import Counter
@@ -19,16 +19,16 @@ COMPLETING = frozenset(
 )
 REJECTED = frozenset({"order.placed", "order.rejected"})
 # An order that runs out of stock was validated before.
-PERHAPS = frozenset({"order.validated"})
+OPTIONAL = frozenset({"order.validated"})
 UNSETTLED = frozenset({"running", "retrying"})
 
 
 def judge(workload: Workload, facts: Facts) -> list[Finding]:
-    """Everything that is not as it had to be, and mails that were sent again for a good reason."""
+    """All findings, `resent` e-mails included."""
     dues = accepted_orders(workload, facts)
     return [
         *_orders(workload, facts, dues),
-        *_left_over(facts),
+        *_leftovers(facts),
         *_events(facts, dues),
         *_arrivals(facts, dues),
         *_deliveries(facts, dues),
@@ -38,42 +38,45 @@ def judge(workload: Workload, facts: Facts) -> list[Finding]:
 
 
 def _orders(workload: Workload, facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
-    """Each accepted order is there, once, and ended as it had to."""
+    """Each accepted order is stored once and ended as it had to."""
     for one in workload.orders:
         if one.order.reference not in facts.accepted:
             yield Finding("unfinished", "acceptance", one.order.reference)
     stored = {order.id: order for order in facts.orders}
     for order in facts.orders:
         if order.id not in dues:
-            yield Finding("duplicated", "order", order.reference, f"nobody was told of {order.id}")
+            yield Finding("duplicated", "order", order.reference, f"HTTP never accepted {order.id}")
     for due in dues.values():
         yield from _outcome(due, stored.get(due.id))
 
 
 def _outcome(due: Due, found: OrderFound | None) -> Iterator[Finding]:
     if found is None or found.reference != due.reference:
-        yield Finding("lost", "order", due.reference, f"there is no {due.id} of that reference")
+        yield Finding("lost", "order", due.reference, f"there is no order {due.id} with that reference")
     elif found.status not in {"completed", "rejected"}:
         yield Finding("unfinished", "order", due.reference, f"{found.number} is {found.status}")
     elif due.completes != (found.status == "completed"):
         yield Finding("lost", "outcome", due.reference, f"{found.number} is {found.status}")
 
 
-def _left_over(facts: Facts) -> Iterator[Finding]:
-    """Nothing waits any more, and what could not be read is kept as a dead letter."""
+def _leftovers(facts: Facts) -> Iterator[Finding]:
+    """No message is scheduled, no dead letter is open, and all garbage is kept as dead letters."""
     if facts.scheduled:
-        yield Finding("unfinished", "scheduled messages", "outbox.scheduled", f"{facts.scheduled} wait")
+        yield Finding("unfinished", "scheduled messages", "outbox.scheduled", f"{facts.scheduled} are left")
     for garbage in facts.garbage:
         for _ in range(garbage.pieces - garbage.dead_letters):
             yield Finding(
-                "lost", "dead letter", garbage.mark, f"{garbage.dead_letters} of {garbage.pieces} pieces died"
+                "lost",
+                "dead letter",
+                garbage.mark,
+                f"{garbage.dead_letters} of {garbage.pieces} messages are dead letters",
             )
     if facts.open_dead_letters:
         yield Finding("unfinished", "dead letters", "outbox.dead_letters", f"{facts.open_dead_letters} are open")
 
 
 def _events(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
-    """Each order has each of its events once, and none that it must not have."""
+    """Each order has each of its events once, and no other."""
     counts = Counter((event.subject, event.type) for event in facts.events)
     for due in dues.values():
         for event_type in COMPLETING if due.completes else REJECTED:
@@ -81,34 +84,34 @@ def _events(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
                 yield Finding("lost", f"event {event_type}", due.reference)
     for (subject, event_type), count in counts.items():
         known = dues.get(subject)
-        allowed = known is not None and event_type in (COMPLETING if known.completes else REJECTED | PERHAPS)
+        allowed = known is not None and event_type in (COMPLETING if known.completes else REJECTED | OPTIONAL)
         for _ in range(count - allowed):
             yield Finding("duplicated", f"event {event_type}", known.reference if known else subject)
 
 
 def _arrivals(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
-    """Each recorded event reached the broker, and per order the first copies came in the order of their commits."""
-    places = {event.id: place for place, event in enumerate(facts.events)}
+    """Each recorded event reached the broker; per order the first copies arrived in the order of their commits."""
+    positions = {event.id: position for position, event in enumerate(facts.events)}
     furthest: dict[str, int] = {}
     for event_id in facts.arrived:
-        place = places.get(event_id)
-        if place is None:
+        position = positions.get(event_id)
+        if position is None:
             yield Finding("duplicated", "event", event_id, "it arrived and was never recorded")
             continue
-        event = facts.events[place]
-        if place < furthest.get(event.subject, -1):
+        event = facts.events[position]
+        if position < furthest.get(event.subject, -1):
             after = facts.events[furthest[event.subject]]
             yield Finding("out_of_order", event.type, _name(dues, event.subject), f"it arrived after {after.type}")
-        furthest[event.subject] = max(place, furthest.get(event.subject, -1))
-    for event_id in places.keys() - set(facts.arrived):
-        event = facts.events[places[event_id]]
+        furthest[event.subject] = max(position, furthest.get(event.subject, -1))
+    for event_id in positions.keys() - set(facts.arrived):
+        event = facts.events[positions[event_id]]
         yield Finding("lost", f"publishing of {event.type}", _name(dues, event.subject), f"{event_id} never arrived")
 
 
 def _deliveries(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
-    """The inbox: each event is done by each step that listens to it, but for audit, whose row is its inbox row.
+    """The inbox: each event is done by each step that listens to it, except audit, whose row is its inbox row.
 
-    Nothing is at work any more, whoever's it is: audit has a row here while it tries again.
+    No delivery of any step is running or retrying any more: audit has a row here only while it retries.
     """
     recorded = {event.id: event for event in facts.events}
     for event in facts.events:

@@ -1,4 +1,4 @@
-"""Judges the books within: stock, reservations, sales, the audit log. Pure."""
+"""Judges the sums in our own tables: stock, reservations, sales, the audit log. Pure."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from orders.model import units_by_sku
 
 
 def reconciliation(workload: Workload, facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
-    """What differs, within."""
+    """The findings on our own tables."""
     yield from _stock(workload, facts, dues)
     yield from _reservations(facts, dues)
     yield from _sales(facts, dues)
@@ -19,7 +19,7 @@ def reconciliation(workload: Workload, facts: Facts, dues: Mapping[str, Due]) ->
 
 
 def _stock(workload: Workload, facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
-    """What is left of each product is what the accepted orders that complete have left."""
+    """The stock of each product is the initial stock less the units of the accepted orders that complete."""
     taken: Counter[str] = Counter()
     for due in dues.values():
         if due.completes:
@@ -64,7 +64,7 @@ def _sales(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
 
 
 def _audit(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
-    """Each recorded event is in the log, and no other."""
+    """The audit log holds each recorded event and no other."""
     recorded = {event.id: event for event in facts.events}
     logged = Counter(row.event_id for row in facts.audit)
     for event in facts.events:

@@ -1,4 +1,4 @@
-"""The load of a proof never takes silence for an answer; the API is the one of test_submission."""
+"""The load of a proof sends each order again until it is accepted; the API is the one of test_submission."""
 
 import pytest
 
@@ -32,7 +32,7 @@ async def test_an_unanswered_order_is_sent_again_and_known_by_its_reference() ->
     assert sent.sent_again == len(lost)
 
 
-async def test_a_refusal_is_an_error_and_not_tried_again() -> None:
+async def test_a_refusal_is_an_error_and_not_retried() -> None:
     with api(refused={REFERENCES[0]}) as (_, url), pytest.raises(NotAcceptedError, match=f"{REFERENCES[0]}: 422"):
         await Load(url, ORDERS, seconds=0.1).run()
 

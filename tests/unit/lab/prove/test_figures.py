@@ -32,7 +32,7 @@ def test_the_last_line_has_the_promised_fields_in_the_promised_order_first() -> 
     ]  # fmt: skip
 
 
-def test_a_fault_counts_only_if_it_was_seen_while_an_order_was_unfinished() -> None:
+def test_a_fault_counts_only_if_it_was_observed_while_an_order_was_unfinished() -> None:
     faults = (injected("a"), injected("b", seen=False), injected("c", unfinished=0))
 
     found = figures(QUICK, outcome(*faults), 1)
@@ -46,7 +46,7 @@ def test_too_few_faults_or_kinds_are_no_proof() -> None:
     assert not enough(QUICK, figures(QUICK, outcome(*[injected("the same")] * 50), 1))
 
 
-def test_a_mail_that_was_resent_is_counted_and_is_not_wrong() -> None:
+def test_a_resent_e_mail_is_counted_and_is_not_wrong() -> None:
     found = figures(QUICK, outcome(findings=(Finding("resent", "e-mail", "DEMO-1"),)), 1)
 
     assert (found.resent, found.wrong) == (1, 0)

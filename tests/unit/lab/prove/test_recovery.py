@@ -1,4 +1,4 @@
-"""Healing ends, also where something moves for ever."""
+"""Recovery ends, even if something moves for ever."""
 
 import asyncio
 from dataclasses import replace
@@ -16,7 +16,7 @@ NOTHING = Remaining(unfinished=0, in_delivery=0, scheduled=0, not_audited=0, ope
 
 
 class DeadLetters:
-    """All that is asked of the rig itself: how many e-mails there are."""
+    """The one query that recovery asks the system itself: how many dead letters there are."""
 
     async def patient_query(self, _: str) -> list[tuple[int]]:
         return [(7,)]
@@ -51,7 +51,7 @@ def test_it_ends_at_its_time_though_something_still_moves(monkeypatch: pytest.Mo
     assert told[-1] == "not all has come to rest within 0.05 s; what is left is unfinished"
 
 
-def test_it_ends_at_once_where_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_ends_at_once_if_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     async def quiet(_: SystemUnderTest) -> Remaining:
         return NOTHING
 
@@ -60,7 +60,7 @@ def test_it_ends_at_once_where_nothing_is_left(monkeypatch: pytest.MonkeyPatch) 
     assert recovered(60) == (7, [])
 
 
-def test_another_time_out_is_not_taken_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_time_out_is_not_mistaken_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     async def breaks(_: SystemUnderTest) -> Remaining:
         raise TimeoutError("of a library")
 

@@ -1,4 +1,4 @@
-"""What a proof says in words of its figures."""
+"""The verdict of a proof in words."""
 
 from dataclasses import replace
 
@@ -22,13 +22,13 @@ SOUND = Figures(
 )
 
 
-def test_a_sound_system_is_said_to_have_lost_and_doubled_nothing() -> None:
+def test_the_verdict_on_a_sound_system_is_that_nothing_is_lost_or_done_twice() -> None:
     assert verdict(SOUND) == (
         "400 orders under 20 faults of 12 kinds: nothing is lost, done twice, out of order or unfinished."
     )
 
 
-def test_what_is_wrong_is_named_with_its_count_and_nothing_else_is() -> None:
+def test_the_verdict_names_each_kind_of_finding_with_its_count_and_no_other() -> None:
     assert verdict(replace(SOUND, lost=3, unfinished=1)) == (
         "400 orders under 20 faults of 12 kinds: 3 lost, 1 unfinished."
     )

@@ -17,7 +17,7 @@ def test_another_seed_gives_another_plan() -> None:
 
 
 @pytest.mark.parametrize("counts", [FULL, QUICK])
-def test_each_kind_is_there_as_often_as_it_was_asked_for_and_within_the_time(counts: dict[str, int]) -> None:
+def test_each_kind_is_there_as_often_as_requested_and_within_the_time(counts: dict[str, int]) -> None:
     faults = plan(3, counts, 100)
 
     assert Counter(fault.kind for fault in faults) == counts
@@ -40,12 +40,12 @@ def test_every_kind_that_is_planned_can_be_injected() -> None:
 
 
 @pytest.mark.parametrize("whole", [parameters.full(1), parameters.quick(1)])
-def test_more_is_planned_than_has_to_be_seen(whole: parameters.Parameters) -> None:
+def test_more_is_planned_than_has_to_be_observed(whole: parameters.Parameters) -> None:
     assert sum(whole.counts.values()) >= 1.25 * whole.least_faults
     assert len(whole.counts) >= 1.25 * whole.least_kinds
 
 
-def test_what_would_spoil_another_fault_s_effect_is_in_its_lane() -> None:
+def test_faults_that_would_hide_each_others_effects_share_a_lane() -> None:
     lanes = {fault.kind: fault.lane for fault in plan(1, FULL, 240)}
 
     assert lanes["sap_outage"] == lanes["sap_errors"] == lanes["kill_sap"]

@@ -1,4 +1,4 @@
-"""The judge on made-up facts: each thing that can be wrong is found, and called by its name."""
+"""The judge on made-up facts: each thing that can be wrong is found and named."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -113,7 +113,7 @@ def found(facts: Facts) -> set[tuple[str, str]]:
     return {(finding.kind, finding.what) for finding in judge(WORKLOAD, facts)}
 
 
-def test_nothing_is_found_where_all_is_well() -> None:
+def test_a_sound_system_has_no_finding() -> None:
     assert judge(WORKLOAD, WELL) == []
 
 
@@ -198,14 +198,14 @@ def _first(values: Any, change: Callable[[Any], Any]) -> dict[Any, Any]:
 
 
 @pytest.mark.parametrize("name", LOST)
-def test_what_is_missing_or_differs_is_lost(name: str) -> None:
+def test_a_missing_or_different_effect_is_lost(name: str) -> None:
     change, what = LOST[name]
 
     assert ("lost", what) in found(replace(WELL, **change(WELL)))
 
 
 @pytest.mark.parametrize("name", DUPLICATED)
-def test_what_is_there_twice_or_of_no_order_is_duplicated(name: str) -> None:
+def test_an_effect_that_is_there_twice_or_of_no_order_is_duplicated(name: str) -> None:
     change, what = DUPLICATED[name]
 
     assert ("duplicated", what) in found(replace(WELL, **change(WELL)))
@@ -231,13 +231,13 @@ def _mails_again(kills: list[Kill], *kept_at: float) -> list[Finding]:
     return judge(WORKLOAD, replace(WELL, emails=[*WELL.emails[1:], *copies], kills=kills))
 
 
-def test_a_mail_again_is_resent_where_somebody_died_in_between_and_duplicated_where_nobody_did() -> None:
+def test_a_second_copy_is_resent_after_a_kill_in_between_and_duplicated_without_one() -> None:
     assert [one.kind for one in _mails_again([Kill(101.0, 1)], 104.0)] == ["resent"]
     assert [one.kind for one in _mails_again([Kill(90.0, 1)], 104.0)] == ["duplicated"]
     assert [one.kind for one in _mails_again([Kill(105.0, 1)], 104.0)] == ["duplicated"]
 
 
-def test_a_death_excuses_no_more_mails_than_it_can_have_hidden() -> None:
+def test_a_kill_explains_no_more_copies_than_it_can_have_hidden() -> None:
     assert [one.kind for one in _mails_again([Kill(101.0, 1)], 104.0, 104.5)] == ["resent", "duplicated"]
 
 
@@ -252,13 +252,13 @@ def test_a_death_excuses_no_more_mails_than_it_can_have_hidden() -> None:
         ({"deliveries": _first(WELL.deliveries, lambda _: "dead")}, "delivery to validation"),
     ],
 )
-def test_what_is_still_to_be_done_is_unfinished(changes: dict[str, Any], what: str) -> None:
+def test_work_that_is_left_is_unfinished(changes: dict[str, Any], what: str) -> None:
     assert ("unfinished", what) in found(replace(WELL, **changes))
 
 
 @pytest.mark.parametrize("consumer", [step.queue for step in STEPS])
 @pytest.mark.parametrize("state", ["running", "retrying"])
-def test_a_delivery_at_work_is_unfinished_whoever_listens_and_is_told_once(consumer: str, state: str) -> None:
+def test_a_running_delivery_of_any_consumer_is_unfinished_and_is_found_once(consumer: str, state: str) -> None:
     step = next(step for step in STEPS if step.queue == consumer)
     event = next(event for event in WELL.events if event.type in step.listens_to)
     (finding,) = judge(WORKLOAD, replace(WELL, deliveries={**WELL.deliveries, (consumer, event.id): state}))
