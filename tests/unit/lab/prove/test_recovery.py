@@ -48,7 +48,7 @@ def test_it_ends_at_its_time_though_something_still_moves(monkeypatch: pytest.Mo
     dead_letters, told = recovered(0.05)
 
     assert dead_letters == 7
-    assert told[-1] == "not all has come to rest within 0.05 s; what is left is unfinished"
+    assert told[-1] == "not everything was settled within 0.05 s; what is left is unfinished"
 
 
 def test_it_ends_at_once_if_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
