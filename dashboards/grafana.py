@@ -104,8 +104,8 @@ def _panel(panel: Panel) -> AnyPanel:
     if panel.unit == "short" and panel.kind in {"number", "table"}:
         drawn.decimals(0)  # counts: `increase` estimates what lies between scrapes, and says 1.003 for one
     drawn.title(panel.title).description(_description(panel)).datasource(CHOSEN_DATASOURCE).unit(panel.unit)
-    for letter, query in zip(ascii_uppercase, panel.queries, strict=False):
-        target = prometheus.Dataquery().ref_id(letter).expr(query.expr).legend_format(query.legend)
+    for ref_id, query in zip(ascii_uppercase, panel.queries, strict=False):
+        target = prometheus.Dataquery().ref_id(ref_id).expr(query.expr).legend_format(query.legend)
         target.editor_mode(prometheus_models.QueryEditorMode.CODE)
         if panel.kind == "table":
             target.instant().format(prometheus_models.PromQueryFormat.TABLE)

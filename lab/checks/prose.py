@@ -63,7 +63,7 @@ PATTERNS = (
     _pattern("bears?|bearing|borne", "carries, has, holds"),
     _pattern("at work", "running"),
     _pattern("(?:goes|go|going|went|gone) on(?= (?:by|with|when|where|until|without|while)|[,.;:)]| ?$)", "continues"),
-    _pattern("looks(?! (?:up|like|the same|alike))|looked(?! up)|(?:a|each|every|one|last|next) look", "checks, reads"),
+    _pattern("looks(?! (?:up|like|the same|alike))|looked(?! up)|(?:a|each|every|one|last|next) look(?!-up)", "checks, reads"),
     _pattern("reigns?", "a relay has a term"),
     _pattern("(?:comes?|coming|came) of age", "becomes due"),
     _pattern("(?:gives?|gave|given|giving) up", "a step dead-letters; a loop stops"),
