@@ -116,7 +116,11 @@ class NewOrder:
 
 @dataclass(frozen=True, slots=True)
 class Order(NewOrder):
-    """An accepted order, as stored."""
+    """An accepted order, as stored.
+
+    `open_joins` are the joined steps that it still owes, `leaf_steps` the leaf steps that it owes or has had. Both sets
+    are of the table of steps that it was placed with.
+    """
 
     id: UUID
     number: str
@@ -126,6 +130,8 @@ class Order(NewOrder):
     sap_document: str | None = None
     invoice_number: str | None = None
     reject_reasons: tuple["RejectReason", ...] = ()
+    open_joins: frozenset[str] = frozenset()
+    leaf_steps: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,9 @@ from outbox.record import insert_from, told_without_segment
 _PLACE = text(f"""
 WITH placed AS (
   INSERT INTO orders (id, reference, customer_name, customer_email, street, city, region, postal_code, country,
-                      currency, net_total, remaining)
+                      currency, net_total, open_joins, leaf_steps)
   VALUES (:id, :reference, :customer_name, :customer_email, :street, :city, :region, :postal_code, :country,
-          :currency, :net_total, :remaining)
+          :currency, :net_total, CAST(:open_joins AS text[]), CAST(:leaf_steps AS text[]))
   ON CONFLICT (reference) DO NOTHING
   RETURNING id, number),
 lines AS (
@@ -64,6 +64,7 @@ SELECT id FROM orders WHERE number = upper(:name) OR reference = :name ORDER BY 
 _COLUMNS = """
 o.id, o.number, o.reference, o.status, o.customer_name, o.customer_email, o.street, o.city, o.region, o.postal_code,
 o.country, o.currency, o.reject_reasons, o.sap_document, o.placed_at, o.completed_at,
+o.open_joins, o.leaf_steps,
 i.series, i.sequence,
 (SELECT json_agg(json_build_array(l.sku, l.quantity, l.unit_price::text, l.discount::text, p.name) ORDER BY l.position)
  FROM order_lines l LEFT JOIN products p ON p.sku = l.sku WHERE l.order_id = o.id) AS lines"""
@@ -122,8 +123,12 @@ UPDATE orders SET status = 'rejected', reject_reasons = CAST(:reasons AS jsonb),
 WHERE id = :id AND status = :from
 """)
 
-# Never a count of siblings: two of them committing at once would both miss the other.
-_JOIN = text("UPDATE orders SET remaining = remaining - 1 WHERE id = :id RETURNING remaining")
+# Never a count of siblings: two of them committing at once would both miss the other. The row lock makes the second wait,
+# and Postgres then applies it to the row that the first has written. Decision 0024.
+_CLEAR_JOIN = text("""
+UPDATE orders SET open_joins = array_remove(open_joins, :step) WHERE id = :id AND :step = ANY(open_joins)
+RETURNING open_joins
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +144,18 @@ class UnexpectedStatusError(Exception):
 
 
 async def place(
-    tx: AsyncConnection, order_id: UUID, order: NewOrder, event: dict[str, object], joined: int
+    tx: AsyncConnection,
+    order_id: UUID,
+    order: NewOrder,
+    event: dict[str, object],
+    *,
+    joined: Sequence[str],
+    leaves: Sequence[str],
 ) -> str | None:
     """Store an order with its event in one statement; its number, or None when the reference is taken.
 
-    `event` is outbox.record.parameters of the event; the statement adds the order's number to its data. Raises
-    NoSegmentError.
+    `event` is outbox.record.parameters of the event; the statement adds the order's number to its data. `joined` and
+    `leaves` are the names of the joined and the leaf steps that the order owes. Raises NoSegmentError.
     """
     values = {
         "id": order_id,
@@ -154,7 +165,8 @@ async def place(
         **asdict(order.customer.address),
         "currency": order.currency,
         "net_total": order.net_total,
-        "remaining": joined,
+        "open_joins": list(joined),
+        "leaf_steps": list(leaves),
         "skus": [line.sku for line in order.lines],
         "quantities": [line.quantity for line in order.lines],
         "unit_prices": [line.unit_price for line in order.lines],
@@ -260,9 +272,13 @@ async def reject(tx: AsyncConnection, order_id: UUID, old: Status, reasons: Sequ
         raise UnexpectedStatusError(f"order {order_id} is not {old}, so it cannot be rejected")
 
 
-async def joined_step_done(tx: AsyncConnection, order_id: UUID) -> int:
-    """Count one of the joined steps as done; how many are still to come. Locks the order until commit."""
-    return int((await tx.execute(_JOIN, {"id": order_id})).scalar_one())
+async def clear_join(tx: AsyncConnection, order_id: UUID, step: str) -> bool:
+    """Clear a joined step from what its order owes; whether it was the last. Locks the order until commit.
+
+    False as well for a step that the order does not owe: it joined the table after the order was placed.
+    """
+    row = (await tx.execute(_CLEAR_JOIN, {"id": order_id, "step": step})).one_or_none()
+    return row is not None and not row.open_joins
 
 
 def _order(row: Row[Any]) -> Order:
@@ -283,6 +299,8 @@ def _order(row: Row[Any]) -> Order:
         sap_document=row.sap_document,
         invoice_number=None if row.sequence is None else invoice_number(row.series, row.sequence),
         reject_reasons=tuple(RejectReason(**reason) for reason in row.reject_reasons or ()),
+        open_joins=frozenset(row.open_joins),
+        leaf_steps=frozenset(row.leaf_steps),
     )
 
 

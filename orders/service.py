@@ -7,9 +7,9 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders import repository
-from orders.events import OrderEvent, OrderPlaced
+from orders.events import EVENT_TYPES, OrderEvent, OrderPlaced
 from orders.model import NewOrder, Order, StepProgress, StepState
-from orders.workflow import BY_NAME, JOINED, STEPS
+from orders.workflow import STEPS, Step, joined_steps, leaf_steps
 from outbox.envelope import Event, new_event_id
 from outbox.record import parameters, record
 from runtime.tracing.tracer import traceparent
@@ -39,7 +39,7 @@ async def place(tx: AsyncConnection, order: NewOrder, source: str) -> Placed | R
     order_id = new_event_id()
     placed = OrderPlaced(order_id, "", order.reference, order.currency, order.net_total)
     event = envelope(placed, source)
-    number = await repository.place(tx, order_id, order, parameters(event), len(JOINED))
+    number = await repository.place(tx, order_id, order, parameters(event), joined=joined_steps(), leaves=leaf_steps())
     if number is not None:
         return Placed(order_id, number, event.id)
     # The other order's transaction may have committed after our statement's snapshot: only a new statement sees it.
@@ -56,20 +56,29 @@ async def progress(tx: AsyncConnection, order: Order) -> list[StepProgress]:
     begun = {(event_type, step.step): step for event_type, step in await repository.steps(tx, order.id)}
     shown = []
     for step in STEPS:
-        for event_type in _listened_to(step.name, rejected=bool(order.reject_reasons)):
+        for event_type in _triggers(step, rejected=bool(order.reject_reasons)):
             known = begun.get((event_type, step.name))
             if known is not None:
                 shown.append(known)
-            elif not order.reject_reasons or event_type == "order.rejected":
+            elif (not order.reject_reasons or event_type == "order.rejected") and _owes(order, step, event_type):
                 shown.append(StepProgress(step.name, StepState.PENDING, 0))
     return shown
 
 
-def _listened_to(step: str, *, rejected: bool) -> tuple[str, ...]:
-    """What makes a step run for this order. Audit hears every event and is no step of the order's own."""
-    if step == "record_audit":
+def _triggers(step: Step, *, rejected: bool) -> tuple[str, ...]:
+    """The events that make a step run for this order."""
+    if not step.tracked:
         return ()
-    return tuple(kind for kind in BY_NAME[step].listens_to if rejected or kind != "order.rejected")
+    return tuple(kind for kind in step.listens_to if rejected or kind != "order.rejected")
+
+
+def _owes(order: Order, step: Step, event_type: str) -> bool:
+    """Whether an order waits for a step that has not begun. It owes none that joined the table after its placement."""
+    if event_type not in EVENT_TYPES:  # of another service, which may never send it
+        return False
+    if step.name in leaf_steps():
+        return step.name in order.leaf_steps
+    return step.name not in joined_steps() or event_type == "order.rejected" or step.name in order.open_joins
 
 
 def envelope(event: OrderEvent, source: str) -> Event:

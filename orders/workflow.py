@@ -105,6 +105,7 @@ class Step:
     """One reaction. `name` is the Celery task; `queue` names its queue and its consumer in the inbox.
 
     `deadline_seconds`, from the order's placement: an order that still waits for this step then is reported.
+    `tracked`: the order's page shows the step and the order owes it. False for the audit, whose rows are its own inbox.
     """
 
     name: str
@@ -115,15 +116,13 @@ class Step:
     time_limit_seconds: float
     deadline_seconds: float
     retry: RetryPolicy = RetryPolicy()
+    tracked: bool = True
 
     @property
     def dead_letter_queue(self) -> str:
-        """Where the broker puts what this step gave up."""
+        """The queue to which the broker moves this step's rejected messages."""
         return f"{self.queue}.dlq"
 
-
-# The three after `order.synced`; the last of them to commit records `order.fulfilled`.
-JOINED = ("send_confirmation_email", "generate_invoice_pdf", "update_analytics")
 
 STEPS: tuple[Step, ...] = (
     Step("validate_order", "validation", ("order.placed",), ("order.validated", "order.rejected"), "local", 30, 60),
@@ -158,7 +157,7 @@ STEPS: tuple[Step, ...] = (
     Step("generate_invoice_pdf", "invoice", ("order.synced",), ("order.fulfilled",), "invoice", 60, 900),
     Step("update_analytics", "analytics", ("order.synced",), ("order.fulfilled",), "local", 30, 900),
     Step("finalize_order", "finalization", ("order.fulfilled",), ("order.completed",), "local", 30, 960),
-    Step("record_audit", "audit", tuple(EVENT_TYPES), (), "local", 30, 960),
+    Step("record_audit", "audit", tuple(EVENT_TYPES), (), "local", 30, 960, tracked=False),
 )
 
 BY_QUEUE: dict[str, Step] = {step.queue: step for step in STEPS}
@@ -173,6 +172,21 @@ def pool_of(step: Step) -> Pool:
 def steps_of(pool: str) -> tuple[Step, ...]:
     """The steps that the worker of this pool runs."""
     return tuple(step for step in STEPS if step.pool == pool)
+
+
+def emitters_of(event_type: str) -> tuple[Step, ...]:
+    """The steps that record this event."""
+    return tuple(step for step in STEPS if event_type in step.emits)
+
+
+def joined_steps() -> tuple[str, ...]:
+    """The names of the steps before `order.fulfilled`. The last of an order's joined steps to commit records it."""
+    return tuple(step.name for step in emitters_of("order.fulfilled"))
+
+
+def leaf_steps() -> tuple[str, ...]:
+    """The names of the tracked steps that emit nothing. No other step waits for one, but the order owes each."""
+    return tuple(step.name for step in STEPS if step.tracked and not step.emits)
 
 
 def required_queues() -> tuple[str, ...]:

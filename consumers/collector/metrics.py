@@ -8,7 +8,7 @@ from itertools import product
 
 from prometheus_client import Counter, Gauge
 
-from orders.audit.rules import Effect
+from orders.audit.rules import steps_owed
 from orders.counts import UNFINISHED
 from orders.workflow import BY_NAME, BY_QUEUE, PROMISED_SECONDS, UNROUTED_QUEUE
 from outbox.tables import DEAD_LETTER_REASONS
@@ -51,8 +51,8 @@ for _outcome in ("sent", "refused", "unanswered"):
 ORDERS_OVERDUE = Gauge(
     "waybill_orders_overdue", "Unfinished orders that wait for an effect longer than its deadline.", ["effect"]
 )
-for _effect in Effect:
-    ORDERS_OVERDUE.labels(_effect.value)
+for _effect in steps_owed():
+    ORDERS_OVERDUE.labels(_effect)
 WATCHED = ("overdue", "unfinished", "finished", "promise", "scheduled", "dead_letters")
 ORDERS_WATCHED = Gauge(
     "waybill_orders_watch_last_success_timestamp_seconds",

@@ -33,7 +33,7 @@ class OrderFigures:
         What exactly is missing, and where it stands, is for `waybill orders audit`.
         """
         for effect, orders in (await queries.overdue(tx)).items():
-            metrics.ORDERS_OVERDUE.labels(effect.value).set(orders)
+            metrics.ORDERS_OVERDUE.labels(effect).set(orders)
 
     async def unfinished(self, tx: AsyncConnection) -> None:
         """How many unfinished orders each status has, and how old the oldest is."""

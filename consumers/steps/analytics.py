@@ -17,4 +17,4 @@ class UpdateAnalytics(LocalStep):
     async def apply(self, place: Workplace, tx: AsyncConnection, order_id: UUID, event: Event) -> None:  # noqa: ARG002
         """Exact under redelivery, because the inbox row commits with the sums."""
         await books.add_sales(tx, order_id)
-        await joined_step_done(place, tx, order_id)
+        await joined_step_done(place, tx, order_id, "update_analytics")

@@ -43,4 +43,4 @@ class SendConfirmationEmail(OutsideStep):
     async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:
         """A confirmation is one of the joined steps; a rejection ends the order's way."""
         if not journal["rejected"]:
-            await joined_step_done(place, tx, order_id)
+            await joined_step_done(place, tx, order_id, "send_confirmation_email")

@@ -39,4 +39,4 @@ class GenerateInvoicePdf(OutsideStep):
     async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:
         """Write down where the PDF is."""
         await books.invoice_stored(tx, order_id, journal["document"])
-        await joined_step_done(place, tx, order_id)
+        await joined_step_done(place, tx, order_id, "generate_invoice_pdf")

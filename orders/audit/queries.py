@@ -17,10 +17,10 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.audit.rules import STEP_OF, Effect, Known, Stock
+from orders.audit.rules import STEP_OF, Effect, Known, Stock, steps_owed
 from orders.model import Status, StepProgress, StepState, invoice_number
 from orders.tracking.progress import DeadLetter, Way
-from orders.workflow import BY_NAME
+from orders.workflow import BY_NAME, leaf_steps
 from outbox.cursor.id_ranges import Unread, unread
 from outbox.envelope import lowest_id
 
@@ -29,7 +29,7 @@ CLOCK_SKEW = timedelta(hours=1)
 GAUGED_AT_MOST = 10_000
 
 _ORDERS = text("""
-SELECT o.id, o.number, o.status, o.placed_at, o.sap_document, i.series, i.sequence, i.document
+SELECT o.id, o.number, o.status, o.placed_at, o.sap_document, o.open_joins, o.leaf_steps, i.series, i.sequence, i.document
 FROM orders o LEFT JOIN invoices i ON i.order_id = o.id
 WHERE o.placed_at >= :since AND o.placed_at < :until ORDER BY o.placed_at, o.id
 """)
@@ -53,11 +53,12 @@ WHERE o.placed_at >= :since AND o.placed_at < :until AND d.event_id >= :lowest
   AND (d.consumer = :email OR (d.consumer = :analytics AND d.state = 'done'))
 """)
 
-# A completed order has every step behind it.
+# A completed order has every step behind it, but leaf steps, for which no other step waits.
 _STEPS = text("""
 SELECT s.order_id, s.step, s.event_type, s.state, s.attempt, s.error, s.next_try_at, s.finished_at
 FROM order_steps s JOIN orders o ON o.id = s.order_id
-WHERE o.placed_at >= :since AND o.placed_at < :until AND o.status <> 'completed'
+WHERE o.placed_at >= :since AND o.placed_at < :until
+  AND (o.status <> 'completed' OR s.step = ANY(o.leaf_steps))
 """)
 
 # Whatever was given up of an order, also what no step's code ever saw.
@@ -85,7 +86,7 @@ SELECT event_id, order_id FROM audit_log WHERE event_id = ANY(CAST(:ids AS uuid[
 # Read from the few that are not finished, by the index that holds only them.
 _OVERDUE = text("""
 WITH late AS MATERIALIZED (
-  SELECT id, placed_at FROM orders
+  SELECT id, placed_at, leaf_steps FROM orders
   WHERE status NOT IN ('completed', 'rejected')
     AND placed_at < clock_timestamp() - make_interval(secs => CAST(:shortest AS float8))
   ORDER BY placed_at LIMIT :limit)
@@ -93,6 +94,7 @@ SELECT e.effect, count(late.id) AS orders
 FROM unnest(CAST(:effects AS text[]), CAST(:steps AS text[]), CAST(:deadlines AS float8[]))
   AS e (effect, step, deadline)
 LEFT JOIN late ON late.placed_at < clock_timestamp() - make_interval(secs => e.deadline)
+  AND (e.step = ANY(late.leaf_steps) OR e.step <> ALL(CAST(:leaves AS text[])))
   AND NOT EXISTS (
     SELECT FROM order_steps s WHERE s.order_id = late.id AND s.step = e.step AND s.state = 'done')
 GROUP BY e.effect
@@ -123,8 +125,8 @@ async def read_books(tx: AsyncConnection, window: Window) -> Books:
     stock: defaultdict[UUID, list[Stock]] = defaultdict(list)
     for row in await tx.execute(_STOCK, values):
         stock[row.order_id].append(Stock(row.sku, row.due, row.reserved))
-    open_ids = [row.id for row in rows if row.status != Status.COMPLETED]
-    ways = await _ways(tx, window, open_ids) if open_ids else {}
+    open_rows = [row for row in rows if row.status != Status.COMPLETED or row.leaf_steps]
+    ways = await _ways(tx, window, open_rows) if open_rows else {}
     return Books([_known(row, inbox, stock.get(row.id, ()), ways.get(row.id)) for row in rows], inbox.order_of_mail)
 
 
@@ -139,21 +141,23 @@ async def orders_of_mails(tx: AsyncConnection, event_ids: Iterable[UUID]) -> dic
     return {row.event_id: row.order_id for row in await tx.execute(_ORDERS_OF_EVENTS, values)}
 
 
-async def overdue(tx: AsyncConnection, limit: int = GAUGED_AT_MOST) -> dict[Effect, int]:
+async def overdue(tx: AsyncConnection, limit: int = GAUGED_AT_MOST) -> dict[str, int]:
     """Unfinished orders per effect whose step is not done within its deadline, of the oldest `limit` orders.
 
     By the word of the steps, at a price that does not grow with the finished orders. A rejected order counts as
     finished: that its customer was not told is for the audit, and for the dead letters.
     """
-    deadlines = [STEP_OF[effect].deadline_seconds for effect in Effect]
+    owed = steps_owed()
+    deadlines = [step.deadline_seconds for step in owed.values()]
     values = {
         "shortest": min(deadlines),
         "limit": limit,
-        "effects": [effect.value for effect in Effect],
-        "steps": [STEP_OF[effect].name for effect in Effect],
+        "effects": list(owed),
+        "steps": [step.name for step in owed.values()],
         "deadlines": deadlines,
+        "leaves": list(leaf_steps()),
     }
-    return {Effect(row.effect): row.orders for row in await tx.execute(_OVERDUE, values)}
+    return {row.effect: row.orders for row in await tx.execute(_OVERDUE, values)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +188,9 @@ async def _inbox(tx: AsyncConnection, window: Window) -> _Inbox:
     return inbox
 
 
-async def _ways(tx: AsyncConnection, window: Window, open_ids: Sequence[UUID]) -> dict[UUID, Way]:
-    """How far each order is that is not completed."""
-    subjects = {str(order_id): order_id for order_id in open_ids}
+async def _ways(tx: AsyncConnection, window: Window, rows: Sequence[Row[Any]]) -> dict[UUID, Way]:
+    """The progress of each of these orders."""
+    subjects = {str(row.id): row for row in rows}
     steps: defaultdict[UUID, dict[tuple[str, str], StepProgress]] = defaultdict(dict)
     for row in await tx.execute(_STEPS, {"since": window.since, "until": window.until}):
         steps[row.order_id][BY_NAME[row.step].queue, row.event_type] = _progress(row)
@@ -198,13 +202,15 @@ async def _ways(tx: AsyncConnection, window: Window, open_ids: Sequence[UUID]) -
         due[row.subject][row.type, row.destination] = row.due_at
     waiting = _by_subject(await unread(tx, window.since))
     return {
-        order_id: Way(
-            steps.get(order_id, {}),
+        row.id: Way(
+            steps.get(row.id, {}),
             dead_letters.get(subject, ()),
             due.get(subject, {}),
             waiting.get(subject, frozenset()),
+            frozenset(row.open_joins),
+            frozenset(row.leaf_steps),
         )
-        for subject, order_id in subjects.items()
+        for subject, row in subjects.items()
     }
 
 

@@ -13,8 +13,8 @@ from enum import StrEnum
 from uuid import UUID
 
 from orders.model import Status, StepState
-from orders.tracking.progress import REJECTED, Way, heard, where_it_stands
-from orders.workflow import BY_QUEUE, Step
+from orders.tracking.progress import REJECTED, Way, heard, leaves_of, where_it_stands
+from orders.workflow import BY_NAME, BY_QUEUE, Step, leaf_steps
 
 
 class Effect(StrEnum):
@@ -37,6 +37,12 @@ STEP_OF: dict[Effect, Step] = {
     Effect.ANALYTICS: BY_QUEUE["analytics"],
     Effect.COMPLETION: BY_QUEUE["finalization"],
 }
+
+
+def steps_owed() -> dict[str, Step]:
+    """The step of each effect, and each leaf step under the name of its queue: it is an effect of its own."""
+    leaves = {BY_NAME[name].queue: BY_NAME[name] for name in leaf_steps()}
+    return {**{effect.value: step for effect, step in STEP_OF.items()}, **leaves}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +82,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """An effect that an order owes and that is not there. `order` is its number."""
+    """An effect that an order owes and that is not there. `order` is its number; a leaf step's effect is its queue."""
 
     order: str
-    effect: Effect
+    effect: str
     stands: str
     overdue: bool
 
@@ -131,6 +137,7 @@ def judge(orders: Iterable[Known], seen: Seen, now: datetime, deadline: timedelt
             elif len(there) > 1:
                 judgement.doubled.append(Doubled(order.number, effect, " and ".join(there)))
         judgement.doubled.extend(Doubled(order.number, Effect.STOCK, what) for what in _too_many(order))
+        judgement.missing.extend(_missing_leaves(order, now, deadline))
     return judgement
 
 
@@ -179,6 +186,16 @@ def _missing(order: Known, effect: Effect, now: datetime, deadline: timedelta | 
         return Missing(order.number, effect, lost, overdue=True)
     stands = where_it_stands(step, event_type, order.way, now)
     return Missing(order.number, effect, stands, now - order.placed_at >= allowed)
+
+
+def _missing_leaves(order: Known, now: datetime, deadline: timedelta | None) -> Iterator[Missing]:
+    """The leaf steps that an order owes and that are not done, by the word of their own rows."""
+    for step, event_type in leaves_of(order.status, order.way):
+        known = order.way.steps.get((step.queue, event_type))
+        if known is None or known.state is not StepState.DONE:
+            allowed = timedelta(seconds=step.deadline_seconds) if deadline is None else deadline
+            text = where_it_stands(step, event_type, order.way, now)
+            yield Missing(order.number, step.queue, text, now - order.placed_at >= allowed)
 
 
 def _own_word(effect: Effect, order: Known) -> str:

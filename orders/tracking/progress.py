@@ -8,14 +8,16 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from orders import workflow
+from orders.events import EVENT_TYPES
 from orders.model import Status, StepProgress, StepState
-from orders.workflow import BY_NAME, BY_QUEUE, STEPS, Step
+from orders.workflow import BY_NAME, BY_QUEUE, Step, emitters_of, joined_steps
 
 REJECTED = "order.rejected"
 LONGEST_ERROR = 200  # characters of an error that are shown
+_STARTING = ("order.placed",)
 _LAST = BY_NAME["finalize_order"]
 _TELLING = BY_NAME["send_confirmation_email"]
-_AUDIT = BY_NAME["record_audit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Way:
 
     `due` are its events that wait for their time, `unread` those that the relay has not passed, each with the queue
     that it is addressed to, None for all.
+    `open_joins` and `leaf_steps` are the order's own sets of steps that it owes (`orders.model.Order`).
     `leases` say by queue until when a worker has a step's event for itself; None: nobody asked for them. `generations` is the
     try that a step's attempts leave to come, or the one that it gave up, where attempts are known.
     """
@@ -45,6 +48,8 @@ class Way:
     dead_letters: Sequence[DeadLetter] = ()
     due: Mapping[tuple[str, str | None], datetime] = field(default_factory=dict)
     unread: AbstractSet[tuple[str, str | None]] = frozenset()
+    open_joins: AbstractSet[str] = field(default_factory=lambda: frozenset(joined_steps()))
+    leaf_steps: AbstractSet[str] = frozenset()
     leases: Mapping[str, datetime] | None = None
     generations: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
@@ -68,17 +73,18 @@ class Stand:
 
 
 def waits_for(status: Status, way: Way, now: datetime) -> list[Stand]:
-    """The steps that are next for an order: what comes before them is done, and they are not.
+    """The steps that are next for an order: those before them are done, and they are not.
 
-    And whatever else of it waits for a person: an event that the audit gave up, also of an order at its end.
+    Also the open dead letters of the steps that no order's page shows, such as the audit's. An order at its end may
+    wait for a leaf step and for such a dead letter.
     """
     stands = []
-    for step, event_type in _way_to_the_end(status):
+    for step, event_type in [*_way_to_the_end(status), *leaves_of(status, way)]:
         text = _at(step, event_type, way, now)
         before = path_to(step, event_type)[:-1]
         if text is not None and all(_at(one, kind, way, now) is None for one, kind in before):
             stands.append(Stand(step, event_type, text))
-    return stands + _unaudited(way)
+    return stands + _untracked(way)
 
 
 def _way_to_the_end(status: Status) -> list[tuple[Step, str]]:
@@ -87,12 +93,33 @@ def _way_to_the_end(status: Status) -> list[tuple[Step, str]]:
     return path_to(_TELLING, REJECTED) if status is Status.REJECTED else path_to(_LAST, heard(_LAST))
 
 
-def _unaudited(way: Way) -> list[Stand]:
-    """No step comes after the audit, and what it has done is in the audit log: only its open dead letters are told."""
+def leaves_of(status: Status, way: Way) -> list[tuple[Step, str]]:
+    """The leaf steps that an order owes, each with the event that it reacts to, as far as its events reach them.
+
+    A rejected order's events are known by the steps that they have started, and so are those of other services. Any
+    other order gets each of our events but the rejection.
+    """
+    rejected = status is Status.REJECTED
+    reaching = {kind for _, kind in way.steps} | ({REJECTED, *_STARTING} if rejected else set(EVENT_TYPES))
+    if not rejected:
+        reaching -= {REJECTED}
     return [
-        Stand(_AUDIT, dead_letter.type, _open(dead_letter))
+        (step, kind)
+        for step in workflow.STEPS
+        if step.name in way.leaf_steps
+        for kind in step.listens_to
+        if kind in reaching
+    ]
+
+
+def _untracked(way: Way) -> list[Stand]:
+    """Open dead letters of steps that are not tracked. No step comes after them, and their work is recorded elsewhere."""
+    return [
+        Stand(step, dead_letter.type, _open(dead_letter))
+        for step in workflow.STEPS
+        if not step.tracked
         for dead_letter in way.dead_letters
-        if dead_letter.queue == _AUDIT.queue and dead_letter.state == "open" and dead_letter.type is not None
+        if dead_letter.queue == step.queue and dead_letter.state == "open" and dead_letter.type is not None
     ]
 
 
@@ -103,9 +130,8 @@ def path_to(step: Step, event_type: str) -> list[tuple[Step, str]]:
     """
     path: dict[str, tuple[Step, str]] = {}
     if event_type != REJECTED:
-        for before in STEPS:
-            if event_type in before.emits:
-                path.update({one.queue: (one, kind) for one, kind in path_to(before, heard(before))})
+        for before in emitters_of(event_type):
+            path.update({one.queue: (one, kind) for one, kind in path_to(before, heard(before))})
     path[step.queue] = (step, event_type)
     return list(path.values())
 
@@ -116,11 +142,13 @@ def heard(step: Step) -> str:
 
 
 def _at(step: Step, event_type: str, way: Way, now: datetime) -> str | None:
-    """Where one step stands; None if it is done."""
+    """The state of one step in words; None if it is done, or not owed and not begun."""
     known = way.steps.get((step.queue, event_type))
     if known is not None and known.state is StepState.DONE:
         return None
     dead_letter = _dead_letter(step, event_type, way)
+    if known is None and dead_letter is None and _joined_later(step, event_type, way):
+        return None
     if dead_letter is not None and dead_letter.state == "open":
         return _open(dead_letter)
     if (
@@ -130,6 +158,11 @@ def _at(step: Step, event_type: str, way: Way, now: datetime) -> str | None:
     ):
         return _discarded(dead_letter)
     return _by_its_row(step, event_type, way, known, dead_letter, now)
+
+
+def _joined_later(step: Step, event_type: str, way: Way) -> bool:
+    """Whether a joined step is not among those that the order was placed with."""
+    return event_type != REJECTED and step.name in joined_steps() and step.name not in way.open_joins
 
 
 def _by_its_row(

@@ -123,6 +123,8 @@ def way(facts: Facts) -> Way:
         ],
         due=due,
         unread={(one.type, one.destination) for one in facts.messages if not (one.published or set_aside(one, facts))},
+        open_joins=facts.order.open_joins,
+        leaf_steps=facts.order.leaf_steps,
         leases=facts.leases,
         generations=_generations(facts),
     )

@@ -39,9 +39,9 @@ TOO_LONG_FOR_SAP = 41  # characters of a material
 FAILED_AT_SAP = "SELECT 1 FROM outbox.deliveries WHERE consumer = 'sap' AND error_class = 'SapUnavailable'"
 UNDECODABLE = "SELECT count(*) FROM outbox.dead_letters WHERE reason = 'undecodable'"
 A_ROW_THAT_POSTGRES_REFUSES = """
-INSERT INTO orders (id, reference, customer_name, customer_email, street, city, country, currency, net_total, remaining,
+INSERT INTO orders (id, reference, customer_name, customer_email, street, city, country, currency, net_total, open_joins, leaf_steps,
                     status)
-SELECT $1, 'refused', $2, $3, $4, city, country, currency, net_total, remaining, 'nonsense' FROM orders LIMIT 1"""
+SELECT $1, 'refused', $2, $3, $4, city, country, currency, net_total, open_joins, leaf_steps, 'nonsense' FROM orders LIMIT 1"""
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from orders import repository
+from orders import repository, workflow
 from orders.events import parse_order_id
 from orders.model import Line, Order, Status
 from orders.repository import UnexpectedStatusError
 from orders.service import Placed, ReferenceTaken, place
-from orders.workflow import JOINED
+from orders.workflow import STEPS, Step, joined_steps
 from outbox.envelope import MAX_DATA_BYTES
 from outbox.record import EventTooLargeError
 from runtime.database import autocommit
@@ -74,7 +74,7 @@ async def test_the_event_says_the_orders_number_and_total_and_its_subject_is_the
         async with engine.begin() as tx:
             placed = await place(tx, new_order('PO "ß" \\ 1'), SOURCE)
         row = await observer.fetchrow("SELECT * FROM outbox.events")
-        remaining = await observer.fetchval("SELECT remaining FROM orders")
+        owed = await observer.fetchrow("SELECT open_joins, leaf_steps FROM orders")
     assert isinstance(placed, Placed)
     assert row is not None
     assert (row["type"], row["subject"], row["source"], row["destination"], row["generation"]) == (
@@ -93,7 +93,8 @@ async def test_the_event_says_the_orders_number_and_total_and_its_subject_is_the
     }
     assert row["dataschema"] == "urn:waybill:order.placed:1"
     assert parse_order_id(row["type"], row["data"]) == placed.order_id
-    assert remaining == len(JOINED)
+    assert owed is not None
+    assert (owed["open_joins"], owed["leaf_steps"]) == (list(joined_steps()), [])
 
 
 async def test_a_reference_that_is_taken_makes_neither_order_nor_lines_nor_event(shared_database_url: str) -> None:
@@ -202,15 +203,60 @@ async def test_an_order_moves_only_from_the_status_it_is_in(shared_database_url:
         assert stored.status is Status.VALIDATED
 
 
-async def test_the_join_counts_down_to_zero_once_however_many_commit_at_once(shared_database_url: str) -> None:
+async def test_one_of_the_joined_steps_that_commit_at_once_is_the_last(shared_database_url: str) -> None:
     async with engine_of(shared_database_url) as engine:
         async with engine.begin() as tx:
             placed = await place(tx, new_order(), SOURCE)
 
-        async def done() -> int:
+        async def done(step: str) -> bool:
             async with engine.begin() as tx:
-                return await repository.joined_step_done(tx, placed.order_id)
+                return await repository.clear_join(tx, placed.order_id, step)
 
-        assert sorted(await asyncio.gather(*(done() for _ in JOINED))) == [0, 1, 2]
-        with pytest.raises(DBAPIError, match="remaining_not_negative"):
-            await done()
+        assert sorted(await asyncio.gather(*map(done, joined_steps()))) == [False, False, True]
+        assert [await done(step) for step in joined_steps()] == [False, False, False]
+
+
+async def test_two_joined_steps_that_commit_at_once_see_each_other(shared_database_url: str) -> None:
+    first, second, third = joined_steps()
+    async with engine_of(shared_database_url) as engine:
+        async with engine.begin() as tx:
+            placed = await place(tx, new_order(), SOURCE)
+            assert not await repository.clear_join(tx, placed.order_id, first)
+
+        async def done(step: str) -> bool:
+            async with engine.begin() as tx:
+                return await repository.clear_join(tx, placed.order_id, step)
+
+        async with engine.begin() as tx:
+            assert not await repository.clear_join(tx, placed.order_id, second)
+            waiting = asyncio.create_task(done(third))
+            await asyncio.wait([waiting], timeout=0.2)
+            assert not waiting.done()  # it holds a snapshot in which `second` is open, and waits for the row
+        assert await waiting
+
+
+LATER = Step("notify_warehouse", "warehouse", ("order.synced",), ("order.fulfilled",), "local", 30, 900)
+
+
+async def test_an_order_placed_before_a_step_joined_completes_without_it(
+    shared_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with engine_of(shared_database_url) as engine, engine.begin() as tx:
+        before = await place(tx, new_order(), SOURCE)
+        owed = joined_steps()
+        monkeypatch.setattr(workflow, "STEPS", (*STEPS, LATER))
+        assert not await repository.clear_join(
+            tx, before.order_id, LATER.name
+        )  # its events reach the step all the same
+        assert [await repository.clear_join(tx, before.order_id, step) for step in owed] == [False, False, True]
+        assert not await repository.clear_join(tx, before.order_id, LATER.name)
+
+
+async def test_an_order_placed_after_a_step_joined_waits_for_it(
+    shared_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow, "STEPS", (*STEPS, LATER))
+    async with engine_of(shared_database_url) as engine, engine.begin() as tx:
+        after = await place(tx, new_order(), SOURCE)
+        ended = [await repository.clear_join(tx, after.order_id, step) for step in joined_steps()]
+    assert ended == [False, False, False, True]

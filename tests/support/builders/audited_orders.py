@@ -18,7 +18,7 @@ from consumers.adapters.erp import SalesOrderDraft, SalesOrderItem
 from ops.audit.probes import SapSandbox
 from ops.audit.report import AuditReport, Probes, audit
 from orders.audit.queries import Window
-from orders.audit.rules import Effect, Orphan
+from orders.audit.rules import Orphan
 from orders.model import Order
 from orders.workflow import BY_QUEUE
 from outbox.cursor.log import Carried, advance
@@ -136,7 +136,7 @@ async def audited(module_database: str, own_sap: Sap, own_inbox: Smtp, tmp_path:
         yield audited
 
 
-def wrong(report: AuditReport) -> list[tuple[Effect, bool]]:
+def wrong(report: AuditReport) -> list[tuple[str, bool]]:
     return [(one.effect, one.overdue) for one in report.missing]
 
 

@@ -8,8 +8,8 @@ from tests.support.probes.database import Asyncpg
 
 ORDER = """
 INSERT INTO orders (id, reference, status, customer_name, customer_email, street, city, country, currency, net_total,
-                    remaining, reject_reasons, placed_at, completed_at)
-VALUES ($1::uuid, $1::uuid::text, $2, 'N', 'n@example.com', 'S', 'C', 'L', 'EUR', 1, 0,
+                    open_joins, leaf_steps, reject_reasons, placed_at, completed_at)
+VALUES ($1::uuid, $1::uuid::text, $2, 'N', 'n@example.com', 'S', 'C', 'L', 'EUR', 1, '{}', '{}',
         CASE WHEN $2 = 'rejected' THEN '[]'::jsonb END, statement_timestamp() - $3::interval,
         statement_timestamp() - $3::interval + $4::interval)"""
 STEP = "INSERT INTO order_steps (order_id, step, event_type, state, attempt) VALUES ($1, $2, 'x', $3, 1)"

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 from orders.model import Order, RejectReason, Status
 from orders.tracking.snapshot import Facts
 from orders.tracking.timeline import Entry, Timeline, What, timeline
+from orders.workflow import joined_steps
 from outbox.cursor.message_tracking import Message
 from outbox.dead_letters.queries import DeadLetter
 from outbox.envelope import lowest_id
@@ -35,6 +36,7 @@ def an_order(status: Status = Status.PENDING, completed_at: datetime | None = No
         placed_at=at(4),
         completed_at=completed_at,
         reject_reasons=reasons,
+        open_joins=frozenset(joined_steps()),
     )
 
 

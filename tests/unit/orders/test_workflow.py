@@ -6,15 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orders import workflow
 from orders.events import EVENT_TYPES
 from orders.workflow import (
     BY_NAME,
     BY_QUEUE,
-    JOINED,
     POOLS,
     STEPS,
     RetryPolicy,
     Step,
+    joined_steps,
+    leaf_steps,
     pool_of,
     required_queues,
     steps_of,
@@ -56,8 +58,15 @@ def test_task_names_and_queues_are_unique() -> None:
 
 
 def test_the_joined_steps_are_the_ones_that_emit_the_fulfilment() -> None:
-    assert set(JOINED) == {step.name for step in STEPS if "order.fulfilled" in step.emits}
-    assert all("order.synced" in BY_NAME[name].listens_to for name in JOINED)
+    assert joined_steps() == ("send_confirmation_email", "generate_invoice_pdf", "update_analytics")
+    assert all("order.synced" in BY_NAME[name].listens_to for name in joined_steps())
+
+
+def test_a_leaf_step_is_tracked_and_emits_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert leaf_steps() == ()
+    leaf = Step("notify_warehouse", "warehouse", ("order.synced",), (), "local", 30, 900)
+    monkeypatch.setattr(workflow, "STEPS", (*STEPS, leaf))
+    assert leaf_steps() == ("notify_warehouse",)
 
 
 def test_every_step_is_in_exactly_one_pool() -> None:

@@ -20,9 +20,9 @@ from tests.support.probes.database import connected, engine_of
 ORDERS = """
 WITH made AS (
   INSERT INTO orders (id, reference, status, customer_name, customer_email, street, city, country, currency, net_total,
-                      remaining, sap_document, placed_at, completed_at)
+                      open_joins, leaf_steps, sap_document, placed_at, completed_at)
   SELECT gen_random_uuid(), 'PO-' || n, CASE WHEN n % 2 = 0 THEN 'completed' ELSE 'reserved' END, 'N', 'n@example.com',
-         'S', 'C', 'L', 'EUR', 2, 0, CASE WHEN n % 2 = 0 THEN n::text END, now() - make_interval(secs => n), NULL
+         'S', 'C', 'L', 'EUR', 2, '{}', '{}', CASE WHEN n % 2 = 0 THEN n::text END, now() - make_interval(secs => n), NULL
   FROM generate_series(1, $1) AS n RETURNING id, status),
 lines AS (
   INSERT INTO order_lines (order_id, position, sku, quantity, unit_price, discount, net)

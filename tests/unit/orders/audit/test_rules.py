@@ -6,9 +6,11 @@ from uuid import UUID
 
 import pytest
 
+from orders import workflow
 from orders.audit.rules import STEP_OF, Doubled, Effect, Judgement, Known, Orphan, Seen, Stock, judge, owed
 from orders.model import Status, StepProgress, StepState
 from orders.tracking.progress import Way
+from orders.workflow import STEPS, Step
 from outbox.envelope import new_event_id
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -132,3 +134,17 @@ def test_a_rejected_order_that_has_more_than_its_email_has_what_nobody_owes() ->
             Orphan(Effect.SAP, "document 7 of WB-1, which is rejected"),
         ],
     )
+
+
+def test_an_order_owes_each_leaf_step_that_its_events_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    leaf = Step("notify_warehouse", "warehouse", ("order.synced",), (), "local", 30, 900)
+    monkeypatch.setattr(workflow, "STEPS", (*STEPS, leaf))
+    owing = replace(COMPLETED, way=Way(leaf_steps={leaf.name}))
+    late = owing.placed_at + timedelta(seconds=leaf.deadline_seconds)
+
+    (missing,) = judge([owing], Seen(), late).missing
+    assert (missing.effect, missing.overdue) == ("warehouse", True)
+    done = StepProgress(leaf.name, StepState.DONE, 1)
+    there = replace(owing, way=Way({("warehouse", "order.synced"): done}, leaf_steps={leaf.name}))
+    assert judge([there], Seen(), late).missing == []
+    assert judge([replace(COMPLETED, way=Way())], Seen(), late).missing == []

@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from orders import workflow
 from orders.model import Status, StepProgress, StepState
 from orders.tracking.progress import REJECTED, DeadLetter, Way, path_to, waits_for, where_it_stands
-from orders.workflow import BY_QUEUE
+from orders.workflow import BY_NAME, BY_QUEUE, STEPS, Step
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SOON = NOW + timedelta(minutes=4, seconds=10)
@@ -263,3 +264,55 @@ def test_an_event_that_the_audit_gave_up_waits_for_a_person_also_of_an_order_at_
     (stand,) = waits_for(Status.COMPLETED, Way(dead_letters=given_up), NOW)
     assert (stand.step.name, stand.event_type) == ("record_audit", "order.placed")
     assert stand.text == "given up: dead letter 17 in audit (rejected), last error SapRefused: no"
+
+
+WAREHOUSE = Step("notify_warehouse", "warehouse", ("order.synced", "order.validated"), (), "local", 30, 900)
+
+
+@pytest.fixture
+def leaf(monkeypatch: pytest.MonkeyPatch) -> Step:
+    """A leaf step in the table: it emits nothing, and no other step waits for it."""
+    monkeypatch.setattr(workflow, "STEPS", (*STEPS, WAREHOUSE))
+    monkeypatch.setitem(BY_QUEUE, WAREHOUSE.queue, WAREHOUSE)
+    monkeypatch.setitem(BY_NAME, WAREHOUSE.name, WAREHOUSE)
+    return WAREHOUSE
+
+
+def _done(*queues: str) -> dict[tuple[str, str], StepProgress]:
+    return {(one, HEARD[one]): at(one, StepState.DONE) for one in queues}
+
+
+def test_an_order_waits_for_each_leaf_step_that_its_events_reach(leaf: Step) -> None:
+    way = Way(_done("validation", "inventory"), leaf_steps={leaf.name})
+    assert [(one.step.queue, one.event_type) for one in waits_for(Status.RESERVED, way, NOW)] == [
+        ("sap", "inventory.reserved"),
+        ("warehouse", "order.validated"),
+    ]
+
+
+def test_a_completed_order_still_waits_for_its_leaf_step(leaf: Step) -> None:
+    failed = StepProgress(leaf.name, StepState.DONE, 1)
+    way = Way({**_done(*HEARD), ("warehouse", "order.validated"): failed}, leaf_steps={leaf.name})
+    (pending,) = waits_for(Status.COMPLETED, way, NOW)
+    assert (pending.step, pending.event_type) == (leaf, "order.synced")
+    assert pending.text == "not begun: its event is in queue warehouse"
+
+
+def test_a_rejected_order_waits_for_a_leaf_step_only_for_the_events_that_it_had(leaf: Step) -> None:
+    told = {("email", REJECTED): at("email", StepState.DONE)}
+    assert waits_for(Status.REJECTED, Way({**told, **_done("validation")}, leaf_steps={leaf.name}), NOW) == []
+    reserving = Way({**told, **_done("validation", "inventory")}, leaf_steps={leaf.name})
+    assert [one.event_type for one in waits_for(Status.REJECTED, reserving, NOW)] == ["order.validated"]
+
+
+def test_an_order_placed_before_a_leaf_step_joined_does_not_wait_for_it(leaf: Step) -> None:
+    assert waits_for(Status.COMPLETED, Way(_done(*HEARD)), NOW) == []
+
+
+def test_an_order_placed_before_a_step_joined_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    joined = Step("notify_warehouse", "warehouse", ("order.synced",), ("order.fulfilled",), "local", 30, 900)
+    done = _done("validation", "inventory", "sap", "email", "invoice")
+    before = Way(done)
+    monkeypatch.setattr(workflow, "STEPS", (*STEPS[:-2], joined, *STEPS[-2:]))
+    assert [one.step.queue for one in waits_for(Status.SYNCED, before, NOW)] == ["analytics"]
+    assert [one.step.queue for one in waits_for(Status.SYNCED, Way(done), NOW)] == ["analytics", "warehouse"]
