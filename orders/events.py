@@ -107,22 +107,52 @@ EVENT_TYPES: dict[str, type[OrderEvent]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class ExternalEvent:
+    """An event of another service that a step may name in `listens_to`.
+
+    It is published to our event exchange with its type as the routing key, by the other service or through a binding
+    of its exchange to ours. `source` and `dataschema` are the attributes that it must have; a message without a
+    `dataschema` is taken for this one. `order_id_field` names the field of its JSON data that holds the order's id.
+    Its id may be any text that is unique within its source: `outbox.external_id` maps it.
+    """
+
+    type: str
+    source: str
+    dataschema: str
+    order_id_field: str = "order_id"
+
+
+EXTERNAL_EVENTS: dict[str, ExternalEvent] = {}
+
+
+def schema_of(event_type: str) -> str:
+    """The `dataschema` of an event type that a step may listen to."""
+    if event_type in EXTERNAL_EVENTS:
+        return EXTERNAL_EVENTS[event_type].dataschema
+    return EVENT_TYPES[event_type].schema_name()
+
+
 def parse_order_id(event_type: str, data: bytes) -> UUID:
     """The order an event is about.
 
     Raises EventDataError when the type is unknown, the data is no JSON object, a field of the type's schema is
-    missing, or `order_id` is not a UUID.
+    missing, or the order's id is not a UUID.
     """
-    if event_type not in EVENT_TYPES:
+    if event_type in EXTERNAL_EVENTS:
+        needed = [name := EXTERNAL_EVENTS[event_type].order_id_field]
+    elif event_type in EVENT_TYPES:
+        needed, name = [field.name for field in fields(EVENT_TYPES[event_type])], "order_id"
+    else:
         raise EventDataError(f"type {event_type!r} is not an event of an order")
     values = _json_object(data)
-    missing = [field.name for field in fields(EVENT_TYPES[event_type]) if field.name not in values]
+    missing = [field for field in needed if field not in values]
     if missing:
         raise EventDataError(f"data of {event_type} lacks {', '.join(missing)}")
     try:
-        return UUID(values["order_id"])
+        return UUID(values[name])
     except (ValueError, TypeError, AttributeError) as error:
-        raise EventDataError(f"order_id {values['order_id']!r:.100} is not a UUID") from error
+        raise EventDataError(f"{name} {values[name]!r:.100} is not a UUID") from error
 
 
 def _json_object(data: bytes) -> dict[str, Any]:

@@ -19,13 +19,13 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from consumers.collector.queues import Taken
-from consumers.delivery.message_check import attributes_of, read
+from consumers.delivery.message_check import attributes_of, in_our_form, read
 from orders.events import EventDataError, parse_order_id
 from orders.workflow import BY_QUEUE
 from outbox.dead_letters.amqp_json import to_json
@@ -75,6 +75,9 @@ def examine(message: Taken) -> Remains:
     attributes = attributes_of(message.headers)
     event: Event | None = None
     try:
+        own = in_our_form(attributes, message.body)
+        if own is not attributes and isinstance(message.headers, dict):  # a replay must find an id that it can record
+            attributes, message = own, replace(message, headers={**message.headers, **own})
         event = decode(attributes, message.body)
         if message.queue in BY_QUEUE:
             read(attributes, message.body, message.queue)

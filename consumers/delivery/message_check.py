@@ -3,9 +3,10 @@
 The worker asks before it runs a delivery, the collector asks why one was refused: the same checks, so the same answer.
 """
 
-from orders.events import EVENT_TYPES
+from orders.events import EXTERNAL_EVENTS, parse_order_id, schema_of
 from orders.workflow import BY_QUEUE
 from outbox.envelope import PREFIX, EnvelopeError, Event, decode
+from outbox.external_id import inbox_id
 
 
 def attributes_of(headers: object) -> dict[str, object]:
@@ -15,15 +16,33 @@ def attributes_of(headers: object) -> dict[str, object]:
     return {name: value for name, value in headers.items() if isinstance(name, str) and name.startswith(PREFIX)}
 
 
+def in_our_form(attributes: dict[str, object], body: bytes) -> dict[str, object]:
+    """Another service's event with an id that the inbox can keep and its order as the subject; any other as it is.
+
+    Called by the worker before `read`, and by the collector, so that the dead letter can be replayed. Raises
+    EnvelopeError and EventDataError.
+    """
+    kind, source, identifier, time = (attributes.get(PREFIX + name) for name in ("type", "source", "id", "time"))
+    if not isinstance(kind, str) or kind not in EXTERNAL_EVENTS:
+        return attributes
+    if not isinstance(source, str) or not isinstance(identifier, str) or not isinstance(time, str):
+        raise EnvelopeError(f"{kind} lacks a source, an id or a time that is a text")
+    own_id = inbox_id(source, identifier, time)
+    return {**attributes, PREFIX + "id": str(own_id), PREFIX + "subject": str(parse_order_id(kind, body))}
+
+
 def read(attributes: dict[str, object], body: bytes, queue: str) -> Event:
     """The event that a message of this queue is. Raises EnvelopeError for anything but one for the queue's step."""
     event = decode(attributes, body)
     step = BY_QUEUE[queue]
     if event.type not in step.listens_to:
         raise EnvelopeError(f"{step.name} does not listen to {event.type!r}")
-    schema = EVENT_TYPES[event.type].schema_name()
+    schema = schema_of(event.type)
     if event.dataschema not in {None, schema}:  # another version means other data under the same names
         raise EnvelopeError(f"dataschema {event.dataschema!r} is not {schema!r}")
+    external = EXTERNAL_EVENTS.get(event.type)
+    if external is not None and event.source != external.source:
+        raise EnvelopeError(f"source {event.source!r} of {event.type} is not {external.source!r}")
     try:
         body.decode()
     except UnicodeDecodeError as error:

@@ -23,7 +23,7 @@ from celery.worker.consumer import Consumer
 from celery.worker.state import active_requests
 from vine import promise as vine_promise
 
-from consumers.delivery.message_check import attributes_of, read
+from consumers.delivery.message_check import attributes_of, in_our_form, read
 from consumers.topology import bind_again
 from consumers.worker.child_reports import Word
 from consumers.worker.counters import LOOK_SECONDS
@@ -198,8 +198,8 @@ def adapt(message: Message, queue: str) -> None:
 
     Raises EnvelopeError for anything but an event that the step listens to.
     """
-    attributes = attributes_of(message.headers)
     body = message.body.encode() if isinstance(message.body, str) else bytes(message.body)
+    attributes = in_our_form(attributes_of(message.headers), body)
     event = read(attributes, body, queue)
     # Quorum queues count what came back to them. The word of a stranger costs a claim more, and nothing else.
     counted = isinstance(message.headers, dict) and "x-delivery-count" in message.headers
