@@ -53,7 +53,7 @@ def count(workload: Workload, landed: Landed) -> Counted:
         dead_letters=landed.dead_letters,
         sap_faults_injected=landed.sap.faults_injected,
         duplicates=_duplicates(audit, max(landed.invoice_files - len(landed.invoices), 0)),
-        missing=Counter(one.effect.value for one in audit.missing),
+        missing=Counter(str(one.effect) for one in audit.missing),
         wrong_outcomes=tuple(
             one.order.reference
             for one in workload.orders
