@@ -1,34 +1,34 @@
-# Every target installs what it needs first; the second time that takes no time.
+# Every target first installs what it needs; if that is installed already, it takes no time.
 SHELL := /bin/bash
 WAYBILL := .venv/bin/waybill
 LAB := .venv/bin/lab
 COUNT ?= 500
 MINUTES ?= 10
 
-# A value as one word of the shell, whatever is in it.
+# A value as one word of the shell, whatever characters it has.
 quoted = '$(subst ','\'',$(1))'
 option = $(if $(2),--$(1) $(call quoted,$(2)))
-# Letters of one queue, or of all if that is what was said.
+# The dead letters of one queue, or of all with QUEUE=all.
 of_queue = $(if $(filter all,$(QUEUE)),--all,$(call option,queue,$(QUEUE)))
-without_queue = echo "Say which queue: make $@ QUEUE=sap, or QUEUE=all for all of them." >&2; exit 2
+without_queue = echo "Name the queue: make $@ QUEUE=sap, or QUEUE=all for all of them." >&2; exit 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo prove test test-fast check bench-relay soak observe up down status doctor dead-letters replay-dead-letters \
         discard-dead-letters dashboards lock clean
 
-help: ## List every target with what it does.
+help: ## List every target with a sentence about it.
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## Install what everything here needs; the other targets do so by themselves.
+setup: ## Install all dependencies; the other targets do so by themselves.
 	@lab/stack/bootstrap.sh
 
-demo: setup ## Send 500 orders (COUNT=n) through a fresh system and show what happened; ORDERS=DIR takes a real folder.
+demo: setup ## Send 500 orders (COUNT=n) through a fresh system and print the results; ORDERS=DIR takes a real folder.
 	@$(LAB) demo $(if $(ORDERS),--orders-dir "$(ORDERS)",--orders $(COUNT))
 
-prove: setup ## Prove under random faults that nothing is lost or done twice, 8 minutes; QUICK=1 1.5, SEED=n ORDERS=n.
+prove: setup ## Prove under random faults that no effect is lost or doubled, 8 minutes; QUICK=1 1.5, SEED=n ORDERS=n.
 	@$(LAB) prove $(if $(filter-out 0,$(QUICK)),--quick) $(if $(SEED),--seed $(SEED)) $(if $(ORDERS),--orders $(ORDERS))
 
-# A given broker is one for all, and before each test all queues are deleted there: then one file at a time.
+# Tests delete all queues of a given broker before each test, so then one file runs at a time.
 test: setup ## Run the whole test suite on real servers, two files at a time; ARGS="-k word" passes options to pytest.
 	@.venv/bin/python -m pytest --numprocesses $(if $(value AMQP_URL),0,2) --dist loadfile $(ARGS)
 
@@ -47,35 +47,35 @@ check: setup ## Run ruff, mypy --strict, the import contracts, the prose lint an
 bench-relay: setup ## Measure the relay on real servers, some minutes; QUICK=1 a tenth of it, ARGS="--only idle" a part.
 	@.venv/bin/python -m lab.bench.relay $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
 
-soak: setup ## Send 10 orders a second for ten minutes (MINUTES=n) and see whether backlog or memory grows.
+soak: setup ## Send 10 orders a second for ten minutes (MINUTES=n) and check that neither backlog nor memory grows.
 	@$(LAB) soak --minutes $(MINUTES)
 
-observe: setup ## Hold metrics, alerts and dashboards to the truth about 200 orders with faults, 2 minutes.
+observe: setup ## Compare metrics, alerts and dashboards with the facts about 200 orders under faults, 2 minutes.
 	@$(LAB) observe
 
 up: setup ## Start the whole system in the background and print its URLs.
 	@$(LAB) up
 
-down: ## Stop what `make up` started; data stays in .local/up.
-	@if [ -x $(LAB) ]; then $(LAB) down; else echo "Nothing is installed here, so nothing runs."; fi
+down: ## Stop the system of `make up`; its data stays in .local/up.
+	@if [ -x $(LAB) ]; then $(LAB) down; else echo "Nothing is installed in this checkout, so no program runs."; fi
 
 status: setup ## Show each program of `make up`: its state, pid, uptime and address.
 	@$(LAB) status
 
-doctor: setup ## Say what is reachable, in which version, and which settings could lose messages.
+doctor: setup ## Check servers, versions, queues and settings of the running system.
 	@$(WAYBILL) doctor
 
-dead-letters: setup ## List what was given up and waits for somebody; QUEUE=sap for one queue, ARGS="--step NAME" narrows.
+dead-letters: setup ## List open dead letters; QUEUE=sap takes one queue, ARGS="--step NAME" narrows the list.
 	@$(WAYBILL) dead-letters list $(if $(filter-out all,$(QUEUE)),$(of_queue)) $(ARGS)
 
-replay-dead-letters: setup ## Send dead letters again: QUEUE=sap (or all) [SINCE=2h] [RATE=5/s] [WHY="…"] [DRY_RUN=1].
+replay-dead-letters: setup ## Replay dead letters: QUEUE=sap (or all) [SINCE=2h] [RATE=5/s] [WHY="…"] [DRY_RUN=1].
 	@$(if $(QUEUE),$(WAYBILL) dead-letters replay $(of_queue) $(call option,since,$(SINCE)) \
 	  $(call option,rate,$(RATE)) $(call option,why,$(WHY)) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) \
 	  $(ARGS),$(without_queue))
 
-discard-dead-letters: setup ## Put dead letters away for good: QUEUE=sap (or all) WHY="what need not happen" [SINCE=2h].
+discard-dead-letters: setup ## Discard dead letters: QUEUE=sap (or all) WHY="why they are not needed" [SINCE=2h].
 	@$(if $(QUEUE),$(if $(WHY),$(WAYBILL) dead-letters discard $(of_queue) $(call option,since,$(SINCE)) \
-	  $(call option,why,$(WHY)) $(ARGS),echo 'Say why: make $@ QUEUE=sap WHY="what need not happen"' >&2; exit 2),$(without_queue))
+	  $(call option,why,$(WHY)) $(ARGS),echo 'Give the reason: make $@ QUEUE=sap WHY="why they are not needed"' >&2; exit 2),$(without_queue))
 
 dashboards: setup ## Write the dashboards, the alert rules' lists and the workers' scrape targets anew from the tables.
 	@.venv/bin/python -m dashboards

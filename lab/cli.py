@@ -1,7 +1,7 @@
-"""`lab`: a whole system on this machine, and the programs that try it. Never ships; the make targets call it.
+"""`lab`, the command line that never ships: a whole system on this machine, and the trials of it.
 
-Each command imports what it runs when it runs, so that `--help` answers at once. An error that an operator can correct
-ends in one line on stderr and exit code 1, as in `waybill`.
+The make targets call it. Each command imports its code when it runs, so that `--help` answers at once. An error that
+the user can correct is one line on stderr, as in `waybill`.
 """
 
 from collections.abc import Callable
@@ -10,24 +10,24 @@ from typing import Annotated
 
 import typer
 
-from ops.cli.exits import guarded as _guarded
+from ops.cli.exits import exit_with
 
 # Options of the sandboxes are defined by the sandboxes: pass them on as they are.
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 app = typer.Typer(
     name="lab",
-    help="A whole Waybill on this machine: started, tried, measured.",
+    help="A whole Waybill on this machine: start it, try it, measure it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-sandbox_app = typer.Typer(help="Stand-ins for the outside world.", no_args_is_help=True)
+sandbox_app = typer.Typer(help="Stand-ins for SAP and the mail server.", no_args_is_help=True)
 app.add_typer(sandbox_app, name="sandbox")
 
 
 @sandbox_app.command("sap", context_settings=PASS_ON, add_help_option=False)
 def sandbox_sap(context: typer.Context) -> None:
-    """A SAP system that speaks API_SALES_ORDER_SRV, keeps a ledger, and fails on demand (`--help`)."""
+    """Run a SAP stand-in that serves API_SALES_ORDER_SRV, keeps a ledger, and fails on demand (`--help`)."""
     from lab.sandbox.sap.main import run
 
     _pass_on(run, "lab sandbox sap", context.args)
@@ -35,7 +35,7 @@ def sandbox_sap(context: typer.Context) -> None:
 
 @sandbox_app.command("smtp", context_settings=PASS_ON, add_help_option=False)
 def sandbox_smtp(context: typer.Context) -> None:
-    """An SMTP server that keeps each message, with a view of them over HTTP (`--help`)."""
+    """Run an SMTP server that stores each message and shows the messages over HTTP (`--help`)."""
     from lab.sandbox.mail.main import run
 
     _pass_on(run, "lab sandbox smtp", context.args)
@@ -49,15 +49,15 @@ def _pass_on(run: Callable[..., None], name: str, words: list[str]) -> None:
 
 @app.command()
 def demo(
-    orders: Annotated[int, typer.Option(help="how many generated orders", min=1)] = 500,
+    orders: Annotated[int, typer.Option(help="number of generated orders", min=1)] = 500,
     orders_dir: Annotated[
-        Path | None, typer.Option(help="a folder in Northwind's layout instead of generated orders")
+        Path | None, typer.Option(help="a folder with orders in Northwind's layout, instead of generated ones")
     ] = None,
 ) -> None:
-    """Start a fresh system, send orders through it, show what happened, stop everything again."""
+    """Start a fresh system, send orders through it, print the results, stop everything again."""
     from lab.demo.run import run_demo
 
-    raise typer.Exit(_guarded(run_demo, orders=orders, orders_dir=orders_dir) or 0)
+    exit_with(run_demo, orders=orders, orders_dir=orders_dir)
 
 
 @app.command()
@@ -65,11 +65,11 @@ def prove(
     *,
     quick: Annotated[bool, typer.Option(help="400 orders in a minute and a half instead of 3,000 in eight")] = False,
     seed: Annotated[
-        int | None, typer.Option(help="the same faults again; none: a random seed, which is printed")
+        int | None, typer.Option(help="the seed of the faults; default: a random one, which is printed")
     ] = None,
-    orders: Annotated[int | None, typer.Option(help="how many orders instead", min=1)] = None,
+    orders: Annotated[int | None, typer.Option(help="number of orders", min=1)] = None,
 ) -> None:
-    """Submit orders while everything fails at random, heal it, and prove that nothing is lost or done twice."""
+    """Send orders under random faults, repair the system, and prove that no effect is lost or doubled."""
     import secrets
 
     from lab.prove import parameters
@@ -78,65 +78,65 @@ def prove(
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     size = parameters.QUICK_ORDERS if quick else parameters.FULL_ORDERS
     plan = (parameters.quick if quick else parameters.full)(seed, orders or size)
-    raise typer.Exit(_guarded(run, plan) or 0)
+    exit_with(run, plan)
 
 
 @app.command()
 def soak(
-    minutes: Annotated[float, typer.Option(help="how long orders are sent", min=0.5)] = 10,
+    minutes: Annotated[float, typer.Option(help="minutes in which orders are sent", min=0.5)] = 10,
 ) -> None:
-    """Send 10 orders a second through a fresh system for minutes and see whether backlog or memory grows."""
+    """Send 10 orders a second through a fresh system and check that neither backlog nor memory grows."""
     from lab.soak.run import run_soak
 
-    raise typer.Exit(_guarded(run_soak, minutes) or 0)
+    exit_with(run_soak, minutes)
 
 
 @app.command()
 def observe() -> None:
-    """Send orders and faults through a fresh system, and hold metrics, alerts and dashboards to the truth."""
+    """Send orders and faults through a fresh system, and compare metrics, alerts and dashboards with the facts."""
     from lab.observe.run import run_observe
 
-    raise typer.Exit(_guarded(run_observe) or 0)
+    exit_with(run_observe)
 
 
 @app.command()
 def up() -> None:
-    """Start the whole system in the background and say where it answers."""
-    from lab.stack.terminal import show_up
+    """Start the whole system in the background and print its URLs."""
+    from lab.stack import terminal
 
-    _guarded(show_up)
+    exit_with(terminal.up)
 
 
 @app.command()
 def down() -> None:
-    """Stop the system of `lab up`; its data stays."""
-    from lab.stack.terminal import show_down
+    """Stop the system of `lab up` and keep its data."""
+    from lab.stack import terminal
 
-    _guarded(show_down)
+    exit_with(terminal.down)
 
 
 @app.command()
 def status() -> None:
-    """Each program of `lab up` with its state; exit code 1 when one does not run."""
-    from lab.stack.terminal import show_status
+    """List the programs of `lab up` with their states; exit code 1 if one does not run."""
+    from lab.stack import terminal
 
-    raise typer.Exit(_guarded(show_status))
+    exit_with(terminal.status)
 
 
 @app.command()
 def restart(program: Annotated[str, typer.Argument(help="its name in `make status`, such as worker-sap")]) -> None:
-    """Stop one program of `lab up` and start it again, with the settings it had."""
-    from lab.stack.terminal import show_restart
+    """Stop one program of `lab up` and start it again with the same settings."""
+    from lab.stack import terminal
 
-    _guarded(show_restart, program)
+    exit_with(terminal.restart, program)
 
 
 @app.command()
 def env() -> None:
-    """Print `export` lines for a shell to speak to the system of `lab up`: eval "$(lab env)"."""
-    from lab.stack.terminal import show_env
+    """Print `export` lines that point a shell at the system of `lab up`: eval "$(lab env)"."""
+    from lab.stack import terminal
 
-    _guarded(show_env)
+    exit_with(terminal.env)
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from lab.stack.commands import LOCAL
 from lab.stack.errors import StackError
 from lab.stack.instance import Instance
 from lab.stack.local import EVERYTHING, LocalStack
-from lab.stack.options import USUAL, Variant
+from lab.stack.options import DEFAULT_OPTIONS, StackOptions
 from lab.workload.catalogue import load_catalogue
 from lab.workload.expectations import Workload
 from lab.workload.progress import meter
@@ -77,7 +77,7 @@ class Setup:
     workload: Workload
     environment: Mapping[str, str]
     sandbox_options: Sequence[str] = ()
-    variant: Variant = USUAL
+    stack_options: StackOptions = DEFAULT_OPTIONS
     folder: Path | None = None
     needs_prometheus: bool = False
 
@@ -135,11 +135,13 @@ def console() -> Console:
 def run(setup: Setup, out: Console, body: Callable[[Trial], Awaitable[T]]) -> T:
     """Start a fresh system, await `body` on it, and stop the system also after an error. Raises OpsError."""
     out.print(f"Starting {EVERYTHING}", soft_wrap=True)
-    with LocalStack.fresh(setup.instance_folder, setup.environment, setup.sandbox_options, setup.variant) as stack:
-        if stack.unwatched and setup.needs_prometheus:
-            raise StackError(stack.unwatched)
-        if stack.unwatched:
-            out.print(escape(stack.unwatched), style="yellow", soft_wrap=True)
+    with LocalStack.fresh(
+        setup.instance_folder, setup.environment, setup.sandbox_options, setup.stack_options
+    ) as stack:
+        if stack.prometheus_error and setup.needs_prometheus:
+            raise StackError(stack.prometheus_error)
+        if stack.prometheus_error:
+            out.print(escape(stack.prometheus_error), style="yellow", soft_wrap=True)
         return asyncio.run(_run(setup, stack, out, body))
 
 

@@ -24,7 +24,7 @@ from lab.observe.rules import alerts_of, passing_unit_tests
 from lab.observe.time_scaling import scaled_file
 from lab.observe.totals import TOTALS, ComparedTotal, counts_of
 from lab.stack.commands import LOCAL, ROOT
-from lab.stack.options import Variant
+from lab.stack.options import StackOptions
 from lab.stack.servers.prometheus import RULES, SHIPPED, binary
 from lab.trial import Setup, Trial
 from lab.workload.generator import generate
@@ -51,7 +51,7 @@ def run_observe(folder: Path = FOLDER) -> int:
         generate(ORDERS, SEED),
         trial.SHORT_WAITS,
         load.SAP_OPTIONS,
-        Variant(watched=scaled_file),
+        StackOptions(adapt_rules=scaled_file),
         folder,
         needs_prometheus=True,
     )

@@ -29,7 +29,7 @@ from lab.prove.proxy import Proxies, proxies
 from lab.prove.recorder import Recorder
 from lab.prove.recovery import recover
 from lab.prove.system_under_test import SystemUnderTest
-from lab.stack.options import Variant
+from lab.stack.options import StackOptions
 from lab.trial import LATE_SECONDS, Setup, Trial
 from lab.workload.generator import generate
 from runtime.settings import Settings
@@ -56,8 +56,8 @@ def prove(parameters: Parameters) -> int:
     _print_unused_servers(console, os.environ)
     workload = generate(parameters.orders, parameters.seed)
     with proxies() as ways:
-        variant = Variant(own_servers=True, through=ways.through, commands=parameters.commands)
-        setup = Setup("prove", workload, ENVIRONMENT, SAP_OPTIONS, variant, parameters.folder)
+        options = StackOptions(own_servers=True, through=ways.through, commands=parameters.commands)
+        setup = Setup("prove", workload, ENVIRONMENT, SAP_OPTIONS, options, parameters.folder)
         result = trial.run(setup, console, lambda running: _Proof(parameters, faults, running, ways).run())
     found = figures(parameters, result, time.monotonic() - started)
     return trial.conclude(setup, console, found.line(), passed=_print_result(console, parameters, result, found))

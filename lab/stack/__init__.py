@@ -1,1 +1,1 @@
-"""A whole system on this machine: servers, sandboxes and processes in one folder."""
+"""A whole system on this machine: its servers, sandboxes and processes, with all their data in one folder."""

@@ -1,12 +1,12 @@
-"""Where the programs of a running instance answer."""
+"""The addresses of the programs of an instance."""
 
 from dataclasses import dataclass, field
 
 from orders.workflow import POOLS
 
-RECORD = "stack.json"  # of an instance: its addresses
+RECORD = "stack.json"  # in the instance's folder
 
-# Where a person finds things unless another program is there already: what the settings and compose.yaml name too.
+# The ports that a start takes if they are free. The settings and compose.yaml name the same ones.
 PREFERRED_PORTS = {
     "api": 8080,
     "relay": 8081,
@@ -18,16 +18,16 @@ PREFERRED_PORTS = {
     "prometheus": 9090,
     "rabbitmq-metrics": 15692,
 }
-# Ports that have no page for a person.
+# Ports that serve no page for people.
 PAGELESS = ("smtp", "rabbitmq-metrics")
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """What `stack.json` records: where everything of a running instance answers.
+    """The content of `stack.json`: the addresses of everything in a running instance.
 
-    `rabbitmq_metrics` (`host:port`) is where the broker's own Prometheus plugin does; empty where nobody has said.
-    `own_servers` are the URLs of servers that were started here and not given, those of earlier starts too: a shell
+    `rabbitmq_metrics` (`host:port`) is the address of the broker's Prometheus plugin; empty if it is unknown.
+    `own_servers` are the URLs of servers that the instance itself started, those of earlier starts included: a shell
     may still have them from `lab env`.
     """
 
@@ -39,13 +39,13 @@ class Addresses:
 
     @property
     def urls(self) -> dict[str, str]:
-        """The program's page for a person, by program."""
+        """The URL of each program's page for people, by program."""
         ports = {"smtp" if key == "mail" else key: port for key, port in self.ports.items() if key not in PAGELESS}
         return {program: f"http://127.0.0.1:{port}" for program, port in ports.items()}
 
     @property
     def targets(self) -> dict[str, list[str]]:
-        """Whom Prometheus asks (`host:port`), by job: the names of deploy/prometheus/targets."""
+        """The targets of Prometheus (`host:port`), by job as deploy/prometheus/targets names it."""
         programs = {
             **{job: [job] for job in ("api", "relay", "collector", "prometheus")},
             "worker": [f"worker-{pool}" for pool in POOLS],

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Installs what Waybill needs to run in this checkout: .venv with every dependency pinned by hash, and from the system's
-# package manager Prometheus (with promtool, which the tests ask) and, where there is no other (no Docker engine, no
-# AMQP_URL), RabbitMQ. PostgreSQL comes in the .venv. A second run finds the stamp of the first and does nothing. pip
-# and uv use the machine's own index configuration.
+# package manager Prometheus (with promtool, which the tests run) and RabbitMQ, unless a Docker engine or AMQP_URL
+# provides one. PostgreSQL comes in the .venv. A second run finds the stamp of the first and does nothing. pip and uv use
+# the machine's own index configuration.
 #
-#   lab/stack/bootstrap.sh            everything; as another user than root, without the system's packages
-#   lab/stack/bootstrap.sh --servers  the system's packages only, as root
+#   lab/stack/bootstrap.sh            everything; a user other than root gets no system packages
+#   lab/stack/bootstrap.sh --servers  the system packages only, as root
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -23,7 +23,7 @@ fail() {
 root() { [ "$(id -u)" -eq 0 ]; }
 has_apt() { command -v apt-get >/dev/null; }
 
-# Runs a command quietly; what it said is shown only when it fails.
+# Runs a command quietly; prints its output only if it fails.
 quietly() {
   local output
   output=$(mktemp)
@@ -35,7 +35,7 @@ quietly() {
   rm -f "$output"
 }
 
-# Tries with the package lists that are there; fetches new ones only when that does not do.
+# Tries with the present package lists, and fetches new ones only if that fails.
 apt_install() {
   local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120)
   if ! "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null 2>&1; then
@@ -46,7 +46,7 @@ apt_install() {
 
 fingerprint() {
   cat requirements/*.txt pyproject.toml | sha256sum | cut -d ' ' -f 1
-  pwd # a moved checkout's .venv holds paths that are no more
+  pwd # the .venv of a moved checkout holds paths that no longer exist
 }
 
 has_venv() { "$PYTHON" -c 'import ensurepip' 2>/dev/null; }
@@ -73,11 +73,11 @@ install_python_packages() {
     fail "Python 3.11 or newer is needed, $("$PYTHON" --version 2>&1 || true) was found; set PYTHON=/path/to/python3.11"
   say "installing Python packages into .venv"
   rm -f "$STAMP"
-  # An interpreter that is gone, or a checkout that was moved: the .venv is of no more use.
+  # Without its interpreter, or in a moved checkout, the .venv is useless.
   if ! .venv/bin/python -m pip --version >/dev/null 2>&1 || ! grep -qF "$PWD/.venv" .venv/bin/activate; then make_venv; fi
   quietly .venv/bin/python -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
-  # uv itself is not in dev.txt, so sync takes both files or it would remove itself. Compiled once here: where Python
-  # may not write bytecode, a dozen processes would compile a thousand modules each at every start.
+  # uv is not in dev.txt: sync takes both files, or it would remove itself. Bytecode is compiled once here: where Python
+  # must not write it, a dozen processes would compile a thousand modules each at every start.
   quietly .venv/bin/uv pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes \
     requirements/bootstrap.txt requirements/dev.txt
   quietly .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --offline \
@@ -86,7 +86,7 @@ install_python_packages() {
   printf '%s\n' "$wanted" >"$STAMP"
 }
 
-# `lab` never ships, so the package does not declare it. -P: a folder `lab` where the command is run is not ours.
+# `lab` never ships, so the package does not declare it. -P ignores a folder `lab` in the caller's working folder.
 write_lab_command() {
   printf '#!/bin/sh\nexec "$(dirname "$0")/python" -P -m lab "$@"\n' >.venv/bin/lab
   chmod 755 .venv/bin/lab
@@ -110,7 +110,7 @@ has_prometheus() {
   command -v prometheus >/dev/null && command -v promtool >/dev/null
 }
 
-# What starts at the next boot, one a line: units that something wants, and scripts of the usual runlevel.
+# The services that start at the next boot, one a line: wanted units, and scripts of the usual runlevel.
 enabled() {
   {
     find "$UNITS" -path '*.wants/*' -printf 'unit %f\n' 2>/dev/null || true
@@ -118,19 +118,19 @@ enabled() {
   } | sort -u
 }
 
-# Takes back what an installation has enabled: what was enabled before, or installed and left disabled, stays as it is.
+# Disables the services that an installation has enabled. Services that were enabled before stay enabled.
 disable_all_but() {
   local before=$1 kind name
   while read -r kind name; do
     case $kind in
       unit) if command -v systemctl >/dev/null; then systemctl disable "$name" >/dev/null 2>&1; fi ;;
       script) if command -v update-rc.d >/dev/null; then update-rc.d "$name" disable >/dev/null 2>&1; fi ;;
-    esac || say "$name could not be disabled: it starts at the next boot, and nobody here needs it"
+    esac || say "$name could not be disabled: it starts at the next boot, although Waybill does not need it"
   done < <(comm -13 <(printf '%s\n' "$before") <(enabled))
 }
 
-# The packages would start servers of the machine's own, now and at each boot. A policy that answers 101 forbids all
-# starts; whatever policy stood there before is put back, also when the installation fails.
+# The packages would start system services, now and at each boot. A policy that answers 101 forbids all starts. The
+# previous policy is put back, also if the installation fails.
 install_without_starting() {
   local kept="" before
   before=$(enabled)
@@ -156,7 +156,7 @@ need_servers() {
   fi
   if [ ${#missing[@]} -eq 0 ]; then return; fi
   has_apt || fail "there is no apt-get; install by hand: ${missing[*]}$otherwise"
-  # sudo forgets AMQP_URL, and would install a RabbitMQ that nobody needs.
+  # sudo drops AMQP_URL, and would install a RabbitMQ that is not needed.
   root || fail "${missing[*]} missing; run: sudo ${AMQP_URL:+--preserve-env=AMQP_URL }lab/stack/bootstrap.sh --servers$otherwise"
   say "installing ${missing[*]} (no service is started, now or at a boot)"
   (install_without_starting "${missing[@]}")
@@ -176,9 +176,9 @@ main() {
       need_venv
       need_servers
       ;;
-    *) fail "$1 is no option; --servers installs the system's packages only" ;;
+    *) fail "$1 is not an option; --servers installs the system's packages only" ;;
   esac
 }
 
-# A test reads the functions and runs nothing.
+# A test sources the functions and runs none of them.
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then main "$@"; fi

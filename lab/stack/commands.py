@@ -1,4 +1,4 @@
-"""Waybill's own commands as processes, and whether a page of theirs answers."""
+"""The commands `waybill` and `lab` as processes, and a check that a page answers."""
 
 import subprocess
 import sys
@@ -11,8 +11,8 @@ from lab.stack.errors import StackError
 from lab.stack.program import clean_environment
 
 ROOT = Path(__file__).parents[2]
-LOCAL = ROOT / ".local"  # all instances, each a folder
-UP = LOCAL / "up"  # that of `make up`
+LOCAL = ROOT / ".local"  # one folder for each instance
+UP = LOCAL / "up"  # the instance of `make up`
 COMMAND_SECONDS = 120
 
 
@@ -27,7 +27,7 @@ def lab(*words: str) -> tuple[str, ...]:
 
 
 def run_command(words: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Run one `waybill` command to its end; what it printed. Raises StackError with its output when it fails."""
+    """Run a `waybill` command to its end and return its output. Raises StackError, with the last line, if it fails."""
     result = subprocess.run(
         waybill(*words),
         env={**clean_environment(), **environment},
@@ -38,13 +38,13 @@ def run_command(words: Sequence[str], environment: Mapping[str, str]) -> str:
         timeout=COMMAND_SECONDS,
     )
     if result.returncode != 0:
-        said = (result.stderr or result.stdout).strip().splitlines() or ["without a word"]
-        raise StackError(f"`waybill {' '.join(words)}` failed: {said[-1].removeprefix('waybill: ')}")
+        lines = (result.stderr or result.stdout).strip().splitlines() or ["no output"]
+        raise StackError(f"`waybill {' '.join(words)}` failed: {lines[-1].removeprefix('waybill: ')}")
     return result.stdout
 
 
 def answers(url: str) -> bool:
-    """Whether a GET of this URL is answered with 200."""
+    """Whether a GET of this URL returns status 200."""
     try:
         with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310  # our own loopback address
             return bool(response.status == 200)

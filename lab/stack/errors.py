@@ -4,12 +4,12 @@ from ops.errors import OpsError
 
 
 class InstanceBusyError(OpsError):
-    """Another process works on the same instance folder."""
+    """Another process uses the same instance folder."""
 
 
 class StackError(OpsError):
-    """A program of the local stack did not come up."""
+    """A program of the local stack did not start."""
 
 
 class UnsafeTargetError(OpsError):
-    """The given server holds something that a run would damage."""
+    """The given server holds data that a run would damage."""

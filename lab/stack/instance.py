@@ -1,8 +1,8 @@
-"""An instance: one folder that holds all data, logs and ports of one running set of programs.
+"""An instance: one folder with all data, logs and ports of one running set of programs.
 
-Every process of an instance carries WAYBILL_INSTANCE=<folder> in its environment, which is how leftovers of a run
-that was killed are found, whoever their parent is by now. PostgreSQL overwrites its environment to set its title;
-its processes are known by their working folder, which is the data folder. Nothing is ever matched by name alone, so
+Every process of an instance has WAYBILL_INSTANCE=<folder> in its environment. By that variable `stop_processes` finds
+the leftovers of a killed run, whatever their parent is by then. PostgreSQL overwrites its environment to set its title,
+so its processes are recognized by their working folder, the data folder. No process is matched by its name alone, so
 two checkouts, two instances and the machine's own servers do not disturb each other.
 """
 
@@ -33,19 +33,19 @@ class Instance:
 
     @property
     def mark(self) -> dict[str, str]:
-        """The variable that each process of this instance is started with."""
+        """The variable that marks each process of this instance."""
         return {MARK: str(self.folder)}
 
     @property
     def logs(self) -> Path:
-        """Where each program's log lies."""
+        """The folder of the programs' logs."""
         return self.folder / "logs"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the instance; raises InstanceBusyError when another living process does.
+        """Lock the instance for the block. Raises InstanceBusyError if another living process holds the lock.
 
-        The lock is the kernel's: it goes with its holder, however that one died.
+        The kernel releases the lock when its holder dies, in whatever way.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = self.folder.parent / f"{self.folder.name}.lock"
@@ -64,7 +64,7 @@ class Instance:
             yield
 
     def processes(self) -> list[psutil.Process]:
-        """Every living process of this instance, without the caller and its parents."""
+        """All living processes of this instance, without the caller and its parents."""
         own = psutil.Process()
         spared = {own.pid, *(parent.pid for parent in own.parents())}
         return [process for process in psutil.process_iter() if process.pid not in spared and self._owns(process)]
@@ -80,10 +80,10 @@ class Instance:
             return False
 
     def stop_processes(self) -> int:
-        """Stop whatever still runs; returns how many processes that were.
+        """Stop all processes of this instance; returns how many there were.
 
-        The signal goes to the topmost ones only: supervisord, celery and the servers end their own children, and in
-        order. What is left after TERM_SECONDS is killed. Raises OpsError when a process survives even that.
+        Only the topmost processes get the signal: supervisord, celery and the servers end their own children, in order.
+        Processes that are left after TERM_SECONDS are killed. Raises OpsError if a process survives even that.
         """
         found = self.processes()
         if not found:
@@ -101,12 +101,12 @@ class Instance:
         return len(found)
 
     def _await_end(self, seconds: float, *, spare_epmd: bool = False) -> list[int]:
-        """The pids that are left when all have gone or `seconds` have passed."""
+        """The pids that are left after `seconds`; returns earlier if none is left."""
         deadline = time.monotonic() + seconds
         while True:
             left = self.processes()
             if spare_epmd and left and all(_name(process) == "epmd" for process in left):
-                return [process.pid for process in left]  # epmd ignores nothing but has no one to stop it
+                return [process.pid for process in left]  # epmd would obey a signal, but no process stops it
             if not left or time.monotonic() > deadline:
                 return [process.pid for process in left]
             time.sleep(0.05)
@@ -117,7 +117,7 @@ class Instance:
                 process.kill()
 
     def erase(self) -> None:
-        """Delete the folder and all it holds; call it only when nothing runs."""
+        """Delete the folder and its content. Call it only while no process runs."""
         if self.folder.exists():
             shutil.rmtree(self.folder)
 

@@ -1,10 +1,10 @@
-"""What a run of the local system may have otherwise than `make up`, for whoever torments it or looks at it closely."""
+"""Options of a local system that `make up` does not use: for the trials, which disturb the system or observe it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 
-def _straight(url: str) -> str:
+def _direct(url: str) -> str:
     return url
 
 
@@ -13,18 +13,18 @@ def _as_shipped(_name: str, text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
-    """`own_servers`: native ones of this run's own, whatever is given and whatever a Docker engine offers.
+class StackOptions:
+    """`own_servers`: start native servers, even if servers are given or a Docker engine answers.
 
-    `through` makes the address by which programs reach a server out of the server's own: a proxy of the caller's.
-    `commands` are the command lines of programs, by name, that are not to be `waybill`'s.
-    `watched` makes what Prometheus reads out of the name and the text of a file below deploy/prometheus.
+    `through` maps the URL of a server to the URL that programs use: that of a proxy of the caller's.
+    `commands` replaces the command lines of programs, by their names.
+    `adapt_rules` maps the name and text of a file below deploy/prometheus to the text that Prometheus reads.
     """
 
     own_servers: bool = False
-    through: Callable[[str], str] = _straight
+    through: Callable[[str], str] = _direct
     commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    watched: Callable[[str, str], str] = _as_shipped
+    adapt_rules: Callable[[str, str], str] = _as_shipped
 
 
-USUAL = Variant()
+DEFAULT_OPTIONS = StackOptions()

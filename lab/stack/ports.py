@@ -1,9 +1,9 @@
 """Free ports on loopback.
 
-A port is drawn below the kernel's ephemeral range, so that no outgoing connection can take it in the seconds between
-this choice and the server's own bind. Until that bind nothing shows that it is taken, and a start draws many ports
-before its first server listens: so no process draws a port twice, and a byte of a file, locked until the process ends,
-keeps each port from all the others of this user.
+A port is drawn below the kernel's ephemeral range, so no outgoing connection can take it in the seconds between this
+choice and the server's bind. Until that bind the port looks free, and a start draws many ports before its first server
+listens. So no process draws a port twice, and each port has a byte in a file of locks: the process that drew it locks
+the byte until it ends, which keeps the port from all other processes of this user.
 """
 
 import fcntl
@@ -18,7 +18,7 @@ from pathlib import Path
 LOWEST = 10_000
 DRAWS = 200
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_given: set[int] = set()
+_drawn: set[int] = set()
 
 
 def is_free(port: int) -> bool:
@@ -33,36 +33,36 @@ def is_free(port: int) -> bool:
 
 
 def free_port(*preferred: int | None) -> int:
-    """The first free one of `preferred`, which may be one given before, else a random free port."""
-    wishes = (port for port in preferred if port)
-    drawn = (port for port in _draws() if port not in _given)
-    return next(port for ports in (wishes, drawn) for port in ports if _take(port))
+    """The first free port of `preferred`, which may have been drawn before, else a random free port."""
+    wanted = (port for port in preferred if port)
+    drawn = (port for port in _draws() if port not in _drawn)
+    return next(port for ports in (wanted, drawn) for port in ports if _take(port))
 
 
 def _take(port: int) -> bool:
-    """Whether nobody listens there and no other process has been given it; then it is this one's until it ends."""
+    """Lock a port that no server listens on and no other process has drawn; whether that succeeded."""
     ledger = _ledger()
     try:
         fcntl.lockf(ledger, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
-    except (BlockingIOError, PermissionError):  # POSIX leaves the choice of the two to the system
+    except (BlockingIOError, PermissionError):  # POSIX allows either error
         return False
-    # Looked at behind the lock: a process that ended a moment ago may have left its server listening.
+    # Checked under the lock: a process that has just ended may have left its server listening.
     if not is_free(port):
         fcntl.lockf(ledger, fcntl.LOCK_UN, 1, port)
         return False
-    _given.add(port)
+    _drawn.add(port)
     return True
 
 
 @functools.cache
 def _ledger() -> int:
-    """The file of locks, a byte for each port. It stays open: a process that closes it has none of its locks left."""
+    """The file of locks, one byte for each port. It stays open, because closing it would release all locks."""
     path = Path(tempfile.gettempdir()) / f"waybill-ports-{os.getuid()}"
     return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def _draws() -> Iterator[int]:
-    """Random ports below the ephemeral range; where none of them will do, those that the kernel draws."""
+    """Random ports below the ephemeral range, then ports that the kernel chooses."""
     rng = random.SystemRandom()
     highest = _ephemeral_start() - 1
     for _ in range(DRAWS if highest > LOWEST else 0):

@@ -1,7 +1,7 @@
-"""One program of an instance: how it is started, how it is stopped, and how one knows that it answers.
+"""A program of an instance: its command, its stop signal, and the check that it answers.
 
-The same description serves both ways of running: as a child of the caller (the tests' servers) and as an entry of
-supervisor's table (`lab.stack.supervisor`).
+A `Program` runs in one of two ways: as a `Child` of the caller (the tests' servers), or as an entry in the process
+table of `lab.stack.supervisor`.
 """
 
 import os
@@ -14,7 +14,7 @@ from signal import SIGKILL, SIGTERM, Signals
 
 from ops.errors import ServerError
 
-# Variables of the person's own servers, which must not reach ours.
+# Variables for the user's own servers, which must not reach ours.
 FOREIGN_PREFIXES = ("RABBITMQ_", "ERL_", "PG", "NOTIFY_SOCKET")
 POLL_SECONDS = 0.05
 LOG_TAIL_LINES = 15
@@ -26,7 +26,7 @@ def _answers_at_once() -> bool:
 
 @dataclass(frozen=True)
 class Program:
-    """`environment` is added to the cleaned environment of the caller; `log` takes stdout and stderr."""
+    """`environment` is added to the caller's cleaned environment; `log` receives stdout and stderr."""
 
     name: str
     command: tuple[str, ...]
@@ -39,16 +39,16 @@ class Program:
 
 
 def clean_environment() -> dict[str, str]:
-    """The caller's environment without what would steer PostgreSQL, Erlang or RabbitMQ.
+    """The caller's environment without the variables that configure PostgreSQL, Erlang or RabbitMQ.
 
-    Python may write bytecode: a process of ours that starts again must not compile everything again.
+    Python may write bytecode, so that a restarted process does not compile every module again.
     """
     unwanted = (*FOREIGN_PREFIXES, "PYTHONDONTWRITEBYTECODE")
     return {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
 
 
 def log_tail(log: Path) -> str:
-    """The last lines of a log, for an error message; says so when there are none."""
+    """The last lines of a log, for an error message."""
     try:
         lines = log.read_text(errors="replace").splitlines()
     except OSError:
@@ -60,7 +60,7 @@ def log_tail(log: Path) -> str:
 def wait_ready(program: Program, alive: Callable[[], bool]) -> None:
     """Return when the program answers.
 
-    Raises ServerError with the log's tail when it ended (`alive` is false) or took longer than its bound.
+    Raises ServerError, with the log's tail, if the program ended (`alive` is false) or exceeds `ready_seconds`.
     """
     deadline = time.monotonic() + program.ready_seconds
     while not program.ready():
@@ -74,7 +74,7 @@ def wait_ready(program: Program, alive: Callable[[], bool]) -> None:
 
 
 class Child:
-    """A program as a child process of the caller, in a session of its own (Ctrl-C does not reach it)."""
+    """A program as a child process of the caller, in a session of its own, which Ctrl-C does not reach."""
 
     def __init__(self, program: Program, mark: Mapping[str, str]) -> None:
         self.program = program
@@ -91,7 +91,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process id, which stays the server's own (each wrapper execs)."""
+        """The process id of the server itself: each wrapper execs."""
         return self._process.pid
 
     def alive(self) -> bool:
@@ -99,7 +99,7 @@ class Child:
         return self._process.poll() is None
 
     def wait_ready(self) -> None:
-        """Return when it answers; raises ServerError with the log's tail otherwise."""
+        """Return when the program answers. Raises ServerError otherwise."""
         wait_ready(self.program, self.alive)
 
     def ask_to_stop(self) -> None:
@@ -108,7 +108,7 @@ class Child:
             self._process.send_signal(self.program.stop_signal)
 
     def stop(self) -> bool:
-        """Stop and reap; True when the program ended by itself in its time, False when it had to be killed."""
+        """Stop and reap the program; True if it ended within `stop_seconds`, False if it was killed."""
         self.ask_to_stop()
         try:
             self._process.wait(self.program.stop_seconds)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT while something must be put back in order."""
+"""SIGTERM and SIGINT during a run that has to clean up after itself."""
 
 import signal
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from types import FrameType
 
 
 class Terminated(SystemExit):
-    """SIGTERM arrived; leaves by way of every `finally`, with the exit code a shell expects."""
+    """SIGTERM arrived: the program exits through every `finally`, with the exit code that a shell expects."""
 
     def __init__(self) -> None:
         super().__init__(128 + signal.SIGTERM)
@@ -15,7 +15,7 @@ class Terminated(SystemExit):
 
 @contextmanager
 def ending_on_sigterm() -> Iterator[None]:
-    """SIGTERM raises Terminated in the block, as Ctrl-C raises KeyboardInterrupt. Main thread only."""
+    """Make SIGTERM raise Terminated in the block, as Ctrl-C raises KeyboardInterrupt. Main thread only."""
 
     def end(_number: int, _frame: FrameType | None) -> None:
         raise Terminated
@@ -28,8 +28,8 @@ def ending_on_sigterm() -> Iterator[None]:
 
 
 @contextmanager
-def signals_held_back() -> Iterator[None]:
-    """An impatient second Ctrl-C must not cut the clean-up short, which has bounds of its own."""
+def signals_ignored() -> Iterator[None]:
+    """Ignore both signals in the block: a second Ctrl-C must not interrupt the clean-up, which has time limits."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
     try:

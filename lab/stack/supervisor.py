@@ -1,8 +1,8 @@
-"""The process table: one supervisord per instance, told what to do over its XML-RPC.
+"""The process table of an instance: one supervisord, controlled over its XML-RPC.
 
-supervisord restarts what dies, with back-off, and keeps a log per program. Its control port is a loopback port with a
-generated password, because a socket file's path may be 108 bytes and a checkout's path may be longer. Nothing starts
-by itself: `lab.stack.local` starts each program when what it needs is there.
+supervisord restarts a program that dies, with back-off, and keeps a log for each program. Its control port is a
+loopback port with a generated password: a socket file's path has at most 108 bytes, and a checkout's path may be
+longer. No program starts by itself: `lab.stack.local` starts each one when the programs that it needs answer.
 """
 
 import json
@@ -56,8 +56,8 @@ startsecs = 1
 startretries = 20
 stopsignal = {signal}
 stopwaitsecs = {wait}
-; A worker's children belong to its main process, which lets them finish: the signal goes to it alone. What is left
-; when the time is over is killed with all its group.
+; Only a worker's main process gets the signal, because it lets its children finish. After the stop time the whole
+; process group is killed.
 stopasgroup = false
 killasgroup = true
 """
@@ -65,7 +65,7 @@ killasgroup = true
 
 @dataclass(frozen=True)
 class ProgramState:
-    """One line of `status`: `state` is supervisor's word, `uptime_seconds` 0 unless it runs."""
+    """One line of `lab status`: `state` is supervisor's name for it, `uptime_seconds` is 0 unless the program runs."""
 
     name: str
     state: str
@@ -84,10 +84,10 @@ class Supervisor:
         self._daemon: subprocess.Popen[bytes] | None = None
 
     def launch(self, groups: Mapping[str, Iterable[Program]], environment: Mapping[str, str], cwd: Path) -> None:
-        """Write the table and start supervisord with it; no program runs yet.
+        """Write the process table and start supervisord; no program runs yet.
 
-        `groups` are stopped one after another, the last first; programs of one group at the same time.
-        `environment` is what every program gets. Raises StackError when supervisord does not answer.
+        `groups` are stopped one after another, the last first; the programs of one group at the same time.
+        Every program gets `environment`. Raises StackError if supervisord does not answer.
         """
         port, password = free_port(), secrets.token_hex(16)
         self.instance.logs.mkdir(parents=True, exist_ok=True)
@@ -107,18 +107,18 @@ class Supervisor:
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
             if self._daemon.poll() is not None or time.monotonic() > deadline:
-                raise StackError(f"supervisord did not come up; {log_tail(output)}")
+                raise StackError(f"supervisord did not start; {log_tail(output)}")
             time.sleep(0.05)
 
     def answers(self) -> bool:
-        """Whether the supervisord of this instance runs and takes commands."""
+        """Whether the supervisord of this instance runs and accepts commands."""
         try:
             return bool(self._rpc("getState")["statename"] == "RUNNING")
         except (OSError, ProtocolError, Fault, KeyError, ValueError):
             return False
 
     def start(self, *names: str) -> None:
-        """Ask for each program (`group:name`) to be started; does not wait for it."""
+        """Start each program (`group:name`) without waiting for it."""
         for name in names:
             try:
                 self._rpc("startProcess", name, False)
@@ -126,15 +126,15 @@ class Supervisor:
                 raise StackError(f"supervisor cannot start {name}: {fault.faultString}") from fault
 
     def restart(self, program: str) -> ProgramState:
-        """Stop a program, by force when its time is over, and start it; returns when it has run for a second.
+        """Stop a program, by force after its stop time, and start it; returns after it has run for a second.
 
-        Raises StackError when there is no such program, or it does not stay up.
+        Raises StackError if there is no such program, or it does not keep running.
         """
         groups = {info["name"]: info["group"] for info in self._rpc("getAllProcessInfo")} if self.answers() else {}
         if not groups:
             raise StackError("nothing runs here; `make up` starts it")
         if program not in groups:
-            raise StackError(f"{program!r} is no program of `make status`: {', '.join(sorted(groups))}")
+            raise StackError(f"{program!r} is not a program of `make status`: {', '.join(sorted(groups))}")
         name = f"{groups[program]}:{program}"
         try:
             if self._info(name).get("statename") in STOPPABLE:
@@ -142,11 +142,11 @@ class Supervisor:
             self._rpc("startProcess", name)
         except (OSError, Fault) as error:
             log = self.instance.logs / f"{program}.log"
-            raise StackError(f"{program} does not come up ({error}); {log_tail(log)}") from error
+            raise StackError(f"{program} does not start ({error}); {log_tail(log)}") from error
         return next(state for state in self.states() if state.name == program)
 
     def pid_alive(self, name: str) -> int:
-        """The pid of a program (`group:name`) that runs, 0 for one that does not or is about to be started again."""
+        """The pid of a running program (`group:name`); 0 if it does not run or supervisord is about to restart it."""
         info = self._info(name)
         return int(info["pid"]) if info.get("statename") in ALIVE else 0
 
@@ -157,7 +157,7 @@ class Supervisor:
             return {}
 
     def states(self) -> list[ProgramState]:
-        """The table as it is now; empty when supervisord does not answer."""
+        """The current state of each program; empty if supervisord does not answer."""
         if not self.answers():
             return []
         return [
@@ -172,7 +172,7 @@ class Supervisor:
         ]
 
     def stop(self, seconds: float) -> None:
-        """Stop every program in order, then supervisord itself; returns when it has gone or `seconds` have passed."""
+        """Stop every program in order, then supervisord; returns when supervisord has ended or after `seconds`."""
         try:
             self._rpc("shutdown")
         except (OSError, ProtocolError, Fault):
@@ -182,16 +182,16 @@ class Supervisor:
             time.sleep(0.05)
 
     def reap(self) -> None:
-        """Take note of a daemon of this very process that has ended; a zombie would look as if it still ran."""
+        """Reap a supervisord that this process started: a zombie would look as if it still ran."""
         if self._daemon is not None:
             self._daemon.wait(START_SECONDS)
             self._daemon = None
 
     def _exists(self) -> bool:
-        """The daemon deletes its pid file as its last deed."""
-        return (self.instance.folder / "supervisord.pid").exists() and self._answers_at_all()
+        """Whether supervisord still runs; it deletes its pid file at the very end."""
+        return (self.instance.folder / "supervisord.pid").exists() and self._responds()
 
-    def _answers_at_all(self) -> bool:
+    def _responds(self) -> bool:
         try:
             self._rpc("getState")
         except (OSError, ProtocolError, Fault):
@@ -212,7 +212,7 @@ class Supervisor:
 def process_table(
     instance: Instance, groups: Mapping[str, Iterable[Program]], port: int, password: str, cwd: Path
 ) -> str:
-    """The text of supervisord's configuration. Raises StackError for a value that it cannot hold."""
+    """The text of supervisord's configuration. Raises StackError for a value that the file cannot express."""
     user = f"user = {os.getuid()}\n" if os.geteuid() == 0 else ""
     folder, logs = _literal(instance.folder), _literal(instance.logs)
     parts = [HEADER.format(folder=folder, logs=logs, port=port, password=password, user=user)]
@@ -237,11 +237,13 @@ def _section(program: Program, cwd: Path) -> str:
 
 
 def _literal(value: object) -> str:
-    """A value as it must stand in the file: % opens an expansion there."""
+    """A value with % doubled: a single % begins an expansion in that file."""
     return str(value).replace("%", "%%")
 
 
 def _quoted(value: str) -> str:
     if any(character in value for character in '"\\\n'):
-        raise StackError(f"supervisor's table cannot hold {value!r}: no quotes, backslashes or line ends, please")
+        raise StackError(
+            f"supervisor's configuration cannot express {value!r}: remove quotes, backslashes and line ends"
+        )
     return f'"{_literal(value)}"'

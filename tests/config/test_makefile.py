@@ -69,4 +69,4 @@ def test_dead_letters_are_neither_replayed_nor_discarded_without_a_queue() -> No
     for target in ("replay-dead-letters", "discard-dead-letters"):
         assert f"make {target} QUEUE=sap" in would_run(target)
         assert would_run(target).endswith("exit 2")
-    assert "Say why" in would_run("discard-dead-letters", "QUEUE=sap")
+    assert "Give the reason" in would_run("discard-dead-letters", "QUEUE=sap")

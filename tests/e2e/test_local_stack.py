@@ -10,7 +10,7 @@ import pytest
 
 from lab.stack.instance import Instance
 from lab.stack.local import LocalStack
-from lab.stack.options import Variant
+from lab.stack.options import StackOptions
 from tests.support.deadlines import ANSWER_SECONDS
 from tests.support.paths import ROOT
 
@@ -45,8 +45,8 @@ def test_the_system_answers_and_a_run_told_to_end_leaves_nothing(tmp_path: Path)
 
 
 def test_a_prometheus_that_cannot_start_is_told_of_and_holds_up_nobody(tmp_path: Path) -> None:
-    nonsense = Variant(watched=lambda name, _: f"{name} is no configuration")
+    nonsense = StackOptions(adapt_rules=lambda name, _: f"{name} is no configuration")
 
-    with LocalStack.fresh(tmp_path / "two", variant=nonsense) as stack:
-        assert "without Prometheus" in stack.unwatched
+    with LocalStack.fresh(tmp_path / "two", options=nonsense) as stack:
+        assert "without Prometheus" in stack.prometheus_error
         assert stack.healthy()

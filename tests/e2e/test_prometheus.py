@@ -70,11 +70,11 @@ def test_the_shipped_rules_are_loaded(stack: LocalStack) -> None:
     assert {rule.health for rule in rules} == {"ok"}, rules
 
 
-def test_a_system_of_a_test_tells_nobody_whoever_is_named_in_what_is_shipped(stack: LocalStack) -> None:
-    told = stack.instance.folder / "prometheus" / prometheus.ALERTMANAGERS
+def test_the_system_of_a_test_sends_no_alerts_even_if_the_shipped_file_names_an_alertmanager(stack: LocalStack) -> None:
+    used = stack.instance.folder / "prometheus" / prometheus.ALERTMANAGERS
 
-    assert told.read_text() == prometheus.NOBODY
-    assert told.read_text() != (prometheus.SHIPPED / prometheus.ALERTMANAGERS).read_text()
+    assert used.read_text() == prometheus.NO_ALERTMANAGERS
+    assert used.read_text() != (prometheus.SHIPPED / prometheus.ALERTMANAGERS).read_text()
 
 
 def test_status_and_doctor_know_of_it(
@@ -82,10 +82,10 @@ def test_status_and_doctor_know_of_it(
 ) -> None:
     monkeypatch.setattr(terminal, "UP", stack.instance.folder)
     monkeypatch.setattr(terminal.console, "width", 200)
-    assert terminal.show_status() == 0
+    assert terminal.status() == 0
     printed = capsys.readouterr().out
     assert stack.prometheus_url in printed
-    (page,) = re.findall(r"What fires now: (\S+)", printed)
+    (page,) = re.findall(r"Firing alerts: (\S+)", printed)
     assert httpx.get(page, timeout=ANSWER_SECONDS).status_code == 200
 
     settings = Settings(database_url=stack.database_url, amqp_url=stack.amqp_url)

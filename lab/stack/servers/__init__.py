@@ -1,1 +1,1 @@
-"""PostgreSQL, RabbitMQ and Prometheus on this machine: borrowed, in Docker, or private processes."""
+"""PostgreSQL, RabbitMQ and Prometheus for a stack: given servers, Docker containers, or private processes."""

@@ -1,4 +1,4 @@
-"""Servers that somebody gave us: a demo must leave them as it found them."""
+"""Given servers: a trial must leave them as it found them."""
 
 import asyncio
 import secrets
@@ -16,7 +16,7 @@ from orders.workflow import STEPS, UNROUTED_QUEUE
 
 @contextmanager
 def demo_database(server_url: str | None) -> Iterator[str | None]:
-    """A database `waybill_demo_<random>` on the given server, dropped at the end; None when none is given."""
+    """A database `waybill_demo_<random>` on the given server, dropped at the end; None without a server."""
     if server_url is None:
         yield None
         return
@@ -29,7 +29,7 @@ def demo_database(server_url: str | None) -> Iterator[str | None]:
 
 
 def refuse_loaded_broker(amqp_url: str) -> None:
-    """Raise UnsafeTargetError when a queue of Waybill's holds messages: a demo would consume them."""
+    """Raise UnsafeTargetError if one of Waybill's queues holds messages: a trial would consume them."""
     queues = [queue for step in STEPS for queue in (step.queue, step.dead_letter_queue)]
     with broker_client.connection(amqp_url) as link:
         states = broker_client.queue_states(link, [*queues, UNROUTED_QUEUE])

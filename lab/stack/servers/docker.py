@@ -1,4 +1,4 @@
-"""PostgreSQL and RabbitMQ by a Docker engine: the two servers of `compose.yaml`, on loopback ports of our own."""
+"""PostgreSQL and RabbitMQ in a Docker engine: the two servers of `compose.yaml`, on free loopback ports."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ START_SECONDS = 300  # the first start pulls two images
 
 
 def engine_answers() -> bool:
-    """Whether `docker` is there with its compose plugin and its engine replies."""
+    """Whether `docker` and its compose plugin are installed and the engine answers."""
     if shutil.which("docker") is None:
         return False
     try:
@@ -32,7 +32,7 @@ def engine_answers() -> bool:
 
 @contextmanager
 def servers(folder: Path) -> Iterator[tuple[str, str]]:
-    """(database URL, AMQP URL) of two fresh containers, which are removed with their data at the end."""
+    """(database URL, AMQP URL) of two fresh containers, removed with their data at the end of the block."""
     urls = start(folder)
     try:
         yield urls
@@ -43,8 +43,8 @@ def servers(folder: Path) -> Iterator[tuple[str, str]]:
 def start(folder: Path, metrics_port: int | None = None) -> tuple[str, str]:
     """Start the two servers of the instance `folder` and wait until both are healthy.
 
-    RabbitMQ's figures are published on `metrics_port`, if it matters which. Returns (database URL, AMQP URL). Raises
-    ServerError with what Docker said.
+    RabbitMQ serves its metrics on `metrics_port`, or on a free port. Returns (database URL, AMQP URL). Raises
+    ServerError with Docker's error.
     """
     secret = _kept(folder / "docker-password")
     wanted = {"POSTGRES_PORT": None, "RABBITMQ_PORT": None, "RABBITMQ_METRICS_PORT": metrics_port}
@@ -58,7 +58,7 @@ def start(folder: Path, metrics_port: int | None = None) -> tuple[str, str]:
 
 
 def stop(folder: Path, *, erase: bool) -> None:
-    """Stop the two servers; with `erase`, their data goes as well. Raises ServerError with what Docker said."""
+    """Stop the two servers; with `erase`, delete their data as well. Raises ServerError with Docker's error."""
     _compose(folder, ["down", "--remove-orphans", *(["--volumes"] if erase else [])], {})
 
 
@@ -81,7 +81,7 @@ def _compose(folder: Path, words: list[str], variables: dict[str, str]) -> None:
 
 
 def _kept(path: Path) -> str:
-    """A secret made at the first call; the server's data is bound to it."""
+    """The secret of the instance, made at the first call: the server's data depends on it."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)

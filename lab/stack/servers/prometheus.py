@@ -1,10 +1,9 @@
 """A private Prometheus from the system's package: prepared below a folder, run as a `Program`.
 
-It reads copies of what deploy/prometheus ships, so that this one and the container's run the same jobs and the same
-rules; the targets are written here, because only here is known where they answer. Whom to tell of alerts is the
-shipped file's to say for a system that is meant to run; a demo's or a test's tells nobody. Data, which is kept for a
-week and up to a gigabyte, lies below the folder as well; it listens on 127.0.0.1 alone. Every flag is one that 2.42
-(Debian 12's) and 3.x know.
+It reads copies of the files in deploy/prometheus, so it runs the same jobs and rules as the container's. `prepare`
+writes the targets, because only the stack knows their addresses. The system of `make up` sends alerts to the
+Alertmanagers of the shipped file; that of a trial or a test sends none. The data, kept for a week and up to a gigabyte,
+is below the folder as well. It listens on 127.0.0.1 only. Versions 2.42 (Debian 12's) and 3.x know every flag.
 """
 
 import json
@@ -18,12 +17,12 @@ from lab.stack.program import Program
 
 SHIPPED = Path(__file__).parents[3] / "deploy" / "prometheus"
 CONFIG, RULES, ALERTMANAGERS = "prometheus.yml", "alerts.yml", "targets/alertmanagers.yml"
-NOBODY = "[]\n"
+NO_ALERTMANAGERS = "[]\n"
 RETENTION = ("--storage.tsdb.retention.time=7d", "--storage.tsdb.retention.size=1GB")
 
 
 def binary(name: str = "prometheus") -> str:
-    """The path of one of the package's programs. Raises StackError when it is not installed."""
+    """The path of one of the package's programs. Raises StackError if it is not installed."""
     found = shutil.which(name)
     if found is None:
         raise StackError(
@@ -34,7 +33,7 @@ def binary(name: str = "prometheus") -> str:
 
 
 def alerts_page(url: str) -> str:
-    """Where the Prometheus at `url` shows what fires: Debian's 2.x comes without the pages that others have."""
+    """The URL of the page of firing alerts: Debian's 2.x has only the classic pages."""
     return f"{url}/alerts" if answers(f"{url}/alerts") else f"{url}/classic/alerts"
 
 
@@ -45,19 +44,19 @@ def prepare(
     targets: Mapping[str, Sequence[str]],
     adapt: Callable[[str, str], str],
     *,
-    tells: bool,
+    alerting: bool,
 ) -> Program:
-    """Write below `folder` what it reads, and describe the program on `port`.
+    """Write the configuration below `folder`, and describe the program on `port`.
 
-    `targets` are addresses (`host:port`) by job; `adapt` makes what is read out of a shipped file's name and text.
-    Without `tells` no Alertmanager hears of anything, whichever is named in what is shipped. Raises StackError when
-    Prometheus is not installed.
+    `targets` are addresses (`host:port`) by job; `adapt` maps a shipped file's name and text to the text that is used.
+    Without `alerting` no alert is sent, even if the shipped file names an Alertmanager. Raises StackError if Prometheus
+    is not installed.
     """
     program = binary()
     (folder / "targets").mkdir(parents=True, exist_ok=True)
     for name in (CONFIG, RULES):
         (folder / name).write_text(adapt(name, (SHIPPED / name).read_text()))
-    (folder / ALERTMANAGERS).write_text((SHIPPED / ALERTMANAGERS).read_text() if tells else NOBODY)
+    (folder / ALERTMANAGERS).write_text((SHIPPED / ALERTMANAGERS).read_text() if alerting else NO_ALERTMANAGERS)
     for job, addresses in targets.items():
         (folder / "targets" / f"{job}.yml").write_text(json.dumps([{"targets": list(addresses)}]))
     return Program(

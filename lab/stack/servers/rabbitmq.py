@@ -1,9 +1,9 @@
 """A private RabbitMQ node from the system's package: prepared below a folder, run as a `Program`.
 
 It never touches the system's service: node name, cookie, home, database, logs, plugins, AMQP port, metrics port,
-distribution port and epmd are the folder's own, and all listen on 127.0.0.1 only. The scripts below /usr/lib are
-started themselves, because those in PATH change to the user rabbitmq. Erlang starts epmd in the background and nobody
-ends it: whoever stops the node must also end the instance's epmd (`Instance.stop_processes`).
+distribution port and epmd are the folder's own, and all listen on 127.0.0.1 only. The scripts below /usr/lib are run
+directly, because those in PATH change to the user rabbitmq. Erlang starts epmd in the background and does not stop it,
+so the caller that stops the node must stop the instance's epmd as well (`Instance.stop_processes`).
 """
 
 import re
@@ -33,7 +33,7 @@ class RabbitMQ:
 
 
 def scripts() -> Path | None:
-    """The folder of the newest installed RabbitMQ's scripts, or None."""
+    """The folder with the scripts of the newest installed RabbitMQ; None without one."""
     found = [
         folder for pattern in SCRIPTS for folder in Path("/").glob(pattern[1:]) if (folder / "rabbitmq-server").exists()
     ]
@@ -43,8 +43,8 @@ def scripts() -> Path | None:
 def prepare(folder: Path, log: Path, port: int, metrics_port: int | None = None) -> RabbitMQ:
     """Write the node's configuration below `folder` and describe the node on AMQP port `port`.
 
-    With `metrics_port` its own Prometheus plugin serves `/metrics` there, each queue's figures by its name; a node that
-    nobody watches goes without. Raises ServerError when RabbitMQ is not installed.
+    With `metrics_port` its Prometheus plugin serves `/metrics` there, with metrics for each queue; without it the
+    plugin is off. Raises ServerError if RabbitMQ is not installed.
     """
     sbin = scripts()
     if sbin is None:
@@ -73,7 +73,7 @@ def prepare(folder: Path, log: Path, port: int, metrics_port: int | None = None)
 
 
 def answers(port: int) -> bool:
-    """Whether the broker opens an AMQP 0-9-1 conversation (a bound port alone proves nothing)."""
+    """Whether the broker answers an AMQP 0-9-1 header: a bound port alone proves nothing."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
             connection.sendall(PROTOCOL_HEADER)
@@ -83,7 +83,7 @@ def answers(port: int) -> bool:
 
 
 def _kept(path: Path, value: str) -> str:
-    """The content of `path`, which is `value` at the first call; the node's database is bound to both."""
+    """The content of `path`, which the first call sets to `value`: the node's database depends on it."""
     if not path.exists():
         path.touch(mode=0o600)
         path.write_text(value)
@@ -103,7 +103,7 @@ def _write_config(path: Path, port: int, metrics_port: int | None, password: str
 
 def _environment(folder: Path, node: str) -> dict[str, str]:
     return {
-        "HOME": str(folder / "home"),  # the Erlang cookie lies there
+        "HOME": str(folder / "home"),  # with the Erlang cookie
         "LC_ALL": "C.UTF-8",
         "ERL_EPMD_PORT": str(free_port()),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
@@ -118,7 +118,7 @@ def _environment(folder: Path, node: str) -> dict[str, str]:
         "RABBITMQ_PLUGINS_EXPAND_DIR": str(folder / "plugins"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
         "RABBITMQ_PID_FILE": str(folder / "pid"),
-        # Makes the script exec Erlang instead of waiting beside it, so that the program's pid is the broker's own.
+        # With it the script execs Erlang instead of waiting for it, so the program's pid is the broker's.
         "RUNNING_UNDER_SYSTEMD": "true",
         "RABBITMQ_SERVER_START_ARGS": "+B i",
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",

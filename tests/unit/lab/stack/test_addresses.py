@@ -1,4 +1,4 @@
-"""What a start recorded is read again, also by a later version."""
+"""The record of a start is read again, also by a later version."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_each_worker_has_a_page_of_its_own() -> None:
     assert [urls[f"worker-{pool}"] for pool in POOLS] == [f"http://127.0.0.1:{port}" for port in range(8083, 8087)]
 
 
-def test_prometheus_asks_every_program_that_counts() -> None:
+def test_every_program_with_metrics_is_a_target() -> None:
     addresses = Addresses("", "", PREFERRED_PORTS, "127.0.0.1:15692")
 
     assert {job: len(targets) for job, targets in addresses.targets.items()} == {
@@ -31,11 +31,11 @@ def test_prometheus_asks_every_program_that_counts() -> None:
     assert addresses.targets["worker"][0] == "127.0.0.1:8083"
 
 
-def test_a_broker_of_which_nobody_said_where_its_figures_are_is_no_target() -> None:
+def test_a_broker_with_an_unknown_metrics_address_is_not_a_target() -> None:
     assert Addresses("", "", PREFERRED_PORTS).targets["rabbitmq"] == []
 
 
-def test_a_record_that_knows_no_worker_is_read(tmp_path: Path) -> None:
+def test_a_record_without_workers_is_read(tmp_path: Path) -> None:
     stack = recorded(tmp_path, OLD)
 
     assert stack.started_once

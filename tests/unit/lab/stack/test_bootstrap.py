@@ -1,4 +1,4 @@
-"""What lab/stack/bootstrap.sh does to a machine, with a package manager and services of the test's own."""
+"""The effects of lab/stack/bootstrap.sh on a machine whose package manager and services are the test's own."""
 
 import subprocess
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from tests.support.paths import ROOT
 
 SCRIPT = ROOT / "lab" / "stack" / "bootstrap.sh"
-# The machine: below $ROOT, and with nothing but what the test says is there.
+# The machine: below $ROOT, with only the files that the test makes.
 MACHINE = """
 source "$SCRIPT"
 POLICY=$ROOT/policy-rc.d UNITS=$ROOT/systemd RUNLEVEL=$ROOT/rc2.d
@@ -35,7 +35,7 @@ apt_install() {
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
-    """One with a service that starts at each boot."""
+    """A machine with one service that starts at each boot."""
     for folder in ("systemd/multi-user.target.wants", "rc2.d"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "systemd/multi-user.target.wants/cron.service").touch()
@@ -53,7 +53,7 @@ def said(machine: Path) -> list[str]:
     return sorted((machine / "said").read_text().splitlines())
 
 
-def test_services_of_new_packages_start_neither_now_nor_at_a_boot_and_others_are_left_alone(machine: Path) -> None:
+def test_services_of_new_packages_start_neither_now_nor_at_boot_and_others_stay_enabled(machine: Path) -> None:
     done = run(machine, "root() { true; }; main --servers")
 
     assert done.returncode == 0, done.stderr
@@ -89,7 +89,7 @@ def test_the_machines_own_policy_is_back_afterwards(machine: Path, installation:
     assert (machine / "policy-rc.d").read_text() == "its own\n"
 
 
-def test_who_is_not_root_is_told_of_the_command_that_starts_no_service(machine: Path) -> None:
+def test_a_user_other_than_root_gets_the_command_that_starts_no_service(machine: Path) -> None:
     done = run(machine, "main")
     assert done.returncode == 1
     assert "prometheus rabbitmq-server missing; run: sudo lab/stack/bootstrap.sh --servers" in done.stderr
@@ -98,14 +98,14 @@ def test_who_is_not_root_is_told_of_the_command_that_starts_no_service(machine: 
     assert "prometheus missing; run: sudo --preserve-env=AMQP_URL lab/stack/bootstrap.sh --servers" in given.stderr
 
 
-def test_where_there_is_no_apt_get_nobody_is_told_to_use_it(machine: Path) -> None:
+def test_without_apt_get_the_error_names_the_packages_to_install_by_hand(machine: Path) -> None:
     done = run(machine, "has_apt() { false; }; main")
 
     assert done.returncode == 1
     assert "there is no apt-get; install by hand: prometheus rabbitmq-server" in done.stderr
 
 
-def test_the_packages_of_the_system_are_all_that_the_option_installs(machine: Path) -> None:
+def test_the_option_installs_the_system_packages_only(machine: Path) -> None:
     done = run(machine, "root() { true; }; install_python_packages() { touch $ROOT/venv; }; main --servers")
 
     assert done.returncode == 0, done.stderr
@@ -117,5 +117,5 @@ def test_an_unknown_option_installs_nothing(machine: Path) -> None:
     done = run(machine, "root() { true; }; main --server")
 
     assert done.returncode == 1
-    assert "--server is no option" in done.stderr
+    assert "--server is not an option" in done.stderr
     assert not (machine / "prometheus").exists()

@@ -23,10 +23,10 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(program.parent))
 
 
-def prepared(folder: Path, *, tells: bool = False) -> Program:
+def prepared(folder: Path, *, alerting: bool = False) -> Program:
     targets = {"worker": ["127.0.0.1:8083", "127.0.0.1:8084"], "rabbitmq": []}
     return prometheus.prepare(
-        folder, folder / "log", 9090, targets, lambda name, text: f"# {name}\n{text}", tells=tells
+        folder, folder / "log", 9090, targets, lambda name, text: f"# {name}\n{text}", alerting=alerting
     )
 
 
@@ -58,7 +58,7 @@ def test_only_who_may_tell_hears_of_the_shipped_alertmanagers(tmp_path: Path, mo
     (shipped / "targets" / "alertmanagers.yml").write_text("- targets: [on-call:9093]\n")
     monkeypatch.setattr(prometheus, "SHIPPED", shipped)
 
-    prepared(tmp_path, tells=True)
+    prepared(tmp_path, alerting=True)
     assert yaml.safe_load(written.read_text()) == [{"targets": ["on-call:9093"]}]
     prepared(tmp_path)
     assert yaml.safe_load(written.read_text()) == []
