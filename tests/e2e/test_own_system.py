@@ -116,7 +116,7 @@ def test_a_program_is_restarted_by_its_name(up: LocalStack) -> None:
 
 
 def test_an_unknown_program_is_refused_with_the_names_that_there_are(up: LocalStack) -> None:
-    with pytest.raises(StackError, match="'sapp' is no program of `make status`: api, collector, "):
+    with pytest.raises(StackError, match="'sapp' is not a program of `make status`: api, collector, "):
         up.supervisor.restart("sapp")
 
 

@@ -1,4 +1,4 @@
-"""Leftovers of a killed run are found and ended; nothing else is touched."""
+"""The leftovers of a killed run are found and ended; no other process is touched."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ SLEEPER = "import time; print(1, flush=True); time.sleep(600)"
 
 @contextmanager
 def process(instance: Instance, code: str = SLEEPER) -> Iterator[subprocess.Popen[str]]:
-    """A process that bears the instance's mark and has come up."""
+    """A running process with the instance's mark."""
     child = subprocess.Popen(
         [sys.executable, "-c", code],
         env={**os.environ, **instance.mark},
@@ -48,7 +48,7 @@ def test_a_leftover_is_ended(tmp_path: Path) -> None:
         assert leftover.wait() == -signal.SIGTERM
 
 
-def test_another_instances_processes_are_let_alone(tmp_path: Path) -> None:
+def test_another_instances_processes_keep_running(tmp_path: Path) -> None:
     with process(Instance(tmp_path / "other")) as other:
         assert Instance(tmp_path / "one").stop_processes() == 0
         assert other.poll() is None
@@ -72,7 +72,7 @@ def test_an_instance_has_one_holder_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-def test_postgres_is_known_though_it_overwrites_its_environment(tmp_path: Path) -> None:
+def test_postgres_is_recognized_although_it_overwrites_its_environment(tmp_path: Path) -> None:
     instance = Instance(tmp_path / "one")
     _, program = native_postgres(instance)
     child = Child(program, instance.mark)
@@ -90,7 +90,7 @@ def test_postgres_is_known_though_it_overwrites_its_environment(tmp_path: Path) 
 
 
 def _alive(process: psutil.Process) -> bool:
-    """Whether it still does something: an ended process may wait for its parent to take note."""
+    """Whether the process still runs: an ended one may be a zombie until its parent reaps it."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Ports of our own."""
+"""Free ports: drawn once, and kept from other processes."""
 
 import socket
 import subprocess
@@ -14,7 +14,7 @@ from tests.support.paths import ROOT
 ANOTHER_START = "import sys; from lab.stack.ports import free_port; print(free_port(), flush=True); sys.stdin.read()"
 
 
-def test_a_port_that_somebody_listens_on_is_not_chosen() -> None:
+def test_a_port_with_a_listening_server_is_not_chosen() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
@@ -33,7 +33,7 @@ def test_a_drawn_port_can_be_listened_on() -> None:
         assert server.getsockname()[1] > 0
 
 
-def test_no_port_is_drawn_twice_although_nobody_listens_on_it_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_port_is_drawn_twice_although_no_server_listens_on_it_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "_ephemeral_start", lambda: ports.LOWEST + 20)
 
     drawn = [free_port() for _ in range(30)]  # more than there are: the kernel's own draws are held to it as well
@@ -41,7 +41,7 @@ def test_no_port_is_drawn_twice_although_nobody_listens_on_it_yet(monkeypatch: p
     assert len(set(drawn)) == len(drawn)
 
 
-def test_a_port_that_another_process_has_drawn_is_left_to_it_until_it_ends() -> None:
+def test_a_port_that_another_process_has_drawn_is_kept_for_it_until_it_ends() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", ANOTHER_START], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as another:

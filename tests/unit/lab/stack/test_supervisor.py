@@ -1,4 +1,4 @@
-"""The table that supervisord is given."""
+"""The configuration of supervisord."""
 
 from configparser import RawConfigParser
 from pathlib import Path
@@ -17,7 +17,7 @@ def table(program: Program, folder: Path) -> RawConfigParser:
     return parser
 
 
-def test_only_the_main_process_is_asked_to_stop_and_all_its_group_is_killed(tmp_path: Path) -> None:
+def test_only_the_main_process_gets_the_signal_and_its_whole_group_is_killed(tmp_path: Path) -> None:
     section = table(Program("worker-sap", ("celery",), tmp_path / "log"), tmp_path)["program:worker-sap"]
 
     assert section["stopasgroup"] == "false"
@@ -34,8 +34,8 @@ def test_a_percent_sign_in_a_path_is_no_expansion(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ['a"b', "a\\b", "a\nb"])
-def test_what_the_table_cannot_hold_is_refused(value: str, tmp_path: Path) -> None:
-    with pytest.raises(StackError, match="cannot hold"):
+def test_a_value_that_the_file_cannot_express_is_refused(value: str, tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="cannot express"):
         table(Program("api", ("run",), tmp_path / "log", {"NAME": value}), tmp_path)
 
 
@@ -46,14 +46,14 @@ def test_control_is_on_loopback_and_behind_a_password(tmp_path: Path) -> None:
     assert section["password"] == "secret"
 
 
-def test_nobody_answers_where_nothing_was_started(tmp_path: Path) -> None:
+def test_no_supervisord_answers_before_a_start(tmp_path: Path) -> None:
     supervisor = Supervisor(Instance(tmp_path))
 
     assert not supervisor.answers()
     assert supervisor.states() == []
 
 
-def test_what_one_program_is_given_alone_stands_in_its_section(tmp_path: Path) -> None:
+def test_the_environment_of_one_program_is_in_its_section(tmp_path: Path) -> None:
     section = table(Program("worker-sap", ("run",), tmp_path / "log", {"PORT": "8084"}), tmp_path)["program:worker-sap"]
 
     assert section["environment"] == 'PORT="8084"'

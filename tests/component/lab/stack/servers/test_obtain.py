@@ -1,4 +1,4 @@
-"""The servers that the tests themselves run on."""
+"""The servers that the tests use."""
 
 import asyncpg
 import pytest
@@ -20,7 +20,7 @@ async def test_postgres_keeps_every_commit_through_a_power_cut(servers: ServerUr
     assert set((await settings()).values()) == {"on"}
 
 
-def test_the_broker_is_one_that_has_what_the_topology_asks_for(servers: ServerUrls) -> None:
+def test_the_broker_has_the_features_that_the_topology_needs(servers: ServerUrls) -> None:
     with broker_client.connection(servers.amqp_url) as link:
         product, version = broker_client.version(link).split(" ", 1)
         missing = broker_client.queue_states(link, ["no-such-queue"])

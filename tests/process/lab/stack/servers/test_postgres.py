@@ -1,4 +1,4 @@
-"""The private PostgreSQL under the conditions that a machine may set."""
+"""The private PostgreSQL under the restrictions that a machine may have."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become 
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that everybody may enter; pytest's own is for its user alone."""
+    """A folder that every user may enter; pytest's own admits its user only."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -38,7 +38,7 @@ def comes_up(instance: Instance) -> bool:
     return clean
 
 
-def test_it_comes_up_below_a_folder_that_only_its_owner_may_enter(tmp_path: Path) -> None:
+def test_it_starts_below_a_folder_that_only_its_owner_may_enter(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
 
@@ -58,7 +58,7 @@ def test_it_runs_as_nobody_where_namespaces_are_forbidden(open_folder: Path, mon
 
 
 @as_root
-def test_where_nobody_has_no_way_to_the_folder_one_line_says_what_to_do(
+def test_without_access_for_the_user_nobody_one_line_names_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tmp_path.chmod(0o700)
@@ -81,7 +81,7 @@ def test_it_starts_again_after_it_was_killed(tmp_path: Path) -> None:
         child.stop()
 
 
-def test_a_half_made_data_folder_is_made_anew(tmp_path: Path) -> None:
+def test_a_partial_data_folder_is_made_again(tmp_path: Path) -> None:
     half = tmp_path / "one" / "postgres" / "data.new"
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18")

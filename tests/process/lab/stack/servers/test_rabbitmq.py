@@ -1,4 +1,4 @@
-"""A private RabbitMQ that is watched: its own plugin tells each queue's figures, on loopback."""
+"""A private RabbitMQ whose Prometheus plugin serves each queue's metrics, on loopback."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +33,7 @@ def counted_statements(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
         instance.stop_processes()  # epmd
 
 
-def test_each_queue_is_told_by_its_name(counted_statements: tuple[str, int, Child]) -> None:
+def test_each_queue_has_metrics_under_its_name(counted_statements: tuple[str, int, Child]) -> None:
     url, port, _ = counted_statements
     with broker_client.connection(url) as link:
         channel = link.channel()
@@ -60,7 +60,7 @@ def test_nothing_of_it_listens_beyond_loopback(counted_statements: tuple[str, in
     assert {address.ip for address in listening} <= {"127.0.0.1", "::1"}
 
 
-def test_a_node_that_nobody_watches_has_no_plugin(tmp_path: Path) -> None:
+def test_a_node_without_a_metrics_port_has_no_plugin(tmp_path: Path) -> None:
     if rabbitmq.scripts() is None:
         pytest.skip("RabbitMQ's own programs are not installed (sudo lab/stack/bootstrap.sh --servers)")
     prepared = rabbitmq.prepare(tmp_path, tmp_path / "log", free_port())

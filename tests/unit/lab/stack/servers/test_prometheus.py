@@ -1,4 +1,4 @@
-"""What a private Prometheus is given to read, and how it is started."""
+"""The configuration and the command of a private Prometheus."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ def prepared(folder: Path, *, alerting: bool = False) -> Program:
 
 
 @pytest.mark.usefixtures("installed")
-def test_it_listens_on_loopback_and_forgets_in_time(tmp_path: Path) -> None:
+def test_it_listens_on_loopback_and_its_data_expires(tmp_path: Path) -> None:
     words = prepared(tmp_path).command
 
     assert words[0] == str(tmp_path / "bin" / "prometheus")
@@ -44,7 +44,7 @@ def test_it_listens_on_loopback_and_forgets_in_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_it_reads_what_is_shipped_as_the_caller_adapts_it(tmp_path: Path) -> None:
+def test_it_reads_the_shipped_files_as_the_caller_adapts_them(tmp_path: Path) -> None:
     prepared(tmp_path)
 
     for name in ("prometheus.yml", "alerts.yml"):
@@ -52,7 +52,9 @@ def test_it_reads_what_is_shipped_as_the_caller_adapts_it(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("installed")
-def test_only_who_may_tell_hears_of_the_shipped_alertmanagers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_an_alerting_system_reads_the_shipped_alertmanagers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shipped, written = tmp_path / "shipped", tmp_path / "targets" / "alertmanagers.yml"
     shutil.copytree(prometheus.SHIPPED, shipped)
     (shipped / "targets" / "alertmanagers.yml").write_text("- targets: [on-call:9093]\n")
@@ -73,14 +75,14 @@ def test_the_targets_are_those_of_this_instance(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "targets" / "rabbitmq.yml").read_text()) == [{"targets": []}]
 
 
-def test_where_it_is_not_installed_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_an_installation_the_error_names_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(StackError, match=r"sudo lab/stack/bootstrap\.sh --servers"):
         prepared(tmp_path)
 
 
-def test_a_given_broker_says_where_its_figures_are_or_nobody_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_metrics_address_of_a_given_broker_comes_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RABBITMQ_METRICS_URL", raising=False)
     assert given_rabbitmq_metrics() == ""
 
@@ -110,9 +112,13 @@ def test_the_plugins_own_port_is_the_usual_one(url: str, target: str, monkeypatc
 @pytest.mark.parametrize(
     "rest", ["user:secret@broker:15692", "broker:15692/metrics", "broker/?vhost=secret", "broker/#secret"]
 )
-def test_what_no_target_can_hold_is_refused_and_not_repeated(rest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_with_more_than_a_target_can_hold_is_refused_without_its_password(
+    rest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RABBITMQ_METRICS_URL", f"http://{rest}")
 
-    with pytest.raises(ServerError, match="RABBITMQ_METRICS_URL takes http://host:15692 alone") as refused:
+    with pytest.raises(
+        ServerError, match="RABBITMQ_METRICS_URL must have the form http://host:15692, without"
+    ) as refused:
         given_rabbitmq_metrics()
     assert "secret" not in str(refused.value)
