@@ -123,7 +123,7 @@ SATURATION = Row(
         Panel(
             "Uncounted",
             "Deliveries a second that no figure of a worker counts, because it was too busy to read them.",
-            (Query(rate("waybill_worker_words_lost_total", "pool"), "{{pool}}"),),
+            (Query(rate("waybill_worker_reports_lost_total", "pool"), "{{pool}}"),),
             unit="ops",
             width=6,
         ),

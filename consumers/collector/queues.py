@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import amqp
-import amqp.method_framing
 from kombu import Connection
 
-from consumers.worker.intake import ReadableMessage
+from consumers import amqp_messages
 from orders.workflow import BY_QUEUE, UNROUTED_QUEUE
 
 CONNECT_SECONDS = 10
@@ -30,19 +29,6 @@ SOURCES: dict[str, str] = {
     **{queue: step.dead_letter_queue for queue, step in BY_QUEUE.items()},
     UNROUTED_QUEUE: UNROUTED_QUEUE,
 }
-
-
-class KeptMessage(ReadableMessage):
-    """A message that keeps its properties' bytes, for when nobody can read them."""
-
-    raw_properties = b""
-
-    def _load_properties(self, class_id: int, buf: bytes, offset: int) -> int:
-        self.raw_properties = bytes(buf[offset:])
-        return super()._load_properties(class_id, buf, offset)
-
-
-amqp.method_framing.Message = KeptMessage  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +47,7 @@ class DeadLetterQueues:
     """One connection to the broker, made when it is needed."""
 
     def __init__(self, amqp_url: str) -> None:
+        amqp_messages.install(amqp_messages.KeptMessage)
         self._amqp_url = amqp_url
         self._link: Any = None
         self._channel: Any = None

@@ -1,4 +1,7 @@
-"""What a worker process has at hand: settings, database, the outside world. Built after the fork, closed at its end."""
+"""The resources of a worker process: settings, database, name. Made after the fork, closed when the process ends.
+
+Adapters to the outside world are not among them: each step makes its own (`consumers.delivery.step_kinds`).
+"""
 
 import os
 import socket
@@ -6,40 +9,27 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.adapters.erp import Erp
-from consumers.adapters.erp_factory import make_erp
-from consumers.adapters.mailer import Mailer
+from consumers.delivery.transactions import Transactions
 from runtime.database import make_engine
-from runtime.document_store import document_store
-from runtime.documents import DocumentStore
 from runtime.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
-    """Handed to every step. Nothing in it connects before it is used. `worker` is who works here: program@host/pid."""
+class WorkerContext:
+    """The resources that all steps share. None of them connects before it is used. `worker` is program@host/pid."""
 
     settings: Settings
     engine: AsyncEngine
-    erp: Erp
-    mailer: Mailer
-    documents: DocumentStore
+    transactions: Transactions
     worker: str
 
     async def close(self) -> None:
         """Give back every connection."""
-        await self.erp.aclose()
-        await self.mailer.close()
         await self.engine.dispose()
 
 
-def open_workplace(settings: Settings, name: str) -> Workplace:
-    """A workplace whose database connections carry `name`."""
-    return Workplace(
-        settings=settings,
-        engine=make_engine(settings, name),
-        erp=make_erp(settings),
-        mailer=Mailer(settings),
-        documents=document_store(settings),
-        worker=f"{name.removeprefix('waybill-')}@{socket.gethostname()}/{os.getpid()}",
-    )
+def open_context(settings: Settings, name: str) -> WorkerContext:
+    """A context whose database connections carry `name`."""
+    engine = make_engine(settings, name)
+    worker = f"{name.removeprefix('waybill-')}@{socket.gethostname()}/{os.getpid()}"
+    return WorkerContext(settings, engine, Transactions(engine), worker)

@@ -1,13 +1,12 @@
-"""What an error of a step means: for its next try, and for a person who looks at a thousand of them.
+"""The meaning of a step's error: for its next attempt, and for a person who looks at a thousand of them.
 
-`kind_of` says what `orders.workflow` decides by. A fingerprint, error class and place in our code, is the same for all
-that failed for one cause, and stays the same when a line moves.
+`kind_of` gives the kind by which `orders.workflow` decides. A fingerprint, error class and place in our code, is the
+same for all errors of one cause, and stays the same when a line moves.
 """
 
 import traceback
 from types import TracebackType
 
-from consumers.delivery.step_kinds import StepError
 from orders.workflow import ErrorKind
 from outbox.inbox import Failure
 from runtime.database import may_pass, sqlstate, storable
@@ -19,12 +18,24 @@ OURS = ("consumers", "orders", "outbox", "runtime")
 _BAD_DATA = ("22", "23")
 
 
+class StepError(Exception):
+    """A step could not do its work; the text says why, and `kind` whether another attempt may help.
+
+    The next attempt is not made before `wait_seconds` have passed.
+    """
+
+    def __init__(self, message: str, wait_seconds: float = 0.0, *, kind: ErrorKind = ErrorKind.UNEXPECTED) -> None:
+        super().__init__(message)
+        self.wait_seconds = wait_seconds
+        self.kind = kind
+
+
 class KilledWorkerError(Exception):
-    """A delivery was begun several times and never finished: it kills the worker that runs it."""
+    """A delivery was claimed several times and never finished: it kills the worker that runs it."""
 
 
 def kind_of(error: BaseException) -> ErrorKind:
-    """What an error means for another try: its own word for it, or ours for those of libraries."""
+    """The kind of an error: its own, or one of ours for the errors of libraries."""
     kind = getattr(error, "kind", None)
     if isinstance(kind, ErrorKind):
         return kind
@@ -38,12 +49,12 @@ def kind_of(error: BaseException) -> ErrorKind:
 
 
 def wait_seconds(error: BaseException) -> float:
-    """How long the next try must wait at least."""
+    """The shortest wait before the next attempt."""
     return error.wait_seconds if isinstance(error, StepError) else 0.0
 
 
 def failure_of(error: BaseException) -> Failure:
-    """An error as it is kept, for people to read. A StepError that wraps an adapter's is told as the adapter's."""
+    """An error as it is stored, for people to read. A StepError that wraps an adapter's error is stored as that one."""
     root = error.__cause__ if isinstance(error, StepError) and error.__cause__ is not None else error
     trace = "".join(traceback.format_exception(error))
     return Failure(type(root).__name__, storable(redacted(str(error))), storable(redacted(trace)), fingerprint(root))

@@ -1,6 +1,7 @@
-"""What a message of a step's queue must be: an event that the step listens to, in the version that it knows. Pure.
+"""The check of a step's message: an event that the step listens to, in the version that it knows. Pure.
 
-The worker asks before it runs a delivery, the collector asks why one was refused: the same checks, so the same answer.
+The worker calls it before it runs a delivery (`consumers.worker.cloud_event_task`), the collector to say why a message
+was refused (`consumers.collector.classify`): the same checks give the same answer.
 """
 
 from orders.events import EXTERNAL_EVENTS, parse_order_id, schema_of
@@ -10,7 +11,7 @@ from outbox.external_id import inbox_id
 
 
 def attributes_of(headers: object) -> dict[str, object]:
-    """The CloudEvents attributes among a message's headers; all else that a stranger wrote is left out."""
+    """The CloudEvents attributes among a message's headers; everything else is left out."""
     if not isinstance(headers, dict):
         return {}
     return {name: value for name, value in headers.items() if isinstance(name, str) and name.startswith(PREFIX)}
@@ -32,7 +33,7 @@ def in_our_form(attributes: dict[str, object], body: bytes) -> dict[str, object]
 
 
 def read(attributes: dict[str, object], body: bytes, queue: str) -> Event:
-    """The event that a message of this queue is. Raises EnvelopeError for anything but one for the queue's step."""
+    """The event in a message of this queue. Raises EnvelopeError unless it is one for the queue's step."""
     event = decode(attributes, body)
     step = BY_QUEUE[queue]
     if event.type not in step.listens_to:

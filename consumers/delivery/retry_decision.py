@@ -1,11 +1,14 @@
-"""What becomes of a failed try: another one, at what time, or the end, and why. Pure but for the clock and the dice."""
+"""The decision about a failed attempt: another one, at what time, or a dead letter, and why.
+
+Pure but for the clock and the random jitter. Called by `consumers.delivery.failure`.
+"""
 
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from consumers.delivery.error_kinds import KilledWorkerError, kind_of, wait_seconds
-from consumers.delivery.outcome import Outcome
+from consumers.delivery.result import DeliveryResult
 from orders.workflow import Step, pool_of
 from outbox.envelope import MAX_GENERATION
 from outbox.inbox import GivenUp
@@ -13,19 +16,19 @@ from runtime.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What becomes of a failed try: another one at `due_at`, or the end for `reason`, with no replay before `due_at`.
+class RetryDecision:
+    """Another attempt at `due_at`; or a dead letter for `reason`, with no replay before `due_at`.
 
     `attempt` is the number of the failed attempt, from 1.
     """
 
-    outcome: Outcome
+    result: DeliveryResult
     attempt: int
     due_at: datetime | None = None
     reason: GivenUp | None = None
 
 
-class Judge:
+class RetryDecider:
     """Applies a step's policy."""
 
     def __init__(self, step: Step, settings: Settings) -> None:
@@ -33,29 +36,32 @@ class Judge:
         self._base_seconds: float = getattr(settings, pool_of(step).retry_base)
         self._rng = random.Random()  # noqa: S311 - jitter is no secret
 
-    def verdict(self, attempt: int, generation: int, error: Exception, *, away: bool) -> Verdict:
-        """The end of try number `attempt`, which is generation `attempt`. `away`: nobody was there to try it with."""
-        reason = self._last(attempt, generation, error, away=away)
+    def decide(self, attempt: int, generation: int, error: Exception, *, outage: bool) -> RetryDecision:
+        """Decide about attempt number `attempt`, made at generation `generation`.
+
+        `outage`: the other side as a whole is away, so the attempt does not count.
+        """
+        reason = self._last(attempt, generation, error, outage=outage)
         if reason is not None:
             wait = wait_seconds(error)
             not_before = datetime.now(UTC) + timedelta(seconds=wait) if wait else None
-            return Verdict(Outcome.DEAD, attempt, not_before, reason)
-        if away:  # for as long as nobody is there the worker takes nothing, so this need not grow
-            return Verdict(Outcome.AWAY, attempt, datetime.now(UTC) + self.delay(1, error))
-        return Verdict(Outcome.RETRIED, attempt, datetime.now(UTC) + self.delay(attempt, error))
+            return RetryDecision(DeliveryResult.DEAD, attempt, not_before, reason)
+        if outage:  # the worker takes nothing during an outage, so the delay need not grow
+            return RetryDecision(DeliveryResult.AWAY, attempt, datetime.now(UTC) + self.delay(1, error))
+        return RetryDecision(DeliveryResult.RETRIED, attempt, datetime.now(UTC) + self.delay(attempt, error))
 
     def delay(self, attempt: int, error: Exception) -> timedelta:
-        """From the failure of try number `attempt` to the next."""
+        """The time from the failure of attempt number `attempt` to the next attempt."""
         jittered = self._policy.delay_seconds(attempt, self._base_seconds, self._rng)
         return timedelta(seconds=wait_seconds(error) + jittered)
 
-    def _last(self, attempt: int, generation: int, error: Exception, *, away: bool) -> GivenUp | None:
-        """Why a failed try was the last; None if there is another."""
+    def _last(self, attempt: int, generation: int, error: Exception, *, outage: bool) -> GivenUp | None:
+        """Why a failed attempt was the last; None if another follows."""
         if isinstance(error, KilledWorkerError):
             return GivenUp.KILLED_WORKER
         if generation >= MAX_GENERATION:
             return GivenUp.RETRIES_EXHAUSTED
-        if away:
+        if outage:
             return None
         if kind_of(error) not in self._policy.worth_another_try:
             return GivenUp.REJECTED

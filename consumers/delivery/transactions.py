@@ -1,7 +1,8 @@
-"""Transactions that wait for a database that takes no work: a worker keeps its delivery in hand, and no try is spent.
+"""Transactions that wait while the database takes no work: the worker keeps its delivery, and no attempt is spent.
 
-One without the schema is such a database. A worker that was started before the migration would give up every delivery
-that it is handed; the price is that a step which asks for a column that never was waits as well, and says so.
+A database without the schema counts as one that takes no work. Otherwise a worker that was started before the migration
+would dead-letter every delivery. The price: a step that asks for a column that never existed waits as well, and the log
+says so (`schema_missing`).
 """
 
 import asyncio
@@ -37,13 +38,12 @@ class Transactions:
         one_statement: bool = False,
         patient: bool = False,
     ) -> Result:
-        """The result of `work`, committed; tried again and again while Postgres is away or not ready for it.
+        """Run `work` and commit; its result. Repeated while Postgres is away or lacks a partition, table or column.
 
-        Not ready is a database that lacks a segment for events, or a table or column.
-
-        A connection that breaks in COMMIT leaves open whether it was done, so `work` must be safe to run again.
-        `one_statement`: work that executes a single statement, which is its own transaction. `patient`: also after
-        what may pass by itself, such as a lock time-out: for work whose failure nobody could write down.
+        A connection that breaks in COMMIT leaves open whether it was committed, so `work` must be safe to run again.
+        `one_statement`: `work` executes a single statement, which is its own transaction. `patient`: repeat also after
+        an error that may pass by itself, such as a lock time-out. It is for work that writes a failure down: its own
+        failure could be written nowhere.
         """
         pause = FIRST_PAUSE_SECONDS
         while True:
@@ -55,10 +55,13 @@ class Transactions:
                 passes = may_pass(error) if patient else is_unavailable(error)
                 if lacks_schema(error):
                     log.error(  # noqa: TRY400 - its trace says nothing more
-                        "schema_missing", error=excerpt(str(error), 500), cure="waybill migrate", pause_seconds=pause
+                        "schema_missing",
+                        error=excerpt(str(error), 500),
+                        remedy="waybill migrate",
+                        retry_in_seconds=pause,
                     )
                 elif passes or isinstance(error, NoSegmentError):
-                    log.warning("database_away", error=excerpt(str(error), 500), pause_seconds=pause)
+                    log.warning("database_away", error=excerpt(str(error), 500), retry_in_seconds=pause)
                 else:
                     raise
             await asyncio.sleep(pause)

@@ -1,42 +1,55 @@
-"""Typeset the invoice and keep it: one number per order, from a series without gaps."""
+"""The invoice step: typesets the invoice and stores it, with one number per order from a series without gaps."""
 
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
-from uuid import UUID
+from typing import Any, Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.adapters.typesetter import typeset_invoice
-from consumers.delivery.context import Workplace
-from consumers.delivery.step_kinds import OutsideStep, order_of
+from consumers.delivery.delivery import Delivery
+from consumers.delivery.step_kinds import OutsideStep
 from consumers.steps.joined import joined_step_done
+from consumers.steps.order import load_order
 from orders import books
 from orders.model import Invoice, Order
-from outbox.inbox import Claim
+from runtime.document_store import document_store
+from runtime.documents import DocumentStore
+from runtime.settings import Settings
 from runtime.tracing import tracer
 
 
 class GenerateInvoicePdf(OutsideStep):
     """`order.synced` -> a PDF in the document store."""
 
-    async def prepare(self, place: Workplace, tx: AsyncConnection, order_id: UUID) -> tuple[Order, Invoice]:  # noqa: ARG002
-        """The order and its invoice. A second try finds the number that the first was given."""
-        order = await order_of(tx, order_id)
-        return order, await books.issue_invoice(tx, order_id, datetime.now(UTC))
+    def __init__(self, documents: DocumentStore) -> None:
+        self._documents = documents
 
-    async def perform(self, place: Workplace, prepared: tuple[Order, Invoice], claim: Claim) -> dict[str, Any]:  # noqa: ARG002
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """The step with the document store of the settings."""
+        return cls(document_store(settings))
+
+    async def prepare(self, delivery: Delivery, tx: AsyncConnection) -> tuple[Order, Invoice]:
+        """The order and its invoice. A second attempt finds the number that the first was given."""
+        order = await load_order(delivery, tx)
+        return order, await books.issue_invoice(tx, order.id, datetime.now(UTC))
+
+    async def perform(self, delivery: Delivery, prepared: tuple[Order, Invoice]) -> dict[str, Any]:
         """The journal: the document's key and the invoice's number."""
         order, invoice = prepared
         with tracer.span("typeset invoice"):
-            pdf = await asyncio.to_thread(typeset_invoice, order, invoice, place.settings)
+            pdf = await asyncio.to_thread(typeset_invoice, order, invoice, delivery.ctx.settings)
         key = f"invoices/{invoice.number}.pdf"
         with tracer.span("store document", attributes={"waybill.document": key, "waybill.bytes": len(pdf)}):
-            await place.documents.put(key, pdf)
+            await self._documents.put(key, pdf)
         return {"document": key, "invoice_number": invoice.number}
 
-    async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:
-        """Write down where the PDF is."""
-        await books.invoice_stored(tx, order_id, journal["document"])
-        await joined_step_done(place, tx, order_id, "generate_invoice_pdf")
+    async def conclude(self, delivery: Delivery, tx: AsyncConnection, journal: Mapping[str, Any]) -> None:
+        """Store the PDF's key."""
+        await books.invoice_stored(tx, delivery.order_id, journal["document"])
+        await joined_step_done(delivery, tx)
+
+
+STEP_CLASS = GenerateInvoicePdf

@@ -1,57 +1,71 @@
-"""Make the order a sales document in SAP, once.
+"""The SAP step: makes the order a sales document in SAP, once.
 
-SAP does not dedupe. Each claim looks before it posts, also the first one: an inbox that was restored from a dump knows
-nothing of what was done after it. Every failure after which a document may exist or may yet come waits out SAP's
-longest commit, so that the look is final.
+SAP does not deduplicate. Each claim looks before it posts, the first one too: an inbox that was restored from a dump does
+not know what was done after it. Every failure after which a document may exist or may yet appear waits out SAP's
+longest commit, so that the look-up is final.
 """
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
-from uuid import UUID
+from typing import Any, Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.adapters.erp import ErpUnavailable, SalesDocument, SalesOrderDraft, SalesOrderItem
-from consumers.delivery.context import Workplace
-from consumers.delivery.step_kinds import OutsideStep, StepError, order_of
-from orders import repository, service
+from consumers.adapters.erp import Erp, ErpUnavailable, SalesDocument, SalesOrderDraft, SalesOrderItem
+from consumers.adapters.erp_factory import make_erp
+from consumers.delivery.delivery import Delivery
+from consumers.delivery.error_kinds import StepError
+from consumers.delivery.limits import commit_wait_seconds
+from consumers.delivery.step_kinds import OutsideStep
+from consumers.steps.order import emit, load_order
+from orders import repository
 from orders.events import OrderSynced
 from orders.model import Order, Status
 from orders.workflow import ErrorKind
-from outbox.inbox import Claim
+from runtime.settings import Settings
 
 
 class SyncOrderToSap(OutsideStep):
     """`inventory.reserved` -> `order.synced`."""
 
-    async def prepare(self, place: Workplace, tx: AsyncConnection, order_id: UUID) -> Order:  # noqa: ARG002
-        """The order to book."""
-        return await order_of(tx, order_id)
+    def __init__(self, erp: Erp) -> None:
+        self._erp = erp
 
-    async def perform(self, place: Workplace, prepared: Order, claim: Claim) -> dict[str, Any]:  # noqa: ARG002
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """The step with an ERP client of its own."""
+        return cls(make_erp(settings))
+
+    async def prepare(self, delivery: Delivery, tx: AsyncConnection) -> Order:
+        """The order to book."""
+        return await load_order(delivery, tx)
+
+    async def perform(self, delivery: Delivery, prepared: Order) -> dict[str, Any]:
         """The journal: SAP's document number and net amount."""
         order = prepared
         try:
-            document = await place.erp.find(order.number, order.id)
+            document = await self._erp.find(order.number, order.id)
             if document is None:
-                document = await place.erp.create(_draft(order))
+                document = await self._erp.create(_draft(order))
         except ErpUnavailable as error:
-            commit = place.settings.sap_commit_seconds if error.uncertain else 0.0
+            commit = commit_wait_seconds(delivery.step, delivery.ctx.settings) if error.uncertain else 0.0
             raise StepError(str(error), max(commit, error.retry_after or 0.0), kind=error.kind) from error
         _compare(order, document)
         return {"sap_document": document.number, "net_amount": str(document.net_amount)}
 
-    async def away(self, place: Workplace) -> bool:
-        """SAP serves nobody: it is down, blocked, or does not know our password any more."""
-        return await place.erp.is_away()
+    async def is_away(self) -> bool:
+        """SAP serves no request: it is down, blocked, or refuses our password."""
+        return await self._erp.is_away()
 
-    async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:
+    async def conclude(self, delivery: Delivery, tx: AsyncConnection, journal: Mapping[str, Any]) -> None:
         """Advance the order with its document's number."""
-        document = journal["sap_document"]
+        order_id, document = delivery.order_id, journal["sap_document"]
         names = await repository.advance(tx, order_id, Status.RESERVED, Status.SYNCED, sap_document=document)
-        synced = OrderSynced(order_id, names.number, names.reference, document)
-        await service.emit(tx, synced, place.settings.event_source)
+        await emit(delivery, tx, OrderSynced(order_id, names.number, names.reference, document))
+
+    async def close(self) -> None:
+        """Close the connections to SAP."""
+        await self._erp.aclose()
 
 
 def _draft(order: Order) -> SalesOrderDraft:
@@ -60,7 +74,7 @@ def _draft(order: Order) -> SalesOrderDraft:
 
 
 def _compare(order: Order, document: SalesDocument) -> None:
-    """SAP computes for itself; a document that differs from what the customer was promised is for a person."""
+    """SAP computes for itself; a document that differs from the promise to the customer needs a person."""
     theirs, ours = (document.net_amount, document.currency), (order.net_total, order.currency)
     if (Decimal(theirs[0]), theirs[1]) != ours:
         raise StepError(
@@ -68,3 +82,6 @@ def _compare(order: Order, document: SalesDocument) -> None:
             f"the order {ours[0]} {ours[1]}",
             kind=ErrorKind.BAD_DATA,
         )
+
+
+STEP_CLASS = SyncOrderToSap

@@ -1,4 +1,4 @@
-"""What Celery and its pool say past the root logger, which would be no line of our log (runtime.logging)."""
+"""The output of Celery and its pool that bypasses the root logger, and so would be no line of our log (runtime.logging)."""
 
 import logging
 from typing import Any
@@ -6,18 +6,18 @@ from typing import Any
 import billiard.util
 import celery.apps.worker
 
-_celery: Any = celery.apps.worker  # whose types leave out what it prints with
+_celery: Any = celery.apps.worker  # whose types leave out the function that it prints with
 
 
-def all_through_our_log() -> None:
-    """Have the pool's logger, which passes nothing on, write our lines, and nothing printed at a stop.
+def use_our_log() -> None:
+    """Have the pool's logger, which passes nothing on, write our lines, and print nothing at a stop.
 
-    That print is made in a signal handler, where nobody may log: it could be called in the middle of writing a line.
-    So `worker_stopping` says it, a moment later.
+    Celery prints from a signal handler, where no line may be logged: it could be called in the middle of writing one.
+    `worker_stopping` is logged instead, a moment later (`consumers.worker.chores`).
     """
     billiard.util.get_logger().handlers[:] = logging.getLogger().handlers
-    _celery.safe_say = _say_nothing
+    _celery.safe_say = _print_nothing
 
 
-def _say_nothing(*_: object) -> None:
-    """In the place of Celery's own."""
+def _print_nothing(*_: object) -> None:
+    """Replaces Celery's own."""

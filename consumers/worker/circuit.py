@@ -1,19 +1,31 @@
-"""The circuit between a worker and the outside world: open while the other side is away.
+"""The circuit breaker between a worker and the outside world: open while the other side is away.
 
-A child whose delivery failed asks whether the other side is there at all (`OutsideStep.away`), hands the delivery back
-if not, and says so. The main process then cancels its consumer of that queue: the queue backs up in the broker, where
-nothing is lost, no try is spent and no other queue notices. It probes with a call of its own, never with an order, and
-consumes again when the other side is back.
+       ┌────────────── closed ──────────────┐   a child reports AWAY: its failed attempt and its probe
+       │  consumes the queue                │   (`StepKind.is_away`) found the other side away, and the
+       └───────────────┬────────────────────┘   delivery is scheduled again without counting as an attempt
+           AWAY report │        ▲ a probe succeeds
+                       ▼        │
+       ┌────────────── open ────┴───────────┐   consumer cancelled: the queue backs up in the broker, where
+       │  probes every PROBE_SECONDS        │   nothing is lost, no attempt is spent, and no other queue
+       └────────────────────────────────────┘   is affected
+
+The main process owns the circuit: it cancels its consumer of that queue, probes with a call of its own, never with an
+order, and consumes again when the other side is back. `Circuit.update` is called by `consumers.worker.chores`.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Protocol
 
-from consumers.delivery.outcome import Outcome
+from consumers.delivery.result import DeliveryResult
+from consumers.delivery.step_kinds import OutsideStep, StepKind
 from consumers.worker import metrics
-from consumers.worker.child_reports import Word
+from consumers.worker.child_reports import DeliveryReport
+from orders.workflow import Step
 from runtime.logging import get_logger
+from runtime.settings import Settings
 
 PROBE_SECONDS = 2.0  # from the end of one probe to the next
 
@@ -31,7 +43,7 @@ class Pausable(Protocol):
 
 
 class Circuit:
-    """One worker's, in its main process. `probes`: whether the other side is back, by the queue that needs it."""
+    """The circuits of one worker, one per queue. A probe returns whether the other side is back."""
 
     def __init__(self, probes: Mapping[str, Callable[[], bool]]) -> None:
         self._probes = probes
@@ -39,11 +51,11 @@ class Circuit:
         for queue in probes:
             metrics.CIRCUIT_OPEN.labels(queue).set(0)
 
-    def look(self, consumer: Pausable, words: Iterable[Word]) -> None:
-        """Open and close the circuits by what the children told. Called often, on the consumer's own loop."""
-        for word in words:
-            if word.outcome is Outcome.AWAY and word.step.queue not in self._probe_at:
-                self._open(consumer, word.step.queue)
+    def update(self, consumer: Pausable, reports: Iterable[DeliveryReport]) -> None:
+        """Open circuits by the children's reports, and close them by probes. Called often, on the consumer's own loop."""
+        for report in reports:
+            if report.result is DeliveryResult.AWAY and report.step.queue not in self._probe_at:
+                self._open(consumer, report.step.queue)
         for queue, probe_at in list(self._probe_at.items()):
             if time.monotonic() >= probe_at:
                 self._probe(consumer, queue)
@@ -57,7 +69,7 @@ class Circuit:
         consumer.pause(queue)
 
     def _probe(self, consumer: Pausable, queue: str) -> None:
-        # This holds up the worker's loop for as long as a probe may take: it has nothing else to do meanwhile.
+        # This blocks the worker's loop for as long as a probe may take: it has nothing else to do meanwhile.
         try:
             back = self._probes[queue]()
         finally:
@@ -68,3 +80,23 @@ class Circuit:
         del self._probe_at[queue]
         metrics.CIRCUIT_OPEN.labels(queue).set(0)
         log.info("circuit_closed", queue=queue)
+
+
+def probes_of(step_classes: Mapping[Step, type[StepKind]], settings: Settings) -> dict[str, Callable[[], bool]]:
+    """For each queue whose step acts outside: a probe that returns whether the other side is back."""
+    return {
+        step.queue: partial(_is_back, step_class, settings)
+        for step, step_class in step_classes.items()
+        if issubclass(step_class, OutsideStep)
+    }
+
+
+def _is_back(step_class: type[StepKind], settings: Settings) -> bool:
+    async def probe() -> bool:
+        step = step_class.open(settings)
+        try:
+            return not await step.is_away()
+        finally:
+            await step.close()
+
+    return asyncio.run(probe())

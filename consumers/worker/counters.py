@@ -1,12 +1,12 @@
-"""Counts, in a worker's main process, what its children tell.
+"""The counters of a worker, kept in its main process from the children's reports.
 
-A killed child takes with it what it had not told: the one delivery that it was at, which comes again and is counted
-then. So every done delivery is counted once, with two exceptions. A child that is killed in the instants between the
-commit and its word has done what nobody counts as done, and the delivery that comes again counts as a duplicate. And
-what a main process has counted since its last scrape, or had not read yet, ends with it: told to stop, it looks until
-its children have ended (`consumers.worker.intake.Chores`), and is scraped for as long; killed, it does neither.
+A killed child loses the report of the one delivery that it ran; that delivery comes again and is counted then. So every
+done delivery is counted once, with two exceptions. A child that is killed in the instants between the commit and its
+report has done a delivery that is not counted as done, and the redelivery counts as a duplicate. And the counts since
+the last scrape, and reports not yet read, end with a main process. One that is stopped keeps reading until its children
+have ended (`consumers.worker.chores`), and is scraped for as long; one that is killed does neither.
 
-What runs is Celery's own list of active requests, from which it takes also those of a child that it finds dead.
+The running deliveries are Celery's own list of active requests, from which it removes also those of a dead child.
 """
 
 import math
@@ -15,59 +15,59 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol
 
-from consumers.delivery.outcome import TRIES, Outcome
+from consumers.delivery.result import ATTEMPTED, DeliveryResult
 from consumers.worker import metrics
 from consumers.worker.busy_time import BusySeconds
-from consumers.worker.child_reports import Reports, Word
+from consumers.worker.child_reports import DeliveryReport, ReportPipe
 from orders.workflow import steps_of
 
-LOOK_SECONDS = 0.2
+UPDATE_SECONDS = 0.2
 
 
 class Request(Protocol):
-    """A delivery at work, as Celery knows it: celery.worker.request.Request. `name` is its step's."""
+    """A running delivery, as Celery knows it: celery.worker.request.Request. `name` is its step's."""
 
     id: str
     name: str
 
 
-class Tally:
-    """One worker's, whose pool has so many `children`. Its figures exist from here on, at zero, and no others."""
+class DeliveryCounters:
+    """The counters of one worker with this many `children`. Its series exist from here on, at zero, and no others."""
 
-    def __init__(self, reports: Reports, pool: str, children: int) -> None:
+    def __init__(self, reports: ReportPipe, pool: str, children: int) -> None:
         self._reports = reports
         self._steps = steps_of(pool)
         self._busy = BusySeconds()
         self._busy_seconds = metrics.BUSY_SECONDS.labels(pool)
-        self._words_lost = metrics.WORDS_LOST.labels(pool)
+        self._reports_lost = metrics.REPORTS_LOST.labels(pool)
         metrics.CHILDREN.labels(pool).set(children)
         metrics.CHILDREN_LOST.labels(pool)
         for step in self._steps:
             metrics.STEP_SECONDS.labels(step.name)
             metrics.RUNNING.labels(step.name)
-            for outcome in Outcome:
-                metrics.DELIVERIES.labels(step.name, outcome.value)
+            for result in DeliveryResult:
+                metrics.DELIVERIES.labels(step.name, result.value)
             for event_type in step.listens_to:
                 metrics.COMMIT_TO_EFFECT.labels(step.name, event_type)
 
-    def look(self, active: Iterable[Request]) -> list[Word]:
-        """Count what was told since the last look and what is active now; the words, for whom they concern as well."""
-        words = list(self._reports.told())
-        for word in words:
-            self._count(word)
+    def update(self, active: Iterable[Request]) -> list[DeliveryReport]:
+        """Count the reports since the last update and the active requests; the reports, for the circuit."""
+        reports = list(self._reports.receive())
+        for report in reports:
+            self._count(report)
         running = [(request.id, request.name) for request in active]
-        told = [(word.task, word.seconds) for word in words]
-        self._busy_seconds.inc(self._busy.since_last_look(time.monotonic(), told, [task for task, _ in running]))
+        ended = [(report.task, report.seconds) for report in reports]
+        self._busy_seconds.inc(self._busy.since_last_update(time.monotonic(), ended, [task for task, _ in running]))
         by_step = Counter(name for _, name in running)
         for step in self._steps:
             metrics.RUNNING.labels(step.name).set(by_step[step.name])
-        return words
+        return reports
 
-    def _count(self, word: Word) -> None:
-        step = word.step.name
-        metrics.DELIVERIES.labels(step, word.outcome.value).inc()
-        self._words_lost.inc(word.lost)
-        if word.outcome in TRIES:
-            metrics.STEP_SECONDS.labels(step).observe(word.seconds)
-        if not math.isnan(word.effect_seconds):
-            metrics.COMMIT_TO_EFFECT.labels(step, word.event_type).observe(word.effect_seconds)
+    def _count(self, report: DeliveryReport) -> None:
+        step = report.step.name
+        metrics.DELIVERIES.labels(step, report.result.value).inc()
+        self._reports_lost.inc(report.lost)
+        if report.result in ATTEMPTED:
+            metrics.STEP_SECONDS.labels(step).observe(report.seconds)
+        if not math.isnan(report.effect_seconds):
+            metrics.COMMIT_TO_EFFECT.labels(step, report.event_type).observe(report.effect_seconds)

@@ -1,8 +1,8 @@
 """A worker's `/metrics`: served by its main process alone.
 
-A child that is forked while the page is served, in a dead one's place, has the listening socket too: it would keep the
-port from the next worker for as long as it outlives its main process. So each child closes it, before it opens anything
-of its own: `leave` is connected before whatever else a child does when it begins.
+A child that is forked while the endpoint is served, to replace a dead one, inherits the listening socket: it would keep
+the port from the next worker for as long as it outlives its main process. So each child closes it, before it opens
+anything of its own: `leave` is the first receiver of the signal that a child begins with.
 """
 
 from wsgiref.simple_server import WSGIServer
@@ -13,7 +13,7 @@ from runtime.metrics_server import unanswered
 from runtime.settings import Settings
 
 
-class WorkerPage:
+class MetricsEndpoint:
     """Both methods are receivers of Celery's signals."""
 
     def __init__(self, settings: Settings) -> None:
@@ -23,8 +23,8 @@ class WorkerPage:
     def serve(self, **_: object) -> None:
         """Called in the main process when the children are forked.
 
-        Not before: a fork with the serving thread running copies its locks in whatever state. Those that replace a dead
-        child are forked so; they count nothing themselves, so none of these locks is theirs to take.
+        Not before: a fork with the serving thread running copies its locks in whatever state. Children that replace a
+        dead one are forked so; they count nothing themselves, so they take none of these locks.
         """
         self._server, _thread = start_http_server(*self._address)
         self._server.handle_error = unanswered  # type: ignore[method-assign]

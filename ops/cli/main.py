@@ -108,9 +108,13 @@ def worker(
 ) -> None:
     """Run the steps of one pool until SIGTERM; then finish the steps that have begun."""
     settings = _settings(f"worker-{pool}")
+    from consumers.steps.load import StepCodeError
     from consumers.worker.app import run_worker
 
-    run_worker(pool, settings)
+    try:
+        run_worker(pool, settings)
+    except StepCodeError as error:
+        end(str(error), 1)
 
 
 @app.command()

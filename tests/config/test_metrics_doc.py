@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from api.metrics import Metrics
 from consumers.collector import metrics as collector_metrics
-from consumers.delivery.outcome import Outcome as DeliveryOutcome
+from consumers.delivery.result import DeliveryResult
 from consumers.worker import metrics
 from outbox.partitions.expire_events import Outcome
 from relay.health import metrics as relay_metrics
@@ -63,7 +63,7 @@ def test_the_page_lists_every_metric_of_the_code_where_it_is_exported_with_its_l
 
 def test_the_page_says_what_each_outcome_of_a_delivery_means() -> None:
     explained = re.findall(r"^\| (\w+) \| [^|]+ \|$", sections()["Workers"], re.MULTILINE)
-    assert explained == ["outcome", *(outcome.value for outcome in DeliveryOutcome)]
+    assert explained == ["outcome", *(outcome.value for outcome in DeliveryResult)]
 
 
 def test_the_page_lists_whatever_alerts_and_dashboards_read_of_rabbitmq() -> None:

@@ -10,7 +10,7 @@ from kombu import Connection
 from consumers import topology
 from consumers.topology import TopologyError
 from consumers.worker.app import make_celery
-from consumers.worker.intake import BindQueues
+from consumers.worker.queue_binding import BindQueues
 from orders.events import EVENT_TYPES
 from orders.workflow import BY_QUEUE, STEPS, UNROUTED_QUEUE, required_queues
 from runtime.settings import Settings

@@ -13,7 +13,7 @@ from consumers.collector.classify import dead_letter_of, examine
 from consumers.collector.queues import Taken
 from consumers.delivery.message_check import read
 from consumers.topology import bindings
-from consumers.worker.intake import adapt
+from consumers.worker.cloud_event_task import adapt
 from orders import workflow
 from orders.events import EXTERNAL_EVENTS, EventDataError, ExternalEvent, parse_order_id
 from orders.workflow import BY_QUEUE, STEPS

@@ -14,7 +14,9 @@ import asyncpg
 import pytest
 
 from consumers.adapters.email_texts import confirmation
-from consumers.adapters.erp import SalesOrderDraft, SalesOrderItem
+from consumers.adapters.erp import SalesDocument, SalesOrderDraft, SalesOrderItem
+from consumers.adapters.erp_factory import make_erp
+from consumers.adapters.mailer import Mailer
 from ops.audit.probes import SapSandbox
 from ops.audit.report import AuditReport, Probes, audit
 from orders.audit.queries import Window
@@ -24,6 +26,7 @@ from orders.workflow import BY_QUEUE
 from outbox.cursor.log import Carried, advance
 from outbox.cursor.reader import ONE_PLAN, Reader
 from outbox.envelope import Event
+from runtime.document_store import document_store
 from runtime.settings import Settings
 from tests.support.builders.step_harness import StepHarness, step_harness
 from tests.support.fixtures.shared_database import module_database
@@ -73,7 +76,7 @@ class AuditedOrders:
     async def audit(self, deadline: timedelta | None = AT_ONCE, **places: Any) -> AuditReport:
         """Orders of this test alone, and orphans that no test before it has made."""
         window = Window(self.since, datetime.now(UTC) + timedelta(hours=1))
-        report = await audit(self.harness.place.engine, replace(self.places, **places), window, deadline)
+        report = await audit(self.harness.ctx.engine, replace(self.places, **places), window, deadline)
         return replace(report, orphans=[one for one in report.orphans if one not in self.found_before])
 
     async def go(self, order: Order, *, until: str = "order.completed") -> None:
@@ -103,7 +106,7 @@ class AuditedOrders:
 
     async def read_outbox(self) -> None:
         """As the relay does it: read everything that is committed and move the cursor past it."""
-        url = self.harness.place.settings.database_url
+        url = self.harness.ctx.settings.database_url
         connection = await asyncpg.connect(url, server_settings=ONE_PLAN)
         try:
             await connection.execute(LEAD)
@@ -130,7 +133,7 @@ async def audited(module_database: str, own_sap: Sap, own_inbox: Smtp, tmp_path:
     )
 
     async with step_harness(settings) as harness:
-        places = Probes(SapSandbox(own_sap.url), own_inbox.url, harness.place.documents)
+        places = Probes(SapSandbox(own_sap.url), own_inbox.url, document_store(settings))
         audited = AuditedOrders(harness, places, datetime.now(UTC), tmp_path, [])
         audited.found_before.extend((await audited.audit()).orphans)
         yield audited
@@ -146,5 +149,16 @@ def draft(order: Order) -> SalesOrderDraft:
 
 
 async def send(audited: AuditedOrders, order: Order, event: Event) -> None:
-    place = audited.harness.place
-    await place.mailer.send(confirmation(order, event_id=event.id, settings=place.settings))
+    settings = audited.harness.ctx.settings
+    mailer = Mailer(settings)
+    await mailer.send(confirmation(order, event_id=event.id, settings=settings))
+    await mailer.close()
+
+
+async def book(audited: AuditedOrders, wanted: SalesOrderDraft) -> SalesDocument:
+    """Make a document in SAP, beside the product."""
+    erp = make_erp(audited.harness.ctx.settings)
+    try:
+        return await erp.create(wanted)
+    finally:
+        await erp.aclose()

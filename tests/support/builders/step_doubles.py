@@ -1,17 +1,15 @@
-"""Steps made for tests: they fail, wait or count as they are told."""
+"""Step doubles: they fail, wait or count."""
 # ruff: noqa: ARG002 - the arguments are those of every step
 
 import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.delivery.context import Workplace
+from consumers.delivery.delivery import Delivery
 from consumers.delivery.step_kinds import LocalStep, OutsideStep, RecordingStep
-from outbox.envelope import Event
 from outbox.inbox import Claim
 
 REFERENCE = text("UPDATE orders SET sap_document = coalesce(sap_document, '') || 'x' WHERE id = :id")
@@ -24,8 +22,8 @@ class Failing(LocalStep):
         self.error: Exception | None = error
         self.before_raising: Callable[[], None] = lambda: None
 
-    async def apply(self, place: Workplace, tx: AsyncConnection, order_id: UUID, event: Event) -> None:
-        await tx.execute(REFERENCE, {"id": order_id})
+    async def apply(self, delivery: Delivery, tx: AsyncConnection) -> None:
+        await tx.execute(REFERENCE, {"id": delivery.order_id})
         if self.error is not None:
             self.before_raising()
             raise self.error
@@ -34,7 +32,7 @@ class Failing(LocalStep):
 class Unrecorded(RecordingStep):
     """Keeps nothing."""
 
-    async def record(self, place: Workplace, tx: AsyncConnection, order_id: UUID, event: Event) -> bool:
+    async def record(self, delivery: Delivery, tx: AsyncConnection) -> bool:
         raise RuntimeError("no room")
 
 
@@ -44,12 +42,12 @@ class Pausing(LocalStep):
     def __init__(self) -> None:
         self.begun, self.may_end, self.runs = asyncio.Event(), asyncio.Event(), 0
 
-    async def apply(self, place: Workplace, tx: AsyncConnection, order_id: UUID, event: Event) -> None:
+    async def apply(self, delivery: Delivery, tx: AsyncConnection) -> None:
         self.runs += 1
-        await tx.execute(REFERENCE, {"id": order_id})
+        await tx.execute(REFERENCE, {"id": delivery.order_id})
         self.begun.set()
         await self.may_end.wait()
-        await tx.execute(REFERENCE, {"id": order_id})
+        await tx.execute(REFERENCE, {"id": delivery.order_id})
 
 
 class Acting(OutsideStep):
@@ -62,11 +60,11 @@ class Acting(OutsideStep):
         if not waits:
             self.may_end.set()
 
-    async def prepare(self, place: Workplace, tx: AsyncConnection, order_id: UUID) -> None:
+    async def prepare(self, delivery: Delivery, tx: AsyncConnection) -> None:
         """Needs nothing."""
 
-    async def perform(self, place: Workplace, prepared: None, claim: Claim) -> dict[str, Any]:
-        self.claims.append(claim)
+    async def perform(self, delivery: Delivery, prepared: None) -> dict[str, Any]:
+        self.claims.append(delivery.claim)
         self.begun.set()
         try:
             await self.may_end.wait()
@@ -75,6 +73,6 @@ class Acting(OutsideStep):
             raise
         return {"performed": len(self.claims)}
 
-    async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:
+    async def conclude(self, delivery: Delivery, tx: AsyncConnection, journal: Mapping[str, Any]) -> None:
         self.concluded += 1
-        await tx.execute(REFERENCE, {"id": order_id})
+        await tx.execute(REFERENCE, {"id": delivery.order_id})

@@ -1,4 +1,4 @@
-"""Steps run by their runner in the test's own process: a Workplace on a migrated database, and orders to work on.
+"""Steps run by their runner in the test's own process: a WorkerContext on a migrated database, and orders to work on.
 
 What a step recorded is read back from the outbox and handed to the next step by the test, in the relay's place.
 """
@@ -14,11 +14,11 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import RowMapping, text
 
-from consumers.delivery.context import Workplace, open_workplace
-from consumers.delivery.outcome import Outcome
-from consumers.delivery.runner import StepRunner
-from consumers.delivery.step_kinds import LocalStep, OutsideStep, RecordingStep
-from consumers.steps import REACTIONS
+from consumers.delivery.context import WorkerContext, open_context
+from consumers.delivery.pipeline import StepRunner
+from consumers.delivery.result import DeliveryResult
+from consumers.delivery.step_kinds import StepKind
+from consumers.steps.load import step_class
 from orders import repository, service
 from orders.events import InventoryReserved, OrderEvent, OrderFulfilled, OrderSynced, OrderValidated
 from orders.model import Address, Customer, Line, NewOrder, Order, Status
@@ -44,14 +44,15 @@ class Scheduled:
 
 
 class StepHarness:
-    """One open workplace, and short words for what the tests say again and again."""
+    """One open worker context with its steps, and short names for what the tests do again and again."""
 
-    def __init__(self, place: Workplace) -> None:
-        self.place = place
+    def __init__(self, ctx: WorkerContext) -> None:
+        self.ctx = ctx
+        self._steps: dict[str, StepKind] = {}
 
     async def sql(self, statement: str, **values: object) -> Sequence[RowMapping]:
         """Execute one statement and commit; its rows."""
-        async with self.place.engine.begin() as tx:
+        async with self.ctx.engine.begin() as tx:
             result = await tx.execute(text(statement), values)
             return result.mappings().all() if result.returns_rows else []
 
@@ -87,14 +88,14 @@ class StepHarness:
         """A new order, as the API places it; without lines, one line of a product of its own."""
         lines = lines or (Line(await self.product(), 2, Decimal("14.00"), Decimal("0.05")),)
         new = NewOrder(f"PO-{uuid4().hex}", customer, currency, lines)
-        async with self.place.engine.begin() as tx:
-            placed = await service.place(tx, new, self.place.settings.event_source)
+        async with self.ctx.engine.begin() as tx:
+            placed = await service.place(tx, new, self.ctx.settings.event_source)
             assert isinstance(placed, service.Placed)
         return await self.order(placed.order_id)
 
     async def order(self, order_id: UUID) -> Order:
         """An order as it stands now."""
-        async with self.place.engine.connect() as tx:
+        async with self.ctx.engine.connect() as tx:
             order = await repository.get(tx, order_id)
         assert order is not None
         return order
@@ -141,11 +142,23 @@ class StepHarness:
         )
         return row
 
-    def runner(self, step: str, reaction: LocalStep | OutsideStep | RecordingStep | None = None) -> StepRunner:
-        """A step's runner; with `reaction`, the test's own code under the step's name."""
-        return StepRunner(BY_NAME[step], reaction or REACTIONS[step], self.place)
+    def runner(self, step: str, double: StepKind | None = None) -> StepRunner:
+        """A step's runner; with `double`, the test's own code under the step's name."""
+        return StepRunner(BY_NAME[step], double or self.step(step), self.ctx)
 
-    async def deliver(self, step: str, event: Event) -> Outcome:
+    def step(self, name: str) -> StepKind:
+        """The code of a step, with its adapters."""
+        if name not in self._steps:
+            self._steps[name] = step_class(BY_NAME[name]).open(self.ctx.settings)
+        return self._steps[name]
+
+    async def close(self) -> None:
+        """Close the steps' adapters and the context."""
+        for step in self._steps.values():
+            await step.close()
+        await self.ctx.close()
+
+    async def deliver(self, step: str, event: Event) -> DeliveryResult:
         """Run one delivery of a step as it is."""
         return await self.runner(step).deliver(event)
 
@@ -179,27 +192,27 @@ class StepHarness:
         return await self.order(order.id), await self.event(order, "order.rejected")
 
     async def _moved(self, order: Order, event: OrderEvent, status: Status) -> tuple[Order, Event]:
-        async with self.place.engine.begin() as tx:
+        async with self.ctx.engine.begin() as tx:
             await tx.execute(
                 text("UPDATE orders SET status = :status WHERE id = :id"), {"id": order.id, "status": status.value}
             )
-            await service.emit(tx, event, self.place.settings.event_source)
+            await service.emit(tx, event, self.ctx.settings.event_source)
         return replace(order, status=status), await self.event(order, event.type)
 
 
 @asynccontextmanager
 async def step_harness(settings: Settings) -> AsyncIterator[StepHarness]:
-    """An open workplace."""
+    """A harness whose context is open."""
 
-    place = open_workplace(settings, "waybill-test")
+    harness = StepHarness(open_context(settings, "waybill-test"))
     try:
-        yield StepHarness(place)
+        yield harness
     finally:
-        await place.close()
+        await harness.close()
 
 
 def with_step_harness(settings: Settings, scenario: Callable[[StepHarness], Awaitable[Result]]) -> Result:
-    """Run a scenario on a loop of its own with an open workplace."""
+    """Run a scenario on a loop of its own with an open harness."""
 
     async def run() -> Result:
         async with step_harness(settings) as given:

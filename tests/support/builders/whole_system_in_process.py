@@ -17,12 +17,12 @@ import amqp
 from sqlalchemy import text
 
 from consumers.collector.sweep import Collector
-from consumers.delivery.context import Workplace, open_workplace
-from consumers.delivery.outcome import Outcome
-from consumers.delivery.runner import StepRunner
-from consumers.delivery.span import deliver
-from consumers.steps import REACTIONS
-from consumers.worker.intake import adapt
+from consumers.delivery.context import WorkerContext, open_context
+from consumers.delivery.pipeline import StepRunner
+from consumers.delivery.result import DeliveryResult
+from consumers.steps.load import step_class
+from consumers.worker.cloud_event_task import adapt
+from consumers.worker.delivery_task import deliver
 from ops.doctor.broker_client import connection
 from orders.workflow import STEPS, Step
 from outbox.envelope import decode
@@ -41,19 +41,19 @@ class WholeSystem:
     """All of it, running."""
 
     api: Api
-    place: Workplace
+    ctx: WorkerContext
     channel: amqp.Channel
     runners: Mapping[str, StepRunner]
-    ended: list[tuple[str, Outcome]] = field(default_factory=list)  # deliveries by queue, in order
+    ended: list[tuple[str, DeliveryResult]] = field(default_factory=list)  # deliveries by queue, in order
 
     @property
     def database(self) -> DeadLetterDatabase:
         """Where people replay dead letters."""
-        return DeadLetterDatabase(self.place.engine)
+        return DeadLetterDatabase(self.ctx.engine)
 
     async def sells(self, order: Mapping[str, Any]) -> None:
         """Have what an order asks for in the catalogue."""
-        async with self.place.engine.begin() as tx:
+        async with self.ctx.engine.begin() as tx:
             for line in order["lines"]:
                 price = {"sku": line["sku"], "currency": order["currency"], "price": Decimal(line["unit_price"])}
                 await tx.execute(text(_PRODUCT), {"sku": line["sku"]})
@@ -85,10 +85,10 @@ class WholeSystem:
         adapt(task, step.queue)
         (attributes, body, redelivered), _, _ = json.loads(task.body)
         event = decode(attributes, body.encode())
-        outcome = await deliver(self.runners[step.name], step, event, attributes, redelivered=redelivered)
+        outcome = await deliver(self.runners[step.name], event, attributes, redelivered=redelivered)
         self.ended.append((step.queue, outcome))
         tag = message.delivery_info["delivery_tag"]
-        if outcome is Outcome.DEAD:
+        if outcome is DeliveryResult.DEAD:
             self.channel.basic_reject(tag, requeue=False)
         else:
             self.channel.basic_ack(tag)
@@ -97,17 +97,19 @@ class WholeSystem:
 @asynccontextmanager
 async def whole_system(settings: Settings) -> AsyncIterator[WholeSystem]:
     """The system on these servers, whose topology is applied."""
-    place = open_workplace(settings, "waybill-test")
+    ctx = open_context(settings, "waybill-test")
     relay = Relay(settings)
     stopping = asyncio.Event()
     with connection(settings.amqp_url) as link:
         async with running_api(settings.database_url, settings.documents_dir) as api, asyncio.TaskGroup() as beside:
             beside.create_task(relay.run())
-            beside.create_task(Collector(settings, place.engine, stopping).run())
-            runners = {step.name: StepRunner(step, REACTIONS[step.name], place) for step in STEPS}
+            beside.create_task(Collector(settings, ctx.engine, stopping).run())
+            runners = {step.name: StepRunner(step, step_class(step).open(settings), ctx) for step in STEPS}
             try:
-                yield WholeSystem(api, place, link.channel(), runners)
+                yield WholeSystem(api, ctx, link.channel(), runners)
             finally:
                 relay.stop()
                 stopping.set()
-    await place.close()
+    for runner in runners.values():
+        await runner.close()
+    await ctx.close()

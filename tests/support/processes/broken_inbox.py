@@ -6,8 +6,8 @@ Every delivery comes twice, as a broker may do it at any time: a sound inbox mak
 from typing import Any
 from uuid import uuid4
 
-from consumers.delivery.outcome import Outcome
-from consumers.delivery.runner import StepRunner
+from consumers.delivery.pipeline import StepRunner
+from consumers.delivery.result import DeliveryResult
 from ops.cli.main import main
 from outbox import inbox
 from outbox.inbox import Claim, Refusal, Refused
@@ -27,7 +27,7 @@ async def finish_at_once(tx: Any, consumer: str, event: Any, *rest: Any) -> Clai
     return Claim(consumer, event) if forgotten else claimed
 
 
-async def deliver_twice(self: StepRunner, event: Any, *, redelivered: bool = False) -> Outcome:
+async def deliver_twice(self: StepRunner, event: Any, *, redelivered: bool = False) -> DeliveryResult:
     await sound_deliver(self, event, redelivered=redelivered)
     return await sound_deliver(self, event, redelivered=redelivered)
 

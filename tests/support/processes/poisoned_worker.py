@@ -8,10 +8,11 @@ import os
 import signal
 from typing import Any
 
-from consumers.delivery.outcome import Outcome
-from consumers.delivery.runner import StepRunner
-from consumers.steps import REACTIONS
+from consumers.delivery.pipeline import StepRunner
+from consumers.delivery.result import DeliveryResult
+from consumers.steps.load import step_class
 from ops.cli.main import main
+from orders.workflow import BY_NAME
 from outbox.envelope import Event
 from runtime.log_context import redact
 
@@ -20,22 +21,22 @@ BODIES = {"validate_order": "apply", "send_confirmation_email": "perform"}
 
 def poison(step: str, body: str) -> None:
     """Make one step's body deadly for one order."""
-    reaction = REACTIONS[step]
-    whole = getattr(reaction, body)
+    code = step_class(BY_NAME[step])
+    whole = getattr(code, body)
 
     async def deadly(*arguments: Any) -> Any:
         if any(os.environ["POISON"] in str(argument) for argument in arguments[1:]):
             os.kill(os.getpid(), signal.SIGKILL)
         return await whole(*arguments)
 
-    setattr(reaction, body, deadly)
+    setattr(code, body, deadly)
 
 
 def break_runner() -> None:
     """Have what is private escape from the runner of a step."""
     whole = StepRunner.deliver
 
-    async def deliver(self: StepRunner, event: Event, *, redelivered: bool = False) -> Outcome:
+    async def deliver(self: StepRunner, event: Event, *, redelivered: bool = False) -> DeliveryResult:
         if event.subject == os.environ.get("BREAKS"):
             redact("Zoe Mueller")
             raise RuntimeError("not written: it was for Zoe Mueller")

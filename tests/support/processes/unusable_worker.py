@@ -7,8 +7,8 @@ import errno
 import os
 from pathlib import Path
 
-from consumers.worker import app
-from consumers.worker.event_loop import EventLoop
+from consumers.worker import child
+from consumers.worker.child import EventLoop
 from ops.cli.main import main
 
 
@@ -22,5 +22,5 @@ class Unopened(EventLoop):
 
 
 if __name__ == "__main__":
-    app.EventLoop = Unopened  # type: ignore[attr-defined]
+    child.EventLoop = Unopened  # type: ignore[misc]
     main()

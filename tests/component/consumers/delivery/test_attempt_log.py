@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import RowMapping, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.delivery.context import Workplace
-from consumers.delivery.outcome import Outcome
-from consumers.delivery.step_kinds import LocalStep, OutsideStep, StepError
+from consumers.delivery.error_kinds import StepError
+from consumers.delivery.result import DeliveryResult
+from consumers.delivery.step_kinds import LocalStep, OutsideStep
 from orders.model import Order
 from orders.tracking.load import one_moment, story
 from orders.tracking.timeline import Outcome as Ending
@@ -43,7 +43,7 @@ def _numbers(rows: Sequence[RowMapping]) -> list[tuple[int, int, int, str | None
 
 
 async def _told(harness: StepHarness, order: Order) -> Timeline:
-    async with one_moment(harness.place.engine).begin() as tx:
+    async with one_moment(harness.ctx.engine).begin() as tx:
         return await story(tx, await harness.order(order.id))
 
 
@@ -55,8 +55,8 @@ async def test_a_local_step_is_one_attempt_that_is_written_with_its_end(settings
             async def apply(self, *_: Any) -> None:
                 await asyncio.sleep(0.05)
 
-        assert await harness.runner(LOCAL, Slow()).deliver(placed) is Outcome.DONE
-        assert await harness.runner(LOCAL, Slow()).deliver(placed) is Outcome.DUPLICATE
+        assert await harness.runner(LOCAL, Slow()).deliver(placed) is DeliveryResult.DONE
+        assert await harness.runner(LOCAL, Slow()).deliver(placed) is DeliveryResult.DUPLICATE
         (row,) = await _kept(harness, order)
         assert _numbers([row]) == [(1, 0, 1, "done")]
         assert (row["step"], row["event_type"], row["error"]) == (LOCAL, "order.placed", None)
@@ -69,15 +69,15 @@ async def test_an_outside_step_opens_its_attempt_with_the_claim_and_closes_it_wi
 ) -> None:
     async with step_harness(settings) as harness:
         order, placed = await _placed(harness)
-        reaction = Acting()
-        holder = asyncio.create_task(harness.runner(OUTSIDE, reaction).deliver(placed))
-        await reaction.begun.wait()
+        double = Acting()
+        holder = asyncio.create_task(harness.runner(OUTSIDE, double).deliver(placed))
+        await double.begun.wait()
         (opened,) = await _kept(harness, order)
         assert (_numbers([opened]), opened["ended_at"]) == ([(1, 1, 1, None)], None)
         (tried,) = [one for one in (await _told(harness, order)).entries if one.what is What.ATTEMPT]
         assert tried.outcome is Ending.RUNNING
-        reaction.may_end.set()
-        assert await holder is Outcome.DONE
+        double.may_end.set()
+        assert await holder is DeliveryResult.DONE
         (closed,) = await _kept(harness, order)
         assert _numbers([closed]) == [(1, 1, 1, "done")]
         assert closed["begun_at"] == opened["begun_at"] < closed["ended_at"]
@@ -86,15 +86,15 @@ async def test_an_outside_step_opens_its_attempt_with_the_claim_and_closes_it_wi
 async def test_an_attempt_at_an_event_that_is_past_retention_still_runs(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order, placed = await _placed(harness)
-        assert await harness.deliver("record_audit", placed) is Outcome.DONE
-        reaction = Acting()
-        holder = asyncio.create_task(harness.runner(OUTSIDE, reaction).deliver(placed))
-        await reaction.begun.wait()
+        assert await harness.deliver("record_audit", placed) is DeliveryResult.DONE
+        double = Acting()
+        holder = asyncio.create_task(harness.runner(OUTSIDE, double).deliver(placed))
+        await double.begun.wait()
         await harness.sql("DELETE FROM outbox.events WHERE event_id = :id", id=placed.id)
         (tried,) = [one for one in (await _told(harness, order)).entries if one.what is What.ATTEMPT]
         assert tried.outcome is Ending.RUNNING
-        reaction.may_end.set()
-        assert await holder is Outcome.DONE
+        double.may_end.set()
+        assert await holder is DeliveryResult.DONE
 
 
 class Refusing(Acting):
@@ -102,32 +102,32 @@ class Refusing(Acting):
 
     def __init__(self) -> None:
         super().__init__(waits=False)
-        self.kind, self.is_away = ErrorKind.SERVER, False
+        self.kind, self.other_side_is_away = ErrorKind.SERVER, False
 
     async def perform(self, *arguments: Any) -> dict[str, Any]:
         await super().perform(*arguments)
         raise StepError("no", kind=self.kind)
 
-    async def away(self, _: Workplace) -> bool:
-        return self.is_away
+    async def is_away(self) -> bool:
+        return self.other_side_is_away
 
 
 async def test_retries_an_outage_and_the_last_try_are_attempts_of_their_own(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order, placed = await _placed(harness)
-        reaction = Refusing()
-        runner = harness.runner(OUTSIDE, reaction)
-        assert await runner.deliver(placed) is Outcome.RETRIED
-        reaction.is_away = True
-        assert await runner.deliver(again(placed, 2)) is Outcome.AWAY
-        reaction.is_away, reaction.kind = False, ErrorKind.BAD_DATA
-        assert await runner.deliver(again(placed, 3)) is Outcome.DEAD
+        double = Refusing()
+        runner = harness.runner(OUTSIDE, double)
+        assert await runner.deliver(placed) is DeliveryResult.RETRIED
+        double.other_side_is_away = True
+        assert await runner.deliver(again(placed, 2)) is DeliveryResult.AWAY
+        double.other_side_is_away, double.kind = False, ErrorKind.BAD_DATA
+        assert await runner.deliver(again(placed, 3)) is DeliveryResult.DEAD
         rows = await _kept(harness, order)
         assert _numbers(rows) == [(1, 1, 1, "retried"), (2, 1, 2, "away"), (3, 1, 2, "dead")]
         assert {row["error"] for row in rows} == {"StepError: no"}
 
         # A replay counts its tries anew, and the attempts before it stay.
-        assert await harness.runner(OUTSIDE, Acting(waits=False)).deliver(again(placed, 4)) is Outcome.DONE
+        assert await harness.runner(OUTSIDE, Acting(waits=False)).deliver(again(placed, 4)) is DeliveryResult.DONE
         assert _numbers(await _kept(harness, order)) == [*_numbers(rows), (4, 1, 1, "done")]
 
 
@@ -143,11 +143,11 @@ async def test_a_local_step_that_fails_leaves_its_attempt_though_its_transaction
         assert row["begun_at"] < row["ended_at"]
 
 
-async def _kill(harness: StepHarness, step: str, reaction: Acting, placed: Event) -> None:
+async def _kill(harness: StepHarness, step: str, double: Acting, placed: Event) -> None:
     """A worker claims a delivery, begins and dies; its lease runs out."""
-    reaction.begun.clear()
-    killed = asyncio.create_task(harness.runner(step, reaction).deliver(placed))
-    await reaction.begun.wait()
+    double.begun.clear()
+    killed = asyncio.create_task(harness.runner(step, double).deliver(placed))
+    await double.begun.wait()
     killed.cancel()
     await asyncio.gather(killed, return_exceptions=True)
     await harness.sql(LEASE_OVER, id=placed.id)
@@ -161,7 +161,7 @@ async def test_a_worker_that_dies_leaves_an_attempt_without_an_end_and_the_story
         (dead,) = [one for one in (await _told(harness, order)).entries if one.what is What.ATTEMPT]
         assert (dead.outcome, dead.ended_at) == (Ending.LOST, None)  # the lease is over
 
-        assert await harness.runner(OUTSIDE, Acting(waits=False)).deliver(placed) is Outcome.DONE
+        assert await harness.runner(OUTSIDE, Acting(waits=False)).deliver(placed) is DeliveryResult.DONE
         assert _numbers(await _kept(harness, order)) == [(1, 1, 1, None), (1, 2, 1, "done")]
         tries = [one for one in (await _told(harness, order)).entries if one.what is What.ATTEMPT]
         assert [one.outcome for one in tries] == [Ending.LOST, Ending.DONE]
@@ -170,10 +170,10 @@ async def test_a_worker_that_dies_leaves_an_attempt_without_an_end_and_the_story
 async def test_a_killer_of_workers_ends_with_the_claim_that_gives_it_up(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order, placed = await _placed(harness)
-        reaction = Acting()
+        double = Acting()
         for _ in range(MAX_CLAIMS):
-            await _kill(harness, OUTSIDE, reaction, placed)
-        assert await harness.runner(OUTSIDE, reaction).deliver(placed) is Outcome.DEAD
+            await _kill(harness, OUTSIDE, double, placed)
+        assert await harness.runner(OUTSIDE, double).deliver(placed) is DeliveryResult.DEAD
         lost = [(1, begun, 1, None) for begun in range(1, MAX_CLAIMS + 1)]
         assert _numbers(await _kept(harness, order)) == [*lost, (1, MAX_CLAIMS + 1, 1, "dead")]
 
@@ -181,22 +181,22 @@ async def test_a_killer_of_workers_ends_with_the_claim_that_gives_it_up(settings
 async def test_a_local_step_that_is_claimed_first_keeps_its_claim_as_its_attempt(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order, placed = await _placed(harness)
-        assert await harness.runner(LOCAL).deliver(placed, redelivered=True) is Outcome.DONE
+        assert await harness.runner(LOCAL).deliver(placed, redelivered=True) is DeliveryResult.DONE
         assert _numbers(await _kept(harness, order)) == [(1, 1, 1, "done")]
 
 
 async def test_the_audit_keeps_its_row_and_no_attempt(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order, placed = await _placed(harness)
-        assert await harness.deliver("record_audit", placed) is Outcome.DONE
+        assert await harness.deliver("record_audit", placed) is DeliveryResult.DONE
         assert await _kept(harness, order) == []
 
 
 async def test_an_audit_that_failed_is_a_step_of_its_order_until_it_is_done(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order, placed = await _placed(harness)
-        assert await harness.runner("record_audit", Unrecorded()).deliver(placed) is Outcome.RETRIED
-        assert await harness.deliver("record_audit", again(placed, 2)) is Outcome.DONE
+        assert await harness.runner("record_audit", Unrecorded()).deliver(placed) is DeliveryResult.RETRIED
+        assert await harness.deliver("record_audit", again(placed, 2)) is DeliveryResult.DONE
         assert _numbers(await _kept(harness, order)) == [(1, 0, 1, "retried"), (2, 0, 2, "done")]
         assert (await harness.shown(order, "record_audit"))["state"] == "done"
 
@@ -215,7 +215,7 @@ async def test_an_event_of_an_order_that_does_not_exist_leaves_no_attempt(settin
         order, placed = await _placed(harness)
         await harness.sql("DELETE FROM order_lines WHERE order_id = :id", id=order.id)
         await harness.sql("DELETE FROM orders WHERE id = :id", id=order.id)
-        assert await harness.deliver(LOCAL, placed) is Outcome.DEAD
+        assert await harness.deliver(LOCAL, placed) is DeliveryResult.DEAD
         assert await _kept(harness, order) == []
 
 
@@ -239,7 +239,7 @@ class IdleHere(LocalStep):
         """Nothing."""
 
 
-async def _counted(engine: AsyncEngine, deliver: Callable[[], Awaitable[Outcome]]) -> tuple[int, int]:
+async def _counted(engine: AsyncEngine, deliver: Callable[[], Awaitable[DeliveryResult]]) -> tuple[int, int]:
     """Statements and commits of a delivery."""
     statements, commits = [], []
 
@@ -253,18 +253,18 @@ async def _counted(engine: AsyncEngine, deliver: Callable[[], Awaitable[Outcome]
     for name, listener in listeners:
         event.listen(engine.sync_engine, name, listener)
     try:
-        assert await deliver() is Outcome.DONE
+        assert await deliver() is DeliveryResult.DONE
     finally:
         for name, listener in listeners:
             event.remove(engine.sync_engine, name, listener)
     return len(statements), len(commits)
 
 
-@pytest.mark.parametrize(("step", "reaction", "cost"), [(LOCAL, IdleHere(), (2, 1)), (OUTSIDE, Idle(), (4, 2))])
+@pytest.mark.parametrize(("step", "double", "cost"), [(LOCAL, IdleHere(), (2, 1)), (OUTSIDE, Idle(), (4, 2))])
 async def test_a_delivery_costs_an_inbox_write_and_one_for_page_and_history_in_each_of_its_transactions(
-    settings: Settings, step: str, reaction: LocalStep | OutsideStep, cost: tuple[int, int]
+    settings: Settings, step: str, double: LocalStep | OutsideStep, cost: tuple[int, int]
 ) -> None:
     async with step_harness(settings) as harness:
         _, placed = await _placed(harness)
-        runner = harness.runner(step, reaction)
-        assert await _counted(harness.place.engine, lambda: runner.deliver(placed)) == cost
+        runner = harness.runner(step, double)
+        assert await _counted(harness.ctx.engine, lambda: runner.deliver(placed)) == cost

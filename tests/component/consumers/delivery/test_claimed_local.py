@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from consumers.delivery.outcome import Outcome
-from consumers.delivery.runner import StepRunner
+from consumers.delivery.pipeline import StepRunner
+from consumers.delivery.result import DeliveryResult
 from orders.model import Status
 from orders.workflow import BY_NAME
 from outbox.inbox import MAX_CLAIMS
@@ -23,9 +23,9 @@ async def test_a_redelivery_runs_once_and_is_a_duplicate_afterwards(settings: Se
     async with step_harness(settings) as harness:
         order = await harness.place_order()
         placed = await harness.event(order, "order.placed")
-        assert await harness.runner(STEP).deliver(placed, redelivered=True) is Outcome.DONE
-        assert await harness.runner(STEP).deliver(placed, redelivered=True) is Outcome.DUPLICATE
-        assert await harness.runner(STEP).deliver(placed) is Outcome.DUPLICATE
+        assert await harness.runner(STEP).deliver(placed, redelivered=True) is DeliveryResult.DONE
+        assert await harness.runner(STEP).deliver(placed, redelivered=True) is DeliveryResult.DUPLICATE
+        assert await harness.runner(STEP).deliver(placed) is DeliveryResult.DUPLICATE
         assert len(await harness.events(order, "order.validated")) == 1
         assert (await harness.shown(order, STEP))["attempt"] == 1
 
@@ -34,8 +34,8 @@ async def test_what_was_done_and_not_acknowledged_is_a_duplicate_when_it_comes_a
     async with step_harness(settings) as harness:
         order = await harness.place_order()
         placed = await harness.event(order, "order.placed")
-        assert await harness.deliver(STEP, placed) is Outcome.DONE
-        assert await harness.runner(STEP).deliver(placed, redelivered=True) is Outcome.DUPLICATE
+        assert await harness.deliver(STEP, placed) is DeliveryResult.DONE
+        assert await harness.runner(STEP).deliver(placed, redelivered=True) is DeliveryResult.DUPLICATE
         assert len(await harness.events(order, "order.validated")) == 1
 
 
@@ -45,7 +45,7 @@ async def test_an_audited_event_that_comes_again_is_kept_once_and_leaves_no_clai
     async with step_harness(settings) as harness:
         placed = await harness.event(await harness.place_order(), "order.placed")
         outcomes = [await harness.runner("record_audit").deliver(placed, redelivered=True) for _ in range(2)]
-        assert outcomes == [Outcome.DONE, Outcome.DUPLICATE]
+        assert outcomes == [DeliveryResult.DONE, DeliveryResult.DUPLICATE]
         assert await harness.value("SELECT count(*) FROM audit_log WHERE event_id = :id", id=placed.id) == 1
         assert await harness.delivery("audit", placed) is None
 
@@ -54,34 +54,34 @@ async def test_a_local_step_that_kills_its_workers_is_given_up_at_the_fourth_cla
     async with step_harness(settings) as harness:
         order = await harness.place_order()
         placed = await harness.event(order, "order.placed")
-        reaction = Pausing()
+        double = Pausing()
 
         async def begin_and_die(*, redelivered: bool) -> None:
-            reaction.begun.clear()
-            killed = asyncio.create_task(harness.runner(STEP, reaction).deliver(placed, redelivered=redelivered))
-            await reaction.begun.wait()
+            double.begun.clear()
+            killed = asyncio.create_task(harness.runner(STEP, double).deliver(placed, redelivered=redelivered))
+            await double.begun.wait()
             killed.cancel()
             await asyncio.gather(killed, return_exceptions=True)
 
         await begin_and_die(redelivered=False)
         assert await harness.delivery(QUEUE, placed) is None  # its transaction left no trace
         await begin_and_die(redelivered=True)
-        assert await harness.runner(STEP, reaction).deliver(placed, redelivered=True) is Outcome.BUSY
+        assert await harness.runner(STEP, double).deliver(placed, redelivered=True) is DeliveryResult.BUSY
         (waiting,) = await harness.scheduled(placed)
         assert waiting.event == placed
         for _ in range(MAX_CLAIMS - 1):  # what comes back from the schedule is a new message to the broker
             await harness.sql(LEASE_OVER, id=placed.id)
             await begin_and_die(redelivered=False)
         await harness.sql(LEASE_OVER, id=placed.id)
-        assert await harness.runner(STEP, reaction).deliver(placed) is Outcome.DEAD
+        assert await harness.runner(STEP, double).deliver(placed) is DeliveryResult.DEAD
 
         row = await harness.inbox_row(QUEUE, placed)
         assert (row["state"], row["reason"], row["error_class"]) == ("dead", "killed_worker", "KilledWorkerError")
         assert (await harness.shown(order, STEP))["state"] == "dead"
         assert await harness.value("SELECT sap_document IS NULL FROM orders WHERE id = :id", id=order.id)
-        reaction.may_end.set()
+        double.may_end.set()
         assert (
-            await harness.runner(STEP, reaction).deliver(again(placed, 2)) is Outcome.DONE
+            await harness.runner(STEP, double).deliver(again(placed, 2)) is DeliveryResult.DONE
         )  # replayed when it is mended
 
 
@@ -89,18 +89,18 @@ async def test_a_redelivery_that_fails_is_tried_again_like_any_other(settings: S
     async with step_harness(settings) as harness:
         order = await harness.place_order()
         placed = await harness.event(order, "order.placed")
-        reaction = Failing(RuntimeError("not today"))
-        assert await harness.runner(STEP, reaction).deliver(placed, redelivered=True) is Outcome.RETRIED
-        reaction.error = None
-        assert await harness.runner(STEP, reaction).deliver(again(placed, 2)) is Outcome.DONE
+        double = Failing(RuntimeError("not today"))
+        assert await harness.runner(STEP, double).deliver(placed, redelivered=True) is DeliveryResult.RETRIED
+        double.error = None
+        assert await harness.runner(STEP, double).deliver(again(placed, 2)) is DeliveryResult.DONE
         assert (await harness.order(order.id)).sap_document == "x"
 
 
 async def test_a_redelivery_beyond_its_time_limit_is_tried_again(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         placed = await harness.event(await harness.place_order(), "order.placed")
-        runner = StepRunner(replace(BY_NAME[STEP], time_limit_seconds=0.05), Pausing(), harness.place)
-        assert await runner.deliver(placed, redelivered=True) is Outcome.RETRIED
+        runner = StepRunner(replace(BY_NAME[STEP], time_limit_seconds=0.05), Pausing(), harness.ctx)
+        assert await runner.deliver(placed, redelivered=True) is DeliveryResult.RETRIED
         assert (await harness.inbox_row(QUEUE, placed))["error"] == "not done within 0.05 s"
 
 
@@ -116,7 +116,7 @@ async def test_an_event_older_than_the_inbox_is_rejected_and_has_no_effect(
         event = await harness.event(order, kind)
         for month in await harness.sql(MONTHS):
             await harness.sql(f"ALTER TABLE outbox.deliveries DETACH PARTITION {month['name']}")
-        assert await harness.runner(step).deliver(event, redelivered=redelivered) is Outcome.DEAD
+        assert await harness.runner(step).deliver(event, redelivered=redelivered) is DeliveryResult.DEAD
         assert await harness.scheduled(event) == []
         assert (await harness.order(order.id)).status is Status.SYNCED
         assert (await harness.order(order.id)).invoice_number is None

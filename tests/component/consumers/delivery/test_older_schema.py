@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from consumers.delivery.outcome import Outcome
+from consumers.delivery.result import DeliveryResult
 from runtime.settings import Settings
 from tests.support.builders.step_doubles import Acting
 from tests.support.builders.step_harness import step_harness
@@ -32,7 +32,7 @@ async def test_a_worker_that_is_started_before_the_migration_waits_for_it_and_sp
             while not said and not delivery.done():  # noqa: ASYNC110 - a log line sends no signal
                 await asyncio.sleep(0.005)
             await harness.sql(migrated)
-            assert await delivery is Outcome.DONE
-        assert {(line["event"], line["cure"]) for line in said} == {("schema_missing", "waybill migrate")}
+            assert await delivery is DeliveryResult.DONE
+        assert {(line["event"], line["remedy"]) for line in said} == {("schema_missing", "waybill migrate")}
         assert (await harness.inbox_row("email", placed))["generation"] == 1
         assert (await harness.shown(order, STEP))["state"] == "done"

@@ -6,15 +6,15 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.delivery.context import Workplace, open_workplace
-from consumers.delivery.outcome import Outcome
-from consumers.delivery.runner import StepRunner
-from consumers.delivery.step_kinds import StepError
+from consumers.delivery.context import open_context
+from consumers.delivery.delivery import Delivery
+from consumers.delivery.error_kinds import StepError
+from consumers.delivery.pipeline import StepRunner
+from consumers.delivery.result import DeliveryResult
 from orders.model import Order
 from orders.workflow import BY_NAME, ErrorKind
 from outbox.envelope import MAX_GENERATION, Event
@@ -45,7 +45,7 @@ async def test_a_step_that_raises_is_expected_and_scheduled_again_in_its_own_que
         order, placed = await _placed(harness)
         runner = harness.runner(STEP, Failing(StepError("no luck", wait_seconds=7)))
         before = datetime.now(UTC)
-        assert await runner.deliver(placed) is Outcome.RETRIED
+        assert await runner.deliver(placed) is DeliveryResult.RETRIED
         after = datetime.now(UTC)
         row = await harness.inbox_row(QUEUE, placed)
         assert (row["state"], row["generation"], row["error_class"], row["error"]) == (
@@ -68,26 +68,26 @@ async def test_a_step_that_raises_is_expected_and_scheduled_again_in_its_own_que
 async def test_the_original_delivered_again_while_its_next_try_waits_is_stale(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order, placed = await _placed(harness)
-        reaction = Failing(StepError("no luck"))
-        runner = harness.runner(STEP, reaction)
-        assert await runner.deliver(placed) is Outcome.RETRIED
-        reaction.error = None
-        assert await runner.deliver(placed) is Outcome.STALE
+        double = Failing(StepError("no luck"))
+        runner = harness.runner(STEP, double)
+        assert await runner.deliver(placed) is DeliveryResult.RETRIED
+        double.error = None
+        assert await runner.deliver(placed) is DeliveryResult.STALE
         assert await _effects(harness, order) == 0
         assert len(await harness.scheduled(placed)) == 1
-        assert await runner.deliver(again(placed, 2)) is Outcome.DONE
-        assert await runner.deliver(again(placed, 2)) is Outcome.DUPLICATE
-        assert await runner.deliver(placed) is Outcome.DUPLICATE
+        assert await runner.deliver(again(placed, 2)) is DeliveryResult.DONE
+        assert await runner.deliver(again(placed, 2)) is DeliveryResult.DUPLICATE
+        assert await runner.deliver(placed) is DeliveryResult.DUPLICATE
         assert await _effects(harness, order) == 1
 
 
 async def test_the_sixth_failure_gives_up_and_so_does_every_redelivery_of_it(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order, placed = await _placed(harness)
-        reaction = Failing(ValueError("never"))
-        runner = harness.runner(STEP, reaction)
+        double = Failing(ValueError("never"))
+        runner = harness.runner(STEP, double)
         outcomes = [await runner.deliver(again(placed, attempt)) for attempt in range(1, 7)]
-        assert outcomes == [Outcome.RETRIED] * 5 + [Outcome.DEAD]
+        assert outcomes == [DeliveryResult.RETRIED] * 5 + [DeliveryResult.DEAD]
         assert {one.event.generation for one in await harness.scheduled(placed)} == {2, 3, 4, 5, 6}
         row = await harness.inbox_row(QUEUE, placed)
         assert (row["state"], row["generation"], row["error_class"], row["due_at"]) == ("dead", 6, "ValueError", None)
@@ -95,11 +95,11 @@ async def test_the_sixth_failure_gives_up_and_so_does_every_redelivery_of_it(set
         assert (shown["state"], shown["attempt"], shown["next_try_at"]) == ("dead", 6, None)
         assert (row["reason"], row["first_generation"]) == ("retries_exhausted", 1)
         assert row["fingerprint"].startswith("ValueError@")
-        reaction.error = None
-        assert await runner.deliver(again(placed, 6)) is Outcome.DEAD
-        assert await runner.deliver(again(placed, 3)) is Outcome.STALE
+        double.error = None
+        assert await runner.deliver(again(placed, 6)) is DeliveryResult.DEAD
+        assert await runner.deliver(again(placed, 3)) is DeliveryResult.STALE
         assert await _effects(harness, order) == 0
-        assert await runner.deliver(again(placed, 7)) is Outcome.DONE  # a replay
+        assert await runner.deliver(again(placed, 7)) is DeliveryResult.DONE  # a replay
         assert await _effects(harness, order) == 1
 
 
@@ -107,7 +107,8 @@ async def test_the_highest_number_that_a_try_can_have_is_the_last(settings: Sett
     async with step_harness(settings) as harness:
         _, placed = await _placed(harness)
         assert (
-            await harness.runner(STEP, Failing(StepError("no"))).deliver(again(placed, MAX_GENERATION)) is Outcome.DEAD
+            await harness.runner(STEP, Failing(StepError("no"))).deliver(again(placed, MAX_GENERATION))
+            is DeliveryResult.DEAD
         )
         assert await harness.scheduled(placed) == []
 
@@ -116,7 +117,7 @@ async def test_an_error_that_no_column_would_take_is_kept_all_the_same(settings:
     async with step_harness(settings) as harness:
         _, placed = await _placed(harness)
         hostile = "\x00 and \ud800 " + "long" * 10_000
-        assert await harness.runner(STEP, Failing(ValueError(hostile))).deliver(placed) is Outcome.RETRIED
+        assert await harness.runner(STEP, Failing(ValueError(hostile))).deliver(placed) is DeliveryResult.RETRIED
         kept = (await harness.inbox_row(QUEUE, placed))["error"]
         assert kept.startswith("\\x00 and")
         assert len(kept) < 5_000
@@ -125,8 +126,8 @@ async def test_an_error_that_no_column_would_take_is_kept_all_the_same(settings:
 async def test_a_local_step_beyond_its_time_limit_is_tried_again(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order, placed = await _placed(harness)
-        runner = StepRunner(replace(BY_NAME[STEP], time_limit_seconds=0.05), Pausing(), harness.place)
-        assert await runner.deliver(placed) is Outcome.RETRIED
+        runner = StepRunner(replace(BY_NAME[STEP], time_limit_seconds=0.05), Pausing(), harness.ctx)
+        assert await runner.deliver(placed) is DeliveryResult.RETRIED
         row = await harness.inbox_row(QUEUE, placed)
         assert (row["error_class"], row["error"]) == ("TimeoutError", "not done within 0.05 s")
         assert await _effects(harness, order) == 0
@@ -135,12 +136,12 @@ async def test_a_local_step_beyond_its_time_limit_is_tried_again(settings: Setti
 async def test_an_outside_step_beyond_its_time_limit_is_tried_again(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         _, placed = await _placed(harness)
-        reaction = Acting()
-        runner = StepRunner(replace(BY_NAME[OUTSIDE_STEP], time_limit_seconds=0.05), reaction, harness.place)
-        assert await runner.deliver(placed) is Outcome.RETRIED
+        double = Acting()
+        runner = StepRunner(replace(BY_NAME[OUTSIDE_STEP], time_limit_seconds=0.05), double, harness.ctx)
+        assert await runner.deliver(placed) is DeliveryResult.RETRIED
         row = await harness.inbox_row(OUTSIDE_QUEUE, placed)
         assert (row["state"], row["error"], row["lease_token"]) == ("retrying", "not done within 0.05 s", None)
-        assert reaction.concluded == 0
+        assert double.concluded == 0
 
 
 async def test_an_outside_step_whose_order_does_not_exist_is_given_up_at_once(settings: Settings) -> None:
@@ -148,7 +149,7 @@ async def test_an_outside_step_whose_order_does_not_exist_is_given_up_at_once(se
         order, synced = await harness.synced()
         await harness.sql("DELETE FROM order_lines WHERE order_id = :id", id=order.id)
         await harness.sql("DELETE FROM orders WHERE id = :id", id=order.id)
-        assert await harness.deliver(OUTSIDE_STEP, synced) is Outcome.DEAD
+        assert await harness.deliver(OUTSIDE_STEP, synced) is DeliveryResult.DEAD
         row = await harness.inbox_row(OUTSIDE_QUEUE, synced)
         assert (row["state"], row["reason"], row["error"]) == ("dead", "rejected", f"order {order.id} does not exist")
 
@@ -160,50 +161,50 @@ async def test_a_delivery_that_another_worker_holds_comes_back_when_the_lease_en
     # So long that it is not renewed between the look at it and the look at what was scheduled by it.
     async with step_harness(settings.model_copy(update={"delivery_lease_seconds": 60})) as harness:
         order, placed = await _placed(harness)
-        reaction = Acting()
-        runner = harness.runner(OUTSIDE_STEP, reaction)
+        double = Acting()
+        runner = harness.runner(OUTSIDE_STEP, double)
         holder = asyncio.create_task(runner.deliver(placed))
-        await reaction.begun.wait()
+        await double.begun.wait()
         assert (await harness.shown(order, OUTSIDE_STEP))["state"] == "running"
-        assert await runner.deliver(placed) is Outcome.BUSY
+        assert await runner.deliver(placed) is DeliveryResult.BUSY
         (waiting,) = await harness.scheduled(placed)
         assert waiting.due_at == (await harness.inbox_row(OUTSIDE_QUEUE, placed))["lease_until"]
         assert (waiting.destination, waiting.event) == (OUTSIDE_QUEUE, placed)
-        reaction.may_end.set()
-        assert await holder is Outcome.DONE
-        assert await runner.deliver(waiting.event) is Outcome.DUPLICATE
-        assert (len(reaction.claims), await _effects(harness, order)) == (1, 1)
+        double.may_end.set()
+        assert await holder is DeliveryResult.DONE
+        assert await runner.deliver(waiting.event) is DeliveryResult.DUPLICATE
+        assert (len(double.claims), await _effects(harness, order)) == (1, 1)
 
 
 async def test_a_lease_is_renewed_while_the_step_acts(settings: Settings) -> None:
     async with step_harness(settings.model_copy(update={"delivery_lease_seconds": 6})) as harness:
         _, placed = await _placed(harness)
-        reaction = Acting()
-        holder = asyncio.create_task(harness.runner(OUTSIDE_STEP, reaction).deliver(placed))
-        await reaction.begun.wait()
+        double = Acting()
+        holder = asyncio.create_task(harness.runner(OUTSIDE_STEP, double).deliver(placed))
+        await double.begun.wait()
         first = (await harness.inbox_row(OUTSIDE_QUEUE, placed))["lease_until"]
         async with asyncio.timeout(30):
             while (await harness.inbox_row(OUTSIDE_QUEUE, placed))["lease_until"] == first:  # noqa: ASYNC110 - the signal is a row
                 await asyncio.sleep(0.02)
-        reaction.may_end.set()
-        assert await holder is Outcome.DONE
+        double.may_end.set()
+        assert await holder is DeliveryResult.DONE
 
 
 @pytest.mark.parametrize("notices", ["while it acts", "when it writes down"])
 async def test_a_step_that_lost_its_lease_writes_nothing(settings: Settings, notices: str) -> None:
     async with step_harness(settings.model_copy(update={"delivery_lease_seconds": 1.2})) as harness:
         order, placed = await _placed(harness)
-        reaction = Acting()
-        holder = asyncio.create_task(harness.runner(OUTSIDE_STEP, reaction).deliver(placed))
-        await reaction.begun.wait()
+        double = Acting()
+        holder = asyncio.create_task(harness.runner(OUTSIDE_STEP, double).deliver(placed))
+        await double.begun.wait()
         taken_over = "UPDATE outbox.deliveries SET lease_token = gen_random_uuid() WHERE event_id = :id RETURNING *"
         (before,) = await harness.sql(taken_over, id=placed.id)
         if notices == "when it writes down":
-            reaction.may_end.set()
+            double.may_end.set()
         # Come back when the other's lease is over: should that one die too, this message is the only one there is.
-        assert await holder is Outcome.BUSY
+        assert await holder is DeliveryResult.BUSY
         assert await harness.inbox_row(OUTSIDE_QUEUE, placed) == before
-        assert (reaction.concluded, await _effects(harness, order)) == (0, 0)
+        assert (double.concluded, await _effects(harness, order)) == (0, 0)
         assert [waiting.event.generation for waiting in await harness.scheduled(placed)] == [1]
         assert (await harness.shown(order, OUTSIDE_STEP))["state"] == "running"
 
@@ -219,25 +220,25 @@ async def test_a_holder_that_cannot_renew_its_lease_stops_acting_while_the_lease
         cut_off,
     ):
         _, placed = await _placed(harness)
-        reaction = Acting()
-        delivery = asyncio.create_task(cut_off.runner("sync_order_to_sap", reaction).deliver(placed))
-        await reaction.begun.wait()
+        double = Acting()
+        delivery = asyncio.create_task(cut_off.runner("sync_order_to_sap", double).deliver(placed))
+        await double.begun.wait()
         proxy.cut()
-        await reaction.stopped.wait()
+        await double.stopped.wait()
         left = "SELECT extract(epoch FROM lease_until - clock_timestamp()) FROM outbox.deliveries WHERE event_id = :id"
         # SAP has its longest commit yet, before anyone looks; some of it has gone by since the stop.
         assert await harness.value(left, id=placed.id) > 0.5
         proxy.restore()
-        assert await delivery is Outcome.BUSY
+        assert await delivery is DeliveryResult.BUSY
         (waiting,) = await harness.scheduled(placed)
         assert waiting.event == placed
-        assert reaction.concluded == 0
+        assert double.concluded == 0
 
 
 class Unprepared(Acting):
     """Cannot even begin."""
 
-    async def prepare(self, place: Workplace, tx: AsyncConnection, order_id: UUID) -> None:  # noqa: ARG002
+    async def prepare(self, delivery: Delivery, tx: AsyncConnection) -> None:  # noqa: ARG002
         raise RuntimeError("no way to begin")
 
 
@@ -253,29 +254,29 @@ async def test_a_claim_that_fails_after_a_worker_died_leaves_the_delivery_schedu
             id=placed.id,
         )
 
-        assert await harness.runner(OUTSIDE_STEP, Unprepared()).deliver(placed) is Outcome.BUSY
+        assert await harness.runner(OUTSIDE_STEP, Unprepared()).deliver(placed) is DeliveryResult.BUSY
 
         assert [waiting.event.generation for waiting in await harness.scheduled(placed)] == [1]
-        assert await harness.runner(OUTSIDE_STEP, Acting(waits=False)).deliver(placed) is Outcome.DONE
+        assert await harness.runner(OUTSIDE_STEP, Acting(waits=False)).deliver(placed) is DeliveryResult.DONE
 
 
 async def test_a_delivery_that_kills_its_workers_is_given_up_at_the_fourth_claim(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         _, placed = await _placed(harness)
-        reaction = Acting()
+        double = Acting()
         for _ in range(MAX_CLAIMS):
-            reaction.begun.clear()
-            killed = asyncio.create_task(harness.runner(OUTSIDE_STEP, reaction).deliver(placed))
-            await reaction.begun.wait()
+            double.begun.clear()
+            killed = asyncio.create_task(harness.runner(OUTSIDE_STEP, double).deliver(placed))
+            await double.begun.wait()
             killed.cancel()
             await asyncio.gather(killed, return_exceptions=True)
             await harness.sql(
                 "UPDATE outbox.deliveries SET lease_until = clock_timestamp() - interval '1 s' WHERE event_id = :id",
                 id=placed.id,
             )
-        assert [claim.claims for claim in reaction.claims] == [1, 2, 3]
-        assert await harness.runner(OUTSIDE_STEP, reaction).deliver(placed) is Outcome.DEAD
-        assert len(reaction.claims) == MAX_CLAIMS
+        assert [claim.claims for claim in double.claims] == [1, 2, 3]
+        assert await harness.runner(OUTSIDE_STEP, double).deliver(placed) is DeliveryResult.DEAD
+        assert len(double.claims) == MAX_CLAIMS
         row = await harness.inbox_row(OUTSIDE_QUEUE, placed)
         assert (row["state"], row["error_class"]) == ("dead", "KilledWorkerError")
         assert await harness.scheduled(placed) == []
@@ -290,26 +291,26 @@ async def _behind_proxy(settings: Settings) -> AsyncIterator[tuple[StepHarness, 
 
     async with step_harness(settings) as harness, proxied(settings.database_url) as proxy:
         behind = settings.model_copy(update={"database_url": proxy.url, "database_pool_size": 2})
-        place = open_workplace(behind, "waybill-test-behind-proxy")
+        cut_off = StepHarness(open_context(behind, "waybill-test-behind-proxy"))
         try:
-            yield harness, proxy, StepHarness(place)
+            yield harness, proxy, cut_off
         finally:
             proxy.restore()
-            await place.close()
+            await cut_off.close()
 
 
 async def test_a_local_step_waits_while_postgres_is_away_and_burns_no_try(settings: Settings) -> None:
     async with _behind_proxy(settings) as (harness, proxy, cut_off):
         order, placed = await _placed(harness)
-        reaction = Pausing()
-        delivery = asyncio.create_task(cut_off.runner(STEP, reaction).deliver(placed))
-        await reaction.begun.wait()
+        double = Pausing()
+        delivery = asyncio.create_task(cut_off.runner(STEP, double).deliver(placed))
+        await double.begun.wait()
         proxy.cut()
-        reaction.may_end.set()
+        double.may_end.set()
         await proxy.refusals(2)
         proxy.restore()
-        assert await delivery is Outcome.DONE
-        assert (reaction.runs, await _effects(harness, order)) == (
+        assert await delivery is DeliveryResult.DONE
+        assert (double.runs, await _effects(harness, order)) == (
             2,
             2,
         )  # the first run's effect went with its transaction
@@ -320,15 +321,15 @@ async def test_a_local_step_waits_while_postgres_is_away_and_burns_no_try(settin
 async def test_an_outside_step_that_has_acted_waits_to_write_it_down_and_acts_once(settings: Settings) -> None:
     async with _behind_proxy(settings) as (harness, proxy, cut_off):
         order, placed = await _placed(harness)
-        reaction = Acting()
-        delivery = asyncio.create_task(cut_off.runner(OUTSIDE_STEP, reaction).deliver(placed))
-        await reaction.begun.wait()
+        double = Acting()
+        delivery = asyncio.create_task(cut_off.runner(OUTSIDE_STEP, double).deliver(placed))
+        await double.begun.wait()
         proxy.cut()
-        reaction.may_end.set()
+        double.may_end.set()
         await proxy.refusals(2)
         proxy.restore()
-        assert await delivery is Outcome.DONE
-        assert (len(reaction.claims), await _effects(harness, order)) == (1, 1)
+        assert await delivery is DeliveryResult.DONE
+        assert (len(double.claims), await _effects(harness, order)) == (1, 1)
         assert (await harness.inbox_row(OUTSIDE_QUEUE, placed))["generation"] == 1
 
 
@@ -340,7 +341,7 @@ async def test_a_delivery_that_finds_no_postgres_at_all_waits_for_it(settings: S
         delivery = asyncio.create_task(cut_off.deliver(step, event))
         await proxy.refusals(2)
         proxy.restore()
-        assert await delivery is Outcome.DONE
+        assert await delivery is DeliveryResult.DONE
         assert (await harness.shown(order, step))["attempt"] == 1
 
 
@@ -351,39 +352,39 @@ async def test_a_postgres_that_goes_away_right_after_the_claim_burns_no_try(sett
     async with _behind_proxy(settings) as (harness, proxy, cut_off):
         _, event = await (harness.reserved() if step == "sync_order_to_sap" else harness.synced())
         proxy.lose_answer_to_next_commit()
-        assert await cut_off.deliver(step, event) is Outcome.BUSY
+        assert await cut_off.deliver(step, event) is DeliveryResult.BUSY
         assert proxy.lost_commits == 1
         (waiting,) = await harness.scheduled(event)
         assert waiting.event == event
         await harness.sql(
             "UPDATE outbox.deliveries SET lease_until = clock_timestamp() WHERE event_id = :id", id=event.id
         )
-        assert await cut_off.deliver(step, event) is Outcome.DONE
-        assert await cut_off.deliver(step, event) is Outcome.DUPLICATE
+        assert await cut_off.deliver(step, event) is DeliveryResult.DONE
+        assert await cut_off.deliver(step, event) is DeliveryResult.DUPLICATE
 
 
 async def test_a_commit_whose_answer_is_lost_is_not_done_twice(settings: Settings) -> None:
     async with _behind_proxy(settings) as (harness, proxy, cut_off):
         order, placed = await _placed(harness)
         proxy.lose_answer_to_next_commit()
-        reaction = Failing(ValueError())
-        reaction.error = None
-        assert await cut_off.runner(STEP, reaction).deliver(placed) is Outcome.DUPLICATE
+        double = Failing(ValueError())
+        double.error = None
+        assert await cut_off.runner(STEP, double).deliver(placed) is DeliveryResult.DUPLICATE
         assert proxy.lost_commits == 1
         assert await _effects(harness, order) == 1
 
 
-@pytest.mark.parametrize(("last", "outcome"), [(False, Outcome.STALE), (True, Outcome.DEAD)])
+@pytest.mark.parametrize(("last", "outcome"), [(False, DeliveryResult.STALE), (True, DeliveryResult.DEAD)])
 async def test_a_failure_whose_commit_was_not_answered_ends_as_it_was_written(
-    settings: Settings, last: bool, outcome: Outcome
+    settings: Settings, last: bool, outcome: DeliveryResult
 ) -> None:
     """Given up is given up: were it acknowledged, the message would never reach the dead-letter queue."""
 
     async with _behind_proxy(settings) as (harness, proxy, cut_off):
         _, placed = await _placed(harness)
-        reaction = Failing(StepError("no", kind=ErrorKind.BAD_DATA if last else ErrorKind.SERVER))
-        reaction.before_raising = proxy.lose_answer_to_next_commit
-        assert await cut_off.runner(STEP, reaction).deliver(placed) is outcome
+        double = Failing(StepError("no", kind=ErrorKind.BAD_DATA if last else ErrorKind.SERVER))
+        double.before_raising = proxy.lose_answer_to_next_commit
+        assert await cut_off.runner(STEP, double).deliver(placed) is outcome
         assert proxy.lost_commits == 1
         assert len(await harness.scheduled(placed)) == int(not last)
 
@@ -397,5 +398,5 @@ async def test_an_outside_step_given_up_without_an_answer_is_dead_as_well(settin
                 proxy.lose_answer_to_next_commit()
                 raise StepError("no", kind=ErrorKind.REFUSED)
 
-        assert await cut_off.runner(OUTSIDE_STEP, Refusing()).deliver(placed) is Outcome.DEAD
+        assert await cut_off.runner(OUTSIDE_STEP, Refusing()).deliver(placed) is DeliveryResult.DEAD
         assert (await harness.inbox_row(OUTSIDE_QUEUE, placed))["state"] == "dead"

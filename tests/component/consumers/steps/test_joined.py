@@ -2,7 +2,7 @@
 
 import asyncio
 
-from consumers.delivery.outcome import Outcome
+from consumers.delivery.result import DeliveryResult
 from orders.model import Status
 from orders.workflow import joined_steps
 from runtime.settings import Settings
@@ -13,7 +13,7 @@ async def test_three_steps_at_once_fulfil_each_of_many_orders_exactly_once(setti
     async with step_harness(settings) as harness:
         made = [await harness.synced() for _ in range(10)]
         runs = [harness.deliver(step, event) for _, event in made for step in joined_steps()]
-        assert set(await asyncio.gather(*runs)) == {Outcome.DONE}
+        assert set(await asyncio.gather(*runs)) == {DeliveryResult.DONE}
         for order, _ in made:
             assert (await harness.order(order.id)).status is Status.FULFILLED
             assert len(await harness.events(order, "order.fulfilled")) == 1
@@ -28,5 +28,5 @@ async def test_two_of_three_do_not_fulfil_an_order_however_often_they_are_delive
                 await harness.deliver(step, synced)
         assert (await harness.order(order.id)).status is Status.SYNCED
         assert await harness.events(order, "order.fulfilled") == []
-        assert await harness.deliver(joined_steps()[2], synced) is Outcome.DONE
+        assert await harness.deliver(joined_steps()[2], synced) is DeliveryResult.DONE
         assert len(await harness.events(order, "order.fulfilled")) == 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from consumers.delivery.outcome import Outcome
+from consumers.delivery.result import DeliveryResult
 from orders.model import Address, Line, Order, Status
 from outbox.envelope import Event, new_event_id
 from runtime.settings import Settings
@@ -21,7 +21,7 @@ from tests.support.builders.step_harness import CUSTOMER, StepHarness, step_harn
 
 async def _validate(harness: StepHarness, *lines: Line, **order: Any) -> Order:
     placed = await harness.place_order(*lines, **order)
-    assert await harness.deliver("validate_order", await harness.event(placed, "order.placed")) is Outcome.DONE
+    assert await harness.deliver("validate_order", await harness.event(placed, "order.placed")) is DeliveryResult.DONE
     return await harness.order(placed.id)
 
 
@@ -29,8 +29,8 @@ async def test_a_sound_order_is_validated_and_says_so_once(settings: Settings) -
     async with step_harness(settings) as harness:
         order = await harness.place_order()
         placed = await harness.event(order, "order.placed")
-        assert await harness.deliver("validate_order", placed) is Outcome.DONE
-        assert await harness.deliver("validate_order", placed) is Outcome.DUPLICATE
+        assert await harness.deliver("validate_order", placed) is DeliveryResult.DONE
+        assert await harness.deliver("validate_order", placed) is DeliveryResult.DUPLICATE
         assert (await harness.order(order.id)).status is Status.VALIDATED
         validated = await harness.event(order, "order.validated")
         assert json.loads(validated.data) == {
@@ -87,7 +87,7 @@ async def test_a_rejection_delivered_twice_is_recorded_once(settings: Settings) 
     async with step_harness(settings) as harness:
         order = await _validate(harness, Line("SKU-UNHEARD-OF", 1, Decimal(1)))
         again_placed = await harness.event(order, "order.placed")
-        assert await harness.deliver("validate_order", again_placed) is Outcome.DUPLICATE
+        assert await harness.deliver("validate_order", again_placed) is DeliveryResult.DUPLICATE
         assert len(await harness.events(order, "order.rejected")) == 1
 
 
@@ -98,8 +98,8 @@ async def test_two_lines_of_one_sku_are_one_demand_on_stock_taken_once(settings:
     async with step_harness(settings) as harness:
         sku = await harness.product(10)
         order, validated = await harness.validated(Line(sku, 4, Decimal(14)), Line(sku, 3, Decimal(14)))
-        assert await harness.deliver("reserve_inventory", validated) is Outcome.DONE
-        assert await harness.deliver("reserve_inventory", validated) is Outcome.DUPLICATE
+        assert await harness.deliver("reserve_inventory", validated) is DeliveryResult.DONE
+        assert await harness.deliver("reserve_inventory", validated) is DeliveryResult.DUPLICATE
         assert await harness.available(sku) == 3
         reserved = await harness.event(order, "inventory.reserved")
         assert json.loads(reserved.data)["units"] == 7
@@ -112,13 +112,13 @@ async def test_an_order_that_is_short_of_one_sku_takes_no_unit_of_any(settings: 
         plenty, few = await harness.product(10), await harness.product(5)
         lines = Line(plenty, 2, Decimal(14)), Line(few, 3, Decimal(14)), Line(few, 3, Decimal(14))
         order, validated = await harness.validated(*lines)
-        assert await harness.deliver("reserve_inventory", validated) is Outcome.DONE
+        assert await harness.deliver("reserve_inventory", validated) is DeliveryResult.DONE
         assert (await harness.available(plenty), await harness.available(few)) == (10, 5)
         rejected = await harness.order(order.id)
         assert rejected.status is Status.REJECTED
         (reason,) = rejected.reject_reasons
         assert reason.message == f"Product {few} is out of stock: 6 ordered, 5 available."
-        assert await harness.deliver("reserve_inventory", validated) is Outcome.DUPLICATE
+        assert await harness.deliver("reserve_inventory", validated) is DeliveryResult.DUPLICATE
         assert len(await harness.events(order, "order.rejected")) == 1
         assert await harness.events(order, "inventory.reserved") == []
 
@@ -130,7 +130,7 @@ async def test_many_orders_on_few_units_never_oversell_and_never_wait_in_a_circl
         skus = [await harness.product(24) for _ in range(6)]
         made = [await harness.validated(*_crossing(skus, turn)) for turn in range(20)]
         outcomes = await asyncio.gather(*(harness.deliver("reserve_inventory", event) for _, event in made))
-        assert set(outcomes) == {Outcome.DONE}
+        assert set(outcomes) == {DeliveryResult.DONE}
         orders = [await harness.order(order.id) for order, _ in made]
         taken = [order for order in orders if order.status is Status.RESERVED]
         refused = [order for order in orders if order.status is Status.REJECTED]
@@ -165,8 +165,8 @@ async def test_sales_are_added_per_day_sku_and_country_exactly_once(settings: Se
         for country in ("Chile", "Chile", "Peru"):
             customer = replace(CUSTOMER, address=replace(CUSTOMER.address, country=country))
             _, synced = await harness.synced(*lines, customer=customer)
-            assert await harness.deliver("update_analytics", synced) is Outcome.DONE
-            assert await harness.deliver("update_analytics", synced) is Outcome.DUPLICATE
+            assert await harness.deliver("update_analytics", synced) is DeliveryResult.DONE
+            assert await harness.deliver("update_analytics", synced) is DeliveryResult.DUPLICATE
         rows = await harness.sql(
             "SELECT country, currency, units, revenue FROM sales_by_day WHERE sku = :s ORDER BY 1", s=sku
         )
@@ -195,11 +195,11 @@ async def test_concurrent_orders_of_the_same_skus_add_up_without_a_deadlock(sett
 async def test_a_fulfilled_order_is_completed_once_with_its_time(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order, fulfilled = await harness.fulfilled()
-        assert await harness.deliver("finalize_order", fulfilled) is Outcome.DONE
+        assert await harness.deliver("finalize_order", fulfilled) is DeliveryResult.DONE
         completed = await harness.order(order.id)
         assert completed.status is Status.COMPLETED
         assert completed.completed_at is not None
-        assert await harness.deliver("finalize_order", fulfilled) is Outcome.DUPLICATE
+        assert await harness.deliver("finalize_order", fulfilled) is DeliveryResult.DUPLICATE
         assert (await harness.order(order.id)).completed_at == completed.completed_at
         assert len(await harness.events(order, "order.completed")) == 1
 
@@ -208,7 +208,7 @@ async def test_an_order_that_is_not_fulfilled_is_not_completed(settings: Setting
     async with step_harness(settings) as harness:
         order, fulfilled = await harness.fulfilled()
         await harness.sql("UPDATE orders SET status = 'synced' WHERE id = :id", id=order.id)
-        assert await harness.deliver("finalize_order", fulfilled) is Outcome.RETRIED
+        assert await harness.deliver("finalize_order", fulfilled) is DeliveryResult.RETRIED
         assert "is not fulfilled" in (await harness.inbox_row("finalization", fulfilled))["error"]
         assert await harness.events(order, "order.completed") == []
 
@@ -228,36 +228,36 @@ async def test_every_event_is_kept_as_one_row_with_its_data(settings: Settings) 
             (validated.id, "order.validated"),
         ]
         assert rows[0]["data"] == json.loads(placed.data)
-        assert await harness.deliver("record_audit", placed) is Outcome.DUPLICATE
+        assert await harness.deliver("record_audit", placed) is DeliveryResult.DUPLICATE
 
 
 async def test_an_audited_event_leaves_no_inbox_row_and_a_retried_one_no_open_one(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order = await harness.place_order()
         placed = await harness.event(order, "order.placed")
-        assert await harness.deliver("record_audit", placed) is Outcome.DONE
+        assert await harness.deliver("record_audit", placed) is DeliveryResult.DONE
         assert await harness.delivery("audit", placed) is None
 
         unheard_of = replace(placed, id=new_event_id())
-        assert await harness.runner("record_audit", Unrecorded()).deliver(unheard_of) is Outcome.RETRIED
+        assert await harness.runner("record_audit", Unrecorded()).deliver(unheard_of) is DeliveryResult.RETRIED
         assert (await harness.shown(order, "record_audit"))["state"] == "retrying"
         assert (await harness.inbox_row("audit", unheard_of))["state"] == "retrying"
         (waiting,) = await harness.scheduled(unheard_of)
-        assert await harness.deliver("record_audit", waiting.event) is Outcome.DONE
+        assert await harness.deliver("record_audit", waiting.event) is DeliveryResult.DONE
         assert (await harness.inbox_row("audit", unheard_of))["state"] == "done"
         assert (await harness.shown(order, "record_audit"))["state"] == "done"
-        assert await harness.deliver("record_audit", waiting.event) is Outcome.DUPLICATE
+        assert await harness.deliver("record_audit", waiting.event) is DeliveryResult.DUPLICATE
 
 
 async def test_an_event_of_an_order_that_does_not_exist_is_given_up_at_once(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         placed = await harness.event(await harness.place_order(), "order.placed")
         stray = _of_another_order(placed)
-        assert await harness.deliver("validate_order", stray) is Outcome.DEAD
+        assert await harness.deliver("validate_order", stray) is DeliveryResult.DEAD
         row = await harness.inbox_row("validation", stray)
         assert (row["reason"], row["generation"]) == ("rejected", 1)
         assert "does not exist" in row["error"]
-        assert await harness.deliver("validate_order", stray) is Outcome.DEAD
+        assert await harness.deliver("validate_order", stray) is DeliveryResult.DEAD
         assert await harness.scheduled(stray) == []
 
 

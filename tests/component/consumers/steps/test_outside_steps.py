@@ -7,18 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.delivery.context import Workplace
-from consumers.delivery.outcome import Outcome
-from consumers.delivery.step_kinds import OutsideStep
-from consumers.steps import REACTIONS
+from consumers.delivery.delivery import Delivery
+from consumers.delivery.result import DeliveryResult
+from consumers.delivery.step_kinds import OutsideStep, StepKind
 from lab.demo.pdf_text import pdf_text
 from orders.model import Customer, Status
-from outbox.inbox import Claim
+from runtime.document_store import document_store
 from runtime.settings import Settings
 from tests.support.builders.step_harness import CUSTOMER, StepHarness, step_harness
 from tests.support.processes.sandboxes import Sap, Smtp
@@ -27,23 +26,22 @@ from tests.support.processes.sandboxes import Sap, Smtp
 class ConcludesAtTheSecond(OutsideStep):
     """A real step whose first `conclude` fails; counts what it performs."""
 
-    def __init__(self, step: str) -> None:
-        reaction = REACTIONS[step]
-        assert isinstance(reaction, OutsideStep)
-        self.real, self.performed, self.concluded = reaction, 0, 0
+    def __init__(self, real: StepKind) -> None:
+        assert isinstance(real, OutsideStep)
+        self.real, self.performed, self.concluded = real, 0, 0
 
-    async def prepare(self, place: Workplace, tx: AsyncConnection, order_id: UUID) -> Any:
-        return await self.real.prepare(place, tx, order_id)
+    async def prepare(self, delivery: Delivery, tx: AsyncConnection) -> Any:
+        return await self.real.prepare(delivery, tx)
 
-    async def perform(self, place: Workplace, prepared: Any, claim: Claim) -> dict[str, Any]:
+    async def perform(self, delivery: Delivery, prepared: Any) -> dict[str, Any]:
         self.performed += 1
-        return await self.real.perform(place, prepared, claim)
+        return await self.real.perform(delivery, prepared)
 
-    async def conclude(self, place: Workplace, tx: AsyncConnection, order_id: UUID, journal: Mapping[str, Any]) -> None:
+    async def conclude(self, delivery: Delivery, tx: AsyncConnection, journal: Mapping[str, Any]) -> None:
         self.concluded += 1
         if self.concluded == 1:
             raise RuntimeError("the ink is dry")
-        await self.real.conclude(place, tx, order_id, journal)
+        await self.real.conclude(delivery, tx, journal)
 
 
 @pytest.fixture
@@ -58,8 +56,8 @@ def customer() -> Customer:
 async def test_an_order_becomes_one_document_whose_number_is_kept(settings: Settings, sap: Sap) -> None:
     async with step_harness(settings) as harness:
         order, reserved = await harness.reserved()
-        assert await harness.deliver("sync_order_to_sap", reserved) is Outcome.DONE
-        assert await harness.deliver("sync_order_to_sap", reserved) is Outcome.DUPLICATE
+        assert await harness.deliver("sync_order_to_sap", reserved) is DeliveryResult.DONE
+        assert await harness.deliver("sync_order_to_sap", reserved) is DeliveryResult.DUPLICATE
         synced = await harness.order(order.id)
         booked = sap.order(order.number)
         assert booked["documents"] == [synced.sap_document]
@@ -75,12 +73,12 @@ async def test_a_lost_answer_waits_out_the_commit_and_then_finds_the_document(se
         order, reserved = await harness.reserved()
         sap.faults(lost_rate=1)
         before = datetime.now(UTC)
-        assert await harness.deliver("sync_order_to_sap", reserved) is Outcome.RETRIED
+        assert await harness.deliver("sync_order_to_sap", reserved) is DeliveryResult.RETRIED
         (waiting,) = await harness.scheduled(reserved)
         assert (waiting.due_at - before).total_seconds() >= settings.sap_commit_seconds
         assert (waiting.destination, waiting.event.generation) == ("sap", 2)
         # Faults stay on: a second POST would be lost again, and the step would not end.
-        assert await harness.deliver("sync_order_to_sap", waiting.event) is Outcome.DONE
+        assert await harness.deliver("sync_order_to_sap", waiting.event) is DeliveryResult.DONE
         booked = sap.order(order.number)
         assert (len(booked["documents"]), booked["posts"]) == (1, 1)
         assert (await harness.order(order.id)).sap_document == booked["documents"][0]
@@ -92,7 +90,7 @@ async def test_an_error_of_sap_is_tried_again_with_back_off_and_makes_one_docume
     async with step_harness(settings) as harness:
         order, reserved = await harness.reserved()
         sap.faults(error_rate=1)
-        assert await harness.deliver("sync_order_to_sap", reserved) is Outcome.RETRIED
+        assert await harness.deliver("sync_order_to_sap", reserved) is DeliveryResult.RETRIED
         assert sap.order(order.number)["documents"] == []
         shown = await harness.shown(order, "sync_order_to_sap")
         assert (shown["state"], shown["attempt"]) == ("retrying", 1)
@@ -100,7 +98,7 @@ async def test_an_error_of_sap_is_tried_again_with_back_off_and_makes_one_docume
         sap.faults(error_rate=0)
         (waiting,) = await harness.scheduled(reserved)
         assert shown["next_try_at"] == waiting.due_at
-        assert await harness.deliver("sync_order_to_sap", waiting.event) is Outcome.DONE
+        assert await harness.deliver("sync_order_to_sap", waiting.event) is DeliveryResult.DONE
         assert len(sap.order(order.number)["documents"]) == 1
         shown = await harness.shown(order, "sync_order_to_sap")
         assert (shown["state"], shown["error"], shown["next_try_at"]) == ("done", None, None)
@@ -111,7 +109,7 @@ async def test_sap_is_asked_again_no_sooner_than_it_said(settings: Settings, sap
         _, reserved = await harness.reserved()
         sap.faults(outage=True, retry_after_seconds=90)
         before = datetime.now(UTC)
-        assert await harness.deliver("sync_order_to_sap", reserved) is Outcome.AWAY
+        assert await harness.deliver("sync_order_to_sap", reserved) is DeliveryResult.AWAY
         (waiting,) = await harness.scheduled(reserved)
         assert (waiting.due_at - before).total_seconds() >= 90
 
@@ -121,10 +119,10 @@ async def test_a_document_that_a_restored_inbox_knows_nothing_of_is_found_and_no
 ) -> None:
     async with step_harness(settings) as harness:
         order, reserved = await harness.reserved()
-        assert await harness.deliver("sync_order_to_sap", reserved) is Outcome.DONE
+        assert await harness.deliver("sync_order_to_sap", reserved) is DeliveryResult.DONE
         await harness.sql("UPDATE orders SET status = 'reserved', sap_document = NULL WHERE id = :id", id=order.id)
         await harness.sql("DELETE FROM outbox.deliveries WHERE event_id = :id", id=reserved.id)
-        assert await harness.deliver("sync_order_to_sap", reserved) is Outcome.DONE
+        assert await harness.deliver("sync_order_to_sap", reserved) is DeliveryResult.DONE
         booked = sap.order(order.number)
         assert (len(booked["documents"]), booked["posts"]) == (1, 1)
         assert (await harness.order(order.id)).sap_document == booked["documents"][0]
@@ -137,7 +135,7 @@ async def test_a_replay_may_not_come_before_the_last_tries_post_is_over_in_sap(s
         await harness.deliver("sync_order_to_sap", reserved)
         await harness.sql("UPDATE outbox.deliveries SET generation = 5 WHERE event_id = :id", id=reserved.id)
         before = datetime.now(UTC)
-        assert await harness.deliver("sync_order_to_sap", replace(reserved, generation=5)) is Outcome.DEAD
+        assert await harness.deliver("sync_order_to_sap", replace(reserved, generation=5)) is DeliveryResult.DEAD
         row = await harness.inbox_row("sap", reserved)
         assert (row["state"], row["reason"]) == ("dead", "retries_exhausted")
         assert (row["due_at"] - before).total_seconds() >= settings.sap_commit_seconds
@@ -149,13 +147,13 @@ async def test_a_document_with_another_net_amount_is_never_accepted(settings: Se
 
     async with step_harness(settings) as harness:
         order, reserved = await harness.reserved()
-        assert await harness.deliver("sync_order_to_sap", reserved) is Outcome.DONE
+        assert await harness.deliver("sync_order_to_sap", reserved) is DeliveryResult.DONE
         (number,) = sap.order(order.number)["documents"]
         await harness.sql("UPDATE order_lines SET quantity = quantity + 1 WHERE order_id = :id", id=order.id)
         await harness.sql("UPDATE orders SET status = 'reserved', sap_document = NULL WHERE id = :id", id=order.id)
         await harness.sql("DELETE FROM outbox.deliveries WHERE event_id = :id", id=reserved.id)
 
-        assert await harness.deliver("sync_order_to_sap", replace(reserved, generation=2)) is Outcome.DEAD
+        assert await harness.deliver("sync_order_to_sap", replace(reserved, generation=2)) is DeliveryResult.DEAD
         error = (await harness.inbox_row("sap", reserved))["error"]
         assert error == f"SAP document {number} of order {order.number} says 26.60 USD, the order 39.90 USD"
         assert sap.order(order.number)["documents"] == [number]
@@ -165,12 +163,12 @@ async def test_a_document_with_another_net_amount_is_never_accepted(settings: Se
 async def test_a_document_is_not_made_again_when_only_writing_it_down_failed(settings: Settings, sap: Sap) -> None:
     async with step_harness(settings) as harness:
         order, reserved = await harness.reserved()
-        reaction = ConcludesAtTheSecond("sync_order_to_sap")
-        runner = harness.runner("sync_order_to_sap", reaction)
-        assert await runner.deliver(reserved) is Outcome.RETRIED
+        double = ConcludesAtTheSecond(harness.step("sync_order_to_sap"))
+        runner = harness.runner("sync_order_to_sap", double)
+        assert await runner.deliver(reserved) is DeliveryResult.RETRIED
         (waiting,) = await harness.scheduled(reserved)
-        assert await runner.deliver(waiting.event) is Outcome.DONE
-        assert reaction.performed == 1
+        assert await runner.deliver(waiting.event) is DeliveryResult.DONE
+        assert double.performed == 1
         assert sap.order(order.number)["posts"] == 1
         assert (await harness.order(order.id)).sap_document == sap.order(order.number)["documents"][0]
 
@@ -194,8 +192,8 @@ async def test_a_synced_order_is_confirmed_under_the_events_message_id(
 ) -> None:
     async with step_harness(settings) as harness:
         order, synced = await harness.synced(customer=customer)
-        assert await harness.deliver("send_confirmation_email", synced) is Outcome.DONE
-        assert await harness.deliver("send_confirmation_email", synced) is Outcome.DUPLICATE
+        assert await harness.deliver("send_confirmation_email", synced) is DeliveryResult.DONE
+        assert await harness.deliver("send_confirmation_email", synced) is DeliveryResult.DUPLICATE
         (email,) = _emails(inbox, customer)
         assert email["Message-ID"] == f"<{synced.id}@waybill.example>"
         assert order.number in email["Subject"]
@@ -207,8 +205,8 @@ async def test_a_rejected_order_is_told_why_and_joins_nothing(
 ) -> None:
     async with step_harness(settings) as harness:
         order, rejected = await harness.rejected(customer=customer)
-        assert await harness.deliver("send_confirmation_email", rejected) is Outcome.DONE
-        assert await harness.deliver("send_confirmation_email", rejected) is Outcome.DUPLICATE
+        assert await harness.deliver("send_confirmation_email", rejected) is DeliveryResult.DONE
+        assert await harness.deliver("send_confirmation_email", rejected) is DeliveryResult.DUPLICATE
         (email,) = _emails(inbox, customer)
         assert "not accepted" in email["Subject"]
         assert "Line 1: we have no product SKU-NOBODY-HAS." in _text(email)
@@ -221,11 +219,11 @@ async def test_an_email_that_the_server_refuses_for_now_is_tried_again(
     async with step_harness(settings) as harness:
         _, synced = await harness.synced(customer=customer)
         inbox.refuse((customer.email, 451))
-        assert await harness.deliver("send_confirmation_email", synced) is Outcome.RETRIED
+        assert await harness.deliver("send_confirmation_email", synced) is DeliveryResult.RETRIED
         assert "451" in (await harness.inbox_row("email", synced))["error"]
         inbox.refuse()
         (waiting,) = await harness.scheduled(synced)
-        assert await harness.deliver("send_confirmation_email", waiting.event) is Outcome.DONE
+        assert await harness.deliver("send_confirmation_email", waiting.event) is DeliveryResult.DONE
         assert len(_emails(inbox, customer)) == 1
 
 
@@ -235,13 +233,13 @@ async def test_an_email_that_the_server_refuses_for_good_is_given_up_at_once_and
     async with step_harness(settings) as harness:
         _, synced = await harness.synced(customer=customer)
         inbox.refuse((customer.email, 550))
-        assert await harness.deliver("send_confirmation_email", synced) is Outcome.DEAD
+        assert await harness.deliver("send_confirmation_email", synced) is DeliveryResult.DEAD
         row = await harness.inbox_row("email", synced)
         assert (row["reason"], row["error_class"]) == ("rejected", "MailRefused")
         assert row["fingerprint"] == "MailRefused@consumers.adapters.mailer:Mailer.send"
         assert await harness.scheduled(synced) == []
         inbox.refuse()
-        assert await harness.deliver("send_confirmation_email", replace(synced, generation=2)) is Outcome.DONE
+        assert await harness.deliver("send_confirmation_email", replace(synced, generation=2)) is DeliveryResult.DONE
         assert len(_emails(inbox, customer)) == 1
 
 
@@ -250,13 +248,15 @@ async def test_an_email_is_not_sent_again_when_only_writing_it_down_failed(
 ) -> None:
     async with step_harness(settings) as harness:
         order, synced = await harness.synced(customer=customer)
-        runner = harness.runner("send_confirmation_email", ConcludesAtTheSecond("send_confirmation_email"))
-        assert await runner.deliver(synced) is Outcome.RETRIED
+        runner = harness.runner(
+            "send_confirmation_email", ConcludesAtTheSecond(harness.step("send_confirmation_email"))
+        )
+        assert await runner.deliver(synced) is DeliveryResult.RETRIED
         row = await harness.inbox_row("email", synced)
         assert row["journal"] == {"message_id": f"<{synced.id}@waybill.example>", "rejected": False}
         assert "the ink is dry" in row["error"]
         (waiting,) = await harness.scheduled(synced)
-        assert await runner.deliver(waiting.event) is Outcome.DONE
+        assert await runner.deliver(waiting.event) is DeliveryResult.DONE
         assert len(_emails(inbox, customer)) == 1
         assert await harness.value("SELECT cardinality(open_joins) FROM orders WHERE id = :id", id=order.id) == 2
 
@@ -271,13 +271,13 @@ async def _sequences(harness: StepHarness) -> list[int]:
 async def test_an_invoice_has_a_number_and_a_pdf_that_bears_it(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order, synced = await harness.synced()
-        assert await harness.deliver("generate_invoice_pdf", synced) is Outcome.DONE
-        assert await harness.deliver("generate_invoice_pdf", synced) is Outcome.DUPLICATE
+        assert await harness.deliver("generate_invoice_pdf", synced) is DeliveryResult.DONE
+        assert await harness.deliver("generate_invoice_pdf", synced) is DeliveryResult.DUPLICATE
         number = (await harness.order(order.id)).invoice_number
         assert number is not None
         key = await harness.value("SELECT document FROM invoices WHERE order_id = :id", id=order.id)
         assert key == f"invoices/{number}.pdf"
-        pdf = await harness.place.documents.get(key)
+        pdf = await document_store(settings).get(key)
         assert pdf is not None
         text = pdf_text(pdf)
         assert number in text
@@ -291,15 +291,15 @@ async def test_a_second_try_keeps_the_number_that_the_first_was_given(
     async with step_harness(settings) as harness:
         order, synced = await harness.synced()
         block()
-        assert await harness.deliver("generate_invoice_pdf", synced) is Outcome.RETRIED
+        assert await harness.deliver("generate_invoice_pdf", synced) is DeliveryResult.RETRIED
         assert "Not a directory" in (await harness.inbox_row("invoice", synced))["error"]
         first = (await harness.order(order.id)).invoice_number
         assert first is not None
         settings.documents_dir.unlink()
         (waiting,) = await harness.scheduled(synced)
-        assert await harness.deliver("generate_invoice_pdf", waiting.event) is Outcome.DONE
+        assert await harness.deliver("generate_invoice_pdf", waiting.event) is DeliveryResult.DONE
         assert (await harness.order(order.id)).invoice_number == first
-        assert await harness.place.documents.get(f"invoices/{first}.pdf") is not None
+        assert await document_store(settings).get(f"invoices/{first}.pdf") is not None
 
 
 @pytest.fixture
@@ -313,7 +313,7 @@ async def test_invoice_numbers_have_no_gap_and_no_double_under_concurrency(setti
         before = await _sequences(harness)
         made = [await harness.synced() for _ in range(12)]
         outcomes = await asyncio.gather(*(harness.deliver("generate_invoice_pdf", event) for _, event in made))
-        assert set(outcomes) == {Outcome.DONE}
+        assert set(outcomes) == {DeliveryResult.DONE}
         after = await _sequences(harness)
         assert len(after) == len(before) + 12
         assert after == list(range(1, len(after) + 1))

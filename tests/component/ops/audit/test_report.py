@@ -11,6 +11,7 @@ from outbox.schedule import schedule
 from tests.support.builders.audited_orders import (
     AuditedOrders,
     audited,
+    book,
     draft,
     module_database,
     own_inbox,
@@ -82,7 +83,7 @@ async def test_an_event_that_is_sent_to_all_again_later_is_due_then(audited: Aud
     order = await audited.harness.place_order()
     await audited.read_outbox()
     again = replace(await audited.harness.event(order, "order.placed"), generation=2)
-    async with audited.harness.place.engine.begin() as tx:
+    async with audited.harness.ctx.engine.begin() as tx:
         await schedule(tx, again, None, datetime(2099, 1, 1, 13, tzinfo=UTC))
     stands = (await audited.audit()).missing[0].stands
     assert stands == "waits for validation: not begun: its event is due 2099-01-01 13:00:00"
@@ -107,29 +108,29 @@ async def test_what_was_given_up_names_its_dead_letter(audited: AuditedOrders) -
 
 async def test_a_second_document_in_sap_is_done_twice(audited: AuditedOrders) -> None:
     order = await audited.completed()
-    second = await audited.harness.place.erp.create(draft(order))
+    second = await book(audited, draft(order))
     (doubled,) = (await audited.audit()).doubled
     assert doubled == Doubled(order.number, Effect.SAP, f"document {order.sap_document} and document {second.number}")
-    over_odata = await audited.audit(sap=SapOverOData(audited.harness.place.settings))
+    over_odata = await audited.audit(sap=SapOverOData(audited.harness.ctx.settings))
     assert over_odata.doubled == [doubled]
 
 
 async def test_a_document_in_sap_without_an_order_is_an_orphan(audited: AuditedOrders) -> None:
     order = await audited.completed()
-    stranger = await audited.harness.place.erp.create(replace(draft(order), order_id=uuid4(), order_number="WB-NONE"))
+    stranger = await book(audited, replace(draft(order), order_id=uuid4(), order_number="WB-NONE"))
     report = await audited.audit()
     assert [(one.effect, one.what) for one in report.orphans] == [
         ("sap", f"document {stranger.number} for order 'WB-NONE'")
     ]
     assert not report.clean
     # Whoever asks order by order cannot come across it.
-    assert (await audited.audit(sap=SapOverOData(audited.harness.place.settings))).clean
+    assert (await audited.audit(sap=SapOverOData(audited.harness.ctx.settings))).clean
 
 
 async def test_a_document_that_we_know_of_and_sap_does_not_is_missing_at_once(audited: AuditedOrders) -> None:
     order = await audited.harness.place_order()
     await audited.go(order, until="inventory.reserved")
-    audited.places = replace(audited.places, sap=SapOverOData(audited.harness.place.settings))
+    audited.places = replace(audited.places, sap=SapOverOData(audited.harness.ctx.settings))
     await audited.harness.sql("UPDATE orders SET status = 'completed', sap_document = '1' WHERE id = :id", id=order.id)
     found = [one for one in (await audited.audit(deadline=None)).missing if one.effect is Effect.SAP]
     said = "sap says it is done, and it is not there: document 1"
@@ -141,7 +142,7 @@ async def test_while_sap_does_not_answer_our_own_word_is_taken_and_the_report_sa
 ) -> None:
     await audited.completed()
     own_sap.faults(outage=True)
-    report = await audited.audit(sap=SapOverOData(audited.harness.place.settings))
+    report = await audited.audit(sap=SapOverOData(audited.harness.ctx.settings))
     own_sap.faults(outage=False)
     assert (report.missing, list(report.not_seen)) == ([], ["sap"])
     assert not report.clean

@@ -44,7 +44,7 @@ def shown(module_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
 
 
 async def told(audited: AuditedOrders, order: Order) -> Timeline:
-    async with one_moment(audited.harness.place.engine).begin() as tx:
+    async with one_moment(audited.harness.ctx.engine).begin() as tx:
         return await story(tx, await audited.harness.order(order.id))
 
 
@@ -109,7 +109,7 @@ async def test_what_went_wrong_is_told_in_whole_lines_to_a_pipe_and_in_eighty_co
     own_sap.faults(error_rate=1)
     await audited.harness.deliver("sync_order_to_sap", reserved)
     own_sap.faults(error_rate=0)
-    async with audited.harness.place.engine.begin() as tx:
+    async with audited.harness.ctx.engine.begin() as tx:
         await store(tx, [dead_letter_for(reserved, error=error)])
         selection = Selection(subject=str(order.id))
         await discard(tx, selection, Act("anna@desk", "the customer does not want it any more"))

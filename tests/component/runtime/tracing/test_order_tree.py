@@ -7,7 +7,7 @@ from uuid import uuid4
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
-from consumers.delivery.outcome import Outcome
+from consumers.delivery.result import DeliveryResult
 from orders.workflow import BY_NAME
 from runtime.settings import Settings
 from tests.support.builders.in_process_api import order_body
@@ -77,18 +77,18 @@ async def _placed_failed_and_replayed(settings: Settings, sap: Sap, inbox: Smtp)
             "/orders", json=body | {"customer": customer}, headers={"traceparent": TRACEPARENT}
         )
         order_id = answer.json()["order_id"]
-        await system.work_until(lambda: _has_ended(system, "sap", Outcome.RETRIED))
+        await system.work_until(lambda: _has_ended(system, "sap", DeliveryResult.RETRIED))
         sap.faults(error_rate=0)  # before any other delivery
         await system.work_until(system.database.dead_letters)
         for queue in ("invoice", "analytics"):  # the dead letter that is sent again is the last of the three
-            await system.work_until(partial(_has_ended, system, queue, Outcome.DONE))
+            await system.work_until(partial(_has_ended, system, queue, DeliveryResult.DONE))
         inbox.refuse()
         assert (await system.database.replay()).sendings
         await system.work_until(lambda: _is_audited_to_its_end(system, order_id))
     return customer["name"], customer["email"], customer["address"]["street"]
 
 
-async def _has_ended(system: WholeSystem, queue: str, outcome: Outcome) -> bool:
+async def _has_ended(system: WholeSystem, queue: str, outcome: DeliveryResult) -> bool:
     return (queue, outcome) in system.ended
 
 

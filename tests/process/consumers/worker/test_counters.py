@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.delivery.outcome import TRIES
+from consumers.delivery.result import ATTEMPTED
 from lab.stack.ports import free_port
 from orders.model import Line
 from orders.workflow import POOLS, steps_of
@@ -159,12 +159,12 @@ def test_totals_are_the_truth_although_children_are_killed_in_mid_step(
         started.wait_until(lambda: _effects(port) >= sum(truth.values()), "every done delivery counted")
         assert _counted(port, "waybill_deliveries_total", outcome="done") == truth
         assert _counted(port, "waybill_commit_to_effect_seconds_count") == truth
-        tries = [_counted(port, "waybill_deliveries_total", outcome=outcome.value) for outcome in TRIES]
+        tries = [_counted(port, "waybill_deliveries_total", outcome=outcome.value) for outcome in ATTEMPTED]
         assert _counted(port, "waybill_step_seconds_count") == {
             step.name: sum(counts[step.name] for counts in tries) for step in steps_of("local")
         }
         assert metric(port, "waybill_deliveries_total", outcome="dead") == 0
-        assert metric(port, "waybill_worker_words_lost_total") == 0
+        assert metric(port, "waybill_worker_reports_lost_total") == 0
 
 
 def _effects(port: int) -> float:

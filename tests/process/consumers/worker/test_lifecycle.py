@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from consumers.worker.app import UNUSABLE_PAUSE_SECONDS
+from consumers.worker.child import UNUSABLE_PAUSE_SECONDS
 from ops.doctor.broker_client import connection, queue_states
 from orders.model import Line, Order, Status
 from orders.workflow import POOLS
@@ -91,7 +91,7 @@ def test_sigterm_finishes_what_is_at_work_and_gives_back_the_rest(
         assert asyncio.run(stop_in_mid_work(started)) == 0
         assert [line for line in started.lines() if "logger" not in line] == []
         (stopping,) = [line for line in started.lines() if line["event"] == "worker_stopping"]
-        assert stopping["at_work"] == POOLS["local"].concurrency
+        assert stopping["running"] == POOLS["local"].concurrency
     reserved = with_step_harness(life, lambda harness: harness.value(_RESERVED, sku=sku))
     assert POOLS["local"].concurrency <= reserved < ORDERS
     queues.wait_for("inventory", ORDERS - reserved)
@@ -151,7 +151,7 @@ def test_a_worker_whose_queue_is_missing_says_so_and_waits_for_it(
         started.wait_for_line("queue_missing", 2)
         (line, *_) = [line for line in started.lines() if line["event"] == "queue_missing"]
         assert "'email'" in line["error"]
-        assert line["do"] == "waybill topology apply"
+        assert line["remedy"] == "waybill topology apply"
         apply_topology(life)
         wait_until_it_consumes(started, queues, pool)
         assert started.stop() == 0

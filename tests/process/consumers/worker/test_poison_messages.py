@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.worker.intake import task_id
+from consumers.worker.cloud_event_task import task_id
 from lab.stack.ports import free_port
 from orders.model import Order
 from orders.workflow import BY_NAME
@@ -66,7 +66,7 @@ def test_a_poison_message_dies_after_three_claims_and_its_neighbours_live(
         assert (line["step"], line["order_id"], line["event_id"]) == (step, str(poisonous.id), str(poison.id))
         assert line["task_id"] == task_id(queue, poison)
     row = with_step_harness(life, lambda harness: harness.inbox_row(queue, poison))
-    assert (row["state"], row["reason"], row["attempt"]) == ("dead", "killed_worker", 1)
+    assert (row["state"], row["reason"], row["generation"]) == ("dead", "killed_worker", 1)
 
 
 def test_what_escapes_a_step_is_counted_told_as_its_own_and_in_the_dead_letter_queue(

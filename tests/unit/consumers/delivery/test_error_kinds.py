@@ -7,8 +7,7 @@ from sqlalchemy.exc import DBAPIError
 from consumers.adapters.erp import ErpRefused, ErpUnavailable, ErpUnreached
 from consumers.adapters.mailer import MailRefused, MailUnavailable
 from consumers.adapters.typesetter import TypesetError
-from consumers.delivery.error_kinds import KilledWorkerError, failure_of, fingerprint, kind_of, wait_seconds
-from consumers.delivery.step_kinds import StepError
+from consumers.delivery.error_kinds import KilledWorkerError, StepError, failure_of, fingerprint, kind_of, wait_seconds
 from orders.workflow import STEPS, WORTH_ANOTHER_TRY, ErrorKind
 from outbox.envelope import EnvelopeError, decode
 from runtime.documents import DocumentStoreError

@@ -7,31 +7,27 @@ from typing import Any, cast
 
 import pytest
 
-from consumers.delivery.context import open_workplace
-from consumers.delivery.runner import StepRunner
-from consumers.delivery.step_kinds import StepError
-from consumers.steps import REACTIONS
+from consumers.delivery.error_kinds import StepError
+from consumers.delivery.limits import lease_seconds
+from consumers.delivery.retry_decision import RetryDecider
 from orders.workflow import BY_NAME
 from runtime.settings import Settings
 
-
-def _runner(step: str) -> StepRunner:
-    settings = Settings(
-        database_url="postgresql://nobody@127.0.0.1:1/none",
-        amqp_url="amqp://127.0.0.1:1/",
-        documents_dir=Path("/nowhere"),
-        retry_base_seconds=1,
-        sap_retry_base_seconds=20,
-        delivery_lease_seconds=30,
-        sap_commit_seconds=60,
-    )
-    return StepRunner(BY_NAME[step], REACTIONS[step], open_workplace(settings, "test"))
+SETTINGS = Settings(
+    database_url="postgresql://nobody@127.0.0.1:1/none",
+    amqp_url="amqp://127.0.0.1:1/",
+    documents_dir=Path("/nowhere"),
+    retry_base_seconds=1,
+    sap_retry_base_seconds=20,
+    delivery_lease_seconds=30,
+    sap_commit_seconds=60,
+)
 
 
 def _longest(step: str, attempt: int, error: Exception) -> timedelta:
-    runner = _runner(step)
-    runner._judge._rng = cast("Any", SimpleNamespace(uniform=lambda _low, high: high))
-    return runner._judge.delay(attempt, error)
+    decider = RetryDecider(BY_NAME[step], SETTINGS)
+    decider._rng = cast("Any", SimpleNamespace(uniform=lambda _low, high: high))
+    return decider.delay(attempt, error)
 
 
 @pytest.mark.parametrize(("attempt", "seconds"), [(1, 1), (2, 2), (3, 4), (4, 8), (5, 16)])
@@ -49,13 +45,13 @@ def test_no_back_off_is_longer_than_ten_minutes() -> None:
 
 
 def test_what_a_step_asked_for_is_waited_in_any_case() -> None:
-    runner = _runner("sync_order_to_sap")
-    delays = [runner._judge.delay(1, StepError("lost", wait_seconds=60)) for _ in range(200)]
+    decider = RetryDecider(BY_NAME["sync_order_to_sap"], SETTINGS)
+    delays = [decider.delay(1, StepError("lost", wait_seconds=60)) for _ in range(200)]
     assert min(delays) >= timedelta(seconds=60)
     assert max(delays) <= timedelta(seconds=80)
     assert len(set(delays)) > 100  # full jitter: a crowd of failures does not come back as a crowd
 
 
 def test_a_lease_outlasts_the_commit_that_a_dead_worker_may_have_begun_in_sap() -> None:
-    assert _runner("sync_order_to_sap")._lease_seconds == 120
-    assert _runner("generate_invoice_pdf")._lease_seconds == 30
+    assert lease_seconds(BY_NAME["sync_order_to_sap"], SETTINGS) == 120
+    assert lease_seconds(BY_NAME["generate_invoice_pdf"], SETTINGS) == 30

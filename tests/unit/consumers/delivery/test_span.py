@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 from opentelemetry.trace import StatusCode
 
-from consumers.delivery.outcome import Outcome
-from consumers.delivery.runner import StepRunner
-from consumers.delivery.span import deliver, work_of
-from consumers.worker.intake import task_id
+from consumers.delivery.pipeline import StepRunner
+from consumers.delivery.result import DeliveryResult
+from consumers.worker.cloud_event_task import task_id
+from consumers.worker.delivery_task import deliver, log_context_of
 from orders.workflow import BY_NAME
 from outbox.envelope import TRACESTATE, Event
 from runtime.log_context import bind_attempt, current
@@ -28,19 +28,20 @@ FAILED_TRY = "1" * 16
 class Runner:
     """A step that finds out that this is try three, and notes what a message from here would carry."""
 
+    step = STEP
     carried: str | None = None
 
-    async def deliver(self, event: Event, *, redelivered: bool = False) -> Outcome:  # noqa: ARG002
+    async def deliver(self, event: Event, *, redelivered: bool = False) -> DeliveryResult:  # noqa: ARG002
         bind_attempt(3)
         self.carried = tracer.traceparent()
-        return Outcome.RETRIED
+        return DeliveryResult.RETRIED
 
 
 def delivered(event: Event, attributes: Mapping[str, Any] | None = None) -> str | None:
     """Run one delivery; what a message recorded in it carries."""
     runner = Runner()
-    work = deliver(cast("StepRunner", runner), STEP, event, attributes or {}, redelivered=False)
-    assert asyncio.run(work) is Outcome.RETRIED
+    work = deliver(cast("StepRunner", runner), event, attributes or {}, redelivered=False)
+    assert asyncio.run(work) is DeliveryResult.RETRIED
     assert current() is None
     return runner.carried
 
@@ -93,12 +94,14 @@ def test_with_tracing_what_is_not_sampled_goes_on_and_is_not_sampled() -> None:
 
 def test_what_escapes_a_step_is_told_once_as_the_deliverys_and_without_what_is_private() -> None:
     broke, ended = lines("""
-        from consumers.delivery.span import deliver
-        from consumers.delivery.outcome import Outcome
+        from consumers.worker.delivery_task import deliver
+        from consumers.delivery.result import DeliveryResult
         from orders.workflow import BY_NAME
         from tests.support.builders.events import new_event
 
         class Breaks:
+            step = BY_NAME["sync_order_to_sap"]
+
             async def deliver(self, event, *, redelivered):
                 redact("Zoe Mueller", "4 Elm St")
                 try:
@@ -106,8 +109,8 @@ def test_what_escapes_a_step_is_told_once_as_the_deliverys_and_without_what_is_p
                 except ValueError:
                     raise RuntimeError("the failure cannot be written down")
 
-        work = deliver(Breaks(), BY_NAME["sync_order_to_sap"], new_event(ORDER_ID), {}, redelivered=False)
-        assert asyncio.run(work) is Outcome.DEAD
+        work = deliver(Breaks(), new_event(ORDER_ID), {}, redelivered=False)
+        assert asyncio.run(work) is DeliveryResult.DEAD
     """)
     assert (broke["event"], ended["event"], ended["outcome"]) == ("step_broke", "step_ended", "dead")
     assert "the failure cannot be written down" in broke["exception"]
@@ -119,12 +122,12 @@ def test_what_escapes_a_step_is_told_once_as_the_deliverys_and_without_what_is_p
 
 async def test_a_broken_deliverys_span_has_failed() -> None:
     class Breaks(Runner):
-        async def deliver(self, event: Event, *, redelivered: bool = False) -> Outcome:  # noqa: ARG002
+        async def deliver(self, event: Event, *, redelivered: bool = False) -> DeliveryResult:  # noqa: ARG002
             raise RuntimeError("broken")
 
     with traced() as traces:
-        work = deliver(cast("StepRunner", Breaks()), STEP, new_event("no order"), {}, redelivered=False)
-        assert await work is Outcome.DEAD
+        work = deliver(cast("StepRunner", Breaks()), new_event("no order"), {}, redelivered=False)
+        assert await work is DeliveryResult.DEAD
     span = traces.one("process sap")
     assert span.status.status_code is StatusCode.ERROR
     assert said(span, "waybill.outcome") == "dead"
@@ -133,7 +136,7 @@ async def test_a_broken_deliverys_span_has_failed() -> None:
 
 def test_a_subject_that_is_no_order_is_in_no_line() -> None:
     sound, strange = new_event(ORDER_ID), new_event("jane@example.com")
-    fields = work_of(STEP, sound).fields()
+    fields = log_context_of(STEP, sound).fields()
     assert fields == {
         "order_id": ORDER_ID,
         "event_id": str(sound.id),
@@ -142,4 +145,4 @@ def test_a_subject_that_is_no_order_is_in_no_line() -> None:
         "attempt": 1,
         "trace_id": ORDER_ID.replace("-", ""),
     }
-    assert work_of(STEP, strange).fields()["order_id"] is None
+    assert log_context_of(STEP, strange).fields()["order_id"] is None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from consumers.steps.validate import reasons_to_reject
+from consumers.steps.validation import reasons_to_reject
 from orders.catalogue import Product
 from orders.model import Address, Line, Order
 from tests.support.builders.orders import sample_order

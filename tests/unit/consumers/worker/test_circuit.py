@@ -3,12 +3,12 @@
 import pytest
 from prometheus_client import REGISTRY
 
-from consumers.delivery.outcome import Outcome
+from consumers.delivery.result import DeliveryResult
 from consumers.worker import circuit as circuits
 from consumers.worker.circuit import Circuit
 from tests.support.builders.child_reports import child_report
 
-AWAY = [child_report(Outcome.AWAY)]
+AWAY = [child_report(DeliveryResult.AWAY)]
 
 
 class Consumer:
@@ -58,24 +58,24 @@ def test_it_opens_once_probes_now_and_then_and_closes_when_the_other_side_is_bac
         return back
 
     circuit = Circuit({"sap": probe})
-    circuit.look(consumer, [])
+    circuit.update(consumer, [])
     assert (consumer.asked, _is_open()) == ([], 0)
 
-    circuit.look(consumer, AWAY * 3)  # each child that was at work says so
-    circuit.look(consumer, [])
+    circuit.update(consumer, AWAY * 3)  # each child that was at work says so
+    circuit.update(consumer, [])
     assert (consumer.asked, _is_open(), probes) == (["pause sap"], 1, 0)
 
     clock.now += circuits.PROBE_SECONDS
-    circuit.look(consumer, [])
-    circuit.look(consumer, [])
+    circuit.update(consumer, [])
+    circuit.update(consumer, [])
     assert (consumer.asked, probes) == (["pause sap"], 1)
 
     back = True
     clock.now += circuits.PROBE_SECONDS
-    circuit.look(consumer, [])
+    circuit.update(consumer, [])
     assert (consumer.asked, _is_open(), probes) == (["pause sap", "resume sap"], 0, 2)
 
-    circuit.look(consumer, AWAY)  # and goes away again
+    circuit.update(consumer, AWAY)  # and goes away again
     assert consumer.asked[2:] == ["pause sap"]
 
 
@@ -92,14 +92,14 @@ def test_a_broker_that_goes_away_in_this_very_moment_is_no_reason_to_stop_probin
     """Celery takes the queue off its list before it tells the broker: nothing but a probe would bring it back."""
     consumer, circuit = Consumer(), Circuit({"sap": lambda: True})
     with pytest.raises(ConnectionResetError):
-        circuit.look(Disconnected(), AWAY)
+        circuit.update(Disconnected(), AWAY)
     assert _is_open() == 1
     clock.now += circuits.PROBE_SECONDS
     with pytest.raises(ConnectionResetError):
-        circuit.look(Disconnected(), [])
+        circuit.update(Disconnected(), [])
     assert _is_open() == 1
     clock.now += circuits.PROBE_SECONDS
-    circuit.look(consumer, [])
+    circuit.update(consumer, [])
     assert (consumer.asked, _is_open()) == (["resume sap"], 0)
 
 
@@ -112,9 +112,9 @@ def test_a_probe_that_breaks_is_made_again_after_the_usual_pause(clock: Clock) -
         raise RuntimeError("broken")
 
     circuit = Circuit({"sap": probe})
-    circuit.look(Consumer(), AWAY)
+    circuit.update(Consumer(), AWAY)
     clock.now += circuits.PROBE_SECONDS
     with pytest.raises(RuntimeError):
-        circuit.look(Consumer(), [])
-    circuit.look(Consumer(), [])
+        circuit.update(Consumer(), [])
+    circuit.update(Consumer(), [])
     assert probes == 1

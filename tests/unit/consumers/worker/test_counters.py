@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import REGISTRY
 
-from consumers.delivery.outcome import TRIES, Outcome
-from consumers.worker.child_reports import Reports
-from consumers.worker.counters import Tally
-from consumers.worker.intake import Chores
+from consumers.delivery.result import ATTEMPTED, DeliveryResult
+from consumers.worker.child_reports import ReportPipe
+from consumers.worker.chores import Chores
+from consumers.worker.counters import DeliveryCounters
 from orders.workflow import POOLS, steps_of
 from tests.support.builders.child_reports import SAP, child_report
 from tests.support.paths import ROOT
@@ -29,8 +29,8 @@ class Request:
 
 
 @pytest.fixture
-def reports() -> Iterator[Reports]:
-    opened = Reports()
+def reports() -> Iterator[ReportPipe]:
+    opened = ReportPipe()
     yield opened
     opened.close()
 
@@ -41,68 +41,68 @@ def value(name: str, **labels: str) -> float:
     return found
 
 
-def count(outcome: Outcome) -> float:
-    return value("waybill_deliveries_total", step=SAP.name, outcome=outcome.value)
+def count(result: DeliveryResult) -> float:
+    return value("waybill_deliveries_total", step=SAP.name, outcome=result.value)
 
 
-def test_every_word_of_the_children_is_counted_and_handed_on(reports: Reports) -> None:
-    tally = Tally(reports, "sap", 8)
-    before = {outcome: count(outcome) for outcome in Outcome}
+def test_every_word_of_the_children_is_counted_and_handed_on(reports: ReportPipe) -> None:
+    counters = DeliveryCounters(reports, "sap", 8)
+    before = {outcome: count(outcome) for outcome in DeliveryResult}
     tries = value("waybill_step_seconds_count", step=SAP.name)
-    told = [child_report(outcome) for outcome in (Outcome.DONE, Outcome.DONE, *Outcome)]
+    told = [child_report(outcome) for outcome in (DeliveryResult.DONE, DeliveryResult.DONE, *DeliveryResult)]
     for said in told:
-        reports.tell(said)
-    assert [said.task for said in tally.look([])] == [said.task for said in told]
-    assert {outcome: count(outcome) - before[outcome] for outcome in Outcome} == {
-        outcome: 3 if outcome is Outcome.DONE else 1 for outcome in Outcome
+        reports.send(said)
+    assert [said.task for said in counters.update([])] == [said.task for said in told]
+    assert {outcome: count(outcome) - before[outcome] for outcome in DeliveryResult} == {
+        outcome: 3 if outcome is DeliveryResult.DONE else 1 for outcome in DeliveryResult
     }
-    assert value("waybill_step_seconds_count", step=SAP.name) - tries == len(TRIES) + 2
+    assert value("waybill_step_seconds_count", step=SAP.name) - tries == len(ATTEMPTED) + 2
 
 
-def test_an_effect_is_observed_by_its_event_and_only_where_its_time_is_known(reports: Reports) -> None:
-    tally = Tally(reports, "sap", 8)
+def test_an_effect_is_observed_by_its_event_and_only_where_its_time_is_known(reports: ReportPipe) -> None:
+    counters = DeliveryCounters(reports, "sap", 8)
     labels = {"step": SAP.name, "event": SAP.listens_to[0]}
     before = [value(f"waybill_commit_to_effect_seconds_{what}", **labels) for what in ("count", "sum")]
-    reports.tell(child_report(Outcome.DONE, effect_seconds=59.5))
-    reports.tell(child_report(Outcome.DONE))
-    tally.look([])
+    reports.send(child_report(DeliveryResult.DONE, effect_seconds=59.5))
+    reports.send(child_report(DeliveryResult.DONE))
+    counters.update([])
     after = [value(f"waybill_commit_to_effect_seconds_{what}", **labels) for what in ("count", "sum")]
     assert [new - old for new, old in zip(after, before, strict=True)] == [1, 59.5]
     assert value("waybill_commit_to_effect_seconds_bucket", **labels, le="60.0") >= 1
 
 
-def test_running_and_busy_follow_what_celery_and_the_children_say(reports: Reports) -> None:
-    tally = Tally(reports, "sap", 8)
+def test_running_and_busy_follow_what_celery_and_the_children_say(reports: ReportPipe) -> None:
+    counters = DeliveryCounters(reports, "sap", 8)
     busy = value("waybill_worker_busy_seconds_total", pool="sap")
-    tally.look([Request("a", SAP.name), Request("b", SAP.name)])
+    counters.update([Request("a", SAP.name), Request("b", SAP.name)])
     assert value("waybill_deliveries_running", step=SAP.name) == 2
-    reports.tell(child_report(Outcome.DONE, seconds=1000.0))
-    tally.look([])
+    reports.send(child_report(DeliveryResult.DONE, seconds=1000.0))
+    counters.update([])
     assert value("waybill_deliveries_running", step=SAP.name) == 0
     assert value("waybill_worker_busy_seconds_total", pool="sap") - busy >= 1000
     assert value("waybill_worker_children", pool="sap") == 8
 
 
-def test_words_that_found_the_pipe_full_are_counted_as_lost(reports: Reports) -> None:
-    tally, told = Tally(reports, "sap", 8), 50_000
-    before, done = value("waybill_worker_words_lost_total", pool="sap"), count(Outcome.DONE)
-    said = child_report(Outcome.DONE)
+def test_words_that_found_the_pipe_full_are_counted_as_lost(reports: ReportPipe) -> None:
+    counters, told = DeliveryCounters(reports, "sap", 8), 50_000
+    before, done = value("waybill_worker_reports_lost_total", pool="sap"), count(DeliveryResult.DONE)
+    said = child_report(DeliveryResult.DONE)
     for _ in range(told):
-        reports.tell(said)
-    tally.look([])
-    reports.tell(said)
-    tally.look([])
-    lost = value("waybill_worker_words_lost_total", pool="sap") - before
+        reports.send(said)
+    counters.update([])
+    reports.send(said)
+    counters.update([])
+    lost = value("waybill_worker_reports_lost_total", pool="sap") - before
     assert lost > 0
-    assert lost + count(Outcome.DONE) - done == told + 1
+    assert lost + count(DeliveryResult.DONE) - done == told + 1
 
 
-def test_what_was_told_as_the_pool_ended_is_counted_last_of_all(reports: Reports) -> None:
-    parent = SimpleNamespace(app=SimpleNamespace(tally=Tally(reports, "sap", 8)), steps=[])
-    chores, before = Chores(parent), count(Outcome.DONE)
-    reports.tell(child_report(Outcome.DONE))
+def test_what_was_told_as_the_pool_ended_is_counted_last_of_all(reports: ReportPipe) -> None:
+    parent = SimpleNamespace(app=SimpleNamespace(counters=DeliveryCounters(reports, "sap", 8)), steps=[])
+    chores, before = Chores(parent), count(DeliveryResult.DONE)
+    reports.send(child_report(DeliveryResult.DONE))
     chores.shutdown(parent)
-    assert count(Outcome.DONE) - before == 1
+    assert count(DeliveryResult.DONE) - before == 1
 
 
 # One child of this child for each pool: the library has one registry per process, and Celery is imported once for all.
@@ -133,7 +133,7 @@ def exported() -> dict[str, str]:
 def test_a_worker_exports_its_own_steps_from_the_start_and_no_others(pool: str) -> None:
     samples = [line for line in exported()[pool].splitlines() if line.startswith("waybill_") and "_created" not in line]
     for step in steps_of(pool):
-        for outcome in Outcome:
+        for outcome in DeliveryResult:
             assert f'waybill_deliveries_total{{outcome="{outcome.value}",step="{step.name}"}} 0.0' in samples
         assert f'waybill_step_seconds_count{{step="{step.name}"}} 0.0' in samples
         assert f'waybill_deliveries_running{{step="{step.name}"}} 0.0' in samples

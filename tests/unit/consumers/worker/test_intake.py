@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from consumers.worker.intake import EventConsumer, adapt, task_id
+from consumers.worker.cloud_event_task import adapt, task_id
+from consumers.worker.intake import EventConsumer
 from orders.events import OrderPlaced
 from orders.service import envelope
 from orders.workflow import BY_QUEUE

@@ -2,7 +2,7 @@
 
 from kombu.asynchronous.timer import Timer
 
-from consumers.worker.timer_cleanup import drop_cancelled
+from consumers.worker.chores import drop_cancelled
 
 
 def test_cancelled_timers_are_dropped_and_the_others_go_off_in_order() -> None:

@@ -1,34 +1,32 @@
-"""Is this an order that we sell? Known and sellable SKUs, prices of our list, a complete customer; else rejected."""
+"""The validation step: accepts orders with known, sellable SKUs, prices of our list and a complete customer."""
 
 from collections.abc import Iterator, Mapping
-from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from consumers.delivery.context import Workplace
-from consumers.delivery.step_kinds import LocalStep, order_of
-from orders import catalogue, repository, service
+from consumers.delivery.delivery import Delivery
+from consumers.delivery.step_kinds import LocalStep
+from consumers.steps.order import emit, load_order
+from orders import catalogue, repository
 from orders.catalogue import Product
 from orders.events import OrderRejected, OrderValidated
 from orders.model import Line, NewOrder, RejectReason, Status
-from outbox.envelope import Event
 
 
 class ValidateOrder(LocalStep):
     """`order.placed` -> `order.validated` or `order.rejected`."""
 
-    async def apply(self, place: Workplace, tx: AsyncConnection, order_id: UUID, event: Event) -> None:  # noqa: ARG002
+    async def apply(self, delivery: Delivery, tx: AsyncConnection) -> None:
         """Advance the order, or reject it with every reason there is, so that the customer mends all at once."""
-        order = await order_of(tx, order_id)
+        order = await load_order(delivery, tx)
         products = await catalogue.products(tx, sorted({line.sku for line in order.lines}))
         reasons = list(reasons_to_reject(order, products))
-        source = place.settings.event_source
         if reasons:
-            await repository.reject(tx, order_id, Status.PENDING, reasons)
-            await service.emit(tx, OrderRejected(order_id, order.number, order.reference, tuple(reasons)), source)
+            await repository.reject(tx, order.id, Status.PENDING, reasons)
+            await emit(delivery, tx, OrderRejected(order.id, order.number, order.reference, tuple(reasons)))
         else:
-            await repository.advance(tx, order_id, Status.PENDING, Status.VALIDATED)
-            await service.emit(tx, OrderValidated(order_id, order.number, order.reference), source)
+            await repository.advance(tx, order.id, Status.PENDING, Status.VALIDATED)
+            await emit(delivery, tx, OrderValidated(order.id, order.number, order.reference))
 
 
 def reasons_to_reject(order: NewOrder, products: Mapping[str, Product]) -> Iterator[RejectReason]:
@@ -63,3 +61,6 @@ def _wrong_line(position: int, line: Line, currency: str, product: Product | Non
     elif (currency, line.unit_price) not in product.prices:
         asked = f"{line.unit_price} {currency}"
         yield RejectReason("price", f"{where}: {asked} is not our price of product {line.sku}.", line.sku)
+
+
+STEP_CLASS = ValidateOrder
