@@ -1,7 +1,7 @@
-"""Alembic's entry: runs migrations over asyncpg on DATABASE_URL.
+"""Alembic's environment: runs migrations over asyncpg on the database URL of `migrations.upgrade`.
 
-A migration waits at most five seconds for a lock and runs at most ten minutes: one that would queue behind a long
-transaction, and every writer behind it, fails instead and is run again at a better moment.
+A migration waits at most five seconds for a lock and runs at most ten minutes. Otherwise it would queue behind a long
+transaction, and every writer behind it. It fails instead and is run again later.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from runtime.database import async_url
 
 ischema_names.update({"xid8": Xid8, "pg_snapshot": PgSnapshot})
 
-# partitions are made and dropped by outbox.partitions, not by migrations.
+# Partitions are made and dropped by outbox.partitions, not by migrations.
 _PARTITION = re.compile(r"(events|pages|deliveries)_\d+")
 
 

@@ -19,7 +19,7 @@ def alembic_config(database_url: str) -> Config:
 
 
 def upgrade(database_url: str) -> None:
-    """Apply every migration that is missing, then make the partitions ahead. Running it again changes nothing."""
+    """Apply every missing migration, then make the partitions ahead. Running it again changes nothing."""
     command.upgrade(alembic_config(database_url), "head")
     asyncio.run(_make_partitions(database_url))
 

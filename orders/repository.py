@@ -27,7 +27,7 @@ from orders.model import (
     StepState,
     invoice_number,
 )
-from outbox.record import insert_from, told_without_segment
+from outbox.record import insert_from, missing_segment_named
 
 # Order, lines and event in one statement. A reference that is taken makes no row, hence no line and no event.
 _PLACE = text(f"""
@@ -174,7 +174,7 @@ async def place(
         "nets": [line.net for line in order.lines],
     }
     event = {**event, "event_data": bytes(event["event_data"]).decode()}  # type: ignore[call-overload]
-    with told_without_segment():
+    with missing_segment_named():
         return (await tx.execute(_PLACE, {**values, **event})).scalar_one_or_none()
 
 

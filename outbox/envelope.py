@@ -1,7 +1,7 @@
 """The CloudEvents 1.0 envelope and its AMQP binary mode. Pure.
 
 Attributes travel as headers `cloudEvents:<name>`, the data is the message body as it is. One extension attribute is
-ours: `cloudEvents:generation`, the number of the delivery's try, counted from 1 and absent on the first.
+ours: `cloudEvents:generation`, the number by which a stale delivery is known, counted from 1 and absent on the first.
 Source: CloudEvents 1.0.2, core specification and AMQP protocol binding (binary content mode).
 """
 
@@ -14,7 +14,7 @@ from uuid import UUID
 import uuid_utils
 
 PREFIX = "cloudEvents:"
-TRACESTATE = PREFIX + "tracestate"  # of CloudEvents' distributed tracing extension, like traceparent; never recorded
+TRACESTATE = PREFIX + "tracestate"  # CloudEvents' distributed tracing extension, like traceparent; never recorded
 SPEC_VERSION = "1.0"
 MAX_DATA_BYTES = 1_048_576  # far above an order of 1,000 lines, far below the broker's 128 MiB
 MAX_GENERATION = 32_767  # smallint in the inbox
@@ -28,7 +28,7 @@ class EnvelopeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event: what happened (`type`) to what (`subject`). `data` is its JSON, opaque to everything below orders."""
+    """One event: what happened (`type`) to which object (`subject`). `data` is JSON that only `orders` reads."""
 
     id: UUID
     type: str
@@ -47,17 +47,17 @@ def new_event_id() -> UUID:
 
 
 def id_time(event_id: UUID) -> datetime:
-    """The moment a UUIDv7 was made (RFC 9562, section 5.7). Raises EnvelopeError for any other kind of id."""
+    """The time at which a UUIDv7 was made (RFC 9562, section 5.7). Raises EnvelopeError for any other kind of id."""
     if event_id.version != 7:
         raise EnvelopeError(f"id {str(event_id)!r} is not a UUIDv7")
     try:
         return datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC)
     except (ValueError, OverflowError, OSError) as error:
-        raise EnvelopeError(f"id {str(event_id)!r} is from a time that no calendar has") from error
+        raise EnvelopeError(f"id {str(event_id)!r} is of a time that no calendar has") from error
 
 
 def lowest_id(moment: datetime) -> UUID:
-    """The lowest UUIDv7 of a moment: 48 bits of Unix milliseconds, the rest zero. A bound, never an event's id."""
+    """The lowest UUIDv7 of a time: 48 bits of Unix milliseconds, the rest zero. A bound, never an event's id."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
@@ -85,7 +85,7 @@ def headers_of(
     traceparent: str | None,
     generation: int,
 ) -> dict[str, str | int]:
-    """The headers of an event that is not an Event: the relay's hot path makes no object for each."""
+    """The headers from single attributes: the relay's hot path makes no Event for each message."""
     headers: dict[str, str | int] = {
         PREFIX + "specversion": SPEC_VERSION,
         PREFIX + "id": event_id,
@@ -104,9 +104,9 @@ def headers_of(
 
 
 def decode(headers: Mapping[str, object], body: bytes) -> Event:
-    """The event that `encode_headers` and its data made. Raises EnvelopeError for anything else.
+    """The event of a message's headers and body, the inverse of `encode_headers`. Raises EnvelopeError.
 
-    Trusts nothing: each attribute is checked for type, form and bounds, and no other header is looked at.
+    Each attribute is checked for type, form and bounds. Other headers are ignored.
     """
     if _text(headers, "specversion") != SPEC_VERSION:
         raise EnvelopeError(f"specversion {headers.get(PREFIX + 'specversion')!r} is not {SPEC_VERSION!r}")
@@ -166,5 +166,5 @@ def _time(text: str) -> datetime:
 
 def _generation(value: object) -> int:
     if type(value) is not int or not 1 <= value <= MAX_GENERATION:
-        raise EnvelopeError(f"try {value!r:.300} is not a whole number from 1 to {MAX_GENERATION}")
+        raise EnvelopeError(f"generation {value!r:.300} is not a whole number from 1 to {MAX_GENERATION}")
     return value

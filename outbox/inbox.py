@@ -1,23 +1,39 @@
 """The inbox: one row per (consumer, event) decides whether a delivery runs, so that it has its effect once.
 
-| from              | to       | when                                                                |
-|-------------------|----------|---------------------------------------------------------------------|
-| no row            | running  | `claim`: an outside effect begins under a lease                     |
-| no row, retrying  | done     | `finish_at_once`: local effects, in this same transaction           |
-| running           | done     | `finish`, by the lease's token                                      |
-| running, no row   | retrying | `retry_later`: the next try is expected and scheduled               |
-| running, retrying | dead     | `give_up`: the message is rejected                                  |
-| retrying          | running  | `claim` of the expected try; a delivery of an earlier try is stale  |
-| running           | running  | `claim` after the lease is over: begun and never finished, counted  |
-| dead              | running  | `claim` of a higher try: a replay                                   |
-| running           | retrying | `hand_back`: an outage, which is no try; the count moves along      |
+                      finish_at_once
+      no row ───────────────────────────────────▶ done
+        │                                          ▲
+        │ claim                                    │ finish, by the lease's token
+        ▼                                          │
+      running ─────────────────────────────────────┤ finish_at_once
+        │   ▲  │                                   │
+        │   │  └─ claim, once the lease is over    │
+        │   │ claim of the expected generation     │
+        ▼   │                                      │
+      retrying ────────────────────────────────────┘
+        ▲   │
+        │   │ dead_letter
+        │   ▼
+      dead            replay: retrying, or running by a claim of a higher generation
 
-`generation` is the generation: whatever bears an older one is stale. How often a delivery was really tried is counted
-from `first_generation`, which a replay sets anew and an outage moves along.
+| from              | to       | by                                                                          |
+|-------------------|----------|-----------------------------------------------------------------------------|
+| no row            | running  | `claim`: an outside effect begins under a lease                             |
+| no row, retrying  | done     | `finish_at_once`: local effects, in the same transaction                    |
+| running           | done     | `finish`, by the lease's token                                              |
+| running, no row   | retrying | `retry_later`: the next generation is expected and scheduled                |
+| running           | retrying | `retry_after_outage`: likewise, but an outage is no attempt                 |
+| running, retrying | dead     | `dead_letter`: the caller commits and rejects the message                   |
+| retrying          | running  | `claim` of the expected generation; an earlier one is stale                 |
+| running           | running  | `claim` after the lease is over: `claims` counts those that never finished  |
+| dead              | running  | `claim` of a higher generation: a replay                                    |
 
-A step with local effects only takes no lease: `finish_at_once` stands in the transaction of its effects, and a
-concurrent duplicate waits on the row until that transaction ends. An outside effect is claimed first: the claim is
-committed, its lease renewed, and only its token can finish it.
+`generation` is the number of the message: a message with a lower one is stale. Every retry, outage and replay raises
+it. `attempt` is the number that people count: from `first_generation`, which a replay sets anew and an outage moves on.
+
+A step with local effects takes no lease. `finish_at_once` is in the transaction of its effects, and a concurrent
+duplicate waits for the row until that transaction ends. An outside effect is claimed first: the claim is committed, its
+lease is renewed, and only its token can finish it. Called by `consumers.delivery`.
 """
 
 import json
@@ -25,7 +41,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -33,40 +49,33 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from outbox.dead_letter_reason import DeadLetterReason
 from outbox.envelope import Event
 from runtime.database import lacks_partition
 
-MAX_CLAIMS = 3  # claims begun and never finished before a delivery counts as a killer of workers
+MAX_CLAIMS = 3  # of one generation, begun and never finished: then the delivery counts as a killer of workers
 
 
 class LeaseLostError(Exception):
     """The claim is void: another worker runs the delivery, or it has ended. Nothing may be written for it."""
 
 
-class ForgottenError(Exception):
-    """The event is older than what the inbox remembers: nobody can say any more whether it was done."""
-
-
-class GivenUp(StrEnum):
-    """Why a delivery is dead: the inbox's part of a dead letter's reasons."""
-
-    REJECTED = "rejected"  # its error is none that another try could mend
-    RETRIES_EXHAUSTED = "retries_exhausted"
-    KILLED_WORKER = "killed_worker"
+class EventExpiredError(Exception):
+    """The event is older than the inbox keeps rows, so whether it was done is unknown."""
 
 
 class Refusal(Enum):
-    """Why a delivery does not run."""
+    """Why a delivery does not run, and what its message's fate is."""
 
     DUPLICATE = "duplicate"  # done already: acknowledge
-    STALE = "stale"  # a later try is expected: acknowledge
-    BUSY = "busy"  # another worker holds it, or its time has not come: come back then
-    DEAD = "dead"  # given up already: reject again
+    STALE = "stale"  # a later generation is expected: acknowledge
+    BUSY = "busy"  # another worker holds it, or it is not due: deliver again then
+    DEAD = "dead"  # dead-lettered already: reject again
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A delivery that does not run. `until`: of a busy one, when to come back."""
+    """A delivery that does not run. `until`: when a busy one is to be delivered again."""
 
     why: Refusal
     until: datetime | None = None
@@ -74,9 +83,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A delivery that runs. `token` is None for a step that takes no lease. `journal` is what an earlier try got.
+    """A delivery that runs.
 
-    `attempt` counts from 1 and says which one this is.
+    `token` is None for a step that takes no lease. `journal` has the results of an earlier attempt's outside effect.
+    `claims` counts the claims of this generation, this one included. `attempt` is the number that people count.
     """
 
     consumer: str
@@ -89,7 +99,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error as it is kept: class name, message, trace, and what groups it with others of the same cause."""
+    """An error as the inbox keeps it; `fingerprint` is the same for all errors of one cause."""
 
     error_class: str
     message: str
@@ -97,10 +107,10 @@ class Failure:
     fingerprint: str | None = None
 
 
-# A claim may start: the first delivery, the try that is expected, a replay of what was given up.
+# A row may be claimed or finished: in the expected generation, or as a replay after it was dead-lettered.
 _MAY_START = """(d.state = 'retrying' AND d.generation = excluded.generation)
              OR (d.state = 'dead' AND d.generation < excluded.generation)"""
-# A replay has all its attempt, whichever one it is.
+# A replay begins with attempt 1, whatever its generation.
 _COUNT_FROM = "first_generation = CASE WHEN d.state = 'dead' THEN excluded.generation ELSE d.first_generation END"
 
 _CLAIM = text(f"""
@@ -127,13 +137,13 @@ WHERE {_MAY_START}
 RETURNING generation - first_generation + 1 AS attempt
 """)  # noqa: S608 - _MAY_START and _COUNT_FROM are constants
 
-# For a delivery whose own transaction is gone: its row, unless a replay of what was given up begins the count anew.
+# For a delivery whose own transaction was rolled back: its row, unless a replay begins the count anew.
 _COUNTED_FROM = text("""
 SELECT first_generation FROM outbox.deliveries
 WHERE consumer = :consumer AND event_id = :event_id AND state <> 'dead' AND first_generation <= :generation
 """)
 
-_LOOK = text("""
+_STATE = text("""
 SELECT state, generation, coalesce(lease_until, due_at) AS busy_until
 FROM outbox.deliveries WHERE consumer = :consumer AND event_id = :event_id
 """)
@@ -150,11 +160,11 @@ SET state = 'done', lease_token = NULL, lease_until = NULL, claims = 0, changed_
 WHERE consumer = :consumer AND event_id = :event_id AND lease_token = :token
 """)
 
-# With a token: that claim's row. Without: the row that the failed transaction did not get to keep.
+# With a token: the row of that claim. Without: the row that the rolled-back transaction would have written.
 _END_ATTEMPT = text("""
 INSERT INTO outbox.deliveries AS d
-       (consumer, event_id, subject, state, generation, first_generation, claims, due_at, error_class, error, error_trace,
-        fingerprint, reason)
+       (consumer, event_id, subject, state, generation, first_generation, claims, due_at, error_class, error,
+        error_trace, fingerprint, reason)
 VALUES (:consumer, :event_id, :subject, :state, :generation, :first_generation, 0, :due_at, :error_class, :error,
         :error_trace, :fingerprint, :reason)
 ON CONFLICT (consumer, event_id) DO UPDATE
@@ -170,13 +180,13 @@ RETURNING consumer
 
 
 async def claim(tx: AsyncConnection, consumer: str, event: Event, lease_seconds: float) -> Claim | Refused:
-    """Claim a delivery for `lease_seconds`, or learn why it does not run. Commit before acting on it.
+    """Claim a delivery for `lease_seconds`, or say why it does not run. Commit before acting on it.
 
-    Raises ForgottenError.
+    Raises EventExpiredError.
     """
     token = uuid4()
     values = {**_key(consumer, event), **_generation(event), "token": token, "lease_seconds": lease_seconds}
-    with _told_if_forgotten(event):
+    with _expiry_named(event):
         row = (await tx.execute(_CLAIM, values)).one_or_none()
     if row is None:
         return await refusal(tx, consumer, event)
@@ -184,17 +194,17 @@ async def claim(tx: AsyncConnection, consumer: str, event: Event, lease_seconds:
 
 
 async def finish_at_once(tx: AsyncConnection, consumer: str, event: Event) -> Claim | Refused:
-    """Mark a delivery done in the transaction of its local effects, before them; or learn why it does not run.
+    """Mark a delivery done in the transaction of its local effects, before them; or say why it does not run.
 
-    Raises ForgottenError.
+    Raises EventExpiredError.
     """
-    with _told_if_forgotten(event):
+    with _expiry_named(event):
         row = (await tx.execute(_FINISH_AT_ONCE, {**_key(consumer, event), **_generation(event)})).one_or_none()
     return Claim(consumer, event, attempt=row.attempt) if row is not None else await refusal(tx, consumer, event)
 
 
 async def attempt_of(tx: AsyncConnection, claim: Claim) -> int:
-    """Which try of its delivery a claim is, also one whose transaction was rolled back; counts from 1."""
+    """The claim's attempt, counted from 1; also for a claim whose transaction was rolled back."""
     if claim.token is not None:
         return claim.attempt
     values = {**_key(claim.consumer, claim.event), "generation": claim.event.generation}
@@ -223,7 +233,7 @@ async def retry_later(
     due_at: datetime,
     journal: Mapping[str, Any] | None = None,
 ) -> None:
-    """Expect the next try of a delivery. `journal` keeps what an outside effect already came back with.
+    """Expect the next attempt of a delivery. `journal` keeps the results that an outside effect has already returned.
 
     Raises LeaseLostError: the delivery has meanwhile ended otherwise, and nothing may be scheduled.
     """
@@ -231,8 +241,8 @@ async def retry_later(
     await _end_attempt(tx, claim, failure, _End("retrying", claim.event.generation + 1, first, due_at), journal)
 
 
-async def hand_back(tx: AsyncConnection, claim: Claim, failure: Failure, due_at: datetime) -> None:
-    """Expect a delivery again that could not really be tried. It becomes the next generation, and counts as no try.
+async def retry_after_outage(tx: AsyncConnection, claim: Claim, failure: Failure, due_at: datetime) -> None:
+    """Expect a delivery again that an outage prevented: under the next generation, as the same attempt.
 
     Raises LeaseLostError.
     """
@@ -240,17 +250,17 @@ async def hand_back(tx: AsyncConnection, claim: Claim, failure: Failure, due_at:
     await _end_attempt(tx, claim, failure, _End("retrying", claim.event.generation + 1, first, due_at), None)
 
 
-async def give_up(
+async def dead_letter(
     tx: AsyncConnection,
     claim: Claim,
     failure: Failure,
-    reason: GivenUp,
+    reason: DeadLetterReason,
     not_before: datetime | None = None,
     journal: Mapping[str, Any] | None = None,
 ) -> None:
     """Mark a delivery dead; the caller commits and then rejects the message. Raises LeaseLostError.
 
-    `not_before`: a replay must not come sooner, because what the try set off outside may still go on.
+    `not_before`: a replay must not be sent sooner, because the attempt's outside effect may still be running.
     """
     first = claim.event.generation - await attempt_of(tx, claim) + 1
     await _end_attempt(tx, claim, failure, _End("dead", claim.event.generation, first, not_before, reason), journal)
@@ -258,13 +268,13 @@ async def give_up(
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """What a delivery's row says after a try that did not finish it."""
+    """A delivery's row after an attempt that did not finish it."""
 
     state: str
     generation: int
     first_generation: int
     due_at: datetime | None = None
-    reason: GivenUp | None = None
+    reason: DeadLetterReason | None = None
 
 
 async def _end_attempt(
@@ -286,20 +296,20 @@ async def _end_attempt(
         "error_trace": failure.trace,
         "fingerprint": failure.fingerprint,
     }
-    with _told_if_forgotten(claim.event):
+    with _expiry_named(claim.event):
         row = (await tx.execute(_END_ATTEMPT, values)).one_or_none()
     if row is None:
         raise LeaseLostError(_lost(claim))
 
 
 async def refusal(tx: AsyncConnection, consumer: str, event: Event) -> Refused:
-    """Why a delivery that has an inbox row would not run now."""
-    row = (await tx.execute(_LOOK, _key(consumer, event))).mappings().one()
+    """Why a delivery that has an inbox row does not run now."""
+    row = (await tx.execute(_STATE, _key(consumer, event))).mappings().one()
     return _classify(row, event)
 
 
 def _classify(row: RowMapping, event: Event) -> Refused:
-    """Only an older try is stale: a newer one may be the only message that there is, so it comes back."""
+    """Only a lower generation is stale. A higher one may be the only message left, so it is delivered again."""
     if row["state"] == "done":
         return Refused(Refusal.DUPLICATE)
     if event.generation < row["generation"]:
@@ -310,15 +320,15 @@ def _classify(row: RowMapping, event: Event) -> Refused:
 
 
 @contextmanager
-def _told_if_forgotten(event: Event) -> Iterator[None]:
-    """Raises ForgottenError in place of the driver's check violation for a row that no partition takes."""
+def _expiry_named(event: Event) -> Iterator[None]:
+    """Wrap a statement that writes a row: EventExpiredError replaces the driver's check violation."""
     try:
         yield
     except DBAPIError as error:
         if lacks_partition(error, "deliveries") is None:
             raise
-        raise ForgottenError(
-            f"event {event.id} is older than the inbox remembers: nobody can say whether it was done"
+        raise EventExpiredError(
+            f"event {event.id} is older than the inbox keeps events: whether it was done is unknown"
         ) from error
 
 
@@ -331,4 +341,4 @@ def _generation(event: Event) -> dict[str, object]:
 
 
 def _lost(claim: Claim) -> str:
-    return f"{claim.consumer} does not hold try {claim.event.generation} of event {claim.event.id} any more"
+    return f"{claim.consumer} no longer holds generation {claim.event.generation} of event {claim.event.id}"

@@ -1,8 +1,9 @@
-"""A writer's hint to the relay that something was committed, so that an idle relay need not be waited for.
+"""NOTIFY to the relay after a commit, so that an idle relay publishes at once instead of at its next poll.
 
-Sent outside of every writing transaction, because NOTIFY takes a lock of the whole cluster at commit, and from a
-connection of its own. Hints given while one is on its way become one more. A hint is never owed to anybody: the relay
-polls as well, so a lost connection is logged and made again, and nobody who gives a hint notices.
+Sent outside every writing transaction, because NOTIFY takes a lock of the whole cluster at commit, and on a connection
+of its own. Hints that are given while one is being sent become one more. A hint may be lost, because the relay polls as
+well: a broken connection is logged and made again, and the writer never notices. Given by `api` after each order;
+`relay.listen` receives it.
 """
 
 import asyncio
@@ -19,21 +20,21 @@ APPLICATION_NAME = "waybill-hint"
 
 NOTIFY = f"NOTIFY {CHANNEL}"
 
-# Under load the relay turns without hints; one in so many seconds is enough, and their price does not grow with it.
+# Under load the relay polls without pause, so one hint in so many seconds is enough and the price does not grow.
 GAP_SECONDS = 0.005
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
 
-# Whatever a server that is away, starting, refusing or frozen makes of a connection.
+# The errors of a connection to a server that is down, starting, refusing or frozen.
 _LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 log = get_logger(__name__)
 
 
 class Hint:
-    """Hints from one process. Connects at the first one; to be opened and closed in the loop that gives them."""
+    """The hints of one process. Connects at the first one; open, give and close it in one event loop."""
 
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
@@ -43,15 +44,15 @@ class Hint:
         self._pause = FIRST_PAUSE_SECONDS
 
     def open(self) -> None:
-        """Begin to pass hints on. Touches no server."""
+        """Start the sending task. Touches no server."""
         self._task = asyncio.create_task(self._keep_sending())
 
     def give(self) -> None:
-        """Tell the relay that something was committed. Returns at once and raises nothing, whatever is broken."""
+        """Hint to the relay that a transaction was committed. Returns at once and never raises."""
         self._given.set()
 
     async def close(self) -> None:
-        """Finish the hint that is on its way and disconnect, within 2 * CLOSE_SECONDS."""
+        """Finish the hint that is being sent and disconnect, within 2 * CLOSE_SECONDS."""
         self._closing.set()
         self._given.set()
         if self._task is not None:
@@ -64,14 +65,14 @@ class Hint:
                 async with self._connected() as connection:
                     await self._send(connection)
             except _LOST as error:
-                log.warning("hint_not_sent", error=f"{type(error).__name__}: {error}", next_try_seconds=self._pause)
+                log.warning("hint_not_sent", error=f"{type(error).__name__}: {error}", retry_in_seconds=self._pause)
                 self._given.set()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._closing.wait(), self._pause)
                 self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _send(self, connection: "Connection[Record]") -> None:
-        """Send hints as they are given until closed."""
+        """Send hints until closed."""
         while await self._wanted():
             self._given.clear()
             await connection.execute(NOTIFY)

@@ -1,8 +1,10 @@
-"""The one writer of events: a change and its event are committed together or not at all.
+"""The only writer of events: a change and its event are committed together or not at all.
 
-`record` is for a transaction that already holds its order's row lock. `insert_from` is the same INSERT as a fragment
-for a statement that makes or locks the row itself: it selects FROM that row, so the event's id is taken after the
-lock. Ids are then in commit order per subject, which is the order that the relay publishes in.
+`record` is for a transaction that already holds the row lock of its subject, an order. `insert_from` is the same INSERT
+as a fragment for a statement that makes or locks that row itself: it selects FROM the row, so the event's id is taken
+after the lock. Ids are then in commit order per subject, which is the order that the relay publishes in.
+
+Called by `orders` and by `outbox.dead_letters.replay`; `outbox.schedule` moves its rows by a statement of its own.
 """
 
 import re
@@ -15,19 +17,20 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.envelope import MAX_DATA_BYTES, Event, decode, encode_headers
+from outbox.message_columns import COLUMN_TYPES, MESSAGE_COLUMNS, message_values
 from runtime.database import lacks_partition
 
-COLUMNS = "event_id, type, subject, source, time, dataschema, traceparent, destination, generation, data"
-
+_ARRAYS = ", ".join(f"CAST(:{column} AS {kind}[])" for column, kind in COLUMN_TYPES.items())
 _RECORD = text(f"""
-INSERT INTO outbox.events ({COLUMNS})
-SELECT {COLUMNS}
-FROM unnest(CAST(:event_ids AS uuid[]), CAST(:types AS text[]), CAST(:subjects AS text[]), CAST(:sources AS text[]),
-            CAST(:times AS timestamptz[]), CAST(:dataschemas AS text[]), CAST(:traceparents AS text[]),
-            CAST(:destinations AS text[]), CAST(:generations AS smallint[]), CAST(:datas AS bytea[]))
-     WITH ORDINALITY AS recorded ({COLUMNS}, place)
+INSERT INTO outbox.events ({MESSAGE_COLUMNS})
+SELECT {MESSAGE_COLUMNS}
+FROM unnest({_ARRAYS})
+     WITH ORDINALITY AS recorded ({MESSAGE_COLUMNS}, place)
 ORDER BY place
-""")  # noqa: S608 - COLUMNS is a constant
+""")  # noqa: S608 - constants
+
+# `insert_from` records for the event exchange, under the first generation: the two columns have these defaults.
+_INSERTED = {column: kind for column, kind in COLUMN_TYPES.items() if column not in {"destination", "generation"}}
 
 
 class EventTooLargeError(Exception):
@@ -35,12 +38,12 @@ class EventTooLargeError(Exception):
 
 
 class NoSegmentError(Exception):
-    """An event's id found no segment, and its transaction cannot be committed. It passes when segments are made."""
+    """No segment takes the event's id, so its transaction cannot be committed. It ends when segments are made."""
 
 
 @contextmanager
-def told_without_segment() -> Iterator[None]:
-    """Around a statement that records events: raises NoSegmentError in place of the driver's check violation."""
+def missing_segment_named() -> Iterator[None]:
+    """Wrap a statement that records events: NoSegmentError replaces the driver's check violation."""
     try:
         yield
     except (DBAPIError, CheckViolationError) as error:
@@ -62,53 +65,39 @@ async def record(tx: AsyncConnection, events: Sequence[Event], destination: str 
     """
     for event in events:
         refuse_unreadable(event)
-    values = {
-        "event_ids": [event.id for event in events],
-        "types": [event.type for event in events],
-        "subjects": [event.subject for event in events],
-        "sources": [event.source for event in events],
-        "times": [event.time for event in events],
-        "dataschemas": [event.dataschema for event in events],
-        "traceparents": [event.traceparent for event in events],
-        "destinations": [destination] * len(events),
-        "generations": [event.generation for event in events],
-        "datas": [event.data for event in events],
-    }
-    with told_without_segment():
+    rows = [message_values(event, destination) for event in events]
+    values = {column: [row[column] for row in rows] for column in COLUMN_TYPES}
+    with missing_segment_named():
         await tx.execute(_RECORD, values)
 
 
 def insert_from(row: str, data: str = "CAST(:event_data AS bytea)") -> str:
     """The INSERT as SQL text that records one event per row of `row`, a CTE of the same statement.
 
-    It is executed within `told_without_segment`. Its parameters are those of `parameters`; `data` is the SQL expression
-    of the event's data, for data that the statement itself completes. Only for text from our own code: both go into the
-    statement as they are.
+    Execute it within `missing_segment_named`, with the values of `parameters`. `data` is the SQL expression of the
+    event's data, for data that the statement itself completes. Only for text from our own code: both arguments go into
+    the statement as they are.
     """
-    return f"""INSERT INTO outbox.events (event_id, type, subject, source, time, dataschema, traceparent, data)
-    SELECT CAST(:event_id AS uuid), CAST(:event_type AS text), CAST(:event_subject AS text),
-           CAST(:event_source AS text), CAST(:event_time AS timestamptz), CAST(:event_dataschema AS text),
-           CAST(:event_traceparent AS text), {data}
+    casts = {column: f"CAST(:{_parameter(column)} AS {kind})" for column, kind in _INSERTED.items()}
+    return f"""INSERT INTO outbox.events ({", ".join(_INSERTED)})
+    SELECT {", ".join((casts | {"data": data}).values())}
     FROM {row}"""  # noqa: S608 - see above
 
 
 def parameters(event: Event) -> dict[str, object]:
     """The bind parameters of `insert_from`. Raises EventTooLargeError or EnvelopeError."""
     refuse_unreadable(event)
-    return {
-        "event_id": event.id,
-        "event_type": event.type,
-        "event_subject": event.subject,
-        "event_source": event.source,
-        "event_time": event.time,
-        "event_dataschema": event.dataschema,
-        "event_traceparent": event.traceparent,
-        "event_data": event.data,
-    }
+    values = message_values(event, None)
+    return {_parameter(column): values[column] for column in _INSERTED}
+
+
+def _parameter(column: str) -> str:
+    """A column's bind parameter, which must not collide with those of the statement around it."""
+    return column if column.startswith("event_") else f"event_{column}"
 
 
 def refuse_unreadable(event: Event) -> None:
-    """Refuse what the broker or a consumer would refuse later, out of sight.
+    """Refuse an event that the broker or a consumer would refuse later, where no caller could handle it.
 
     Raises EventTooLargeError, or EnvelopeError naming the attribute that no consumer could read.
     """

@@ -1,4 +1,7 @@
-"""The queues that must exist before anything is published: with one missing, its copies of events would be lost."""
+"""The queues that must exist before anything is published: copies of events for a missing queue would be lost.
+
+`ops` replaces them by `topology apply`; `relay` reads them and stops publishing while one is missing.
+"""
 
 from collections.abc import Sequence
 

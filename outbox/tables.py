@@ -1,28 +1,31 @@
 """The outbox's tables, in their own Postgres schema `outbox`.
 
-| table         | what a row is                                    | written                       | changed        |
-|---------------|--------------------------------------------------|-------------------------------|----------------|
-| events        | one message to be published; partitioned by id   | by record and by the schedule | never          |
-| pages         | one confirmed page; the newest is the cursor;    | by the relay                  | never          |
-|               | partitioned by page                              |                               |                |
-| adoptions     | a cluster whose transaction ids events bear, and | by the relay, once a cluster  | never          |
-|               | the id at or below which nothing is read again   |                               |                |
-| leases        | who leads, with its epoch                        | by the relay                  | renewed        |
-| scheduled     | a message that is not due yet                    | by retries and replays        | deleted if due |
-| deliveries    | one consumer's view of one event: the inbox;     | by consumers                  | yes            |
-|               | partitioned by the month in the event's id       |                               |                |
-| dead_letters  | a message that was given up                      | by the collector, by the      | yes            |
-|               |                                                  | relay for what it cannot send |                |
-| dead_letter_actions| what somebody did with a dead letter                  | by replay, discard, restore   | never          |
-| dead_letter_alerts | a group of dead letters of one cause that is told of  | by the collector              | yes            |
-| destinations  | a queue that must exist before publishing        | by `topology apply`           | replaced       |
+| table               | a row is                                            | written by                      | changed        |
+|---------------------|-----------------------------------------------------|---------------------------------|----------------|
+| events              | one message to be published; partitioned by id      | record, the schedule            | never          |
+| pages               | one confirmed page; the newest is the cursor;       | the relay                       | never          |
+|                     | partitioned by page                                 |                                 |                |
+| adoptions           | a cluster whose transaction ids events have, and    | the relay, once a cluster       | never          |
+|                     | the id at or below which nothing is read again      |                                 |                |
+| leases              | the leader, with its epoch                          | the relay                       | renewed        |
+| scheduled           | a message that is not due yet                       | retries, replays                | deleted if due |
+| deliveries          | one consumer's view of one event: the inbox;        | consumers                       | yes            |
+|                     | partitioned by the month in the event's id          |                                 |                |
+| dead_letters        | a message that was dead-lettered                    | the collector; the relay, if it | yes            |
+|                     |                                                     | cannot send it                  |                |
+| dead_letter_actions | what an operator did with a dead letter             | replay, discard, restore        | never          |
+| dead_letter_alerts  | the alert of a group of dead letters of one cause   | the collector                   | yes            |
+| destinations        | a queue that must exist before publishing           | `topology apply`                | replaced       |
 
-Column types are ours, not SQLAlchemy's guess: the relay and `record` use asyncpg and SQL text on the same tables.
+Column types are named here and not left to SQLAlchemy's guess: the relay and `record` use asyncpg and SQL text on the
+same tables. The columns of a message are listed in `outbox.message_columns`.
 """
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.types import UserDefinedType
+
+from outbox.dead_letter_reason import DeadLetterReason
 
 SCHEMA = "outbox"
 metadata = sa.MetaData(schema=SCHEMA)
@@ -30,16 +33,6 @@ metadata = sa.MetaData(schema=SCHEMA)
 DELIVERY_STATES = ("running", "retrying", "done", "dead")
 DEAD_LETTER_STATES = ("open", "replayed", "discarded")
 DEAD_LETTER_ACTIONS = ("replay", "discard", "restore")
-DEAD_LETTER_REASONS = (
-    "rejected",
-    "retries_exhausted",
-    "killed_worker",
-    "delivery_limit",
-    "undecodable",
-    "expired",
-    "unrouted",
-    "unpublishable",
-)
 
 
 class Xid8(UserDefinedType[int]):
@@ -68,12 +61,12 @@ def _one_of(column: str, values: tuple[str, ...]) -> sa.CheckConstraint:
 
 
 def _readable_time() -> sa.CheckConstraint:
-    """A time that a program can read: Postgres knows infinity, years before the first and after the 9999th as well."""
+    """A time that Python can read: Postgres also knows infinity, years before 1 and years after 9999."""
     return sa.CheckConstraint("time >= '0001-01-02 00:00+00' AND time < '9999-12-31 00:00+00'", name="time_readable")
 
 
 def _message_columns() -> list[sa.Column[object]]:
-    """The columns that make a message, alike in events and scheduled."""
+    """The columns of a message, the same in events and scheduled."""
     return [
         sa.Column("event_id", pg.UUID(as_uuid=True), nullable=False),
         sa.Column("type", sa.Text, nullable=False),
@@ -97,7 +90,7 @@ events = sa.Table(
     *_message_columns(),
     _readable_time(),
     sa.Index("events_xid_id", "xid", "id"),
-    # For whoever asks what became of one order: docs/decisions/0021.
+    # For the timeline of one order: docs/decisions/0021.
     sa.Index("events_subject", "subject"),
     postgresql_partition_by="RANGE (id)",
 )
@@ -124,7 +117,7 @@ adoptions = sa.Table(
     sa.Column("adoption", sa.BigInteger, sa.Identity(always=True), primary_key=True),
     sa.Column("system_identifier", sa.BigInteger, nullable=False, comment="of the cluster, by pg_control_system()"),
     sa.Column("floor_id", sa.BigInteger, nullable=False, comment="events at or below it are never read again"),
-    sa.Column("after_page", sa.BigInteger, nullable=False, comment="pages up to it speak of another cluster"),
+    sa.Column("after_page", sa.BigInteger, nullable=False, comment="pages up to it are another cluster's"),
     sa.Column("adopted_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
 )
 
@@ -135,8 +128,8 @@ leases = sa.Table(
     sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("holder", sa.Text, nullable=False),
     sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-    # Not for its uniqueness: it makes the epoch a key column, so that FOR KEY SHARE, which each write of a reign takes
-    # on this row until its commit is on disk, holds back an acquisition and lets renewals pass.
+    # Not for its uniqueness: it makes the epoch a key column. Each write of a term takes FOR KEY SHARE on this row
+    # until its commit is on disk, which delays an acquisition and lets renewals pass.
     sa.UniqueConstraint("name", "epoch", name="leases_name_epoch"),
 )
 
@@ -158,23 +151,23 @@ deliveries = sa.Table(
     sa.Column("event_id", pg.UUID(as_uuid=True), primary_key=True),
     sa.Column("subject", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
-    sa.Column("generation", sa.SmallInteger, nullable=False, comment="the try that is expected, or was the last"),
+    sa.Column("generation", sa.SmallInteger, nullable=False, comment="the one that is expected, or was the last"),
     sa.Column(
         "first_generation",
         sa.SmallInteger,
         nullable=False,
         server_default=sa.text("1"),
-        comment="the try at which the count of tries begins: a replay sets it, an outage moves it along",
+        comment="attempts are counted from it: a replay sets it, an outage moves it on",
     ),
-    sa.Column("claims", sa.SmallInteger, nullable=False, comment="claims of this try begun and not finished"),
+    sa.Column("claims", sa.SmallInteger, nullable=False, comment="of this generation, begun and not finished"),
     sa.Column("lease_token", pg.UUID(as_uuid=True)),
     sa.Column("lease_until", sa.DateTime(timezone=True)),
-    sa.Column("due_at", sa.DateTime(timezone=True), comment="when the next try is due"),
-    sa.Column("journal", pg.JSONB, comment="what an outside effect came back with"),
+    sa.Column("due_at", sa.DateTime(timezone=True), comment="when the next generation is due"),
+    sa.Column("journal", pg.JSONB, comment="the results of an outside effect"),
     sa.Column("error_class", sa.Text),
     sa.Column("error", sa.Text),
     sa.Column("error_trace", sa.Text),
-    sa.Column("reason", sa.Text, comment="why it was given up"),
+    sa.Column("reason", sa.Text, comment="why it was dead-lettered"),
     sa.Column("fingerprint", sa.Text),
     sa.Column("first_seen_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
     sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
@@ -190,7 +183,7 @@ dead_letters = sa.Table(
     "dead_letters",
     metadata,
     sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
-    sa.Column("dead_letter_key", sa.Text, nullable=False, unique=True, comment="queue/event id/try, or a hash"),
+    sa.Column("dead_letter_key", sa.Text, nullable=False, unique=True, comment="queue/event id/generation, or a hash"),
     sa.Column("state", sa.Text, nullable=False, server_default=sa.text("'open'")),
     sa.Column("queue", sa.Text, nullable=False),
     sa.Column("consumer", sa.Text),
@@ -207,7 +200,7 @@ dead_letters = sa.Table(
         server_default=sa.text("'{}'"),
         comment="the message's AMQP properties",
     ),
-    sa.Column("died_at", sa.DateTime(timezone=True), comment="by the broker's word; null where it has none"),
+    sa.Column("died_at", sa.DateTime(timezone=True), comment="by the broker's clock; null if it does not say"),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("error_class", sa.Text),
     sa.Column("error", sa.Text),
@@ -217,7 +210,7 @@ dead_letters = sa.Table(
     sa.Column("first_seen_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
     sa.Column("last_seen_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
     _one_of("state", DEAD_LETTER_STATES),
-    _one_of("reason", DEAD_LETTER_REASONS),
+    _one_of("reason", tuple(DeadLetterReason)),
     sa.Index("dead_letters_open", "queue", "first_seen_at", postgresql_where=sa.text("state = 'open'")),
     sa.Index("dead_letters_subject", "subject"),
     sa.Index("dead_letters_event", "event_id", "queue"),
@@ -229,9 +222,9 @@ dead_letter_actions = sa.Table(
     sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
     sa.Column("dead_letter_id", sa.BigInteger, sa.ForeignKey(dead_letters.c.id), nullable=False),
     sa.Column("action", sa.Text, nullable=False),
-    sa.Column("actor", sa.Text, nullable=False, comment="who"),
+    sa.Column("actor", sa.Text, nullable=False, comment="the operator"),
     sa.Column("why", sa.Text, nullable=False),
-    sa.Column("generation", sa.SmallInteger, comment="the try that a replay recorded"),
+    sa.Column("generation", sa.SmallInteger, comment="that a replay recorded"),
     sa.Column("due_at", sa.DateTime(timezone=True), comment="when a replay is sent; null: at once"),
     sa.Column("acted_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.text("clock_timestamp()")),
     _one_of("action", DEAD_LETTER_ACTIONS),
@@ -246,7 +239,7 @@ dead_letter_alerts = sa.Table(
     sa.Column("dead_letters", sa.BigInteger, nullable=False, comment="stored since the last alert"),
     sa.Column("dead_letter_id", sa.BigInteger, nullable=False, comment="the newest of them"),
     sa.Column("alerted_at", sa.DateTime(timezone=True), comment="null: never"),
-    sa.Column("alerting_until", sa.DateTime(timezone=True), comment="somebody is sending it"),
+    sa.Column("alerting_until", sa.DateTime(timezone=True), comment="a collector is sending it"),
     sa.CheckConstraint("dead_letters >= 0", name="dead_letters_not_negative"),
 )
 

@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 
 from asyncpg import Connection, Record
 
-from outbox.cursor.log import Carried
+from outbox.cursor.log import ConfirmedPage
 from outbox.cursor.log import advance as write_pages
 from outbox.cursor.reader import Reader, Row
-from outbox.dead_letters.store import set_aside
+from outbox.dead_letters.store import dead_letter_unpublishable
 from outbox.required_queues import required
 from relay.health import metrics
 from relay.in_flight import Bounds, Flight
@@ -136,7 +136,7 @@ class Carrier:
         pages = self._flight.complete(until=self._looked_at)
         if not pages:
             return 0
-        carried = [Carried(page.page, page.sent_at, page.confirmed_at) for page in pages]
+        carried = [ConfirmedPage(page.page, page.sent_at, page.confirmed_at) for page in pages]
         number = await write_pages(self._cursor, self._epoch, carried)
         self._flight.passed(len(pages))
         self._gauge()
@@ -219,7 +219,7 @@ class Carrier:
         unpublishable, self._unpublishable = self._unpublishable, []
         for row, reason in unpublishable:
             queue = row.destination or self._settings.event_exchange
-            dead_letter = await set_aside(self._cursor, self._epoch, row, queue, reason)
+            dead_letter = await dead_letter_unpublishable(self._cursor, self._epoch, row, queue, reason)
             log.error(
                 "event_set_aside",
                 event_id=str(row.event_id),

@@ -14,7 +14,7 @@ import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers.collector import metrics
-from outbox.dead_letters.alert_claims import Alert, claim, not_told, told
+from outbox.dead_letters.alert_claims import Alert, claim, mark_sent, release
 from runtime.database import is_unavailable
 from runtime.logging import get_logger
 from runtime.settings import Settings
@@ -69,7 +69,7 @@ class Alerts:
         outcome = await self._post(client, alert)
         metrics.ALERTS_SENT.labels(outcome).inc()
         async with self._engine.begin() as tx:
-            await (told if outcome == "sent" else not_told)(tx, alert)
+            await (mark_sent if outcome == "sent" else release)(tx, alert)
         return outcome
 
     async def _post(self, client: httpx.AsyncClient, alert: Alert) -> str:

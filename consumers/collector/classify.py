@@ -28,6 +28,7 @@ from consumers.collector.queues import Taken
 from consumers.delivery.message_check import attributes_of, in_our_form, read
 from orders.events import EventDataError, parse_order_id
 from orders.workflow import BY_QUEUE
+from outbox.dead_letter_reason import DeadLetterReason
 from outbox.dead_letters.amqp_json import to_json
 from outbox.dead_letters.store import Cause, Delivery, NewDeadLetter
 from outbox.envelope import EnvelopeError, Event, decode
@@ -36,9 +37,9 @@ from runtime.database import storable
 # RabbitMQ's counts as they are written: a short text, and a whole number of one of the types.
 _COUNT = re.compile(rb"\x10x-(?:delivery|acquired)-count(?:[bB].|[sUu].{2}|[Ii].{4}|[lL].{8})", re.DOTALL)
 
-BY_THE_BROKER = {
-    "delivery_limit": "it was delivered as often as the broker allows, and never finished",
-    "expired": "it waited longer than its time to live",
+BY_THE_BROKER: Mapping[str, str] = {
+    DeadLetterReason.DELIVERY_LIMIT: "it was delivered as often as the broker allows, and never finished",
+    DeadLetterReason.EXPIRED: "it waited longer than its time to live",
 }
 NOTHING_KNOWN = "nothing is written down of it; a worker's line step_broke or event_refused, by its event_id, says more"
 
@@ -121,7 +122,7 @@ def bare(dead_letter: NewDeadLetter, message: Taken) -> NewDeadLetter:
         consumer=dead_letter.consumer,
         body=dead_letter.body,
         headers=_raw(message),
-        reason="undecodable",
+        reason=DeadLetterReason.UNDECODABLE,
         fingerprint=f"undecodable:Unstorable@{dead_letter.queue}",
         died_at=dead_letter.died_at,
         error_class="Unstorable",
@@ -134,19 +135,21 @@ def _finding(remains: Remains, death: object, cause: Cause | None, lowest: UUID 
     queue, event, problem = remains.message.queue, remains.event, remains.problem
     if queue not in BY_QUEUE:
         said = str(problem) if event is None else f"no queue is bound for {event.type}"
-        return _Finding("unrouted", "unrouted", None, said)
+        return _Finding(DeadLetterReason.UNROUTED, "unrouted", None, said)
     if isinstance(death, str) and death in BY_THE_BROKER:
         return _Finding(death, f"{death}@{queue}", None, BY_THE_BROKER[death])
     if cause is not None:
-        reason = cause.reason or "rejected"
+        reason = cause.reason or DeadLetterReason.REJECTED
         fingerprint = cause.fingerprint or f"{cause.error_class or reason}@{queue}"
         return _Finding(reason, fingerprint, cause.error_class, cause.error, cause.error_trace)
     if problem is not None:
         kind = type(problem).__name__
-        return _Finding("undecodable", f"undecodable:{kind}@{queue}", kind, str(problem))
+        return _Finding(DeadLetterReason.UNDECODABLE, f"undecodable:{kind}@{queue}", kind, str(problem))
     if event is not None and lowest is not None and event.id < lowest:
-        return _Finding("expired", f"expired@{queue}", None, "its event is older than what the inbox remembers")
-    return _Finding("rejected", f"rejected@{queue}", None, NOTHING_KNOWN)
+        return _Finding(
+            DeadLetterReason.EXPIRED, f"expired@{queue}", None, "its event is older than what the inbox remembers"
+        )
+    return _Finding(DeadLetterReason.REJECTED, f"rejected@{queue}", None, NOTHING_KNOWN)
 
 
 def _death(message: Taken) -> Mapping[str, Any]:

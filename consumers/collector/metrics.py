@@ -11,10 +11,10 @@ from prometheus_client import Counter, Gauge
 from orders.audit.rules import steps_owed
 from orders.counts import UNFINISHED
 from orders.workflow import BY_NAME, BY_QUEUE, PROMISED_SECONDS, UNROUTED_QUEUE
-from outbox.tables import DEAD_LETTER_REASONS
+from outbox.dead_letter_reason import DeadLetterReason
 
 QUEUES = (*BY_QUEUE, UNROUTED_QUEUE, "other")
-LABELS = tuple(product(QUEUES, DEAD_LETTER_REASONS))
+LABELS = tuple(product(QUEUES, DeadLetterReason))
 
 DEAD_LETTERS_STORED = Counter(
     "waybill_dead_letters_stored_total", "New dead letters stored by this collector.", ["queue", "reason"]

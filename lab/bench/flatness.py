@@ -22,7 +22,7 @@ from lab.bench.errors import BenchError
 from lab.bench.figures import flatness
 from lab.bench.ground import Ground
 from lab.bench.plan import CHUNKS, SLICES, Plan
-from outbox.cursor.log import Carried, advance
+from outbox.cursor.log import ConfirmedPage, advance
 from outbox.cursor.reader import Reader
 from relay.connections import connected
 from runtime.settings import Settings
@@ -89,7 +89,7 @@ class _History:
         started = perf_counter()
         read = 0
         while (page := await self.reader.next_page()) is not None:
-            await advance(self.cursor, EPOCH, [Carried(page, datetime.now(UTC), datetime.now(UTC))])
+            await advance(self.cursor, EPOCH, [ConfirmedPage(page, datetime.now(UTC), datetime.now(UTC))])
             read += len(page.rows)
         if read != count:
             raise BenchError(f"the reader found {read} of {count} events")

@@ -6,7 +6,7 @@ They raise OpsError for a fault that the operator can correct. Called by `ops.cl
 import getpass
 import os
 import socket
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ops.cli import dead_letters_view as view
@@ -36,7 +36,7 @@ def list_groups(chosen: Filter, state: str | None, *, as_json: bool) -> None:
     """Print dead letters by cause."""
     groups = service.grouped(target_settings(), chosen.selection(state, _now()))
     if as_json:
-        view.print_json([asdict(group) for group in groups])
+        view.print_json([view.group_json(group) for group in groups])
     else:
         view.print_groups(groups)
 

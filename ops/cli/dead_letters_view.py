@@ -18,7 +18,7 @@ from rich.table import Column, Table
 from ops.dead_letters.service import ChangeReport
 from orders.tracking.progress import one_line
 from outbox.dead_letters.queries import DeadLetter, Group, WholeDeadLetter
-from outbox.dead_letters.replay_plan import Refused, Sending
+from outbox.dead_letters.replay_plan import RefusedDeadLetter, Sending
 
 SHOWN = 50  # dead letters printed of a long list
 ERROR_CHARACTERS = 160
@@ -72,7 +72,7 @@ def plan_json(report: ChangeReport) -> dict[str, Any]:
     }
 
 
-def refused_json(refused: Iterable[Refused]) -> list[dict[str, Any]]:
+def refused_json(refused: Iterable[RefusedDeadLetter]) -> list[dict[str, Any]]:
     """The dead letters that were refused and stay unchanged, each with the reason."""
     return [{"dead_letter": one.dead_letter.id, "why": one.why} for one in refused]
 
@@ -102,6 +102,11 @@ def print_dead_letters(dead_letters: Sequence[DeadLetter], numbers: Mapping[str,
         )
 
 
+def group_json(group: Group) -> dict[str, object]:
+    """A group as JSON. The outbox counts subjects, which are orders here."""
+    return {"orders" if name == "subjects" else name: value for name, value in asdict(group).items()}
+
+
 def print_groups(groups: Sequence[Group]) -> None:
     """Print the causes of dead letters."""
     if not groups:
@@ -110,7 +115,7 @@ def print_groups(groups: Sequence[Group]) -> None:
     for one in groups:
         _print_block(
             (
-                f"[bold]{_count(one.dead_letters, 'dead letter')}[/] of {_count(one.orders, 'order')}",
+                f"[bold]{_count(one.dead_letters, 'dead letter')}[/] of {_count(one.subjects, 'order')}",
                 f"{_printable(one.queue)}: {one.reason}",
                 _replays(one.replay_count),
                 f"{_moment(one.first_seen_at)} to {_moment(one.last_seen_at)}",

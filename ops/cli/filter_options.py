@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Concatenate, ParamSpec
 import typer
 
 from ops.cli.choices import one_of
+from outbox.dead_letter_reason import DeadLetterReason
 
 if TYPE_CHECKING:
     from ops.dead_letters.filter import Filter
@@ -19,17 +20,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 LAST_ID = 2**63 - 1  # bigint
-# Those of `outbox.tables`, which a test holds equal to this list: importing them here would delay `waybill --help`.
-REASONS = (
-    "rejected",
-    "retries_exhausted",
-    "killed_worker",
-    "delivery_limit",
-    "undecodable",
-    "expired",
-    "unrouted",
-    "unpublishable",
-)
+REASONS = tuple(reason.value for reason in DeadLetterReason)
 # By field of Filter. An option that is absent is None, and then the field keeps its own default.
 OPTIONS: dict[str, object] = {
     "ids": Annotated[

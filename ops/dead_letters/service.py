@@ -21,9 +21,9 @@ from ops.orders.find import id_of, uuid_of
 from orders import repository
 from orders.workflow import BY_QUEUE, UNROUTED_QUEUE
 from outbox.dead_letters import queries, replay
-from outbox.dead_letters.queries import DeadLetter, Group, Place, Selection, WholeDeadLetter
+from outbox.dead_letters.queries import DeadLetter, Group, Position, Selection, WholeDeadLetter
 from outbox.dead_letters.replay import Act, Changed
-from outbox.dead_letters.replay_plan import BATCH, Pace, Refused, Replayed, Sending
+from outbox.dead_letters.replay_plan import BATCH, Pace, RefusedDeadLetter, Replayed, Sending
 from outbox.record import NoSegmentError
 from runtime.database import is_unavailable, lacks_schema, make_engine, may_pass
 from runtime.settings import Settings
@@ -36,7 +36,7 @@ class ChangeReport:
     """The result of a change: how many dead letters, the refused ones, and for a plan each sending and its order."""
 
     dead_letters: int = 0
-    refused: list[Refused] = field(default_factory=list)
+    refused: list[RefusedDeadLetter] = field(default_factory=list)
     sendings: list[Sending] = field(default_factory=list)
     orders: dict[str, str] = field(default_factory=dict)
 
@@ -74,7 +74,7 @@ def replayed(settings: Settings, selection: Selection, act: Act, rate: float | N
     """Send the open dead letters of a selection again, `rate` of them a second or all at once. Raises OpsError."""
     exchange = settings.event_exchange
 
-    async def send(tx: AsyncConnection, chosen: Selection, pace: Pace | None, after: Place | None) -> Replayed:
+    async def send(tx: AsyncConnection, chosen: Selection, pace: Pace | None, after: Position | None) -> Replayed:
         return await replay.replay(tx, chosen, act, exchange, pace, after)
 
     return _run(settings, lambda engine, report: _send(engine, settings, selection, rate, send, report))
@@ -83,7 +83,7 @@ def replayed(settings: Settings, selection: Selection, act: Act, rate: float | N
 def planned(settings: Settings, selection: Selection, rate: float | None) -> ChangeReport:
     """The plan of a replay: each sending, and the numbers of the orders. Changes nothing. Raises OpsError."""
 
-    async def plan(tx: AsyncConnection, chosen: Selection, pace: Pace | None, after: Place | None) -> Replayed:
+    async def plan(tx: AsyncConnection, chosen: Selection, pace: Pace | None, after: Position | None) -> Replayed:
         return await replay.plan(tx, chosen, settings.event_exchange, pace, after)
 
     async def work(engine: AsyncEngine, report: ChangeReport) -> None:
@@ -103,8 +103,8 @@ def restored(settings: Settings, selection: Selection, act: Act) -> ChangeReport
     return _run(settings, lambda engine, report: _change(engine, settings, selection, act, replay.restore, report))
 
 
-SendBatch = Callable[[AsyncConnection, Selection, Pace | None, Place | None], Awaitable[Replayed]]
-ChangeBatch = Callable[[AsyncConnection, Selection, Act, Place | None], Awaitable[Changed]]
+SendBatch = Callable[[AsyncConnection, Selection, Pace | None, Position | None], Awaitable[Replayed]]
+ChangeBatch = Callable[[AsyncConnection, Selection, Act, Position | None], Awaitable[Changed]]
 
 
 async def _send(
@@ -120,7 +120,7 @@ async def _send(
     """Send batch by batch. With `keep` the report lists every sending."""
     selection, started = await _as_of_now(engine, settings, selection)
     pace = None if rate is None else Pace(started, rate)
-    after: Place | None = None
+    after: Position | None = None
     while (left := _left(selection, report)) != 0:
         async with engine.begin() as tx:
             batch = await send(tx, replace(selection, limit=left), pace, after)
@@ -136,7 +136,7 @@ async def _change(
     engine: AsyncEngine, settings: Settings, selection: Selection, act: Act, change: ChangeBatch, report: ChangeReport
 ) -> None:
     selection, _ = await _as_of_now(engine, settings, selection)
-    after: Place | None = None
+    after: Position | None = None
     while (left := _left(selection, report)) != 0:
         async with engine.begin() as tx:
             batch = await change(tx, replace(selection, limit=left), act, after)

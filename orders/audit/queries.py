@@ -21,7 +21,7 @@ from orders.audit.rules import STEP_OF, Effect, Known, Stock, steps_owed
 from orders.model import Status, StepProgress, StepState, invoice_number
 from orders.tracking.progress import DeadLetter, Way
 from orders.workflow import BY_NAME, leaf_steps
-from outbox.cursor.id_ranges import Unread, unread
+from outbox.cursor.id_ranges import NotPassed, not_passed
 from outbox.envelope import lowest_id
 
 # An event's id is made by its writer's clock, an order's time is Postgres's.
@@ -200,7 +200,7 @@ async def _ways(tx: AsyncConnection, window: Window, rows: Sequence[Row[Any]]) -
     due: defaultdict[str, dict[tuple[str, str | None], datetime]] = defaultdict(dict)
     for row in await tx.execute(_DUE, {"subjects": list(subjects)}):
         due[row.subject][row.type, row.destination] = row.due_at
-    waiting = _by_subject(await unread(tx, window.since))
+    waiting = _by_subject(await not_passed(tx, window.since))
     return {
         row.id: Way(
             steps.get(row.id, {}),
@@ -214,7 +214,7 @@ async def _ways(tx: AsyncConnection, window: Window, rows: Sequence[Row[Any]]) -
     }
 
 
-def _by_subject(events: Iterable[Unread]) -> dict[str, set[tuple[str, str | None]]]:
+def _by_subject(events: Iterable[NotPassed]) -> dict[str, set[tuple[str, str | None]]]:
     by_subject: defaultdict[str, set[tuple[str, str | None]]] = defaultdict(set)
     for event in events:
         by_subject[event.subject].add((event.type, event.destination))

@@ -32,7 +32,7 @@ async def story(tx: AsyncConnection, order: Order) -> Timeline:
     subject = str(order.id)
     messages = await message_tracking.messages(tx, subject, order.placed_at)
     kept = await audited(tx, order.id)
-    waiting = await message_tracking.waiting(tx, subject)
+    waiting = await message_tracking.scheduled_messages(tx, subject)
     dead_letters = await queries.find(tx, Selection(subject=subject, state=None))
     # What is past retention is still worked on: the audit log, or what waits for its time, remembers its id.
     event_ids = (

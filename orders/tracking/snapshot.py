@@ -11,11 +11,10 @@ from datetime import datetime
 from orders.model import Attempt, AttemptEnd, Audited, Order, StepProgress
 from orders.tracking.progress import DeadLetter, Way
 from orders.workflow import BY_NAME
-from outbox.cursor.message_tracking import Message, Waiting
+from outbox.cursor.message_tracking import Message, ScheduledMessage
+from outbox.dead_letter_reason import DeadLetterReason
 from outbox.dead_letters.queries import Action
 from outbox.dead_letters.queries import DeadLetter as KeptDeadLetter
-
-UNPUBLISHABLE = "unpublishable"  # a dead letter's reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Facts:
     steps: Sequence[tuple[str, StepProgress]] = ()
     dead_letters: Sequence[KeptDeadLetter] = ()
     actions: Mapping[int, Sequence[Action]] = field(default_factory=dict)
-    waiting: Sequence[Waiting] = ()
+    waiting: Sequence[ScheduledMessage] = ()
     leases: Mapping[str, datetime] = field(default_factory=dict)
 
 
@@ -58,7 +57,8 @@ def _was_for(message: Message, attempt: Attempt) -> bool:
 def set_aside(message: Message, facts: Facts) -> bool:
     """Whether the relay could not send it, and made a dead letter of it."""
     return any(
-        dead_letter.reason == UNPUBLISHABLE and _is_of(dead_letter, message) for dead_letter in facts.dead_letters
+        dead_letter.reason == DeadLetterReason.UNPUBLISHABLE and _is_of(dead_letter, message)
+        for dead_letter in facts.dead_letters
     )
 
 

@@ -1,1 +1,1 @@
-"""The relay's position in the outbox: read by snapshot, logged page by page."""
+"""The relay's cursor over the outbox: read by snapshot, logged page by page."""

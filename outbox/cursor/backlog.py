@@ -1,22 +1,22 @@
-"""How far behind the outbox is, from the tables alone and at a price that does not grow with them.
+"""The backlog of the outbox: events that the cursor has not passed, and the transaction that holds events back.
 
-Everything is a few index probes: the newest pages, the first rows that the cursor has not passed. So it is true
-whatever the relay's own state is, and may be asked every few seconds of an outbox with a hundred million events.
+Read from the tables alone, so it is true whatever state the relay is in. Each query is a few index probes, so it may
+run every few seconds on an outbox with a hundred million events. Called by `relay.health`, `ops.doctor` and `lab.soak`.
 """
 
 from dataclasses import dataclass
 
 from asyncpg import Connection, Record
 
-from outbox.cursor.reader import CURSOR
+from outbox.cursor.passed import CURSOR, in_window
 
 NEWEST_PAGES = 100
 QUERY_CHARACTERS = 200
 FIRST_ROWS = 100
-# Within a window ids of later ones lie in between, as many as writers take while a snapshot is young.
+# Ids of later windows lie between those of one: as many as writers take while a snapshot is young.
 NEXT_IDS = 5000
 
-# Ids given out above the highest of the newest pages: a window that brings a late commit ends below the one before it.
+# The number of ids above the highest of the newest pages: a window with a late commit can end below the one before it.
 _REACHED = """
 WITH adopted AS (
   SELECT floor_id, after_page FROM outbox.adoptions ORDER BY adoption DESC LIMIT 1),
@@ -25,15 +25,16 @@ newest AS (
 SELECT greatest(0, CASE WHEN is_called THEN last_value ELSE last_value - 1 END
   - greatest((SELECT max(last_id) FROM newest), (SELECT floor_id FROM adopted), 0)) FROM outbox.event_ids"""
 
-# Nothing was published yet, here or since the adoption: all above the floor is new.
+# Before the first page, or the first since the adoption, everything above the floor is new.
 _OLDEST_OF_ALL = """
 SELECT extract(epoch FROM clock_timestamp() - min(recorded_at))::float8 FROM (
   SELECT recorded_at FROM outbox.events
   WHERE id > $1 AND id <= (SELECT last_value FROM outbox.event_ids) ORDER BY id LIMIT $2) AS first"""
 
-# $1 the old and $2 the new snapshot of the newest page, $3 its last id, $4 the floor. Three places have what the
-# cursor has not passed: transactions begun since, those that were running then, the rest of the window. What is not
-# committed no query sees. OFFSET 0 keeps the last one on the primary key, within its bounds.
+# $1 the old and $2 the new snapshot of the newest page, $3 its last id, $4 the floor. Rows that the cursor has not
+# passed (outbox/cursor/passed.py) are in three places, each read by its index: transactions that began since,
+# transactions that were running then, and the rest of the window. OFFSET 0 keeps the third on the primary key, within
+# its bounds.
 _OLDEST = f"""
 SELECT extract(epoch FROM clock_timestamp() - min(recorded_at))::float8 FROM (
   (SELECT recorded_at FROM outbox.events
@@ -47,12 +48,12 @@ SELECT extract(epoch FROM clock_timestamp() - min(recorded_at))::float8 FROM (
   UNION ALL
   (SELECT recorded_at FROM (
      SELECT recorded_at, xid FROM outbox.events WHERE id > $3 AND id <= $3 + {NEXT_IDS} ORDER BY id OFFSET 0) AS next
-   WHERE ((xid >= pg_snapshot_xmax($1) AND xid < pg_snapshot_xmax($2)) OR xid = ANY(ARRAY(SELECT pg_snapshot_xip($1))))
-     AND pg_visible_in_snapshot(xid, $2)
+   WHERE {in_window("$1", "$2")}
    LIMIT 1)) AS first"""  # noqa: S608 - constants
 
-# The oldest transaction of this database that has an id, and whether a snapshot of this moment waits for it: the view
-# of activity is read process by process. Ids there have 32 bits; theirs is the one nearest to the snapshot's xmax.
+# The oldest transaction of this database that has an id, and whether it is still running in a snapshot of this moment:
+# the view of activity is read process by process, so the transaction may have ended meanwhile. Ids there have 32 bits;
+# the full id is the one nearest to the snapshot's xmax.
 _OLDEST_TRANSACTION = """
 SELECT pid, extract(epoch FROM clock_timestamp() - xact_start)::float8 AS age_seconds, left(query, $1) AS query,
   application_name,
@@ -65,9 +66,10 @@ ORDER BY xact_start LIMIT 1"""
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """`events` is an estimate: ids given out and not reached; a rolled-back one counts until the next page.
+    """The events that the cursor has not passed.
 
-    `oldest_seconds` is the age of the oldest committed event that the cursor has not passed, None without any.
+    `events` is an estimate from the sequence: an id that was rolled back counts until the next page. `oldest_seconds`
+    is the age of the oldest committed one, None without any.
     """
 
     events: int
@@ -76,7 +78,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class OpenTransaction:
-    """The oldest transaction that has written. `running`: it holds back what it recorded, in this very moment."""
+    """The oldest transaction that has written. `running`: it still holds back the events that it recorded."""
 
     pid: int
     age_seconds: float
@@ -86,7 +88,7 @@ class OpenTransaction:
 
 
 async def backlog(connection: "Connection[Record]") -> Backlog:
-    """What the cursor has not passed."""
+    """The number and age of the events that the cursor has not passed."""
     events = await connection.fetchval(_REACHED, NEWEST_PAGES)
     cursor = await connection.fetchrow(CURSOR)
     if cursor is None or cursor["new_snapshot"] is None:

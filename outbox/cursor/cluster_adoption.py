@@ -1,23 +1,35 @@
-"""Taking over the outbox in another cluster: duplicates, never losses.
+"""Cluster adoption: taking over an outbox that was restored in another cluster. Duplicates, never losses.
 
-A dump keeps the transaction ids that events bear. In the cluster that it is restored to they are lies, and true again
-by accident once the new counter passes them. The cluster is known by its `system_identifier`; another database of the
-same cluster shares the counter, so nothing is done there.
+A dump keeps the transaction ids of events. In the cluster that it is restored to they mean nothing, and become true
+again by accident once the new counter reaches them. A cluster is known by its `system_identifier`. Another database of
+the same cluster shares the counter, so nothing is done there.
 
-Events above the low-water id get the id of one true transaction, and the cursor begins again from nothing. Events at
-or below it were confirmed and are never read again, whatever their ids come to mean. Events that writers recorded
-here before the adoption are above it: sequences are restored with the tables and stand past every page.
+    ids of outbox.events  ──────────────────────────────────────────────────────────▶
+      confirmed in the old cluster     │ perhaps not confirmed │ recorded here before the adoption
+      never read again, whatever       │ xid := the adopting transaction's id
+      their xids come to mean          │ all are read from the beginning of a new chain of windows
+                                       └ floor_id, the low-water id
+
+    one transaction:  LOCK events against writers → low-water id → rewrite xids above it → raise sequences
+                      → INSERT INTO outbox.adoptions → COMMIT
+
+The low-water id is at or below the first event that the cursor had not passed (`outbox.cursor.passed`), so some
+confirmed events are published again. Writers' events from before the adoption are above it: sequences are restored with
+the tables and are past every page.
+
+Called by `relay.session` before the reader resumes.
 """
 
 from dataclasses import dataclass
 
 from asyncpg import Connection, LockNotAvailableError, Record
 
+from outbox.cursor.passed import not_seen
 from outbox.cursor.reader import WINDOW_SECONDS
 
-# Writers queue behind the wait for the lock: it is short, and the caller tries again.
+# Writers queue behind the wait for the lock, so it is short and the caller tries again.
 LOCK_SECONDS = 5
-# A relay that hangs in mid-adoption keeps writers out no longer than this.
+# A relay that hangs during an adoption keeps writers out no longer than this.
 IDLE_SECONDS = 10
 # A backlog of some millions takes minutes to rewrite.
 REWRITE_SECONDS = 3600
@@ -27,7 +39,7 @@ SELECT system_identifier AS here,
        (SELECT system_identifier FROM outbox.adoptions ORDER BY adoption DESC LIMIT 1) AS known
 FROM pg_control_system()"""
 
-# A restore makes the keys after all data, so that the last of them says that the data is there.
+# A restore makes the keys after all data, so with the last key the data is complete.
 _RESTORED = """
 SELECT count(*) = 3 FROM pg_index WHERE indisprimary AND indisvalid
   AND indrelid IN ('outbox.events'::regclass, 'outbox.pages'::regclass, 'outbox.adoptions'::regclass)"""
@@ -37,7 +49,7 @@ SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SET LOCAL idle_in_transaction_sessio
 
 _LOCK = "LOCK TABLE outbox.events IN SHARE ROW EXCLUSIVE MODE"
 
-# Those who held a lock before ours was asked for; not the writers who queued behind it.
+# The backends that held a lock before ours was requested, without the writers that queued behind it.
 _BLOCKING = """
 SELECT DISTINCT held.pid, coalesce(left(activity.query, 200), 'a prepared transaction') AS query
 FROM pg_locks AS held LEFT JOIN pg_stat_activity AS activity USING (pid)
@@ -47,9 +59,9 @@ WHERE held.locktype = 'relation' AND held.granted AND held.mode NOT IN ('AccessS
   AND (activity.xact_start < now()) IS NOT FALSE AND held.pid IS DISTINCT FROM pg_backend_pid()
 ORDER BY held.pid LIMIT 5"""
 
-# The last id of the newest page, or the id before the lowest event that the cursor had not seen, if lower. A page
-# counts if it was written since the adoption before. MATERIALIZED: by (xid, id), not along all that was ever published.
-_LOW_WATER = """
+# The last id of the newest page, or the id before the lowest event in no window yet, if that is lower. A page counts if
+# it was written since the previous adoption. MATERIALIZED: by (xid, id), not along everything that was ever published.
+_LOW_WATER = f"""
 WITH previous AS (
   SELECT coalesce(max(floor_id), 0) AS floor_id, coalesce(max(after_page), 0) AS after_page
   FROM (SELECT floor_id, after_page FROM outbox.adoptions ORDER BY adoption DESC LIMIT 1) AS newest_adoption
@@ -58,15 +70,14 @@ WITH previous AS (
   WHERE page > (SELECT after_page FROM previous) ORDER BY page DESC LIMIT 1
 ), unseen AS MATERIALIZED (
   SELECT id FROM outbox.events
-  WHERE xid >= (SELECT pg_snapshot_xmin(new_snapshot) FROM newest)
-    AND NOT pg_visible_in_snapshot(xid, (SELECT new_snapshot FROM newest))
+  WHERE {not_seen("(SELECT new_snapshot FROM newest)")}
     AND id > (SELECT floor_id FROM previous)
 )
-SELECT greatest(floor_id, least((SELECT last_id FROM newest), (SELECT min(id) - 1 FROM unseen))) FROM previous"""
+SELECT greatest(floor_id, least((SELECT last_id FROM newest), (SELECT min(id) - 1 FROM unseen))) FROM previous"""  # noqa: S608 - a fragment of ours
 
 _REWRITE = "UPDATE outbox.events SET xid = pg_current_xact_id() WHERE id > $1"
 
-# Ids to come must lie above the floor and above what is there, also where tables were copied without their sequences.
+# New ids must be above the floor and above every row, also if tables were copied without their sequences.
 _RAISE_SEQUENCES = """
 SELECT setval('outbox.event_ids', greatest($1, highest)) FROM (SELECT max(id) AS highest FROM outbox.events) AS ids
 WHERE greatest($1, highest) >= (SELECT last_value FROM outbox.event_ids) AND greatest($1, highest) > 0
@@ -87,16 +98,16 @@ class AdoptionError(Exception):
 
 
 class WritersActiveError(AdoptionError):
-    """Transactions that have recorded events do not end. The text names their backends and statements."""
+    """Transactions that recorded events are still open. The text names their backends and statements."""
 
 
 class RestoreUnfinishedError(AdoptionError):
-    """The restore has not come to its end: adopting would miss the events that it still brings."""
+    """The restore is not complete: adopting now would miss the events that it still brings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """What was taken over. `old_identifier` is None when no cluster was on record; `events` are to be published."""
+    """What was taken over. `old_identifier` is None if no cluster was known; `events` will be published."""
 
     old_identifier: int | None
     new_identifier: int
@@ -105,10 +116,10 @@ class Adoption:
 
 
 async def adopt(connection: "Connection[Record]") -> Adoption | None:
-    """Make the outbox this cluster's own if it is another's; None when it is already.
+    """Make the outbox this cluster's own if it is another's; None if it is this cluster's already.
 
-    Called before the reader resumes, outside a transaction. Two callers at once adopt once. Raises
-    WritersActiveError after LOCK_SECONDS and RestoreUnfinishedError.
+    Call it outside a transaction. Two callers at once adopt once. Raises WritersActiveError after LOCK_SECONDS, and
+    RestoreUnfinishedError.
     """
     if await _known(connection):
         return None

@@ -1,9 +1,10 @@
-"""What the outbox still knows of its past: where a moment's events begin, and which the cursor has not passed.
+"""The range of ids and pages since a point in time, and the events in it that the cursor has not passed.
 
-For whoever asks after orders, now and then; the relay itself reads by `outbox.cursor.reader`.
+For occasional questions about orders: called by `orders.audit` and `outbox.cursor.message_tracking`. The relay itself
+reads by `outbox.cursor.reader`.
 
-A plan opens and locks every segment that it may read, with its indexes, and a thousand segments are kept by a busy
-shop: more locks than Postgres has room for. So ids are bounded by parameters, and plans are made for their values.
+A plan opens and locks every segment that it may read, with its indexes. A busy shop keeps a thousand segments: more
+locks than Postgres has room for. So ids are bounded by parameters, and plans are made for their values.
 """
 
 from dataclasses import dataclass
@@ -12,18 +13,19 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from outbox.cursor.log import WITH_CURSOR
-from outbox.partitions.create import EVENTS, PAGES, Series
+from outbox.cursor.passed import NOT_PASSED, WITH_CURSOR
+from outbox.segments import EVENTS, PAGES, Series
 
-UNREAD_AT_MOST = 100_000
-# Ids and times are taken in the same statement, but by two clocks' worth of luck: a clock that was set back, a writer
-# that slept between the two.
+NOT_PASSED_AT_MOST = 100_000
+# Id and timestamp come from one statement, yet their order can differ: the clock may be set back, or a writer may stall
+# between the two.
 _OUT_OF_ORDER = timedelta(minutes=10)
-# A page's times are by the relay's clock. With more between the two, a page is passed over and its times are unknown.
+# A page's times are from the relay's clock. If the two clocks differ by more than this, a page may be missed and its
+# times are unknown.
 _CLOCK_SKEW = timedelta(hours=1)
 
-# No row that the transaction sees has a higher number: sequences are read after its snapshot is taken. The setting is
-# for the rest of the transaction. A plan for any values, which Postgres makes at a statement's sixth execution if only
+# No row that the transaction sees has a higher number: sequences are read after its snapshot is taken. The setting
+# holds for the rest of the transaction. A generic plan, which Postgres makes at a statement's sixth execution if only
 # to compare its cost, opens every segment.
 _REACHED = text("""
 SELECT set_config('plan_cache_mode', 'force_custom_plan', true), events.last_value AS event, pages.last_value AS page
@@ -39,20 +41,16 @@ _RECORDED_AT = text("""
 SELECT id, recorded_at FROM outbox.events WHERE id >= :id AND id <= :last ORDER BY id LIMIT 1
 """)
 
-# As outbox/partitions/expire_events.py tells what is confirmed. The bound on xid is for the index.
-_UNREAD = text(f"""{WITH_CURSOR}
+_NOT_PASSED = text(f"""{WITH_CURSOR}
 SELECT subject, type, destination FROM outbox.events
-WHERE id > (SELECT floor FROM cursor) AND id >= :first_id AND id <= :last_id
-  AND xid >= pg_snapshot_xmin((SELECT old FROM cursor))
-  AND NOT pg_visible_in_snapshot(xid, (SELECT old FROM cursor))
-  AND NOT (pg_visible_in_snapshot(xid, (SELECT new FROM cursor)) AND id <= (SELECT last_id FROM cursor))
+WHERE id >= :first_id AND id <= :last_id AND {NOT_PASSED}
 LIMIT :limit
-""")  # noqa: S608 - WITH_CURSOR is a constant
+""")  # noqa: S608 - constants
 
 
 @dataclass(frozen=True, slots=True)
-class Unread:
-    """An event that the cursor has not passed. `destination` is its queue, None for all that listen."""
+class NotPassed:
+    """An event that the cursor has not passed. `destination` is its queue, or None for the event exchange."""
 
     subject: str
     type: str
@@ -60,8 +58,8 @@ class Unread:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """The first and last id of events, and number of pages, to look between."""
+class IdRange:
+    """The first and last event id and the first and last page number of a search."""
 
     first_id: int
     last_id: int
@@ -69,22 +67,23 @@ class Span:
     last_page: int
 
 
-async def span_since(tx: AsyncConnection, moment: datetime) -> Span:
-    """Where all events recorded since `moment` and their pages are: from the begin of a segment to the newest.
+async def range_since(tx: AsyncConnection, moment: datetime) -> IdRange:
+    """The range that has all events recorded since `moment` and their pages: from a segment's begin to the newest.
 
-    From here on plans of this transaction are made for the values at hand.
+    Later statements of this transaction get plans for their own values.
     """
     reached = (await tx.execute(_REACHED)).one()
     first_id = await _begin_of(tx, EVENTS, reached.event, moment - _OUT_OF_ORDER)
     first_page = await _begin_of(tx, PAGES, reached.page, moment - _CLOCK_SKEW)
-    return Span(first_id, reached.event, first_page, reached.page)
+    return IdRange(first_id, reached.event, first_page, reached.page)
 
 
 async def _begin_of(tx: AsyncConnection, series: Series, last: int, moment: datetime) -> int:
-    """The first number of the newest segment that was begun before `moment`.
+    """The first number of the newest segment whose first row is older than `moment`.
 
-    Looked for from the newest one back, in steps that double, and then by halving: so many probes as the segments
-    since have digits, each of one segment, however many are kept. One without a row is passed over.
+    The search goes back from the newest segment in steps that double, and then by halving. So the number of probes is
+    logarithmic in the segments since `moment`, and each probe reads one segment. A segment without a row counts as
+    newer.
     """
     low, high, step = 0, last // series.size + 1, 1
     while high - low > 1:
@@ -101,14 +100,14 @@ async def _begin_of(tx: AsyncConnection, series: Series, last: int, moment: date
 async def first_id_since(tx: AsyncConnection, moment: datetime) -> int:
     """An id at or below that of the first event recorded since `moment`.
 
-    By halving, some thirty index probes: the table has no index by time, and does not need one for anything else.
+    By halving, some thirty index probes: the table has no index by time, and nothing else needs one.
     """
-    span = await span_since(tx, moment)
+    found = await range_since(tx, moment)
     wanted = moment - _OUT_OF_ORDER
-    low, high = span.first_id, span.last_id + 1
+    low, high = found.first_id, found.last_id + 1
     while low < high:
         middle = (low + high) // 2
-        row = (await tx.execute(_RECORDED_AT, {"id": middle, "last": span.last_id})).one_or_none()
+        row = (await tx.execute(_RECORDED_AT, {"id": middle, "last": found.last_id})).one_or_none()
         if row is None or row.recorded_at >= wanted:
             high = middle
         else:
@@ -116,8 +115,8 @@ async def first_id_since(tx: AsyncConnection, moment: datetime) -> int:
     return low
 
 
-async def unread(tx: AsyncConnection, moment: datetime, limit: int = UNREAD_AT_MOST) -> list[Unread]:
+async def not_passed(tx: AsyncConnection, moment: datetime, limit: int = NOT_PASSED_AT_MOST) -> list[NotPassed]:
     """Events recorded since `moment`, and perhaps older ones, that the cursor has not passed; `limit` at most."""
-    span = await span_since(tx, moment)
-    values = {"first_id": span.first_id, "last_id": span.last_id, "limit": limit}
-    return [Unread(*row) for row in await tx.execute(_UNREAD, values)]
+    found = await range_since(tx, moment)
+    values = {"first_id": found.first_id, "last_id": found.last_id, "limit": limit}
+    return [NotPassed(*row) for row in await tx.execute(_NOT_PASSED, values)]

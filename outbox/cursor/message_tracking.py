@@ -1,11 +1,17 @@
-"""Where the messages of one subject are: recorded, published and confirmed, or waiting for their time; and who has one.
+"""Where the messages of one subject are: scheduled, recorded, published and confirmed, or claimed by a consumer.
 
-A message's page is found by halving the cursor's log, some twenty index probes however long it is. Windows overlap in
-ids, so the ids of a page alone do not tell: a page has what became visible in its window, in order of id. "The cursor
-had passed it with this page" is therefore true from one page on, and that page is its own.
+Called by `orders.tracking` for one order's timeline.
 
-An adoption gives events above its floor new transaction ids. Each is looked for among the pages of the cluster whose
-ids it bears: those behind the last adoption whose floor is below it.
+A message's page is found by halving the cursor's log, some twenty index probes however long the log is. Windows overlap
+in ids, so a page's ids alone do not decide. But "the cursor had passed the message with this page"
+(`outbox.cursor.passed`) is false up to some page and true from there on, and that page is the message's own:
+
+    page       41    42    43    44    45    46    47
+    passed?    no    no    no    yes   yes   yes   yes
+                                 └ the message's page
+
+An adoption gives events above its floor new transaction ids. So each event is searched among the pages of the cluster
+that its transaction id is from: those after the last adoption whose floor is below the event.
 """
 
 from collections.abc import Collection
@@ -16,12 +22,13 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from outbox.cursor.id_ranges import span_since
+from outbox.cursor.id_ranges import range_since
+from outbox.cursor.passed import passed_with
 
-# `low` and `high` close in on the first page with which the cursor had passed the event. Page numbers have gaps: what
-# stands for one is the next page that there is. The bounds of both tables are parameters: see
+# `low` and `high` close in on the first page with which the cursor had passed the event. Page numbers have gaps: a
+# probe of a missing number reads the next page that exists. The bounds of both tables are parameters: see
 # outbox/cursor/id_ranges.py.
-_MESSAGES = text("""
+_MESSAGES = text(f"""
 WITH log AS NOT MATERIALIZED (SELECT * FROM outbox.pages WHERE page >= :first_page AND page <= :last_page)
 SELECT e.event_id, e.type, e.destination, e.generation, e.recorded_at,
        e.id <= era.floor OR page.last_id IS NOT NULL AS published,
@@ -44,8 +51,8 @@ LEFT JOIN LATERAL (
       SELECT page, old_snapshot, new_snapshot, last_id FROM log
       WHERE page >= middle AND page < high ORDER BY page LIMIT 1) AS probe ON true
     CROSS JOIN LATERAL (
-      SELECT probe.page IS NULL OR pg_visible_in_snapshot(e.xid, old_snapshot)
-        OR (pg_visible_in_snapshot(e.xid, new_snapshot) AND last_id >= e.id) AS passed) AS verdict
+      SELECT probe.page IS NULL
+        OR {passed_with("old_snapshot", "new_snapshot", "last_id", xid="e.xid", event="e.id")} AS passed) AS verdict
     WHERE low < high)
   SELECT sent_at, confirmed_at, last_id,
          first_id <= e.id AND last_id >= e.id AND NOT pg_visible_in_snapshot(e.xid, old_snapshot) AS has_it
@@ -53,10 +60,11 @@ LEFT JOIN LATERAL (
   ORDER BY page LIMIT 1) AS page ON true
 WHERE e.subject = :subject AND e.id >= :first_id AND e.id <= :last_id
 ORDER BY e.id
-""")
+""")  # noqa: S608 - a fragment of ours
 
 _WAITING = text("""
-SELECT event_id, type, destination, generation, due_at FROM outbox.scheduled WHERE subject = :subject ORDER BY due_at, id
+SELECT event_id, type, destination, generation, due_at FROM outbox.scheduled
+WHERE subject = :subject ORDER BY due_at, id
 """)
 
 _LEASES = text("""
@@ -69,9 +77,9 @@ WHERE consumer = ANY(CAST(:consumers AS text[])) AND event_id = ANY(CAST(:event_
 class Message:
     """One recorded event, or one that was recorded again for a single queue, its `destination`.
 
-    `published`: the cursor has passed it, which has sent it or set it aside as a dead letter. `sent_at` and
-    `confirmed_at` are its page's, also of what was set aside: the first publish and the last confirm. What is published
-    without them is older than the cursor's log remembers.
+    `published`: the cursor has passed it, so it was sent or dead-lettered by the relay. `sent_at` and `confirmed_at`
+    are its page's first publish and last confirm, also if it was dead-lettered. A published message without them is
+    older than the cursor's log.
     """
 
     event_id: UUID
@@ -85,8 +93,8 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """A message that is recorded when its time has come."""
+class ScheduledMessage:
+    """A message that is recorded when it is due."""
 
     event_id: UUID
     type: str
@@ -96,17 +104,17 @@ class Waiting:
 
 
 async def messages(tx: AsyncConnection, subject: str, since: datetime) -> list[Message]:
-    """What was recorded about a subject, all of it `since` this moment, and is not past retention; in that order."""
-    values = {"subject": subject, **asdict(await span_since(tx, since))}
+    """The recorded messages of a subject that are within retention, oldest first; none may be older than `since`."""
+    values = {"subject": subject, **asdict(await range_since(tx, since))}
     return [Message(**row) for row in (await tx.execute(_MESSAGES, values)).mappings()]
 
 
-async def waiting(tx: AsyncConnection, subject: str) -> list[Waiting]:
-    """What is scheduled about a subject, the next one first."""
-    return [Waiting(**row) for row in (await tx.execute(_WAITING, {"subject": subject})).mappings()]
+async def scheduled_messages(tx: AsyncConnection, subject: str) -> list[ScheduledMessage]:
+    """The scheduled messages of a subject, the next one first."""
+    return [ScheduledMessage(**row) for row in (await tx.execute(_WAITING, {"subject": subject})).mappings()]
 
 
 async def leases(tx: AsyncConnection, consumers: Collection[str], event_ids: Collection[UUID]) -> dict[str, datetime]:
-    """Until when these consumers hold one of these events, for each that does."""
+    """The end of the lease, for each of these consumers that runs one of these events."""
     values = {"consumers": list(consumers), "event_ids": list(event_ids)}
     return {row.consumer: row.lease_until for row in await tx.execute(_LEASES, values)}

@@ -1,1 +1,1 @@
-"""Dead letters in Postgres: stored, searched, replayed, discarded."""
+"""Dead letters in Postgres: store, search, replay, discard, alert."""

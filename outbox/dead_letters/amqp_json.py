@@ -1,8 +1,9 @@
-"""AMQP header values as JSON and back, so that a dead letter's headers are kept whole in Postgres. Pure.
+"""AMQP header values as JSON and back, so that Postgres keeps a dead letter's headers without loss. Pure.
 
 JSON has no bytes, times or decimals, and jsonb no NUL, no lone surrogate and no difference between 1 and 1.0. Such a
-value becomes an object with one key that begins with `$`; a table with such a key, or with one that is no plain text,
-becomes a list of pairs. What the relay sends, texts and whole numbers, stays as it is.
+value becomes an object with one key that begins with `$`; a table with such a key, or with a key that is no plain text,
+becomes a list of pairs. Texts and whole numbers, all that the relay sends, stay as they are. Called by
+`consumers.collector` (to JSON) and `replay_plan` (back).
 """
 
 import base64
@@ -51,7 +52,7 @@ def _untagged(tagged: tuple[str, Any]) -> Any:  # noqa: ANN401 - any of the type
 
 
 def _plain(text: str) -> bool:
-    """Whether Postgres keeps a text as it is."""
+    """Whether Postgres keeps a text unchanged."""
     return "\x00" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 

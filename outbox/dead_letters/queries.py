@@ -1,6 +1,7 @@
-"""Which dead letters somebody means, and what is known of them: one by one, by cause, or by what they are about.
+"""Queries on dead letters: single ones, groups of one cause, those of one subject, counts by queue.
 
-Nothing here changes a dead letter or reads its body, but for `whole`.
+Nothing here changes a dead letter, and only `whole` reads a body. Called by `ops.dead_letters`, `api`,
+`orders.tracking` and `consumers.collector`.
 """
 
 from collections import defaultdict
@@ -24,7 +25,7 @@ _SUBJECTS_WITH_OPEN = text("""
 SELECT DISTINCT subject FROM outbox.dead_letters WHERE state = 'open' AND subject = ANY(CAST(:subjects AS text[]))
 """)
 
-# Reads the open ones and no other, by the partial index on them.
+# Reads only open dead letters, by their partial index.
 _OPEN_BY_QUEUE = text("""
 SELECT queue, reason, count(*) AS dead_letters, max(first_seen_at) AS newest_at
 FROM outbox.dead_letters WHERE state = 'open' GROUP BY queue, reason
@@ -52,12 +53,12 @@ FACTS = (
     _c.last_seen_at,
 )
 
-Place = tuple[datetime, int]  # first_seen_at and id of a dead letter: the order that dead letters are worked on in
+Position = tuple[datetime, int]  # first_seen_at and id of a dead letter: the order in which batches take them
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Dead letters that somebody means; all fields together, an empty one means any. `limit` counts from the oldest."""
+    """A filter of dead letters: all fields together, an empty one means any. `limit` counts from the oldest."""
 
     ids: tuple[int, ...] = ()
     queues: tuple[str, ...] = ()
@@ -70,8 +71,8 @@ class Selection:
     until: datetime | None = None
     limit: int | None = None
 
-    def where(self, after: Place | None = None) -> ColumnElement[bool]:
-        """The condition on `dead_letters`; `after` goes on behind a dead letter that was dealt with."""
+    def where(self, after: Position | None = None) -> ColumnElement[bool]:
+        """The condition on `dead_letters`; `after` is the position of the last one of the batch before."""
         conditions: list[ColumnElement[bool]] = []
         for column, values in ((_c.id, self.ids), (_c.queue, self.queues), (_c.type, self.types)):
             if values:
@@ -118,14 +119,14 @@ class DeadLetter:
     last_seen_at: datetime
 
     @property
-    def place(self) -> Place:
-        """Its place in the order that dead letters are worked on in."""
+    def position(self) -> Position:
+        """Its position in the order in which batches take dead letters."""
         return self.first_seen_at, self.id
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Dead letters of one cause. `orders` counts what they are about, each once; `error` is the newest dead letter's."""
+    """Dead letters of one cause. `subjects` counts distinct subjects; `error` is the newest dead letter's."""
 
     queue: str
     fingerprint: str | None
@@ -133,7 +134,7 @@ class Group:
     error_class: str | None
     error: str | None
     dead_letters: int
-    orders: int
+    subjects: int
     replay_count: int
     first_seen_at: datetime
     last_seen_at: datetime
@@ -141,7 +142,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What somebody did with a dead letter. `generation` and `due_at` are a replay's: its try, and when it is sent."""
+    """What an operator did with a dead letter. `generation` and `due_at` are those of a replay's message."""
 
     action: str
     actor: str
@@ -153,7 +154,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class WholeDeadLetter:
-    """A dead letter with all that is kept of its message, and its history, oldest first."""
+    """A dead letter with its whole message and its history, oldest first."""
 
     dead_letter: DeadLetter
     body: bytes
@@ -165,7 +166,7 @@ class WholeDeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class OpenDeadLetter:
-    """Why somebody must look at what it is about."""
+    """An open dead letter of a subject: why an operator must act on it."""
 
     dead_letter: int
     queue: str
@@ -175,8 +176,8 @@ class OpenDeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """How many dead letters of a queue and reason are open, and when the newest of them was stored."""
+class OpenCount:
+    """The number of open dead letters of a queue and reason, and when the newest of them was stored."""
 
     queue: str
     reason: str
@@ -184,14 +185,14 @@ class Waiting:
     newest_at: datetime
 
 
-async def find(tx: AsyncConnection, selection: Selection, after: Place | None = None) -> list[DeadLetter]:
+async def find(tx: AsyncConnection, selection: Selection, after: Position | None = None) -> list[DeadLetter]:
     """The dead letters of a selection, oldest first."""
     query = select(*FACTS).where(selection.where(after)).order_by(_c.first_seen_at, _c.id).limit(selection.limit)
     return [dead_letter_of(row) for row in (await tx.execute(query)).mappings()]
 
 
 async def groups(tx: AsyncConnection, selection: Selection) -> list[Group]:
-    """The dead letters of a selection by cause, the largest group first; its limit counts groups."""
+    """The dead letters of a selection by cause, the largest group first; `limit` counts groups."""
     sample = dead_letters.alias("sample")
     grouped = (
         select(
@@ -200,7 +201,7 @@ async def groups(tx: AsyncConnection, selection: Selection) -> list[Group]:
             _c.reason,
             _c.error_class,
             func.count().label("dead_letters"),
-            func.count(_c.subject.distinct()).label("orders"),
+            func.count(_c.subject.distinct()).label("subjects"),
             func.max(_c.replay_count).label("replay_count"),
             func.min(_c.first_seen_at).label("first_seen_at"),
             func.max(_c.last_seen_at).label("last_seen_at"),
@@ -220,7 +221,7 @@ async def groups(tx: AsyncConnection, selection: Selection) -> list[Group]:
 
 
 async def whole(tx: AsyncConnection, dead_letter_id: int) -> WholeDeadLetter | None:
-    """One dead letter with everything, whatever its state."""
+    """One dead letter with its message and history, in any state."""
     message = (_c.body, _c.headers, _c.properties, _c.error_trace)
     row = (await tx.execute(select(*FACTS, *message).where(_c.id == dead_letter_id))).mappings().one_or_none()
     if row is None:
@@ -232,12 +233,12 @@ async def whole(tx: AsyncConnection, dead_letter_id: int) -> WholeDeadLetter | N
 
 
 async def history(tx: AsyncConnection, dead_letter_id: int) -> list[Action]:
-    """What was done with a dead letter, oldest first."""
+    """The actions on a dead letter, oldest first."""
     return (await histories(tx, [dead_letter_id])).get(dead_letter_id, [])
 
 
 async def histories(tx: AsyncConnection, dead_letter_ids: Collection[int]) -> dict[int, list[Action]]:
-    """What was done with each of these dead letters, oldest first."""
+    """The actions on each of these dead letters, oldest first."""
     a = dead_letter_actions.c
     columns = (a.dead_letter_id, a.action, a.actor, a.why, a.generation, a.due_at, a.acted_at)
     by_dead_letter: defaultdict[int, list[Action]] = defaultdict(list)
@@ -249,7 +250,7 @@ async def histories(tx: AsyncConnection, dead_letter_ids: Collection[int]) -> di
 
 
 async def open_dead_letters_of(tx: AsyncConnection, subject: str) -> list[OpenDeadLetter]:
-    """The open dead letters about one subject, oldest first."""
+    """The open dead letters of one subject, oldest first."""
     return [OpenDeadLetter(*row) for row in await tx.execute(_OPEN_OF_SUBJECT, {"subject": subject})]
 
 
@@ -258,19 +259,19 @@ async def with_open_dead_letters(tx: AsyncConnection, subjects: Collection[str])
     return set((await tx.execute(_SUBJECTS_WITH_OPEN, {"subjects": list(subjects)})).scalars())
 
 
-async def open_by_queue(tx: AsyncConnection) -> Sequence[Waiting]:
-    """How many open dead letters there are, and how new, by queue and reason."""
-    return [Waiting(*row) for row in await tx.execute(_OPEN_BY_QUEUE)]
+async def open_by_queue(tx: AsyncConnection) -> Sequence[OpenCount]:
+    """The open dead letters counted by queue and reason."""
+    return [OpenCount(*row) for row in await tx.execute(_OPEN_BY_QUEUE)]
 
 
 async def now(tx: AsyncConnection) -> datetime:
-    """The database's clock, which dead letters are dated by."""
+    """The database's clock, from which dead letters have their times."""
     moment: datetime = (await tx.execute(_NOW)).scalar_one()
     return moment
 
 
 def dead_letter_of(row: RowMapping) -> DeadLetter:
-    """A row of the columns of `DeadLetter`, and perhaps others."""
+    """The dead letter of a row that has the columns FACTS and perhaps others."""
     return DeadLetter(**{column.name: row[column.name] for column in FACTS})
 
 
@@ -282,7 +283,7 @@ def _group(row: Row[Any]) -> Group:
         row.error_class,
         row.error,
         row.dead_letters,
-        row.orders,
+        row.subjects,
         row.replay_count,
         row.first_seen_at,
         row.last_seen_at,

@@ -1,13 +1,14 @@
-"""What a person does with dead letters: send them again, discard them, take a discarding back.
+"""An operator's actions on dead letters: replay, discard, restore.
 
-A replay is one transaction: it marks the dead letter, writes down who did it and why, and records the dead letter's event under
-a try that no copy ever had, addressed to the queue it died in. The inbox row of that queue, where there is one, expects
-that try from then on: older copies are stale, and the replay has its full number of tries. An effect that is done is
-not done again: the replay is then acknowledged as a duplicate.
+A replay is one transaction. It marks the dead letter, writes down the operator and the reason, and records the dead
+letter's event under a generation that no copy ever had, addressed to the queue it died in. That queue's inbox row, if
+there is one, expects the new generation from then on: older copies are stale, and the replay has its full number of
+attempts. An effect that is done is not repeated: the replay is then acknowledged as a duplicate.
 
-A dead letter that cannot be sent again stays as it is, with the reason. Each call works on one batch, from `after` on, and
-locks dead letters in order of their place: two people who replay at once record each dead letter once, and a run that is cut off
-leaves whole batches behind.
+A dead letter that cannot be sent again stays as it is, with the reason. Each call works on one batch, from `after` on,
+and locks dead letters in order of their position. So two operators who replay at once record each dead letter once, and
+a run that is cut off leaves whole batches behind. `replay_plan` decides, this module writes. Called by
+`ops.dead_letters`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,17 +19,27 @@ from itertools import groupby
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from outbox.dead_letters.queries import DeadLetter, Place, Selection, dead_letter_of
-from outbox.dead_letters.replay_plan import Pace, Refused, Replayed, Sending, batch_of, decide, forgotten, is_forgotten
+from outbox.dead_letters.queries import DeadLetter, Position, Selection, dead_letter_of
+from outbox.dead_letters.replay_plan import (
+    Pace,
+    RefusedDeadLetter,
+    Replayed,
+    Sending,
+    batch_of,
+    decide,
+    expiry_reason,
+    is_expired,
+)
 from outbox.partitions.expire_inbox import horizon
 from outbox.record import record
 from outbox.schedule import schedule
 
-# The count of tries begins anew with the try that is expected now.
+# Attempts are counted anew from the generation that is expected now.
 _EXPECT = text("""
 UPDATE outbox.deliveries d
-SET state = 'retrying', generation = sent.generation, first_generation = sent.generation, claims = 0, lease_token = NULL,
-    lease_until = NULL, due_at = coalesce(sent.due_at, clock_timestamp()), reason = NULL, changed_at = clock_timestamp()
+SET state = 'retrying', generation = sent.generation, first_generation = sent.generation, claims = 0,
+    lease_token = NULL, lease_until = NULL, due_at = coalesce(sent.due_at, clock_timestamp()), reason = NULL,
+    changed_at = clock_timestamp()
 FROM unnest(CAST(:consumers AS text[]), CAST(:event_ids AS uuid[]), CAST(:generations AS smallint[]),
             CAST(:due_ats AS timestamptz[])) AS sent (consumer, event_id, generation, due_at)
 WHERE d.consumer = sent.consumer AND d.event_id = sent.event_id AND d.state <> 'done'
@@ -51,7 +62,7 @@ ORDER BY place
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Who does it and why."""
+    """The operator who acts, and the reason."""
 
     actor: str
     why: str
@@ -62,14 +73,18 @@ class Changed:
     """One batch of dead letters discarded or restored; `last` as in Replayed."""
 
     dead_letters: tuple[DeadLetter, ...] = ()
-    refused: tuple[Refused, ...] = ()
-    last: Place | None = None
+    refused: tuple[RefusedDeadLetter, ...] = ()
+    last: Position | None = None
 
 
 async def plan(
-    tx: AsyncConnection, selection: Selection, event_exchange: str, pace: Pace | None = None, after: Place | None = None
+    tx: AsyncConnection,
+    selection: Selection,
+    event_exchange: str,
+    pace: Pace | None = None,
+    after: Position | None = None,
 ) -> Replayed:
-    """What `replay` would do with the next batch, with nothing locked and nothing changed."""
+    """The replay of the next batch as it would be now. Locks and changes nothing."""
     rows = await batch_of(tx, selection, "open", after, lock=False)
     return await decide(tx, rows, event_exchange, pace, lock=False)
 
@@ -80,11 +95,11 @@ async def replay(
     act: Act,
     event_exchange: str,
     pace: Pace | None = None,
-    after: Place | None = None,
+    after: Position | None = None,
 ) -> Replayed:
     """Send the next batch of a selection's open dead letters again, at most BATCH. The caller commits.
 
-    Dead letters of `event_exchange`, and those that nobody listened to, go to the exchange. Raises NoSegmentError.
+    Dead letters of `event_exchange`, and unrouted ones, go to the exchange. Raises NoSegmentError.
     """
     rows = await batch_of(tx, selection, "open", after, lock=True)
     batch = await decide(tx, rows, event_exchange, pace, lock=True)
@@ -97,26 +112,28 @@ async def replay(
     return batch
 
 
-async def discard(tx: AsyncConnection, selection: Selection, act: Act, after: Place | None = None) -> Changed:
-    """Put the next batch of a selection's open dead letters away for good. Raises ValueError without a reason."""
+async def discard(tx: AsyncConnection, selection: Selection, act: Act, after: Position | None = None) -> Changed:
+    """Discard the next batch of a selection's open dead letters. Raises ValueError without a reason."""
     if not act.why.strip():
-        raise ValueError("discarding a dead letter needs a reason: what it stood for will not happen")
+        raise ValueError("discarding a dead letter needs a reason: its effect will not happen")
     dead_letters, refused = _in_state(await batch_of(tx, selection, "open", after, lock=True), "open")
     return await _change(tx, "discarded", "discard", act, dead_letters, refused)
 
 
-async def restore(tx: AsyncConnection, selection: Selection, act: Act, after: Place | None = None) -> Changed:
+async def restore(tx: AsyncConnection, selection: Selection, act: Act, after: Position | None = None) -> Changed:
     """Open the next batch of a selection's discarded dead letters again."""
     dead_letters, refused = _in_state(await batch_of(tx, selection, "discarded", after, lock=True), "discarded")
     lowest = await horizon(tx)
-    too_old = [Refused(one, forgotten(one.event_id)) for one in dead_letters if is_forgotten(one.event_id, lowest)]
-    kept = [one for one in dead_letters if not is_forgotten(one.event_id, lowest)]
+    too_old = [
+        RefusedDeadLetter(one, expiry_reason(one.event_id)) for one in dead_letters if is_expired(one.event_id, lowest)
+    ]
+    kept = [one for one in dead_letters if not is_expired(one.event_id, lowest)]
     return await _change(tx, "open", "restore", act, kept, [*refused, *too_old])
 
 
-def _in_state(rows: Iterable[RowMapping], state: str) -> tuple[list[DeadLetter], list[Refused]]:
+def _in_state(rows: Iterable[RowMapping], state: str) -> tuple[list[DeadLetter], list[RefusedDeadLetter]]:
     dead_letters = [dead_letter_of(row) for row in rows]
-    refused = [Refused(one, f"it is {one.state}, not {state}") for one in dead_letters if one.state != state]
+    refused = [RefusedDeadLetter(one, f"it is {one.state}, not {state}") for one in dead_letters if one.state != state]
     return [one for one in dead_letters if one.state == state], refused
 
 
@@ -134,7 +151,7 @@ async def _send(tx: AsyncConnection, sendings: Sequence[Sending]) -> None:
 
 
 def _expected(sendings: Sequence[Sending]) -> Mapping[str, object]:
-    """One row for each consumer and event: the last try of it, if there are dead letters of several."""
+    """One row for each consumer and event: the highest generation, if several dead letters are of one event."""
     last = {(sending.destination, sending.event.id): sending for sending in sendings if sending.destination}
     return {
         "consumers": [destination for destination, _ in last],
@@ -150,12 +167,12 @@ async def _change(
     action: str,
     act: Act,
     dead_letters: Sequence[DeadLetter],
-    refused: Sequence[Refused],
+    refused: Sequence[RefusedDeadLetter],
 ) -> Changed:
-    places = [one.place for one in dead_letters] + [one.dead_letter.place for one in refused]
+    positions = [one.position for one in dead_letters] + [one.dead_letter.position for one in refused]
     if dead_letters:
         await _mark(tx, state, action, act, [(dead_letter, None, None) for dead_letter in dead_letters])
-    return Changed(tuple(dead_letters), tuple(refused), max(places, default=None))
+    return Changed(tuple(dead_letters), tuple(refused), max(positions, default=None))
 
 
 async def _mark(
@@ -165,12 +182,12 @@ async def _mark(
     act: Act,
     dead_letters: Sequence[tuple[DeadLetter, int | None, datetime | None]],
 ) -> None:
-    """Put dead letters into their new state, and write down who did it."""
+    """Put dead letters into their new state, and write down the action."""
     ids = [dead_letter.id for dead_letter, _, _ in dead_letters]
     await tx.execute(_MARK, {"ids": ids, "state": state})
     acted = {"action": action, "actor": act.actor, "why": act.why, "ids": ids}
-    tries = {
+    generations = {
         "generations": [generation for _, generation, _ in dead_letters],
         "due_ats": [due_at for _, _, due_at in dead_letters],
     }
-    await tx.execute(_WRITE_DOWN, acted | tries)
+    await tx.execute(_WRITE_DOWN, acted | generations)

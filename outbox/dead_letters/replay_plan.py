@@ -1,7 +1,7 @@
-"""What a replay would do with each dead letter: where its event goes, under which try, or why it cannot go.
+"""The plan of a replay: for each dead letter, where its event goes and under which generation, or why it stays.
 
-Each batch is at most BATCH dead letters, oldest first. With `lock` the dead letters and their inbox rows are held until the
-caller's transaction ends, so that what is decided here stays true.
+Each batch is at most BATCH dead letters, oldest first. With `lock` the dead letters and their inbox rows are locked
+until the caller's transaction ends, so that the decision stays true. Carried out by `replay`.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,9 @@ from uuid import UUID
 from sqlalchemy import RowMapping, case, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from outbox.dead_letter_reason import DeadLetterReason
 from outbox.dead_letters.amqp_json import from_json
-from outbox.dead_letters.queries import FACTS, DeadLetter, Place, Selection, dead_letter_of
+from outbox.dead_letters.queries import FACTS, DeadLetter, Position, Selection, dead_letter_of
 from outbox.envelope import MAX_DATA_BYTES, MAX_GENERATION, EnvelopeError, Event, decode, id_time
 from outbox.partitions.expire_inbox import horizon
 from outbox.tables import dead_letters
@@ -22,7 +23,7 @@ BATCH = 500
 # The times that the outbox can keep (outbox/tables.py).
 _EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
-# The inbox rows of what is to be sent. A worker that is about to finish one of them is waited for, or waits.
+# The inbox rows of the events to be sent. Locked, a worker that finishes one of them is waited for, or waits.
 _DELIVERIES = """
 SELECT d.consumer, d.event_id, d.state, d.generation,
        CASE WHEN d.lease_until > clock_timestamp() THEN d.lease_until END AS runs_until,
@@ -31,11 +32,12 @@ FROM outbox.deliveries d
 JOIN unnest(CAST(:consumers AS text[]), CAST(:event_ids AS uuid[])) AS wanted (consumer, event_id)
      USING (consumer, event_id)
 ORDER BY d.consumer, d.event_id"""
-_LOOK_AT_DELIVERIES = text(_DELIVERIES)
+_READ_DELIVERIES = text(_DELIVERIES)
 _LOCK_DELIVERIES = text(f"{_DELIVERIES} FOR UPDATE OF d")
 
-# A row for what has none, to be locked like the others: a copy of the dead letter that is still somewhere in the broker
-# could claim its delivery between this look and the replay's commit, and both would run. As dead as its dead letter says.
+# A row for each delivery that has none, to be locked like the others: a copy of the dead letter that is still in the
+# broker could claim its delivery between this check and the replay's commit, and both would run. The row is dead, in
+# the dead letter's generation.
 _GIVE_EACH_A_DELIVERY = text("""
 INSERT INTO outbox.deliveries (consumer, event_id, subject, state, generation, first_generation, claims)
 SELECT DISTINCT ON (consumer, event_id) consumer, event_id, subject, 'dead', generation, generation, 0
@@ -48,7 +50,7 @@ ON CONFLICT (consumer, event_id) DO NOTHING
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """DeadLetter number n, counted from 0 over all batches, is sent `n / per_second` seconds after `start`."""
+    """A throttle: dead letter n, counted from 0 over all batches, is sent `n / per_second` seconds after `start`."""
 
     start: datetime
     per_second: float
@@ -67,7 +69,7 @@ class Pace:
 class Sending:
     """A dead letter that is sent again. `destination` None is the event exchange, `due_at` None is at once.
 
-    With `effect_done` its consumer has finished the event already and will acknowledge it as a duplicate.
+    `effect_done`: its consumer has finished the event already and will acknowledge it as a duplicate.
     """
 
     dead_letter: DeadLetter
@@ -78,7 +80,7 @@ class Sending:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedDeadLetter:
     """A dead letter that stays as it is, and why."""
 
     dead_letter: DeadLetter
@@ -87,11 +89,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """One batch. `last` is where the next one goes on; None: there was nothing left to look at."""
+    """One batch. `last` is its last position, from which the next one continues; None: no dead letter was left."""
 
     sendings: tuple[Sending, ...] = ()
-    refused: tuple[Refused, ...] = ()
-    last: Place | None = None
+    refused: tuple[RefusedDeadLetter, ...] = ()
+    last: Position | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +107,9 @@ class _Delivery:
 
 
 async def batch_of(
-    tx: AsyncConnection, selection: Selection, state: str, after: Place | None, *, lock: bool
+    tx: AsyncConnection, selection: Selection, state: str, after: Position | None, *, lock: bool
 ) -> Sequence[RowMapping]:
-    """The next batch with headers, and with bodies that an event may have.
+    """The next batch, with headers, and with bodies that are within an event's limit.
 
     Dead letters named by their ids come in whatever state, so that one that is not in `state` is refused and not passed
     over.
@@ -123,37 +125,37 @@ async def batch_of(
 async def decide(
     tx: AsyncConnection, rows: Sequence[RowMapping], event_exchange: str, pace: Pace | None, *, lock: bool
 ) -> Replayed:
-    """What becomes of each dead letter, given what the inbox knows of its event."""
+    """The decision on each dead letter, given its inbox row."""
     if not rows:
         return Replayed()
     lowest = await horizon(tx)
     read = [_read(row, event_exchange, lowest) for row in rows]
     known = await _known(tx, [sending for sending in read if isinstance(sending, Sending)], lock=lock)
     sendings: list[Sending] = []
-    refused: list[Refused] = []
+    refused: list[RefusedDeadLetter] = []
     for one in read:
-        decided = one if isinstance(one, Refused) else _with_next_try(one, known)
-        if isinstance(decided, Refused):
+        decided = one if isinstance(one, RefusedDeadLetter) else _with_next_generation(one, known)
+        if isinstance(decided, RefusedDeadLetter):
             refused.append(decided)
         else:
             paced = None if pace is None else pace.due_at(len(sendings))
             times = [moment for moment in (paced, decided.due_at) if moment is not None]
             sendings.append(replace(decided, due_at=max(times, default=None)))
-    return Replayed(tuple(sendings), tuple(refused), dead_letter_of(rows[-1]).place)
+    return Replayed(tuple(sendings), tuple(refused), dead_letter_of(rows[-1]).position)
 
 
-def _read(row: RowMapping, event_exchange: str, lowest: UUID | None) -> Sending | Refused:
-    """A dead letter's event and where it goes."""
+def _read(row: RowMapping, event_exchange: str, lowest: UUID | None) -> Sending | RefusedDeadLetter:
+    """A dead letter's event and its destination."""
     dead_letter = dead_letter_of(row)
     if dead_letter.state != "open":
-        return Refused(dead_letter, f"it is {dead_letter.state}, not open")
+        return RefusedDeadLetter(dead_letter, f"it is {dead_letter.state}, not open")
     try:
         event = _event(row)
     except (EnvelopeError, ValueError) as error:
-        return Refused(dead_letter, f"no consumer could read it: {error}")
-    if is_forgotten(event.id, lowest):
-        return Refused(dead_letter, forgotten(event.id))
-    to_exchange = dead_letter.reason == "unrouted" or dead_letter.queue == event_exchange
+        return RefusedDeadLetter(dead_letter, f"no consumer could read it: {error}")
+    if is_expired(event.id, lowest):
+        return RefusedDeadLetter(dead_letter, expiry_reason(event.id))
+    to_exchange = dead_letter.reason == DeadLetterReason.UNROUTED or dead_letter.queue == event_exchange
     return Sending(dead_letter, event, None if to_exchange else dead_letter.queue, effect_done=False)
 
 
@@ -162,17 +164,17 @@ def _event(row: RowMapping) -> Event:
     if row["body"] is None:
         raise EnvelopeError(f"data is over the limit of {MAX_DATA_BYTES} bytes")
     event = decode(from_json(row["headers"]), bytes(row["body"]))
-    for told in (event.type, event.subject, event.source, event.dataschema, event.traceparent):
-        (told or "").encode()  # a lone surrogate, which Postgres does not take
+    for attribute in (event.type, event.subject, event.source, event.dataschema, event.traceparent):
+        (attribute or "").encode()  # a lone surrogate, which Postgres does not take
     if not _EARLIEST <= event.time < _LATEST:
-        raise EnvelopeError(f"time {event.time.isoformat()!r} is none that the outbox can keep")
+        raise EnvelopeError(f"time {event.time.isoformat()!r} is outside the range that the outbox can keep")
     return event
 
 
 async def _known(
     tx: AsyncConnection, sendings: Sequence[Sending], *, lock: bool
 ) -> dict[tuple[str | None, UUID], _Delivery]:
-    """The inbox rows, by consumer and event. What goes to the exchange has many consumers and needs none of them."""
+    """The inbox rows, by consumer and event. An event for the exchange has many consumers and needs no row."""
     addressed = [sending for sending in sendings if sending.destination is not None]
     values = {
         "consumers": [sending.destination for sending in addressed],
@@ -182,30 +184,32 @@ async def _known(
         await tx.execute(_GIVE_EACH_A_DELIVERY, {"ids": [sending.dead_letter.id for sending in addressed]})
     return {
         (row.consumer, row.event_id): _Delivery(row.state, row.generation, row.runs_until, row.not_before)
-        for row in await tx.execute(_LOCK_DELIVERIES if lock else _LOOK_AT_DELIVERIES, values)
+        for row in await tx.execute(_LOCK_DELIVERIES if lock else _READ_DELIVERIES, values)
     }
 
 
-def _with_next_try(sending: Sending, known: dict[tuple[str | None, UUID], _Delivery]) -> Sending | Refused:
-    """The sending under a try that no copy had; `known` learns of it, for another dead letter of the same event."""
+def _with_next_generation(
+    sending: Sending, known: dict[tuple[str | None, UUID], _Delivery]
+) -> Sending | RefusedDeadLetter:
+    """The sending under a generation that no copy had. Updates `known`, for another dead letter of the same event."""
     key = (sending.destination, sending.event.id)
     delivery = known.get(key, _Delivery("none", 0))
     if delivery.runs_until is not None:
-        return Refused(sending.dead_letter, f"it runs now; try again after {delivery.runs_until.isoformat()}")
+        return RefusedDeadLetter(sending.dead_letter, f"it runs now; try again after {delivery.runs_until.isoformat()}")
     generation = max(sending.event.generation, delivery.generation) + 1
     if generation > MAX_GENERATION:
-        return Refused(sending.dead_letter, f"try {generation - 1} was the last that can be counted")
+        return RefusedDeadLetter(sending.dead_letter, f"generation {generation - 1} is the highest that can be counted")
     known[key] = replace(delivery, generation=generation)
     event = replace(sending.event, generation=generation)
     return replace(sending, event=event, effect_done=delivery.state == "done", due_at=delivery.not_before)
 
 
-def is_forgotten(event_id: UUID | None, lowest: UUID | None) -> bool:
-    """Whether an event is older than the lowest that the inbox remembers."""
+def is_expired(event_id: UUID | None, lowest: UUID | None) -> bool:
+    """Whether an event is older than the lowest id that the inbox takes."""
     return event_id is not None and lowest is not None and event_id < lowest
 
 
-def forgotten(event_id: UUID | None) -> str:
-    """Why a dead letter of such an event is left alone."""
+def expiry_reason(event_id: UUID | None) -> str:
+    """Why a dead letter of an expired event stays."""
     made = "" if event_id is None else f" of {id_time(event_id).date()}"
-    return f"its event{made} is older than what the inbox remembers: nobody could tell whether it was done already"
+    return f"its event{made} is older than the inbox keeps events: whether it was done already is unknown"

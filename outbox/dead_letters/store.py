@@ -1,15 +1,15 @@
-"""Messages that were given up, each under a key that makes it one dead letter however often it is found.
+"""The store of dead letters: each message once, under a key, however often the broker delivers it.
 
-| from      | to        | when                                                                      |
-|-----------|-----------|---------------------------------------------------------------------------|
-| no row    | open      | `store`, by the collector; `set_aside`, by the relay for what nobody takes |
-| open      | replayed  | `replay.replay`: its event is recorded again under the next try           |
-| open      | discarded | `replay.discard`                                                          |
-| discarded | open      | `replay.restore`                                                          |
+| from      | to        | by                                                                                     |
+|-----------|-----------|----------------------------------------------------------------------------------------|
+| no row    | open      | `store`, called by the collector; `dead_letter_unpublishable`, called by the relay     |
+| open      | replayed  | `replay.replay`: its event is recorded again under the next generation                 |
+| open      | discarded | `replay.discard`                                                                       |
+| discarded | open      | `replay.restore`                                                                       |
 
-A copy that comes late, of a dead letter in whatever state, moves `last_seen_at` and nothing else. An event that dies again
-after a replay dies under a later try: it is a dead letter of its own, which says how often its event was replayed before.
-A new dead letter is counted for the alert of its group in the same transaction.
+A late copy of a dead letter in any state moves `last_seen_at` and nothing else. An event that dies again after a replay
+dies under a higher generation: it is a dead letter of its own, whose `replay_count` says how often its event was
+replayed before. A new dead letter is counted for the alert of its group in the same transaction.
 """
 
 import hashlib
@@ -25,27 +25,30 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.cursor.reader import FencedError, Row
+from outbox.dead_letter_reason import DeadLetterReason
 from outbox.envelope import encode_headers
 
 # Headers that change with each hop or delivery of one and the same dead message.
 _CHANGING = frozenset({"x-death", "x-delivery-count", "x-acquired-count", "x-delivery-failures"})
 
-# How many new dead letters a group has that nobody was told of.
+# The number of a group's dead letters since its last alert.
 _COUNT_FOR_ALERT = """
-INSERT INTO outbox.dead_letter_alerts AS told (queue, fingerprint, dead_letters, dead_letter_id)
+INSERT INTO outbox.dead_letter_alerts AS alert (queue, fingerprint, dead_letters, dead_letter_id)
 SELECT queue, fingerprint, count(*), max(id) FROM dead_letters WHERE fresh GROUP BY queue, fingerprint
 ORDER BY queue, fingerprint
 ON CONFLICT (queue, fingerprint) DO UPDATE
-SET dead_letters = told.dead_letters + excluded.dead_letters, dead_letter_id = excluded.dead_letter_id"""
+SET dead_letters = alert.dead_letters + excluded.dead_letters, dead_letter_id = excluded.dead_letter_id"""
 
-# By the leader alone, under the same lock as the cursor's writes (outbox/cursor/log.py). A relay that dies after this
-# and before the cursor has passed the event finds it again: the same dead letter. A row that no conflict made has no xmax.
-SET_ASIDE = f"""
+# Only by the leader, under the same lock as the cursor's writes (outbox/cursor/log.py). A relay that dies after this
+# and before the cursor has passed the event finds the event again: the key makes it the same dead letter. A row that
+# was inserted without a conflict has no xmax.
+DEAD_LETTER_UNPUBLISHABLE = f"""
 WITH dead_letters AS (
   INSERT INTO outbox.dead_letters AS dead_letter
-    (dead_letter_key, queue, event_id, type, subject, generation, body, headers, reason, error_class, error, fingerprint,
-     replay_count)
-  SELECT $2, $3, $4, $5, $6, $7, $8, $9, 'unpublishable', 'Unpublishable', $10, 'relay:unpublishable',
+    (dead_letter_key, queue, event_id, type, subject, generation, body, headers, reason, error_class, error,
+     fingerprint, replay_count)
+  SELECT $2, $3, $4, $5, $6, $7, $8, $9, '{DeadLetterReason.UNPUBLISHABLE}', 'Unpublishable', $10,
+         'relay:unpublishable',
          coalesce((SELECT max(replay_count) FROM outbox.dead_letters WHERE event_id = $4 AND queue = $3), 0)
   FROM outbox.leases WHERE name = 'relay' AND epoch = $1 FOR KEY SHARE
   ON CONFLICT (dead_letter_key) DO UPDATE SET last_seen_at = clock_timestamp(), error = excluded.error
@@ -53,7 +56,7 @@ WITH dead_letters AS (
 counted AS ({_COUNT_FOR_ALERT})
 SELECT id FROM dead_letters"""  # noqa: S608 - a constant of ours
 
-# The row of a key that is there is touched and nothing more: a late copy reopens nothing.
+# A late copy only touches the row of its key: it reopens nothing.
 _STORE = text(f"""
 WITH dead_letters AS (
   INSERT INTO outbox.dead_letters AS dead_letter
@@ -69,8 +72,8 @@ WITH dead_letters AS (
               CAST(:bodies AS bytea[]), CAST(:headers AS text[]), CAST(:properties AS text[]),
               CAST(:died_ats AS timestamptz[]), CAST(:reasons AS text[]), CAST(:error_classes AS text[]),
               CAST(:errors AS text[]), CAST(:error_traces AS text[]), CAST(:fingerprints AS text[]))
-       WITH ORDINALITY AS new (dead_letter_key, queue, consumer, event_id, type, subject, generation, body, headers, properties,
-                               died_at, reason, error_class, error, error_trace, fingerprint, place)
+       WITH ORDINALITY AS new (dead_letter_key, queue, consumer, event_id, type, subject, generation, body, headers,
+                               properties, died_at, reason, error_class, error, error_trace, fingerprint, place)
   ORDER BY place
   ON CONFLICT (dead_letter_key) DO UPDATE SET last_seen_at = clock_timestamp()
   RETURNING id, dead_letter_key, queue, fingerprint, xmax = 0 AS fresh),
@@ -78,7 +81,7 @@ counted AS ({_COUNT_FOR_ALERT})
 SELECT dead_letter_key FROM dead_letters WHERE fresh
 """)  # noqa: S608 - a constant of ours
 
-# Why deliveries were given up: one row for each of these (consumer, event id, try) that its consumer gave up.
+# Why deliveries were dead-lettered: one row for each of these that its consumer dead-lettered.
 _CAUSES = text("""
 SELECT consumer, event_id, generation, reason, error_class, error, error_trace, fingerprint
 FROM outbox.deliveries
@@ -90,7 +93,7 @@ WHERE state = 'dead'
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What the inbox knows of a delivery that was given up."""
+    """The inbox's account of a delivery that was dead-lettered."""
 
     reason: str | None
     error_class: str | None
@@ -99,17 +102,16 @@ class Cause:
     fingerprint: str | None
 
 
-Delivery = tuple[str, UUID, int]  # consumer, event id, try
+Delivery = tuple[str, UUID, int]  # consumer, event id, generation
 
 
 @dataclass(frozen=True, slots=True)
 class NewDeadLetter:
-    """A dead message. `queue` is where it died.
+    """A dead message to be stored. `queue` is where it died.
 
-    `headers` and `properties` are as `outbox.dead_letters.amqp_json` makes them.
-
-    The fields of the event are those that could be read; `fingerprint` groups what died of one cause, so it names no
-    message. `identity` stands for headers of which this module cannot tell what changes with each delivery.
+    `headers` and `properties` are JSON of `outbox.dead_letters.amqp_json`. The fields of the event are those that could
+    be read. `fingerprint` groups dead letters of one cause, so it names no message. `identity` replaces the headers in
+    the key if they are unparsed and contain counters of deliveries.
     """
 
     queue: str
@@ -131,12 +133,12 @@ class NewDeadLetter:
 
     @property
     def key(self) -> str:
-        """`queue/event id/try`, or `queue/` and a hash of the message and of when it died.
+        """`queue/event id/generation`, or `queue/` and a hash of the message and of its time of death.
 
-        What cannot be read goes by its hash even if it bears an id: a stranger's copy of an event's id must not stand
-        in the way of that event's own dead letter.
+        An unreadable message goes by its hash even if it has an id: a foreign message with the id of one of our events
+        must not prevent that event's own dead letter.
         """
-        if self.event_id is not None and self.reason != "undecodable":
+        if self.event_id is not None and self.reason != DeadLetterReason.UNDECODABLE:
             return f"{self.queue}/{self.event_id}/{self.generation}"
         named = {name: value for name, value in self.headers.items() if name not in _CHANGING}
         headers = named if self.identity is None else self.identity
@@ -147,7 +149,7 @@ class NewDeadLetter:
 
 
 async def store(tx: AsyncConnection, dead_letters: Sequence[NewDeadLetter]) -> list[NewDeadLetter]:
-    """Keep dead letters, each once however often it comes; those that are new.
+    """Store dead letters, each once however often it comes; those that are new.
 
     Counts the new ones for the alert of their group, in the caller's transaction.
     """
@@ -157,7 +159,7 @@ async def store(tx: AsyncConnection, dead_letters: Sequence[NewDeadLetter]) -> l
 
 
 async def causes(tx: AsyncConnection, deliveries: Sequence[Delivery]) -> dict[Delivery, Cause]:
-    """Why deliveries were given up, for those of which the inbox knows it."""
+    """Why deliveries were dead-lettered, for those that the inbox has a row of."""
     values = {
         "consumers": [consumer for consumer, _, _ in deliveries],
         "event_ids": [event_id for _, event_id, _ in deliveries],
@@ -171,13 +173,15 @@ async def causes(tx: AsyncConnection, deliveries: Sequence[Delivery]) -> dict[De
     }
 
 
-async def set_aside(connection: "Connection[Record]", epoch: int, row: Row, queue: str, error: str) -> int:
-    """Keep an event that cannot be published as a dead letter of `queue`; the dead letter's number.
+async def dead_letter_unpublishable(
+    connection: "Connection[Record]", epoch: int, row: Row, queue: str, error: str
+) -> int:
+    """Dead-letter an event that cannot be published, in `queue`; the dead letter's id.
 
-    `queue` is where the event was addressed, or the event exchange. Raises FencedError when `epoch` is over.
+    `queue` is the event's destination, or the event exchange. Raises FencedError when `epoch` is over.
     """
     dead_letter = await connection.fetchval(
-        SET_ASIDE,
+        DEAD_LETTER_UNPUBLISHABLE,
         epoch,
         f"{queue}/{row.event_id}/{row.generation}",
         queue,

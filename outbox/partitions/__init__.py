@@ -1,1 +1,1 @@
-"""Partitions of the outbox's tables: created ahead of need, dropped when nothing can need them any more."""
+"""Partitions of the outbox's tables: made ahead of need, dropped behind retention."""

@@ -1,20 +1,17 @@
 """Partitions made ahead of need: `events` and `pages` by number, `deliveries` by the month in the event id.
 
-A segment is made as a table of its own and then attached, which takes no lock that a writer would wait for. There is
-no default partition: rows in one would keep the missed segment from ever being made. A writer who finds no segment
-gets NoSegmentError, and the order is refused, never lost. What is behind is dropped by
-`outbox.partitions.expire_events`, the inbox's months by `outbox.partitions.expire_inbox`.
+A partition is made as a table of its own and then attached, which takes no lock that a writer would wait for. There is
+no default partition: rows in one would keep the missed partition from ever being made. A writer that finds no segment
+gets NoSegmentError, and the order is refused, never lost. Called by `relay.maintenance` and `migrations.upgrade`;
+`expire_events` and `expire_inbox` drop what is past retention.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from asyncpg import Connection, Record
 
-SEGMENT_EVENTS = 1_000_000
-SEGMENTS_AHEAD = 64
-SEGMENT_PAGES = 1_000_000
-PAGE_SEGMENTS_AHEAD = 8
+from outbox.segments import EVENTS, NEXT_ID, PAGES, Series
+
 MONTHS_AHEAD = 3
 LOCK_SECONDS = 5
 
@@ -22,34 +19,19 @@ _HIGHEST_SEGMENT_END = """
 SELECT coalesce(max((regexp_match(pg_get_expr(relpartbound, oid), 'TO \\(''?(\\d+)''?\\)'))[1]::bigint), 0)
 FROM pg_class WHERE oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = $1::text::regclass)"""
 
-NEXT_ID = "SELECT CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM outbox.{sequence}"
-
 _PARTITIONS_OF_DELIVERIES = """
 SELECT relname FROM pg_class
 WHERE oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'outbox.deliveries'::regclass)"""
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
-    """A table partitioned by its sequence's numbers: `size` of them to a segment, `ahead` empty segments kept."""
-
-    table: str
-    sequence: str
-    size: int
-    ahead: int
-
-
-EVENTS = Series("events", "event_ids", SEGMENT_EVENTS, SEGMENTS_AHEAD)
-PAGES = Series("pages", "page_ids", SEGMENT_PAGES, PAGE_SEGMENTS_AHEAD)
-
-# Two processes may make partitions at once; the second waits and finds them made.
-_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('outbox.retention'))"
+# Two processes may make partitions at once; the second one waits and finds them made.
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('outbox.make_partitions'))"
 
 
 async def make_partitions(connection: "Connection[Record]", today: date | None = None) -> int:
-    """Make what is missing of the segments and months ahead, in one transaction; how many were made.
+    """Make the missing segments and months ahead, in one transaction; the number that were made.
 
-    Raises asyncpg's LockNotAvailableError after LOCK_SECONDS: somebody alters the tables, and another time will do.
+    Raises asyncpg's LockNotAvailableError after LOCK_SECONDS: another session alters the tables; call it again later.
     """
     async with connection.transaction():
         await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
@@ -59,7 +41,7 @@ async def make_partitions(connection: "Connection[Record]", today: date | None =
 
 
 async def segments_left(connection: "Connection[Record]", series: Series = EVENTS) -> int:
-    """How many whole segments stand ahead of the next event's id, or page's number."""
+    """The number of whole segments ahead of the next event's id, or page's number."""
     end, next_id = await _ends(connection, series)
     return max(0, end - next_id) // series.size
 
@@ -82,8 +64,8 @@ async def _make_segments(connection: "Connection[Record]", series: Series) -> in
 async def _make_months(connection: "Connection[Record]", today: date) -> int:
     there = [row["relname"] for row in await connection.fetch(_PARTITIONS_OF_DELIVERIES)]
     newest = max((date(int(name[-7:-3]), int(name[-2:]), 1) for name in there), default=None)
-    # From the newest on, not from today: months that passed while nothing made partitions have their events too, and
-    # a month that was dropped behind is never made again.
+    # From the newest on, not from today: months that passed while no process made partitions have events too, and a
+    # month that was dropped is never made again.
     month = _month(today, 0) if newest is None else _month(newest, 1)
     # The first partition takes every older event id too: a dead letter from last year can be replayed.
     start = "MINVALUE" if newest is None else _lowest_id(month)

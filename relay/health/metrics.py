@@ -6,7 +6,7 @@ event misses that event.
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from outbox.partitions.create import EVENTS, PAGES
+from outbox.segments import EVENTS, PAGES
 
 PUBLISHED = Counter("waybill_relay_published_total", "Messages handed to the broker, repeats included.")
 SETTLED = Counter(

@@ -15,7 +15,8 @@ from typing import Self
 from asyncpg import Connection, Record
 
 from outbox.cursor.backlog import OpenTransaction, backlog, oldest_transaction
-from outbox.partitions.create import EVENTS, PAGES, segments_left
+from outbox.partitions.create import segments_left
+from outbox.segments import EVENTS, PAGES
 from relay.connections import DATABASE_ERRORS, connected
 from relay.health import metrics
 from relay.health.postgres import PostgresFigures

@@ -16,10 +16,12 @@ from typing import Protocol
 
 from asyncpg import Connection, LockNotAvailableError, Record
 
-from outbox.partitions.create import EVENTS, PAGES, make_partitions, segments_left
-from outbox.partitions.expire_events import Outcome, Turn, expire
-from outbox.partitions.expire_inbox import forget
+from outbox.partitions.create import make_partitions, segments_left
+from outbox.partitions.expire_events import expire_segment
+from outbox.partitions.expire_inbox import expire_month
+from outbox.partitions.expiry import ExpiryOutcome, ExpiryResult
 from outbox.required_queues import required
+from outbox.segments import EVENTS, PAGES
 from relay.health import metrics
 from relay.publisher import Publisher, PublisherLostError
 from runtime.logging import get_logger
@@ -52,23 +54,23 @@ async def keep_partitions_ahead(connection: "Connection[Record]") -> None:
 async def drop_behind(connection: "Connection[Record]", retention: timedelta) -> None:
     """Drop the oldest segment of each table if nobody needs it any more."""
     for series in (EVENTS, PAGES):
-        turn = await expire(connection, retention, series)
+        turn = await expire_segment(connection, retention, series)
         if turn is not None:
             _tell(turn)
 
 
 async def forget_behind(connection: "Connection[Record]", retention: timedelta) -> bool:
     """Drop the inbox's months that nobody can ask for any more; False when one was cut short and is to be taken up."""
-    while (turn := await forget(connection, retention)) is not None:
+    while (turn := await expire_month(connection, retention)) is not None:
         _tell(turn)
-        if turn.outcome is not Outcome.DROPPED:
+        if turn.outcome is not ExpiryOutcome.DROPPED:
             return False
     return True
 
 
-def _tell(turn: Turn) -> None:
-    tell = {Outcome.ATTACHED_AGAIN: log.error, Outcome.POSTPONED: log.warning}.get(turn.outcome, log.info)
-    tell(turn.outcome.value, segment=turn.segment)
+def _tell(turn: ExpiryResult) -> None:
+    tell = {ExpiryOutcome.ATTACHED_AGAIN: log.error, ExpiryOutcome.POSTPONED: log.warning}.get(turn.outcome, log.info)
+    tell(turn.outcome.value, segment=turn.partition)
 
 
 async def keep_segments(connection: "Connection[Record]", retention: timedelta, inbox_retention: timedelta) -> None:

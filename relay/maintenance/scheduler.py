@@ -17,7 +17,7 @@ from typing import TypeVar
 from asyncpg import Connection, DeadlockDetectedError, LockNotAvailableError, QueryCanceledError, Record
 
 from outbox.record import NoSegmentError
-from outbox.schedule import Place, move_due, start
+from outbox.schedule import DuePosition, move_due, start
 from relay.health import metrics
 from runtime.logging import get_logger
 
@@ -50,7 +50,7 @@ async def move_due_rows(onward: "Connection[Record]", back: "Connection[Record]"
 class Mover:
     """How far one reign has moved the schedule."""
 
-    def __init__(self, onward: "Connection[Record]", back: "Connection[Record]", place: Place) -> None:
+    def __init__(self, onward: "Connection[Record]", back: "Connection[Record]", place: DuePosition) -> None:
         self._onward = onward
         self._back = back
         self._place = place
@@ -77,7 +77,7 @@ class Mover:
         began = self._loop.time()
         if began < self._look_back_at:
             return await self._move_after(self._place)
-        rows = await self._move_after(Place(self._place.due_at - RECENT, 0))
+        rows = await self._move_after(DuePosition(self._place.due_at - RECENT, 0))
         ended = self._loop.time()
         self._look_back_at = ended + REST * (ended - began)
         return rows
@@ -88,7 +88,7 @@ class Mover:
         metrics.SCHEDULED_MOVED.inc(moved.rows)
         return moved.rows
 
-    async def _move_after(self, after: Place) -> int:
+    async def _move_after(self, after: DuePosition) -> int:
         moved = await move_due(self._onward, BATCH, after)
         metrics.SCHEDULED_MOVED.inc(moved.rows)
         if moved.last is not None:

@@ -13,7 +13,7 @@ from api.metrics import Metrics
 from consumers.collector import metrics as collector_metrics
 from consumers.delivery.result import DeliveryResult
 from consumers.worker import metrics
-from outbox.partitions.expire_events import Outcome
+from outbox.partitions.expiry import ExpiryOutcome
 from relay.health import metrics as relay_metrics
 from tests.support.paths import ROOT
 
@@ -92,7 +92,7 @@ def logged(files: Iterable[Path]) -> set[str]:
 
 
 def test_the_page_lists_everything_that_the_processes_say_and_nothing_else() -> None:
-    said = {outcome.value for outcome in Outcome}
+    said = {outcome.value for outcome in ExpiryOutcome}
     for room in ("api", "relay", "consumers", "outbox", "runtime"):
         said |= logged((ROOT / room).rglob("*.py"))
     assert len(said) > 10

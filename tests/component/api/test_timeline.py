@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from outbox.cursor.log import Carried, advance
+from outbox.cursor.log import ConfirmedPage, advance
 from outbox.cursor.reader import Reader
 from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import discard
@@ -40,7 +40,7 @@ async def publish(database_url: str) -> None:
         await reader.resume()
         while (page := await reader.next_page()) is not None:
             sent = datetime.now(UTC)
-            await advance(connection, 1, [Carried(page, sent, sent + timedelta(seconds=1))])
+            await advance(connection, 1, [ConfirmedPage(page, sent, sent + timedelta(seconds=1))])
 
 
 async def test_a_new_order_is_accepted_committed_published_and_confirmed(database_url: str, tmp_path: Path) -> None:

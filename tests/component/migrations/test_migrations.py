@@ -6,11 +6,13 @@ from collections.abc import Sequence
 import asyncpg
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 
 from migrations.upgrade import alembic_config, upgrade
 from orders.model import AttemptEnd, Status, StepState
 from orders.tables import metadata as orders_metadata
-from outbox.tables import DEAD_LETTER_ACTIONS, DEAD_LETTER_REASONS
+from outbox.dead_letter_reason import DeadLetterReason
+from outbox.tables import DEAD_LETTER_ACTIONS
 from outbox.tables import metadata as outbox_metadata
 from tests.support.probes.database import connected, run
 
@@ -50,6 +52,15 @@ def test_an_empty_database_is_brought_up_again_without_change_and_down_to_nothin
     assert rows(empty_database_url, CATALOGUE) == made
 
 
+def test_the_history_has_one_base_and_is_linear() -> None:
+    history = ScriptDirectory.from_config(alembic_config("postgresql://nowhere")).walk_revisions()
+    revisions = {revision.revision: revision.down_revision for revision in history}
+    assert [revision for revision, before in revisions.items() if before is None] == ["0001"]
+    parents = [before for before in revisions.values() if before is not None]
+    assert all(isinstance(before, str) for before in parents), "a merge has several parents"
+    assert len(parents) == len(set(parents)), "two migrations follow the same one"
+
+
 def test_the_migrations_make_what_the_tables_say(database_url: str) -> None:
     command.check(alembic_config(database_url))
 
@@ -84,8 +95,8 @@ def order(**changes: str) -> str:
 LISTED = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = $1 AND conrelid = $2::text::regclass"
 
 
-def words(url: str, constraint: str) -> set[str]:
-    """The words that a CHECK, named `constraint@table`, lists."""
+def listed_words(url: str, constraint: str) -> set[str]:
+    """The words listed by a CHECK, which is named `constraint@table`."""
 
     async def ask() -> str:
         async with connected(url) as (connection,):
@@ -95,13 +106,13 @@ def words(url: str, constraint: str) -> set[str]:
 
 
 def test_the_checks_list_exactly_the_words_of_the_model(database_url: str) -> None:
-    assert words(database_url, "status_known@orders") == {status.value for status in Status}
-    assert words(database_url, "state_known@order_steps") == {state.value for state in StepState}
-    assert words(database_url, "outcome_known@order_attempts") == {end.value for end in AttemptEnd}
-    assert words(database_url, "state_known@outbox.deliveries") == {"running", "retrying", "done", "dead"}
-    assert words(database_url, "state_known@outbox.dead_letters") == {"open", "replayed", "discarded"}
-    assert words(database_url, "reason_known@outbox.dead_letters") == set(DEAD_LETTER_REASONS)
-    assert words(database_url, "action_known@outbox.dead_letter_actions") == set(DEAD_LETTER_ACTIONS)
+    assert listed_words(database_url, "status_known@orders") == {status.value for status in Status}
+    assert listed_words(database_url, "state_known@order_steps") == {state.value for state in StepState}
+    assert listed_words(database_url, "outcome_known@order_attempts") == {end.value for end in AttemptEnd}
+    assert listed_words(database_url, "state_known@outbox.deliveries") == {"running", "retrying", "done", "dead"}
+    assert listed_words(database_url, "state_known@outbox.dead_letters") == {"open", "replayed", "discarded"}
+    assert listed_words(database_url, "reason_known@outbox.dead_letters") == set(DeadLetterReason)
+    assert listed_words(database_url, "action_known@outbox.dead_letter_actions") == set(DEAD_LETTER_ACTIONS)
 
 
 BAD_ROWS = {
@@ -112,8 +123,8 @@ BAD_ROWS = {
     "never_below_zero": "INSERT INTO products (sku, name, available) VALUES ('A', 'a', -1)",
     "sequence_positive": "INSERT INTO invoices (series, sequence, order_id) VALUES ('2026', 0, gen_random_uuid())",
     "quantity_positive": "INSERT INTO reservations (order_id, sku, quantity) VALUES (gen_random_uuid(), 'A', 0)",
-    "outcome_known": "INSERT INTO order_attempts (order_id, step, event_type, generation, claim, attempt, worker, begun_at, "
-    "ended_at, outcome) VALUES (gen_random_uuid(), 's', 'e', 1, 1, 1, 'w', now(), now(), 'lost')",
+    "outcome_known": "INSERT INTO order_attempts (order_id, step, event_type, generation, claim, attempt, worker, "
+    "begun_at, ended_at, outcome) VALUES (gen_random_uuid(), 's', 'e', 1, 1, 1, 'w', now(), now(), 'lost')",
     "ended_with_outcome": "INSERT INTO order_attempts (order_id, step, event_type, generation, claim, attempt, worker, "
     "begun_at, ended_at) VALUES (gen_random_uuid(), 's', 'e', 1, 1, 1, 'w', now(), now())",
     "ids_in_order": "INSERT INTO outbox.pages (epoch, old_snapshot, new_snapshot, first_id, last_id, events, sent_at) "
@@ -124,7 +135,8 @@ BAD_ROWS = {
     "VALUES ('k', 'lost', 'q', '', '{}', 'rejected')",
     "reason_known": "INSERT INTO outbox.dead_letters (dead_letter_key, queue, body, headers, reason) "
     "VALUES ('k', 'q', '', '{}', 'bad luck')",
-    "action_known": "INSERT INTO outbox.dead_letter_actions (dead_letter_id, action, actor, why) VALUES (1, 'burn', 'me', 'w')",
+    "action_known": "INSERT INTO outbox.dead_letter_actions (dead_letter_id, action, actor, why) "
+    "VALUES (1, 'burn', 'me', 'w')",
 }
 
 
@@ -138,9 +150,9 @@ async def test_the_schema_refuses_states_and_figures_that_cannot_be(database_url
         await connection.execute(order(status="'rejected'", reasons="'[]'", reference="'R2'"))
 
 
-async def test_a_migration_gives_up_on_a_lock_instead_of_queueing_writers_behind_it(empty_database_url: str) -> None:
+async def test_a_migration_fails_on_a_lock_instead_of_queueing_writers_behind_it(empty_database_url: str) -> None:
     async with connected(empty_database_url) as (connection,):
-        # Waits for the migration's own connection to say what it was given.
+        # The migration's own table, locked, stops it after it has set its limits.
         await connection.execute("CREATE TABLE alembic_version (version_num varchar(32) NOT NULL)")
         await connection.execute("BEGIN; LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(Exception, match="lock timeout"):

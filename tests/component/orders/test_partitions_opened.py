@@ -15,7 +15,7 @@ from orders.service import Placed, place
 from orders.tracking.load import one_moment, story
 from orders.tracking.timeline import What
 from outbox.cursor.id_ranges import first_id_since
-from outbox.partitions.create import SEGMENT_EVENTS, SEGMENT_PAGES
+from outbox.segments import SEGMENT_EVENTS, SEGMENT_PAGES
 from tests.support.builders.orders import sample_order
 from tests.support.probes.database import connected, engine_of
 

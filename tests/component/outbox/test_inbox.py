@@ -1,4 +1,4 @@
-"""The inbox: every transition of the table in its docstring, every refusal, and who wins when two come at once."""
+"""The inbox: every transition of the table in its docstring, every refusal, and which of two concurrent claims wins."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from outbox import inbox
+from outbox.dead_letter_reason import DeadLetterReason
 from outbox.envelope import Event
-from outbox.inbox import Claim, Failure, GivenUp, LeaseLostError, Refusal, Refused
+from outbox.inbox import Claim, Failure, LeaseLostError, Refusal, Refused
 from tests.support.builders.events import new_event
 from tests.support.probes.database import connected, engine_of, pid_of, waits_for_a_lock
 
@@ -52,8 +53,10 @@ class Inbox:
     async def retry(self, claim: Claim, journal: dict[str, Any] | None = None) -> None:
         await self.do(lambda tx: inbox.retry_later(tx, claim, FAILURE, DUE, journal))
 
-    async def give_up(self, claim: Claim, journal: dict[str, Any] | None = None) -> None:
-        await self.do(lambda tx: inbox.give_up(tx, claim, FAILURE, GivenUp.RETRIES_EXHAUSTED, None, journal))
+    async def dead_letter(self, claim: Claim, journal: dict[str, Any] | None = None) -> None:
+        await self.do(
+            lambda tx: inbox.dead_letter(tx, claim, FAILURE, DeadLetterReason.RETRIES_EXHAUSTED, None, journal)
+        )
 
     async def row(self) -> dict[str, Any]:
         rows = await self.observer.fetch("SELECT * FROM outbox.deliveries")
@@ -67,13 +70,13 @@ async def opened(shared_database_url: str) -> AsyncIterator[Inbox]:
         yield Inbox(engine, observer)
 
 
-def trial(event: Event, generation: int) -> Event:
-    """The same event as its later try."""
+def under_generation(event: Event, generation: int) -> Event:
+    """The same event under a later generation."""
     return replace(event, generation=generation)
 
 
 def unleased(event: Event) -> Claim:
-    """What a local step holds when its transaction has failed."""
+    """The claim of a local step whose transaction has failed."""
     return Claim("sap", event)
 
 
@@ -103,8 +106,8 @@ async def test_what_is_done_is_a_duplicate_for_every_later_delivery(shared_datab
     async with opened(shared_database_url) as box:
         event = new_event()
         await box.finish(await box.claimed(event))
-        assert await box.try_claim(trial(event, generation)) == Refused(Refusal.DUPLICATE)
-        assert await box.at_once(trial(event, generation)) == Refused(Refusal.DUPLICATE)
+        assert await box.try_claim(under_generation(event, generation)) == Refused(Refusal.DUPLICATE)
+        assert await box.at_once(under_generation(event, generation)) == Refused(Refusal.DUPLICATE)
         assert (await box.row())["generation"] == 1
 
 
@@ -167,7 +170,7 @@ async def test_a_concurrent_duplicate_runs_when_the_first_one_is_rolled_back(sha
         assert (await box.row())["state"] == "done"
 
 
-async def test_of_two_claims_at_once_one_runs_and_the_other_is_told_until_when(shared_database_url: str) -> None:
+async def test_of_two_claims_at_once_one_runs_and_the_other_learns_until_when(shared_database_url: str) -> None:
     async with opened(shared_database_url) as box:
         event = new_event()
         outcomes = await asyncio.gather(*(box.try_claim(event) for _ in range(4)))
@@ -179,7 +182,7 @@ async def test_of_two_claims_at_once_one_runs_and_the_other_is_told_until_when(s
         assert (await box.row())["claims"] == 1
 
 
-async def test_a_claim_after_the_lease_is_over_runs_and_counts_how_often_it_was_begun(shared_database_url: str) -> None:
+async def test_a_claim_after_the_lease_is_over_runs_and_counts_the_claims(shared_database_url: str) -> None:
     async with opened(shared_database_url) as box:
         event = new_event()
         claims = [await box.claimed(event, OVER) for _ in range(3)]
@@ -189,7 +192,7 @@ async def test_a_claim_after_the_lease_is_over_runs_and_counts_how_often_it_was_
         assert (await box.row())["claims"] == 3
 
 
-async def test_whoever_lost_the_lease_can_write_nothing(shared_database_url: str) -> None:
+async def test_a_worker_that_lost_the_lease_can_write_nothing(shared_database_url: str) -> None:
     async with opened(shared_database_url) as box:
         event = new_event()
         late = await box.claimed(event, OVER)
@@ -198,11 +201,11 @@ async def test_whoever_lost_the_lease_can_write_nothing(shared_database_url: str
         writes: list[Callable[[], Coroutine[Any, Any, None]]] = [
             lambda: box.finish(late, a=1),
             lambda: box.retry(late),
-            lambda: box.give_up(late),
+            lambda: box.dead_letter(late),
             lambda: box.do(lambda tx: inbox.renew(tx, late, LEASE_SECONDS)),
         ]
         for write in writes:
-            with pytest.raises(LeaseLostError, match=f"^sap does not hold try 1 of event {event.id} any more$"):
+            with pytest.raises(LeaseLostError, match=f"^sap no longer holds generation 1 of event {event.id}$"):
                 await write()
         assert await box.row() == before
         await box.finish(current)
@@ -210,7 +213,7 @@ async def test_whoever_lost_the_lease_can_write_nothing(shared_database_url: str
             await box.finish(current)
 
 
-async def test_the_holder_of_an_overdue_lease_may_still_finish_while_nobody_took_it_over(
+async def test_the_holder_of_an_overdue_lease_may_still_finish_until_another_claims_it(
     shared_database_url: str,
 ) -> None:
     async with opened(shared_database_url) as box:
@@ -227,7 +230,9 @@ async def test_a_renewed_lease_keeps_others_out(shared_database_url: str) -> Non
         assert refused == Refused(Refusal.BUSY, (await box.row())["lease_until"])
 
 
-async def test_a_retry_expects_the_next_try_and_keeps_the_error_and_the_journal(shared_database_url: str) -> None:
+async def test_a_retry_expects_the_next_generation_and_keeps_the_error_and_the_journal(
+    shared_database_url: str,
+) -> None:
     async with opened(shared_database_url) as box:
         event = new_event()
         await box.retry(await box.claimed(event), {"csrf": "seen"})
@@ -236,38 +241,38 @@ async def test_a_retry_expects_the_next_try_and_keeps_the_error_and_the_journal(
         assert (row["error_class"], row["error"], row["error_trace"]) == ("SapError", "no answer", "Traceback: …")
         assert (row["lease_token"], row["lease_until"], row["journal"]) == (None, None, '{"csrf": "seen"}')
 
-        again = await box.claimed(trial(event, 2))
+        again = await box.claimed(under_generation(event, 2))
         assert (again.claims, again.journal, again.attempt) == (1, {"csrf": "seen"}, 2)
         row = await box.row()
         assert (row["state"], row["generation"], row["due_at"]) == ("running", 2, None)
-        await box.retry(again)  # nothing new came back: what is known stays
+        await box.retry(again)  # without new results the journal stays
         assert (await box.row())["journal"] == '{"csrf": "seen"}'
 
 
 @pytest.mark.parametrize(
     ("generation", "refused"), [(1, Refused(Refusal.STALE)), (3, Refused(Refusal.BUSY, DUE))], ids=["older", "newer"]
 )
-async def test_while_a_try_is_expected_an_older_one_is_stale_and_a_newer_one_comes_back(
+async def test_while_a_generation_is_expected_a_lower_one_is_stale_and_a_higher_one_comes_back(
     shared_database_url: str, generation: int, refused: Refused
 ) -> None:
     async with opened(shared_database_url) as box:
         event = new_event()
         await box.retry(await box.claimed(event))
         before = await box.row()
-        assert await box.try_claim(trial(event, generation)) == refused
-        assert await box.at_once(trial(event, generation)) == refused
+        assert await box.try_claim(under_generation(event, generation)) == refused
+        assert await box.at_once(under_generation(event, generation)) == refused
         assert await box.row() == before
 
 
-async def test_an_older_try_is_stale_while_a_later_one_runs_even_when_the_lease_is_over(
+async def test_a_lower_generation_is_stale_while_a_higher_one_runs_even_when_the_lease_is_over(
     shared_database_url: str,
 ) -> None:
     async with opened(shared_database_url) as box:
         event = new_event()
         await box.retry(await box.claimed(event))
-        await box.claimed(trial(event, 2), OVER)
+        await box.claimed(under_generation(event, 2), OVER)
         assert await box.try_claim(event) == Refused(Refusal.STALE)
-        assert (await box.claimed(trial(event, 2))).claims == 2
+        assert (await box.claimed(under_generation(event, 2))).claims == 2
 
 
 async def test_a_local_step_is_retried_without_ever_having_had_a_row(shared_database_url: str) -> None:
@@ -276,9 +281,9 @@ async def test_a_local_step_is_retried_without_ever_having_had_a_row(shared_data
         await box.retry(unleased(event))
         assert (await box.row())["generation"] == 2
         assert await box.at_once(event) == Refused(Refusal.STALE)
-        await box.retry(unleased(trial(event, 2)))
+        await box.retry(unleased(under_generation(event, 2)))
         assert (await box.row())["generation"] == 3
-        assert isinstance(await box.at_once(trial(event, 3)), Claim)
+        assert isinstance(await box.at_once(under_generation(event, 3)), Claim)
         row = await box.row()
         assert (row["state"], row["generation"], row["due_at"]) == ("done", 3, None)
 
@@ -291,18 +296,18 @@ async def test_a_local_step_that_another_delivery_has_done_or_moved_on_schedules
         await box.retry(unleased(event))
         with pytest.raises(LeaseLostError):
             await box.retry(unleased(event))  # its duplicate failed too: one retry is enough
-        await box.at_once(trial(event, 2))
-        for write in (box.retry, box.give_up):
+        await box.at_once(under_generation(event, 2))
+        for write in (box.retry, box.dead_letter):
             with pytest.raises(LeaseLostError):
-                await write(unleased(trial(event, 2)))
+                await write(unleased(under_generation(event, 2)))
         assert (await box.row())["state"] == "done"
 
 
 @pytest.mark.parametrize("leased", [True, False])
-async def test_what_is_given_up_is_dead_and_is_rejected_again(shared_database_url: str, leased: bool) -> None:
+async def test_a_dead_lettered_delivery_is_rejected_again(shared_database_url: str, leased: bool) -> None:
     async with opened(shared_database_url) as box:
         event = new_event()
-        await box.give_up(await box.claimed(event) if leased else unleased(event))
+        await box.dead_letter(await box.claimed(event) if leased else unleased(event))
         row = await box.row()
         assert (row["state"], row["generation"], row["claims"], row["due_at"]) == ("dead", 1, 0, None)
         assert (row["error_class"], row["lease_token"]) == ("SapError", None)
@@ -311,42 +316,42 @@ async def test_what_is_given_up_is_dead_and_is_rejected_again(shared_database_ur
 
 
 @pytest.mark.parametrize("leased", [True, False])
-async def test_an_expected_try_can_be_given_up(shared_database_url: str, leased: bool) -> None:
+async def test_an_expected_generation_can_be_dead_lettered(shared_database_url: str, leased: bool) -> None:
     async with opened(shared_database_url) as box:
         event = new_event()
         await box.retry(await box.claimed(event))
-        last = trial(event, 2)
-        await box.give_up(await box.claimed(last) if leased else unleased(last))
+        last = under_generation(event, 2)
+        await box.dead_letter(await box.claimed(last) if leased else unleased(last))
         row = await box.row()
         assert (row["state"], row["generation"]) == ("dead", 2)
         assert await box.try_claim(event) == Refused(Refusal.STALE)
         assert await box.try_claim(last) == Refused(Refusal.DEAD)
 
 
-async def test_a_replay_of_what_is_dead_runs_as_a_higher_try_with_the_journal_of_before(
+async def test_a_replay_of_a_dead_delivery_runs_as_a_higher_generation_with_the_earlier_journal(
     shared_database_url: str,
 ) -> None:
     async with opened(shared_database_url) as box:
         event = new_event()
-        await box.give_up(await box.claimed(event), {"asked": True})
-        replay = await box.claimed(trial(event, 2))
+        await box.dead_letter(await box.claimed(event), {"asked": True})
+        replay = await box.claimed(under_generation(event, 2))
         assert (replay.claims, replay.journal, replay.attempt) == (1, {"asked": True}, 1)
         assert await box.try_claim(event) == Refused(Refusal.STALE)
         await box.finish(replay, done=True)
         assert (await box.row())["state"] == "done"
 
 
-async def test_a_replay_of_a_dead_local_step_is_done_at_once_or_fails_as_a_try_of_its_own(
+async def test_a_replay_of_a_dead_local_step_is_done_at_once_or_fails_as_an_attempt_of_its_own(
     shared_database_url: str,
 ) -> None:
     async with opened(shared_database_url) as box:
         event = new_event()
-        await box.give_up(unleased(event))
-        await box.retry(unleased(trial(event, 2)))
+        await box.dead_letter(unleased(event))
+        await box.retry(unleased(under_generation(event, 2)))
         row = await box.row()
         assert (row["state"], row["generation"]) == ("retrying", 3)
-        await box.give_up(unleased(trial(event, 3)))
-        assert isinstance(await box.at_once(trial(event, 4)), Claim)
+        await box.dead_letter(unleased(under_generation(event, 3)))
+        assert isinstance(await box.at_once(under_generation(event, 4)), Claim)
         assert (await box.row())["state"] == "done"
 
 

@@ -1,4 +1,4 @@
-"""Hints: few of them however many are given, never inside a writer's transaction, and never anybody's trouble."""
+"""Hints: few are sent however many are given, never inside a writer's transaction, and a lost one does no harm."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,8 +18,8 @@ from tests.support.proxies.tcp_proxy import proxied
 HINTS_BACKEND = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1"
 
 
-class Ear:
-    """A listener; `heard` are the process ids of those who notified it."""
+class Listener:
+    """A listener; `heard` are the process ids of the connections that notified it."""
 
     def __init__(self) -> None:
         self.heard: list[int] = []
@@ -51,41 +51,41 @@ async def hinting(url: str) -> AsyncIterator[Hint]:
 async def test_hints_given_while_one_is_on_its_way_become_one_more(shared_database_url: str) -> None:
     with proxied(shared_database_url) as (through, proxy):
         async with connected(shared_database_url) as (connection,), hinting(through) as hint:
-            ear = Ear()
-            await ear.listen(connection)
+            listener = Listener()
+            await listener.listen(connection)
             hint.give()
-            await ear.until(1)
+            await listener.until(1)
             proxy.hold_answers()
             hint.give()
             # That the first was heard does not say that its giver has the answer: it is this answer that is
             # held now, or the second's. Either way one hint is on its way.
             await asyncio.to_thread(proxy.held.wait)
-            await connection.execute("SELECT")  # whatever was notified has come with this answer
-            sent = len(ear.heard)
+            await connection.execute("SELECT")  # every notification has come with this answer
+            sent = len(listener.heard)
             for _ in range(100):
                 hint.give()
                 await asyncio.sleep(0)
             proxy.release_answers()
-            await ear.until(sent + 1)
+            await listener.until(sent + 1)
             await asyncio.sleep(10 * module.GAP_SECONDS)  # time for more, if any were to come
             await hint.close()
             await connection.execute("SELECT")
-            assert len(ear.heard) == sent + 1
+            assert len(listener.heard) == sent + 1
 
 
 async def test_no_hint_is_no_connection_and_a_closed_giver_leaves_none(shared_database_url: str) -> None:
     async with connected(shared_database_url) as (observer,):
-        ear = Ear()
-        await ear.listen(observer)
+        listener = Listener()
+        await listener.listen(observer)
         async with hinting(shared_database_url) as hint:
             await asyncio.sleep(0)
             assert await observer.fetchval(HINTS_BACKEND, APPLICATION_NAME) is None
             hint.give()
-            await ear.until(1)
-            assert await observer.fetchval(HINTS_BACKEND, APPLICATION_NAME) == ear.heard[0]
+            await listener.until(1)
+            assert await observer.fetchval(HINTS_BACKEND, APPLICATION_NAME) == listener.heard[0]
         while await observer.fetchval(HINTS_BACKEND, APPLICATION_NAME) is not None:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
-        hint.give()  # by then nobody is left to pass it on, which is nobody's trouble
+        hint.give()  # the sending task is gone by then, and giving raises nothing
 
 
 async def test_a_hint_after_its_connection_was_ended_arrives_over_another(
@@ -94,15 +94,15 @@ async def test_a_hint_after_its_connection_was_ended_arrives_over_another(
     monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.01)
 
     async with connected(shared_database_url) as (observer,), hinting(shared_database_url) as hint:
-        ear = Ear()
-        await ear.listen(observer)
+        listener = Listener()
+        await listener.listen(observer)
         hint.give()
-        await ear.until(1)
-        assert await observer.fetchval("SELECT pg_terminate_backend($1, 10000)", ear.heard[0])
+        await listener.until(1)
+        assert await observer.fetchval("SELECT pg_terminate_backend($1, 10000)", listener.heard[0])
         with capture_logs() as logs:
             hint.give()
-            await ear.until(2)
-        assert ear.heard[1] != ear.heard[0]
+            await listener.until(2)
+        assert listener.heard[1] != listener.heard[0]
         assert [entry["event"] for entry in logs] == ["hint_not_sent"]
 
 
@@ -135,11 +135,11 @@ async def test_a_postgres_that_accepts_and_never_answers_holds_up_neither_giver_
         assert clock.seconds - began < module.ANSWER_SECONDS / 2
 
 
-async def test_recording_an_event_notifies_nobody(shared_database_url: str) -> None:
+async def test_recording_an_event_sends_no_notification(shared_database_url: str) -> None:
     async with connected(shared_database_url, 2) as (listener, notifier), engine_of(shared_database_url) as engine:
-        ear = Ear()
-        await ear.listen(listener)
+        listener = Listener()
+        await listener.listen(listener)
         await committed(engine, [new_event()])
         await notifier.execute(module.NOTIFY)
-        await ear.until(1)
-        assert ear.heard == [notifier.get_server_pid()]  # notifications come in order of commit
+        await listener.until(1)
+        assert listener.heard == [notifier.get_server_pid()]  # notifications come in order of commit

@@ -1,4 +1,4 @@
-"""The one writer: many events by one statement, in order, with the change or not at all."""
+"""The only writer of events: many by one statement, in order, with the change or not at all."""
 
 from dataclasses import replace
 from typing import Any

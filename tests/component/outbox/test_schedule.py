@@ -1,4 +1,4 @@
-"""Messages due later become events when due, in order, exactly once whoever moves them."""
+"""Scheduled messages become events when due, in order, exactly once however many processes move them."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from outbox.envelope import MAX_DATA_BYTES, Event
 from outbox.record import EventTooLargeError
-from outbox.schedule import Place, move_due, schedule, start
+from outbox.schedule import DuePosition, move_due, schedule, start
 from tests.support.builders.events import new_event
 from tests.support.probes.database import Asyncpg, connected, engine_of, pid_of
 
@@ -60,11 +60,11 @@ async def test_no_more_are_moved_at_once_than_the_limit_says_the_longest_due_fir
         assert await moved_ids(mover) == ids
 
 
-async def test_a_mover_goes_on_from_its_place_and_finds_before_it_what_was_committed_late(
+async def test_a_scheduler_continues_from_its_position_and_finds_late_commits_before_it(
     shared_database_url: str,
 ) -> None:
     async with engine_of(shared_database_url) as engine, connected(shared_database_url) as (mover,):
-        ids = [(await scheduled(engine, LONG_AGO)).id for _ in range(4)]  # due together: the place tells them apart
+        ids = [(await scheduled(engine, LONG_AGO)).id for _ in range(4)]  # due together: their ids tell them apart
         first = await move_due(mover, 2)
         assert first.last is not None
         assert (first.rows, first.last.due_at) == (2, LONG_AGO)
@@ -81,11 +81,13 @@ async def test_a_mover_starts_before_all_that_is_due_and_all_that_is_to_come(sha
         await scheduled(engine, FAR_OFF)
         assert before <= (await start(mover)).due_at <= await mover.fetchval("SELECT clock_timestamp()")
         await scheduled(engine, LONG_AGO)
-        assert await start(mover) == Place(LONG_AGO, 0)
+        assert await start(mover) == DuePosition(LONG_AGO, 0)
         assert (await move_due(mover, after=await start(mover))).rows == 1
 
 
-async def test_a_message_due_since_ever_is_moved_and_its_place_can_be_reckoned_with(shared_database_url: str) -> None:
+async def test_a_message_due_since_ever_is_moved_and_its_position_is_a_time_that_python_has(
+    shared_database_url: str,
+) -> None:
     async with engine_of(shared_database_url) as engine, connected(shared_database_url) as (mover,):
         await scheduled(engine, LONG_AGO)
         await mover.execute("UPDATE outbox.scheduled SET due_at = '-infinity'")
@@ -93,7 +95,7 @@ async def test_a_message_due_since_ever_is_moved_and_its_place_can_be_reckoned_w
         moved = await move_due(mover)
         assert moved.rows == 1
         assert moved.last is not None
-        assert moved.last < Place(LONG_AGO, 0)
+        assert moved.last < DuePosition(LONG_AGO, 0)
 
 
 async def test_a_moved_message_is_the_one_that_was_scheduled(shared_database_url: str) -> None:

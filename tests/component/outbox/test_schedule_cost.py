@@ -1,6 +1,6 @@
-"""What moving due messages costs, counted in blocks: neither what waits nor what was moved before may cost anything."""
+"""The cost of moving due messages, in blocks: neither scheduled nor moved messages may add to it."""
 
-from outbox.schedule import MOVE_DUE, Place, move_due, start
+from outbox.schedule import MOVE_DUE, DuePosition, move_due, start
 from tests.support.probes.database import Asyncpg, connected
 from tests.support.probes.query_cost import as_the_relay, blocks_touched
 
@@ -34,7 +34,7 @@ async def test_what_waits_costs_the_due_ones_nothing_with_statistics_and_without
         assert whole > 25 * FEW_BLOCKS
 
 
-async def test_rows_that_were_moved_under_an_open_snapshot_cost_the_next_look_nothing(shared_database_url: str) -> None:
+async def test_rows_that_were_moved_under_an_open_snapshot_cost_the_next_turn_nothing(shared_database_url: str) -> None:
     async with connected(shared_database_url, 2) as (mover, holder):
         await as_the_relay(mover)
         async with holder.transaction(isolation="repeatable_read"):
@@ -47,9 +47,9 @@ async def test_rows_that_were_moved_under_an_open_snapshot_cost_the_next_look_no
 
             due = await blocks_touched(mover, MOVE_DUE, place.due_at, place.id, *NO_BOUND, 1000)
             late = await blocks_touched(mover, MOVE_DUE, *NO_BOUND, place.due_at, place.id, 1000)
-            again = Place(await mover.fetchval("SELECT now()"), 0)
+            again = DuePosition(await mover.fetchval("SELECT now()"), 0)
             new = await blocks_touched(mover, MOVE_DUE, again.due_at, again.id, *NO_BOUND, 1000)
 
         assert await mover.fetchval("SELECT count(*) FROM outbox.scheduled") == 0
         assert max(due, new) < FEW_BLOCKS
-        assert late > 5 * FEW_BLOCKS  # the dead entries are there, and looking back reads them
+        assert late > 5 * FEW_BLOCKS  # the dead entries are there, and reading back passes them

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from outbox.cursor.log import Carried, advance
+from outbox.cursor.log import ConfirmedPage, advance
 from outbox.cursor.reader import FencedError, Page, Reader
-from outbox.dead_letters.store import set_aside
+from outbox.dead_letters.store import dead_letter_unpublishable
 from outbox.envelope import Event
 from outbox.record import record
 from relay import leadership as module
@@ -31,11 +31,11 @@ Write = Callable[[Asyncpg, int, Page], Awaitable[int]]
 
 
 async def move_cursor(connection: Asyncpg, epoch: int, page: Page) -> int:
-    return await advance(connection, epoch, [Carried(page, datetime.now(UTC), datetime.now(UTC))])
+    return await advance(connection, epoch, [ConfirmedPage(page, datetime.now(UTC), datetime.now(UTC))])
 
 
 async def write_dead_letter(connection: Asyncpg, epoch: int, page: Page) -> int:
-    return await set_aside(connection, epoch, page.rows[0], "nowhere", "no such queue")
+    return await dead_letter_unpublishable(connection, epoch, page.rows[0], "nowhere", "no such queue")
 
 
 async def recorded_page(url: str, connection: Asyncpg) -> Page:

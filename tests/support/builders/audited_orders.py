@@ -23,7 +23,7 @@ from orders.audit.queries import Window
 from orders.audit.rules import Orphan
 from orders.model import Order
 from orders.workflow import BY_QUEUE
-from outbox.cursor.log import Carried, advance
+from outbox.cursor.log import ConfirmedPage, advance
 from outbox.cursor.reader import ONE_PLAN, Reader
 from outbox.envelope import Event
 from runtime.document_store import document_store
@@ -113,7 +113,7 @@ class AuditedOrders:
             reader = Reader(connection, 1000)
             await reader.resume()
             while (page := await reader.next_page()) is not None:
-                await advance(connection, 1, [Carried(page, datetime.now(UTC), datetime.now(UTC))])
+                await advance(connection, 1, [ConfirmedPage(page, datetime.now(UTC), datetime.now(UTC))])
         finally:
             await connection.close()
 

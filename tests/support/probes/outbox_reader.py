@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from outbox.cursor.log import Carried, advance
+from outbox.cursor.log import ConfirmedPage, advance
 from outbox.cursor.reader import Page, Reader
 from tests.support.probes.database import Asyncpg, connected
 
@@ -49,4 +49,4 @@ async def pages(reader: Reader) -> list[Page]:
 
 async def confirm(reader: Reader, read: Sequence[Page], epoch: int = 1) -> None:
     for page in read:
-        await advance(reader._connection, epoch, [Carried(page, NOW, NOW)])
+        await advance(reader._connection, epoch, [ConfirmedPage(page, NOW, NOW)])

@@ -7,7 +7,7 @@ import asyncio
 from datetime import UTC, datetime
 
 from ops.cli.main import main
-from outbox.cursor.log import Carried
+from outbox.cursor.log import ConfirmedPage
 from outbox.cursor.log import advance as write_pages
 from relay.pipeline import Carrier
 from relay.publisher import PublisherLostError
@@ -22,7 +22,7 @@ async def take_on(self: Carrier) -> int:
     if page is None:
         return 0
     now = datetime.now(UTC)
-    await write_pages(self._cursor, self._epoch, [Carried(page, now, now)])
+    await write_pages(self._cursor, self._epoch, [ConfirmedPage(page, now, now)])
     await asyncio.sleep(AHEAD_SECONDS)
     self._flight.launch(page, now)
     return len(page.rows)

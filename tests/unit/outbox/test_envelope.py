@@ -1,4 +1,4 @@
-"""The envelope: what goes out comes back, and nothing else is let in."""
+"""The envelope: an event comes back as it was encoded, and nothing else is decoded."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID, uuid4
@@ -51,11 +51,11 @@ def test_an_event_comes_back_as_it_went_out(event: Event) -> None:
 
 
 @given(EVENTS, st.dictionaries(st.text(max_size=20).filter(lambda name: not name.startswith(PREFIX)), st.integers()))
-def test_no_header_but_the_events_own_is_looked_at(event: Event, others: dict[str, int]) -> None:
+def test_only_the_events_own_headers_are_read(event: Event, others: dict[str, int]) -> None:
     assert decode({**others, **encode_headers(event)}, event.data) == event
 
 
-def test_optional_attributes_and_a_first_try_send_no_header() -> None:
+def test_optional_attributes_and_a_first_generation_send_no_header() -> None:
     headers = encode_headers(new_event(dataschema=None, traceparent=None, generation=1))
     assert set(headers) == {PREFIX + name for name in ("specversion", "id", "type", "source", "subject", "time")}
 
@@ -111,14 +111,14 @@ def test_a_malformed_attribute_is_refused_with_its_name_and_value(name: str, val
 
 
 @pytest.mark.parametrize("value", [0, -1, MAX_GENERATION + 1, "2", 2.0, None, True, False, [1]], ids=repr)
-def test_a_try_that_is_no_whole_number_in_range_is_refused_with_its_value(value: object) -> None:
+def test_a_generation_that_is_no_whole_number_in_range_is_refused_with_its_value(value: object) -> None:
     with pytest.raises(EnvelopeError) as refusal:
         decode_with("generation", value)
     assert str(refusal.value) == f"try {value!r} is not a whole number from 1 to {MAX_GENERATION}"
 
 
 @pytest.mark.parametrize("value", [1, 2, MAX_GENERATION])
-def test_a_try_in_range_is_taken(value: int) -> None:
+def test_a_generation_in_range_is_taken(value: int) -> None:
     assert decode_with("generation", value).generation == value
 
 
@@ -128,7 +128,7 @@ def test_an_id_that_is_no_uuidv7_is_refused() -> None:
         decode_with("id", stranger)
 
 
-def test_an_id_from_the_future_is_refused_and_a_skewed_clock_is_borne_with() -> None:
+def test_an_id_from_the_future_is_refused_and_a_skewed_clock_is_tolerated() -> None:
     now = datetime.now(UTC)
     tomorrow = uuid7_of(now + timedelta(hours=23))
     assert str(decode_with("id", tomorrow).id) == tomorrow

@@ -13,7 +13,7 @@ from ops.audit.report import Probes, WindowExpiredError, audit
 from orders.audit.queries import Window
 from outbox.cursor.id_ranges import first_id_since
 from outbox.partitions.create import make_partitions
-from outbox.partitions.expire_inbox import forget
+from outbox.partitions.expire_inbox import expire_month
 from tests.support.probes.database import connected, engine_of
 
 # Orders a second apart, completed or waiting for SAP, with lines, reservations, steps and inbox rows.
@@ -99,7 +99,7 @@ async def test_a_window_that_the_inbox_has_forgotten_is_refused_with_the_day_fro
 ) -> None:
     async with connected(database_url) as (connection,), engine_of(database_url) as engine:
         await make_partitions(connection, date(2031, 3, 1))
-        assert await forget(connection, timedelta(days=100), datetime(2031, 3, 1, tzinfo=UTC)) is not None
+        assert await expire_month(connection, timedelta(days=100), datetime(2031, 3, 1, tzinfo=UTC)) is not None
         begin = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0) + timedelta(days=31)
         begin = begin.replace(day=1, hour=1)
         with pytest.raises(WindowExpiredError, match=f"before {begin:%Y-%m-%d} 01:00 UTC"):

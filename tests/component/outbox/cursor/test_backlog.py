@@ -1,9 +1,9 @@
-"""How far behind the outbox is said to be, beside what the reader still has to give out."""
+"""The reported backlog beside the events that the reader still has to read."""
 
 from datetime import UTC, datetime
 
 from outbox.cursor.backlog import Backlog, backlog, oldest_transaction
-from outbox.cursor.log import Carried, advance
+from outbox.cursor.log import ConfirmedPage, advance
 from outbox.cursor.reader import Reader
 from outbox.record import record
 from tests.support.builders.events import new_event
@@ -15,10 +15,10 @@ AGED = "UPDATE outbox.events SET recorded_at = clock_timestamp() - make_interval
 
 
 async def passed(connection: Asyncpg, reader: Reader) -> int:
-    """Move the cursor past one page; its events."""
+    """Advance the cursor past one page; its events."""
     page = await reader.next_page()
     assert page is not None
-    await advance(connection, 1, [Carried(page, datetime.now(UTC), datetime.now(UTC))])
+    await advance(connection, 1, [ConfirmedPage(page, datetime.now(UTC), datetime.now(UTC))])
     return len(page.rows)
 
 
@@ -59,7 +59,7 @@ async def test_a_late_commit_is_backlog_although_the_cursor_is_past_its_id(share
             await record(late, [new_event()])
             await committed(engine, [new_event()])
             assert await passed(own, reader) == 1
-            assert await backlog(own) == Backlog(0, None)  # what is not committed is nobody's backlog
+            assert await backlog(own) == Backlog(0, None)  # an uncommitted event is no backlog
             await late.commit()
         await own.execute(AGED, 30, 1)
         figure = await backlog(own)

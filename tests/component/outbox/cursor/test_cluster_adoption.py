@@ -246,7 +246,7 @@ async def pretend_foreign(connection: Asyncpg) -> None:
     await connection.execute("UPDATE outbox.adoptions SET system_identifier = $1", FOREIGN)
 
 
-async def test_a_writer_who_does_not_end_is_named_and_those_who_waited_behind_are_not(
+async def test_a_writer_that_does_not_end_is_named_and_those_queued_behind_it_are_not(
     home: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Long enough to be seen waiting; the test waits it out.

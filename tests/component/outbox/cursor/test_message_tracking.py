@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.cursor import message_tracking
 from outbox.cursor.cluster_adoption import adopt
-from outbox.cursor.id_ranges import span_since
-from outbox.cursor.log import Carried, advance
+from outbox.cursor.id_ranges import range_since
+from outbox.cursor.log import ConfirmedPage, advance
 from outbox.cursor.message_tracking import Message
 from outbox.cursor.reader import Page, Reader
 from outbox.envelope import new_event_id
@@ -45,7 +45,7 @@ class Log:
         for page in read:
             self.confirmed += 1
             sent = sent_in(self.confirmed)
-            await advance(self._connection, epoch, [Carried(page, sent, sent + timedelta(seconds=1))])
+            await advance(self._connection, epoch, [ConfirmedPage(page, sent, sent + timedelta(seconds=1))])
 
     async def confirm_all(self, epoch: int = 1) -> None:
         await self.confirm(*await pages(self._reader), epoch=epoch)
@@ -56,7 +56,7 @@ class Log:
         return page
 
 
-async def told(database_url: str, subject: str = "s") -> list[Message]:
+async def tracked(database_url: str, subject: str = "s") -> list[Message]:
     async with engine_of(database_url) as engine, engine.connect() as tx:
         return await message_tracking.messages(tx, subject, LONG_AGO)
 
@@ -76,13 +76,13 @@ async def test_each_event_of_a_subject_has_the_times_of_its_page(shared_database
         await log.confirm_all()
         await insert(writer, "s")
 
-        *published, waiting = await told(shared_database_url)
+        *published, waiting = await tracked(shared_database_url)
         assert page_numbers(published) == [1, 2, 3]
         for message in published:
             assert message.confirmed_at is not None
             assert message.confirmed_at - (message.sent_at or START) == timedelta(seconds=1)
         assert (waiting.published, waiting.sent_at, waiting.confirmed_at) == (False, None, None)
-        assert await told(shared_database_url, "nobody's") == []
+        assert await tracked(shared_database_url, "another") == []
 
 
 async def test_a_late_commit_has_its_own_page_and_not_the_one_whose_ids_it_lies_between(
@@ -96,14 +96,14 @@ async def test_a_late_commit_has_its_own_page_and_not_the_one_whose_ids_it_lies_
         await insert(slow, "s")
         await insert(fast, "s")
         await log.confirm_all()
-        (held_back_is_not_seen,) = await told(shared_database_url)
-        assert held_back_is_not_seen.sent_at == sent_in(1)
+        (held_back,) = await tracked(shared_database_url)
+        assert held_back.sent_at == sent_in(1)
 
         await slow.execute("COMMIT")
-        assert [message.published for message in await told(shared_database_url)] == [False, True]
+        assert [message.published for message in await tracked(shared_database_url)] == [False, True]
         await insert(fast, "s")
         await log.confirm_all()
-        assert page_numbers(await told(shared_database_url)) == [2, 1, 2]
+        assert page_numbers(await tracked(shared_database_url)) == [2, 1, 2]
 
 
 async def test_in_the_middle_of_a_window_what_follows_its_last_page_is_not_published(shared_database_url: str) -> None:
@@ -115,7 +115,7 @@ async def test_in_the_middle_of_a_window_what_follows_its_last_page_is_not_publi
                 await insert(writer, "s")
         await log.confirm(await log.next_page())
         await log.next_page()  # published perhaps, but not confirmed
-        found = await told(shared_database_url)
+        found = await tracked(shared_database_url)
         assert [(one.published, one.sent_at) for one in found] == [(True, sent_in(1)), (False, None), (False, None)]
 
 
@@ -129,7 +129,7 @@ async def test_a_page_past_its_retention_leaves_its_events_published_at_an_unkno
             await insert(writer, "s")
         await log.confirm_all()
         await own.execute("DELETE FROM outbox.pages WHERE page <= (SELECT min(page) + 1 FROM outbox.pages)")
-        assert page_numbers(await told(shared_database_url)) == [None, None, 3, 4]
+        assert page_numbers(await tracked(shared_database_url)) == [None, None, 3, 4]
 
 
 async def test_gaps_in_the_pages_numbers_hide_nothing(shared_database_url: str) -> None:
@@ -140,7 +140,7 @@ async def test_gaps_in_the_pages_numbers_hide_nothing(shared_database_url: str) 
             await insert(writer, "s")
             await own.execute("SELECT nextval('outbox.page_ids') FROM generate_series(1, $1::int)", gap % 4)
             await log.confirm_all()
-        assert page_numbers(await told(shared_database_url)) == list(range(1, 13))
+        assert page_numbers(await tracked(shared_database_url)) == list(range(1, 13))
 
 
 async def test_after_an_adoption_each_event_has_the_page_of_the_cluster_whose_ids_it_bears(database_url: str) -> None:
@@ -155,21 +155,21 @@ async def test_after_an_adoption_each_event_has_the_page_of_the_cluster_whose_id
         await own.execute("UPDATE outbox.adoptions SET system_identifier = 4711")
         assert (adopted := await adopt(own)) is not None
         assert adopted.floor_id == 2
-        assert [(one.published, one.sent_at) for one in await told(database_url)] == [
+        assert [(one.published, one.sent_at) for one in await tracked(database_url)] == [
             (True, sent_in(1)),
             (True, sent_in(2)),
             (False, None),
         ]
         # A page of the other cluster whose window spans all ids that there will ever be takes nothing of ours.
         await own.execute("UPDATE outbox.pages SET new_snapshot = '9000000:9000000:', last_id = 99 WHERE page = 2")
-        assert [one.published for one in await told(database_url)] == [True, True, False]
+        assert [one.published for one in await tracked(database_url)] == [True, True, False]
         await log.take_over(2)
         await insert(writer, "s")
         await log.confirm_all(2)
-        assert page_numbers(await told(database_url)) == [1, 2, 3, 4]
+        assert page_numbers(await tracked(database_url)) == [1, 2, 3, 4]
 
         await own.execute("DELETE FROM outbox.pages WHERE page <= 2")
-        assert page_numbers(await told(database_url)) == [None, None, 3, 4]
+        assert page_numbers(await tracked(database_url)) == [None, None, 3, 4]
 
 
 async def test_what_waits_for_its_time_and_who_holds_an_event_until_when(shared_database_url: str) -> None:
@@ -178,7 +178,7 @@ async def test_what_waits_for_its_time_and_who_holds_an_event_until_when(shared_
     async with engine_of(shared_database_url) as engine, engine.begin() as tx:
         await schedule(tx, new_event("other"), "sap", due)
         await schedule(tx, event, "sap", due)
-        (waiting,) = await message_tracking.waiting(tx, "s")
+        (waiting,) = await message_tracking.scheduled_messages(tx, "s")
         assert (waiting.event_id, waiting.destination, waiting.due_at) == (event.id, "sap", due)
 
         await hold(tx, "sap", event.id, due)
@@ -188,7 +188,8 @@ async def test_what_waits_for_its_time_and_who_holds_an_event_until_when(shared_
 
 async def hold(tx: AsyncConnection, consumer: str, event_id: Any, until: datetime) -> None:
     statement = (
-        "INSERT INTO outbox.deliveries (consumer, event_id, subject, state, generation, claims, lease_token, lease_until) "
+        "INSERT INTO outbox.deliveries "
+        "(consumer, event_id, subject, state, generation, claims, lease_token, lease_until) "
         "VALUES (:consumer, :event_id, 's', 'running', 1, 1, gen_random_uuid(), :until)"
     )
     await tx.execute(text(statement), {"consumer": consumer, "event_id": event_id, "until": until})
@@ -209,7 +210,7 @@ FROM (SELECT pg_snapshot_xmax(new_snapshot)::text::bigint AS xmax, last_id FROM 
 
 async def blocks(tx: AsyncConnection, statement: str, rows: int | None = None) -> int:
     """The blocks that a statement touches; it has to find so many rows."""
-    values = {"subject": "s", **asdict(await span_since(tx, LONG_AGO))}
+    values = {"subject": "s", **asdict(await range_since(tx, LONG_AGO))}
     plan = (await tx.execute(text("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement), values)).scalar_one()
     assert rows is None or plan[0]["Plan"]["Actual Rows"] == rows
     return int(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])

@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import Any, cast
 
-from outbox.cursor.log import Carried, advance
+from outbox.cursor.log import ConfirmedPage, advance
 from outbox.cursor.reader import FIRST_PAGE, NOTHING_SEEN, ONE_PLAN, PAGE, SNAPSHOT, Reader
 from tests.support.probes.database import Asyncpg, connected
 from tests.support.probes.outbox_reader import NOW, drain, lead
@@ -193,7 +193,7 @@ async def test_carrying_events_updates_and_deletes_nothing(shared_database_url: 
             for _ in range(3):
                 page = await reader.next_page()
                 assert page is not None
-                await advance(own, 1, [Carried(page, NOW, NOW)])
+                await advance(own, 1, [ConfirmedPage(page, NOW, NOW)])
         while True:
             events, log, others = await written(own, writer)
             if (events - events_before, log - pages_before) == (pages * page_size, pages):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from outbox.cursor import reader as reader_module
 from outbox.cursor.cluster_adoption import adopt
-from outbox.cursor.log import Carried, advance
+from outbox.cursor.log import ConfirmedPage, advance
 from outbox.cursor.reader import Page, Reader
 from tests.support.probes.database import Asyncpg, connected
 from tests.support.probes.outbox_reader import NOW, insert, lead
@@ -148,7 +148,7 @@ class Stage:
 
     async def _confirm_one(self) -> None:
         page = self._unconfirmed.pop(0)
-        await advance(self._own, 1, [Carried(page, NOW, NOW)])
+        await advance(self._own, 1, [ConfirmedPage(page, NOW, NOW)])
         self._passed |= {row.id for row in page.rows}
 
     # Steps. Those that are impossible where they are drawn do nothing.

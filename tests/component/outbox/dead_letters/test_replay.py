@@ -1,4 +1,4 @@
-"""A replay marks the dead letter, records its event once under a try of its own, and makes every older copy stale."""
+"""A replay marks the dead letter, records its event once under a generation of its own, and makes every older copy stale."""
 
 import asyncio
 from dataclasses import replace
@@ -40,7 +40,7 @@ async def test_a_replay_records_the_event_as_it_was_for_the_queue_it_died_in(sha
         assert (action.generation, action.due_at) == (5, None)
 
 
-async def test_a_replay_has_its_full_number_of_tries_and_older_copies_are_stale(shared_database_url: str) -> None:
+async def test_a_replay_has_its_full_number_of_attempts_and_older_copies_are_stale(shared_database_url: str) -> None:
     async with dead_letter_database(shared_database_url) as database:
         event = new_event(generation=4)
         await database.keep(dead_letter_for(event))
@@ -57,24 +57,24 @@ async def test_a_replay_has_its_full_number_of_tries_and_older_copies_are_stale(
 
 
 @pytest.mark.parametrize(
-    ("state", "generation", "more", "next_try"),
+    ("state", "generation", "more", "expected"),
     [
         ("dead", 9, {}, 10),
         ("retrying", 7, {}, 8),
         ("running", 2, {"lease_token": uuid4(), "lease_until": datetime(2026, 1, 1, tzinfo=UTC), "claims": 3}, 3),
     ],
 )
-async def test_the_try_of_a_replay_is_later_than_the_dead_letters_and_the_inboxs(
-    shared_database_url: str, state: str, generation: int, more: dict[str, Any], next_try: int
+async def test_the_generation_of_a_replay_is_above_the_dead_letters_and_the_inboxs(
+    shared_database_url: str, state: str, generation: int, more: dict[str, Any], expected: int
 ) -> None:
     async with dead_letter_database(shared_database_url) as database:
         event = new_event(generation=2)
         await database.keep(dead_letter_for(event))
         await database.delivery(replace(event, generation=generation), state, **more)
         (sending,) = (await database.replay()).sendings
-        assert (sending.event.generation, sending.effect_done) == (next_try, False)
+        assert (sending.event.generation, sending.effect_done) == (expected, False)
         row = await database.inbox_row(event)
-        assert (row["state"], row["generation"], row["claims"], row["lease_token"]) == ("retrying", next_try, 0, None)
+        assert (row["state"], row["generation"], row["claims"], row["lease_token"]) == ("retrying", expected, 0, None)
 
 
 async def test_an_effect_that_is_done_is_not_done_again(shared_database_url: str) -> None:
@@ -122,7 +122,7 @@ async def test_a_copy_that_is_claimed_in_this_very_moment_is_waited_for_and_runs
 
 @pytest.mark.parametrize("state", ["dead", "retrying"])
 @pytest.mark.parametrize("pace", [None, Pace(datetime(2026, 1, 1, tzinfo=UTC), 1)], ids=["at once", "paced"])
-async def test_what_a_try_may_have_set_off_outside_is_waited_for(
+async def test_a_replay_waits_for_an_outside_effect_that_may_still_be_running(
     shared_database_url: str, state: str, pace: Pace | None
 ) -> None:
     async with dead_letter_database(shared_database_url) as database:
@@ -155,7 +155,7 @@ async def test_what_did_not_die_in_a_queue_goes_to_the_exchange(
         assert (row["destination"], row["generation"]) == (None, 2)
 
 
-async def test_two_dead_letters_of_one_event_get_tries_of_their_own_and_the_last_one_runs(
+async def test_two_dead_letters_of_one_event_get_generations_of_their_own_and_the_last_one_runs(
     shared_database_url: str,
 ) -> None:
     async with dead_letter_database(shared_database_url) as database:
@@ -167,7 +167,7 @@ async def test_two_dead_letters_of_one_event_get_tries_of_their_own_and_the_last
         assert (await database.inbox_row(event))["generation"] == 4
 
 
-async def test_two_people_who_replay_at_once_record_each_dead_letter_once(shared_database_url: str) -> None:
+async def test_two_operators_who_replay_at_once_record_each_dead_letter_once(shared_database_url: str) -> None:
     async with dead_letter_database(shared_database_url) as database, connected(shared_database_url) as (observer,):
         await database.keep(*(dead_letter_for() for _ in range(20)))
         async with database.engine.begin() as first, database.engine.begin() as second:
@@ -228,7 +228,7 @@ async def test_a_plan_says_what_a_replay_would_do_and_changes_nothing(shared_dat
         assert await database.replay() == planned
 
 
-async def test_batches_go_on_behind_what_was_refused_until_nothing_is_left(shared_database_url: str) -> None:
+async def test_batches_continue_after_refused_dead_letters_until_none_is_left(shared_database_url: str) -> None:
     async with dead_letter_database(shared_database_url) as database:
         await database.keep(*(dead_letter_for() if n % 2 else dead_letter_for(headers={}) for n in range(BATCH + 10)))
         first = await database.replay()

@@ -1,4 +1,4 @@
-"""A dead letter that cannot be sent again stays as it is, with the reason, and keeps none of the others."""
+"""A dead letter that cannot be sent again stays as it is, with the reason, and holds up none of the others."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -58,9 +58,7 @@ UNREADABLE: dict[str, tuple[NewDeadLetter, str]] = {
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-async def test_a_dead_letter_that_nobody_could_read_is_refused_and_stays_open(
-    shared_database_url: str, name: str
-) -> None:
+async def test_an_unreadable_dead_letter_is_refused_and_stays_open(shared_database_url: str, name: str) -> None:
     async with dead_letter_database(shared_database_url) as database:
         dead_letter, why = UNREADABLE[name]
         assert why in await refusal_of(database, dead_letter)
@@ -74,14 +72,14 @@ async def test_one_dead_letter_that_cannot_go_does_not_keep_the_others(shared_da
         assert [dead_letter.state for dead_letter in await database.dead_letters()] == ["replayed", "open", "replayed"]
 
 
-async def test_an_event_older_than_the_inbox_remembers_is_neither_replayed_nor_restored(database_url: str) -> None:
+async def test_an_event_older_than_the_inbox_is_neither_replayed_nor_restored(database_url: str) -> None:
     async with dead_letter_database(database_url) as database:
         event = new_event()
         await database.keep(dead_letter_for(event), dead_letter_for(event, "email"))
         await database.do(lambda tx: discard(tx, Selection(queues=("email",)), ANNA))
         await database.forget_oldest_month()
         (refused,) = (await database.replay()).refused
-        assert "older than what the inbox remembers" in refused.why
+        assert "older than the inbox keeps events" in refused.why
         restored = await database.do(lambda tx: restore(tx, Selection(), ANNA))
         assert not restored.dead_letters
         assert [one.why for one in restored.refused] == [refused.why]

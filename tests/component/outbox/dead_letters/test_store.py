@@ -5,9 +5,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from outbox.dead_letters.queries import (
+    OpenCount,
     OpenDeadLetter,
     Selection,
-    Waiting,
     groups,
     now,
     open_by_queue,
@@ -40,7 +40,7 @@ async def test_a_dead_letter_is_kept_whole_and_its_copies_only_say_that_they_cam
         assert (kept.dead_letter.died_at, kept.error_trace, kept.actions) == (DIED, dead_letter.error_trace, [])
 
 
-async def test_each_try_and_each_queue_of_an_event_is_a_dead_letter_of_its_own(shared_database_url: str) -> None:
+async def test_each_generation_and_each_queue_of_an_event_is_a_dead_letter_of_its_own(shared_database_url: str) -> None:
     async with dead_letter_database(shared_database_url) as database:
         event = new_event()
         dead_letters = [
@@ -63,7 +63,7 @@ def test_a_message_without_an_id_is_known_by_itself_and_by_when_it_died() -> Non
     assert len({dead_letter.key for dead_letter in (nameless, *others)}) == 6
 
 
-async def test_garbage_that_bears_an_events_id_does_not_stand_in_the_way_of_the_events_own_dead_letter(
+async def test_garbage_with_an_events_id_does_not_prevent_the_events_own_dead_letter(
     shared_database_url: str,
 ) -> None:
     async with dead_letter_database(shared_database_url) as database:
@@ -92,7 +92,7 @@ async def test_a_dead_letter_of_a_replayed_event_that_dies_again_says_so(shared_
         await database.keep(dead_letter_for(replace(event, generation=4)), dead_letter_for(event, "email"))
         assert [dead_letter.replay_count for dead_letter in await database.dead_letters()] == [1, 2, 3, 3, 0]
         (group, other) = await database.do(lambda tx: groups(tx, Selection()))
-        assert {(g.queue, g.dead_letters, g.orders, g.replay_count) for g in (group, other)} == {
+        assert {(g.queue, g.dead_letters, g.subjects, g.replay_count) for g in (group, other)} == {
             ("sap", 1, 1, 3),
             ("email", 1, 1, 0),
         }
@@ -106,11 +106,11 @@ async def test_new_dead_letters_are_counted_for_the_alert_of_their_group_and_cop
         other = dead_letter_for(fingerprint="another cause")
         await database.keep(*ones[:2])
         await database.keep(*ones, other)
-        told = await database.sql(
+        alerts = await database.sql(
             "SELECT fingerprint, dead_letters, dead_letter_id FROM outbox.dead_letter_alerts ORDER BY dead_letters"
         )
         newest = {dead_letter.fingerprint: dead_letter.id for dead_letter in await database.dead_letters()}
-        assert [(row["fingerprint"], row["dead_letters"], row["dead_letter_id"]) for row in told] == [
+        assert [(row["fingerprint"], row["dead_letters"], row["dead_letter_id"]) for row in alerts] == [
             ("another cause", 1, newest["another cause"]),
             (ones[0].fingerprint, 3, newest[ones[0].fingerprint]),
         ]
@@ -162,11 +162,11 @@ async def test_a_group_says_how_many_of_one_cause_there_are_and_what_the_newest_
             await database.keep(dead_letter_for(new_event(f"order-{n // 2}"), error=f"error {n}"))
         await database.keep(dead_letter_for(fingerprint="rare"))
         common, rare = await database.do(lambda tx: groups(tx, Selection()))
-        assert (common.dead_letters, common.orders, common.error) == (4, 2, "error 3")
+        assert (common.dead_letters, common.subjects, common.error) == (4, 2, "error 3")
         assert (rare.dead_letters, rare.fingerprint) == (1, "rare")
         assert common.first_seen_at < common.last_seen_at
         assert await database.do(lambda tx: groups(tx, Selection(limit=1))) == [common]
-        assert await database.do(open_by_queue) == [Waiting("sap", "rejected", 5, rare.first_seen_at)]
+        assert await database.do(open_by_queue) == [OpenCount("sap", "rejected", 5, rare.first_seen_at)]
 
 
 async def test_what_a_subject_waits_for_are_its_open_dead_letters(shared_database_url: str) -> None:
@@ -184,7 +184,9 @@ async def test_what_a_subject_waits_for_are_its_open_dead_letters(shared_databas
         }
 
 
-async def test_the_inbox_says_why_a_delivery_was_given_up_and_of_no_other_try(shared_database_url: str) -> None:
+async def test_the_inbox_says_why_a_delivery_was_dead_lettered_in_this_generation_only(
+    shared_database_url: str,
+) -> None:
     async with dead_letter_database(shared_database_url) as database:
         dead, alive = new_event(generation=3), new_event()
         cause = Cause("retries_exhausted", "SapError", "no answer", "Traceback", "SapError@sap:create")

@@ -1,4 +1,4 @@
-"""Partitions stand ahead of need, and an id without one is refused, never lost."""
+"""Partitions are made ahead of need, and an id without one is refused, never lost."""
 
 import asyncio
 from datetime import UTC, date, datetime, timedelta
@@ -8,7 +8,8 @@ import asyncpg
 import pytest
 
 from outbox.envelope import new_event_id
-from outbox.partitions.create import MONTHS_AHEAD, SEGMENT_EVENTS, SEGMENTS_AHEAD, make_partitions, segments_left
+from outbox.partitions.create import MONTHS_AHEAD, make_partitions, segments_left
+from outbox.segments import SEGMENT_EVENTS, SEGMENTS_AHEAD
 from tests.support.probes.database import Asyncpg, connected, run, waits_for_a_lock
 
 INSERT = """
@@ -84,7 +85,7 @@ async def test_an_event_beyond_the_last_segment_is_refused_and_fits_once_the_seg
         assert await connection.fetchval(INSERT) == end + 1
 
 
-async def test_two_who_make_partitions_at_once_make_them_once(database_url: str) -> None:
+async def test_two_processes_that_make_partitions_at_once_make_them_once(database_url: str) -> None:
     async with connected(database_url, 3) as (one, two, observer):
         today = datetime.now(UTC).date()
         await make_partitions(one, today)
@@ -98,7 +99,7 @@ async def test_two_who_make_partitions_at_once_make_them_once(database_url: str)
         assert await waiting == 0
 
 
-async def test_writers_go_on_while_a_segment_is_being_attached(database_url: str) -> None:
+async def test_writers_continue_while_a_segment_is_being_attached(database_url: str) -> None:
     async with connected(database_url, 2) as (maker, writer):
         await maker.execute("SELECT setval('outbox.event_ids', $1)", SEGMENT_EVENTS + 5)
         await writer.execute("SET lock_timeout = '5s'")

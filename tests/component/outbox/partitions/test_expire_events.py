@@ -1,4 +1,4 @@
-"""Segments are dropped behind when nobody can need them any more, and never while anybody does."""
+"""Segments are dropped when no one of their rows can be needed any more, and never before."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from outbox.cursor.log import Carried, advance
+from outbox.cursor.log import ConfirmedPage, advance
 from outbox.cursor.reader import ONE_PLAN, Reader
-from outbox.partitions.create import EVENTS, PAGES, SEGMENT_PAGES, make_partitions
-from outbox.partitions.expire_events import Outcome, Turn, expire
+from outbox.partitions.create import make_partitions
+from outbox.partitions.expire_events import expire_segment
+from outbox.partitions.expiry import ExpiryLimits, ExpiryOutcome, ExpiryResult
+from outbox.segments import EVENTS, PAGES, SEGMENT_PAGES
 from tests.support.probes.database import Asyncpg, connected, waits_for_a_lock
 
 SIZE = 10
@@ -48,17 +50,17 @@ class Outbox:
         """Read and confirm everything that is committed; the ids."""
         carried = []
         while (page := await self.reader.next_page()) is not None:
-            await advance(self.writer, 1, [Carried(page, datetime.now(UTC), datetime.now(UTC))])
+            await advance(self.writer, 1, [ConfirmedPage(page, datetime.now(UTC), datetime.now(UTC))])
             carried += [row.id for row in page.rows]
         return carried
 
     async def carry_new(self, count: int) -> int:
-        """Write some and carry them; how many of them came."""
+        """Write some events and carry them; the number that were read."""
         written = await self.write(count)
         return len(set(written) & set(await self.carry()))
 
-    async def turn(self) -> Turn | None:
-        return await expire(self.dropper, RETENTION, patience_seconds=PATIENCE)
+    async def turn(self) -> ExpiryResult | None:
+        return await expire_segment(self.dropper, RETENTION, limits=ExpiryLimits(lock_seconds=PATIENCE))
 
     async def tables(self, parent: str = "events") -> list[str]:
         return [row["relname"] for row in await self.other.fetch(TABLES, parent)]
@@ -90,8 +92,8 @@ async def test_a_confirmed_segment_past_retention_is_dropped_and_the_next_one_to
     async with outbox(shared_database_url) as box:
         await box.write(25)
         await box.carry()
-        assert await box.turn() == Turn("events_000000", Outcome.DROPPED)
-        assert await box.turn() == Turn("events_000001", Outcome.DROPPED)
+        assert await box.turn() == ExpiryResult("events_000000", ExpiryOutcome.DROPPED)
+        assert await box.turn() == ExpiryResult("events_000001", ExpiryOutcome.DROPPED)
         assert await box.turn() is None  # the third has ids to give out
         assert await box.tables() == [f"events_{number:06d}" for number in range(2, SEGMENTS)]
 
@@ -104,7 +106,7 @@ async def test_a_segment_stays_while_its_youngest_event_is_within_retention(shar
         await box.carry()
         assert await box.turn() is None
         await box.other.execute("UPDATE outbox.events SET recorded_at = recorded_at - interval '2 hours'")
-        assert await box.turn() == Turn("events_000000", Outcome.DROPPED)
+        assert await box.turn() == ExpiryResult("events_000000", ExpiryOutcome.DROPPED)
 
 
 @pytest.mark.parametrize("confirmed", [0, 4, 8])
@@ -115,7 +117,7 @@ async def test_a_segment_stays_until_its_last_event_is_confirmed(shared_database
         await box.write(15 - confirmed)
         assert await box.turn() is None
         await box.carry()
-        assert await box.turn() == Turn("events_000000", Outcome.DROPPED)
+        assert await box.turn() == ExpiryResult("events_000000", ExpiryOutcome.DROPPED)
 
 
 async def test_in_mid_window_only_what_is_up_to_the_confirmed_page_counts_as_confirmed(
@@ -128,16 +130,16 @@ async def test_in_mid_window_only_what_is_up_to_the_confirmed_page_counts_as_con
         assert first is not None
         assert second is not None
         assert await box.turn() is None
-        await advance(box.writer, 1, [Carried(first, datetime.now(UTC), datetime.now(UTC))])
-        assert await box.turn() == Turn("events_000000", Outcome.DROPPED)
+        await advance(box.writer, 1, [ConfirmedPage(first, datetime.now(UTC), datetime.now(UTC))])
+        assert await box.turn() == ExpiryResult("events_000000", ExpiryOutcome.DROPPED)
         assert await box.turn() is None  # the cursor's
         await box.other.execute("ALTER TABLE outbox.events DETACH PARTITION outbox.events_000001")
         assert await box.turn() is None
         await box.other.execute(
             "ALTER TABLE outbox.events ATTACH PARTITION outbox.events_000001 FOR VALUES FROM (10) TO (20)"
         )
-        await advance(box.writer, 1, [Carried(second, datetime.now(UTC), datetime.now(UTC))])
-        assert await box.turn() == Turn("events_000001", Outcome.DROPPED)
+        await advance(box.writer, 1, [ConfirmedPage(second, datetime.now(UTC), datetime.now(UTC))])
+        assert await box.turn() == ExpiryResult("events_000001", ExpiryOutcome.DROPPED)
         assert await box.turn() is None
         assert await box.carry() == list(range(25, 36))
 
@@ -146,19 +148,19 @@ async def test_the_segment_of_the_cursor_stays_even_when_all_of_it_is_confirmed(
     async with outbox(shared_database_url) as box:
         await box.write(10)
         assert (await box.carry())[-1] == 10  # in the second segment
-        assert await box.turn() == Turn("events_000000", Outcome.DROPPED)
+        assert await box.turn() == ExpiryResult("events_000000", ExpiryOutcome.DROPPED)
         await box.other.fetchval("SELECT setval('outbox.event_ids', 25)")
         assert await box.turn() is None
         await box.write(1)
         await box.carry()
-        assert await box.turn() == Turn("events_000001", Outcome.DROPPED)
+        assert await box.turn() == ExpiryResult("events_000001", ExpiryOutcome.DROPPED)
 
 
 async def test_the_last_segment_stays_because_it_says_where_the_next_one_begins(shared_database_url: str) -> None:
     async with outbox(shared_database_url) as box:
         await box.other.fetchval("SELECT setval('outbox.event_ids', $1)", SEGMENTS * SIZE + 5)
         for number in range(SEGMENTS - 1):
-            assert await box.turn() == Turn(f"events_{number:06d}", Outcome.DROPPED)
+            assert await box.turn() == ExpiryResult(f"events_{number:06d}", ExpiryOutcome.DROPPED)
         assert await box.turn() is None
         assert await box.tables() == [f"events_{SEGMENTS - 1:06d}"]
 
@@ -169,13 +171,13 @@ async def test_events_of_a_writer_that_is_still_open_are_not_lost_with_their_seg
         late = await box.other.fetchval(INSERT, OLD)
         await box.write(25)
         await box.carry()
-        assert await box.turn() == Turn("events_000000", Outcome.POSTPONED)
+        assert await box.turn() == ExpiryResult("events_000000", ExpiryOutcome.POSTPONED)
         await box.other.execute("COMMIT")
         assert await box.turn() is None
         assert await box.carry() == [late]
         await box.write(1)  # the cursor leaves the late event's segment
         await box.carry()
-        assert await box.turn() == Turn("events_000000", Outcome.DROPPED)
+        assert await box.turn() == ExpiryResult("events_000000", ExpiryOutcome.DROPPED)
 
 
 async def test_a_writer_that_has_an_id_and_has_not_come_to_its_segment_yet_is_waited_for(
@@ -189,8 +191,8 @@ async def test_a_writer_that_has_an_id_and_has_not_come_to_its_segment_yet_is_wa
         await waits_for_a_lock(box.writer, slow.get_server_pid())
         await box.write(25)
         await box.carry()
-        assert await box.turn() == Turn("events_000000", Outcome.POSTPONED)
-        assert not await box.writer.fetchval(PENDING)  # or the event would come to a segment that nobody sees
+        assert await box.turn() == ExpiryResult("events_000000", ExpiryOutcome.POSTPONED)
+        assert not await box.writer.fetchval(PENDING)  # or the event would be in a segment that no reader sees
         await box.other.execute("COMMIT")
         await writing
         assert await box.carry() == [1]
@@ -205,15 +207,15 @@ async def test_an_open_reader_postpones_the_end_and_an_interrupted_detaching_is_
         await box.other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         assert await box.other.fetchval("SELECT count(*) FROM outbox.events") == 25
         for _ in range(2):
-            assert await box.turn() == Turn("events_000000", Outcome.POSTPONED)
+            assert await box.turn() == ExpiryResult("events_000000", ExpiryOutcome.POSTPONED)
             assert await box.writer.fetchval(PENDING)
             assert await box.other.fetchval("SELECT count(*) FROM outbox.events") == 25
         await box.other.execute("COMMIT")
-        assert await box.turn() == Turn("events_000000", Outcome.DROPPED)
-        assert await box.turn() == Turn("events_000001", Outcome.DROPPED)
+        assert await box.turn() == ExpiryResult("events_000000", ExpiryOutcome.DROPPED)
+        assert await box.turn() == ExpiryResult("events_000001", ExpiryOutcome.DROPPED)
 
 
-async def test_writers_the_relay_and_the_making_of_segments_go_on_while_a_segment_is_half_detached(
+async def test_writers_the_relay_and_the_making_of_segments_continue_while_a_segment_is_half_detached(
     shared_database_url: str,
 ) -> None:
     async with outbox(shared_database_url) as box, connected(shared_database_url) as (maker,):
@@ -222,7 +224,7 @@ async def test_writers_the_relay_and_the_making_of_segments_go_on_while_a_segmen
         await box.write(20)
         await box.carry()
         await box.other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM outbox.events")
-        dropping = asyncio.create_task(expire(box.dropper, RETENTION, patience_seconds=30))
+        dropping = asyncio.create_task(expire_segment(box.dropper, RETENTION, limits=ExpiryLimits(lock_seconds=30)))
         await waits_for_a_lock(box.writer, box.dropper.get_server_pid())
         for connection in (box.writer, maker):
             await connection.execute("SET lock_timeout = '5s'")
@@ -233,22 +235,22 @@ async def test_writers_the_relay_and_the_making_of_segments_go_on_while_a_segmen
         )
         assert not dropping.done()
         await box.other.execute("COMMIT")
-        assert await dropping == Turn("events_000000", Outcome.DROPPED)
+        assert await dropping == ExpiryResult("events_000000", ExpiryOutcome.DROPPED)
         assert await box.carry_new(5) == 5
 
 
-async def test_what_died_between_detaching_and_dropping_is_dropped_later(shared_database_url: str) -> None:
+async def test_an_expiry_that_died_between_detaching_and_dropping_is_finished_later(shared_database_url: str) -> None:
     async with outbox(shared_database_url) as box, connected(shared_database_url) as (observer,):
         await box.write(25)
         await box.carry()
-        # Held by nobody but this lock, the table is detached and cannot be dropped.
+        # With only this lock on it, the table can be detached and cannot be dropped.
         await box.other.execute("BEGIN; LOCK TABLE outbox.events_000001 IN ACCESS SHARE MODE")
-        assert await box.turn() == Turn("events_000000", Outcome.DROPPED)
-        assert await box.turn() == Turn("events_000001", Outcome.POSTPONED)
+        assert await box.turn() == ExpiryResult("events_000000", ExpiryOutcome.DROPPED)
+        assert await box.turn() == ExpiryResult("events_000001", ExpiryOutcome.POSTPONED)
         await box.other.execute("COMMIT")
         await observer.execute("ALTER TABLE outbox.events DETACH PARTITION outbox.events_000001 FINALIZE")
         assert "events_000001" in await box.tables()
-        assert await box.turn() == Turn("events_000001", Outcome.DROPPED)
+        assert await box.turn() == ExpiryResult("events_000001", ExpiryOutcome.DROPPED)
         assert "events_000001" not in await box.tables()
 
 
@@ -260,26 +262,26 @@ async def test_a_detached_segment_with_an_event_that_is_not_confirmed_is_attache
         await box.write(24)
         await box.carry()
         await box.other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM outbox.events")
-        assert await box.turn() == Turn("events_000000", Outcome.POSTPONED)
+        assert await box.turn() == ExpiryResult("events_000000", ExpiryOutcome.POSTPONED)
         await box.other.execute("COMMIT")
         # Nothing of ours writes into a segment by its name.
         await box.writer.execute(INTO_THE_FIRST, OLD)
-        assert await box.turn() == Turn("events_000000", Outcome.ATTACHED_AGAIN)
+        assert await box.turn() == ExpiryResult("events_000000", ExpiryOutcome.ATTACHED_AGAIN)
         assert await box.carry() == [1]
 
 
-async def test_a_table_that_somebody_else_detached_stays_theirs(shared_database_url: str) -> None:
+async def test_a_table_that_an_operator_detached_is_left_alone(shared_database_url: str) -> None:
     async with outbox(shared_database_url) as box:
         await box.write(35)
         await box.carry()
         await box.other.execute("ALTER TABLE outbox.events DETACH PARTITION outbox.events_000000")
-        assert await box.turn() == Turn("events_000001", Outcome.DROPPED)
+        assert await box.turn() == ExpiryResult("events_000001", ExpiryOutcome.DROPPED)
         await box.other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM outbox.events")
         await box.writer.execute("SET lock_timeout = '50ms'")
         with pytest.raises(asyncpg.LockNotAvailableError):
             await box.writer.execute("ALTER TABLE outbox.events DETACH PARTITION outbox.events_000002 CONCURRENTLY")
         await box.other.execute("COMMIT")
-        assert await box.turn() == Turn("events_000002", Outcome.FINALIZED)
+        assert await box.turn() == ExpiryResult("events_000002", ExpiryOutcome.FINALIZED)
         assert (await box.tables())[:2] == ["events_000000", "events_000002"]
         assert await box.turn() is None
 
@@ -291,18 +293,18 @@ async def test_what_an_adoption_declared_confirmed_counts_as_confirmed_and_pages
         await box.write(35)
         await box.carry()
         await box.other.execute(ADOPT, 15)
-        assert await box.turn() == Turn("events_000000", Outcome.DROPPED)
+        assert await box.turn() == ExpiryResult("events_000000", ExpiryOutcome.DROPPED)
         assert await box.turn() is None
         await box.other.execute(ADOPT, 19)
-        assert await box.turn() == Turn("events_000001", Outcome.DROPPED)
+        assert await box.turn() == ExpiryResult("events_000001", ExpiryOutcome.DROPPED)
         assert await box.turn() is None
 
 
 async def test_the_cursors_log_is_dropped_behind_too_but_never_its_newest_page(database_url: str) -> None:
     async with outbox(database_url) as box:
 
-        async def turn(retention: timedelta) -> Turn | None:
-            return await expire(box.dropper, retention, PAGES, PATIENCE)
+        async def turn(retention: timedelta) -> ExpiryResult | None:
+            return await expire_segment(box.dropper, retention, PAGES, ExpiryLimits(lock_seconds=PATIENCE))
 
         async def page() -> None:
             await box.write(1)
@@ -313,7 +315,7 @@ async def test_the_cursors_log_is_dropped_behind_too_but_never_its_newest_page(d
         assert await turn(timedelta(0)) is None
         await page()
         assert await turn(RETENTION) is None
-        assert await turn(timedelta(0)) == Turn("pages_000000", Outcome.DROPPED)
+        assert await turn(timedelta(0)) == ExpiryResult("pages_000000", ExpiryOutcome.DROPPED)
         assert await turn(timedelta(0)) is None
         await box.reader.resume()
         assert await box.carry() == []
@@ -322,7 +324,7 @@ async def test_the_cursors_log_is_dropped_behind_too_but_never_its_newest_page(d
 async def test_segments_are_made_ahead_of_what_was_dropped(database_url: str) -> None:
     async with connected(database_url, 2) as (dropper, writer):
         await writer.fetchval("SELECT setval('outbox.event_ids', $1)", 2 * EVENTS.size)
-        assert await expire(dropper, RETENTION) == Turn("events_000000", Outcome.DROPPED)
+        assert await expire_segment(dropper, RETENTION) == ExpiryResult("events_000000", ExpiryOutcome.DROPPED)
         assert await make_partitions(dropper) == 2
-        assert await expire(dropper, RETENTION) == Turn("events_000001", Outcome.DROPPED)
+        assert await expire_segment(dropper, RETENTION) == ExpiryResult("events_000001", ExpiryOutcome.DROPPED)
         assert await make_partitions(dropper) == 0

@@ -1,4 +1,4 @@
-"""A month of the inbox is forgotten when none of its events can come again and be taken for a new one, never before."""
+"""A month of the inbox is dropped when none of its events can come again and be taken for a new one, never before."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,8 +12,8 @@ import pytest
 
 from outbox.envelope import lowest_id
 from outbox.partitions.create import make_partitions
-from outbox.partitions.expire_events import Outcome, Turn
-from outbox.partitions.expire_inbox import forget, horizon
+from outbox.partitions.expire_inbox import expire_month, horizon
+from outbox.partitions.expiry import ExpiryLimits, ExpiryOutcome, ExpiryResult
 from tests.support.probes.database import Asyncpg, connected, engine_of, waits_for_a_lock
 
 RETENTION = timedelta(days=100)
@@ -21,7 +21,8 @@ JANUARY = datetime(2026, 1, 15, tzinfo=UTC)
 MARCH = datetime(2026, 3, 15, tzinfo=UTC)
 LONG_AFTER = datetime(2026, 5, 20, tzinfo=UTC)  # of January, not of February
 DELIVERY = """
-INSERT INTO outbox.deliveries (consumer, event_id, subject, state, generation, claims, lease_token, lease_until, changed_at)
+INSERT INTO outbox.deliveries
+       (consumer, event_id, subject, state, generation, claims, lease_token, lease_until, changed_at)
 SELECT 'sap', $1, 's', $2, 1, 0, CASE WHEN $2 = 'running' THEN gen_random_uuid() END,
        CASE WHEN $2 = 'running' THEN now() END, clock_timestamp() - $3::interval"""
 FINISH = "UPDATE outbox.deliveries SET state = 'done', lease_token = NULL, lease_until = NULL WHERE event_id = $1"
@@ -40,9 +41,9 @@ SELECT relname FROM pg_class WHERE relname ~ '^deliveries_\\d+_\\d+$' AND relkin
 PENDING = "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = 'outbox.deliveries_2026_01'::regclass"
 OLD = timedelta(days=1000)
 PATIENCE = 0.15
-DROPPED = Turn("deliveries_2026_01", Outcome.DROPPED)
-POSTPONED = Turn("deliveries_2026_01", Outcome.POSTPONED)
-ATTACHED_AGAIN = Turn("deliveries_2026_01", Outcome.ATTACHED_AGAIN)
+DROPPED = ExpiryResult("deliveries_2026_01", ExpiryOutcome.DROPPED)
+POSTPONED = ExpiryResult("deliveries_2026_01", ExpiryOutcome.POSTPONED)
+ATTACHED_AGAIN = ExpiryResult("deliveries_2026_01", ExpiryOutcome.ATTACHED_AGAIN)
 
 
 @dataclass
@@ -61,8 +62,8 @@ class Inbox:
     async def dead_letter(self, event_id: UUID, state: str, queue: str = "sap") -> int:
         return int(await self.writer.fetchval(DEAD_LETTER, event_id, state, queue))
 
-    async def turn(self, now: datetime = LONG_AFTER, patience: float = PATIENCE) -> Turn | None:
-        return await forget(self.dropper, RETENTION, now, patience)
+    async def turn(self, now: datetime = LONG_AFTER, patience: float = PATIENCE) -> ExpiryResult | None:
+        return await expire_month(self.dropper, RETENTION, now, ExpiryLimits(lock_seconds=patience))
 
     async def months(self) -> list[str]:
         return [row["relname"].removeprefix("deliveries_") for row in await self.other.fetch(MONTHS)]
@@ -78,7 +79,7 @@ async def inbox(url: str) -> AsyncIterator[Inbox]:
         yield Inbox(dropper, writer, other)
 
 
-async def test_the_oldest_month_is_forgotten_once_its_last_moment_is_past_retention(shared_database_url: str) -> None:
+async def test_the_oldest_month_is_dropped_once_its_last_moment_is_past_retention(shared_database_url: str) -> None:
     async with inbox(shared_database_url) as box:
         await box.deliver(JANUARY)
         await box.deliver(datetime(2019, 1, 1, tzinfo=UTC))  # the first month takes all that is older
@@ -108,7 +109,7 @@ async def test_a_month_stays_while_one_of_its_deliveries_has_changed_within_rete
         assert await box.turn() == DROPPED
 
 
-async def test_what_was_given_up_is_kept_until_somebody_has_decided_about_its_dead_letter(
+async def test_a_dead_delivery_is_kept_until_an_operator_has_decided_about_its_dead_letter(
     shared_database_url: str,
 ) -> None:
     async with inbox(shared_database_url) as box:
@@ -159,8 +160,8 @@ async def test_a_month_stays_while_one_of_its_events_is_scheduled(shared_databas
 async def test_the_last_month_stays_because_it_says_where_the_next_one_begins(shared_database_url: str) -> None:
     async with inbox(shared_database_url) as box:
         for month in range(1, 8):
-            assert await box.turn(datetime(2030, 1, 1, tzinfo=UTC)) == Turn(
-                f"deliveries_2026_{month:02}", Outcome.DROPPED
+            assert await box.turn(datetime(2030, 1, 1, tzinfo=UTC)) == ExpiryResult(
+                f"deliveries_2026_{month:02}", ExpiryOutcome.DROPPED
             )
         assert await box.turn(datetime(2030, 1, 1, tzinfo=UTC)) is None
         assert await box.months() == ["2026_08"]
@@ -190,7 +191,7 @@ async def test_the_horizon_is_where_the_oldest_month_begins(shared_database_url:
         assert await seen() == lowest_id(datetime(2026, 2, 1, tzinfo=UTC))
         await box.other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM outbox.deliveries")
         later = LONG_AFTER + timedelta(days=30)
-        assert await box.turn(later) == Turn("deliveries_2026_02", Outcome.POSTPONED)
+        assert await box.turn(later) == ExpiryResult("deliveries_2026_02", ExpiryOutcome.POSTPONED)
         assert await seen() == lowest_id(datetime(2026, 3, 1, tzinfo=UTC))  # half detached: no writer sees it
         await box.other.execute("COMMIT")
 
@@ -206,7 +207,7 @@ async def test_a_delivery_of_a_writer_that_is_still_open_is_waited_for_and_kept(
         assert await box.other.fetchval("SELECT event_id FROM outbox.deliveries") == event_id
 
 
-async def test_a_delivery_that_came_between_the_look_and_the_detaching_brings_its_month_back(
+async def test_a_delivery_between_the_check_and_the_detaching_brings_its_month_back(
     shared_database_url: str,
 ) -> None:
     async with inbox(shared_database_url) as box:
@@ -222,7 +223,7 @@ async def test_a_delivery_that_came_between_the_look_and_the_detaching_brings_it
         assert await box.turn() == DROPPED
 
 
-async def test_writers_go_on_while_a_month_is_half_detached_and_an_interrupted_turn_is_taken_up(
+async def test_writers_continue_while_a_month_is_half_detached_and_an_interrupted_expiry_is_finished(
     shared_database_url: str,
 ) -> None:
     async with inbox(shared_database_url) as box:
@@ -240,7 +241,7 @@ async def test_writers_go_on_while_a_month_is_half_detached_and_an_interrupted_t
         assert await box.other.fetchval("SELECT count(*) FROM outbox.deliveries") == 2
 
 
-async def test_what_died_between_detaching_and_dropping_is_looked_at_and_dropped_or_brought_back(
+async def test_an_expiry_that_died_between_detaching_and_dropping_is_checked_and_finished_or_undone(
     shared_database_url: str,
 ) -> None:
     async with inbox(shared_database_url) as box:
@@ -256,7 +257,7 @@ async def test_what_died_between_detaching_and_dropping_is_looked_at_and_dropped
         assert "2026_01" not in await box.months()
 
 
-async def test_a_month_that_somebody_else_detached_stays_theirs(shared_database_url: str) -> None:
+async def test_a_month_that_an_operator_detached_is_left_alone(shared_database_url: str) -> None:
     async with inbox(shared_database_url) as box:
         await box.other.execute("ALTER TABLE outbox.deliveries DETACH PARTITION outbox.deliveries_2026_01")
         assert await box.turn() is None
@@ -268,5 +269,5 @@ async def test_a_month_that_somebody_else_detached_stays_theirs(shared_database_
                 "ALTER TABLE outbox.deliveries DETACH PARTITION outbox.deliveries_2026_02 CONCURRENTLY"
             )
         await box.other.execute("COMMIT")
-        assert await box.turn(later) == Turn("deliveries_2026_02", Outcome.FINALIZED)
+        assert await box.turn(later) == ExpiryResult("deliveries_2026_02", ExpiryOutcome.FINALIZED)
         assert (await box.months())[:2] == ["2026_01", "2026_02"]

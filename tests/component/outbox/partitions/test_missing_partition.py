@@ -1,4 +1,4 @@
-"""Writers whose event finds no segment hear so in clear words, write nothing, and go on once there is one."""
+"""Writers whose event finds no segment get an error that says so, write nothing, and continue once there is one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from consumers.delivery.transactions import Transactions
 from orders.service import Placed, place
-from outbox.partitions.create import SEGMENT_EVENTS, SEGMENTS_AHEAD
-from outbox.record import NoSegmentError, record, told_without_segment
+from outbox.record import NoSegmentError, missing_segment_named, record
 from outbox.schedule import move_due, schedule
+from outbox.segments import SEGMENT_EVENTS, SEGMENTS_AHEAD
 from runtime.database import autocommit
 from tests.support.builders.events import new_event
 from tests.support.builders.order_rows import counts
@@ -71,7 +71,7 @@ async def test_a_due_message_that_finds_no_segment_waits_on(shared_database_url:
         assert (await move_due(observer)).rows == 1
 
 
-async def test_a_step_waits_until_there_is_a_segment_and_spends_no_try(shared_database_url: str) -> None:
+async def test_a_step_waits_until_there_is_a_segment_and_spends_no_attempt(shared_database_url: str) -> None:
     async with full_outbox(shared_database_url) as (engine, observer):
         tries = asyncio.Semaphore(0)
 
@@ -100,5 +100,5 @@ async def test_a_step_waits_until_there_is_a_segment_and_spends_no_try(shared_da
 )
 async def test_other_violations_stay_what_they_are(shared_database_url: str, statement: str) -> None:
     async with engine_of(shared_database_url) as engine, engine.connect() as tx:
-        with pytest.raises(IntegrityError), told_without_segment():
+        with pytest.raises(IntegrityError), missing_segment_named():
             await tx.exec_driver_sql(statement)

@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from lab.stack.ports import free_port
-from outbox.partitions.create import PAGE_SEGMENTS_AHEAD, SEGMENTS_AHEAD
+from outbox.segments import PAGE_SEGMENTS_AHEAD, SEGMENTS_AHEAD
 from relay.health import monitor
 from relay.health.monitor import Monitor
 from relay.health.postgres import PostgresFigures

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from outbox.envelope import lowest_id
-from outbox.partitions.create import SEGMENT_EVENTS, SEGMENTS_AHEAD
+from outbox.segments import SEGMENT_EVENTS, SEGMENTS_AHEAD
 from tests.support.builders.events import new_event
 from tests.support.probes.relay_harness import RelayHarness, ids
 from tests.support.processes.relay import relay

@@ -15,9 +15,9 @@ from consumers.collector.classify import bare, dead_letter_of, examine
 from consumers.collector.queues import SOURCES, Taken
 from orders.events import OrderPlaced
 from orders.service import envelope
+from outbox.dead_letter_reason import DeadLetterReason
 from outbox.dead_letters.store import Cause
 from outbox.envelope import Event, encode_headers, new_event_id
-from outbox.tables import DEAD_LETTER_REASONS
 from tests.support.builders.amqp_values import KEYS, VALUES
 from tests.support.builders.orders import sample_order
 
@@ -55,7 +55,7 @@ def test_any_message_becomes_a_dead_letter(
     given_headers = {**(encode_headers(event) if sound else {}), "x-death": deaths, **headers}
     message = Taken(queue, 1, body, given_headers, {}, b"raw")
     dead_letter = dead_letter_of(examine(message), None, None)
-    assert dead_letter.reason in DEAD_LETTER_REASONS
+    assert dead_letter.reason in set(DeadLetterReason)
     assert dead_letter.body == body
     assert str(event.id) not in dead_letter.fingerprint
     written = json.dumps([dead_letter.headers, dead_letter.properties], allow_nan=False, ensure_ascii=False)

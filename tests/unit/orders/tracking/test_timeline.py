@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from orders.model import Attempt, AttemptEnd, RejectReason, Status, StepProgress, StepState
 from orders.tracking.timeline import Outcome, Timeline, What
-from outbox.cursor.message_tracking import Message, Waiting
+from outbox.cursor.message_tracking import Message, ScheduledMessage
 from outbox.dead_letters.queries import Action
 from tests.support.builders.timeline_facts import (
     HEARD,
@@ -142,7 +142,7 @@ def test_a_discarded_dead_letter_is_what_its_order_waits_for() -> None:
 
 
 def test_a_message_for_one_queue_says_which_and_its_try() -> None:
-    waiting = Waiting(uuid4(), HEARD, "sap", 3, at(70_000))
+    waiting = ScheduledMessage(uuid4(), HEARD, "sap", 3, at(70_000))
     story = timeline_with(
         messages=[message(900, 905, 910, type=HEARD, destination="sap", generation=2)],
         steps=running(StepState.DEAD),
@@ -161,7 +161,7 @@ def test_what_is_sent_to_all_again_later_is_waited_for_until_then() -> None:
     replayed = dead_letter(
         state="replayed", queue="orders.events", type="order.placed", reason="unpublishable", event_id=aside.event_id
     )
-    waiting = [Waiting(aside.event_id, "order.placed", None, 2, at(due)) for due in (3_600_000, 7_200_000)]
+    waiting = [ScheduledMessage(aside.event_id, "order.placed", None, 2, at(due)) for due in (3_600_000, 7_200_000)]
     (stand,) = timeline_with(messages=[aside], dead_letters=[replayed], waiting=waiting).waits_for
     assert (stand.step.queue, stand.text) == ("validation", "not begun: its event is due 13:00:00")
 

@@ -10,11 +10,11 @@ from asyncpg import InterfaceError, LockNotAvailableError, QueryCanceledError
 from structlog.testing import capture_logs
 
 from outbox.record import NoSegmentError
-from outbox.schedule import Place
+from outbox.schedule import DuePosition
 from relay.maintenance.scheduler import BATCH, POSTPONED_SECONDS, RECENT, REST, Mover, move_due_rows
 from tests.support.probes.database import Asyncpg
 
-START = Place(datetime(2026, 3, 1, 12, 0, tzinfo=UTC), 0)
+START = DuePosition(datetime(2026, 3, 1, 12, 0, tzinfo=UTC), 0)
 HOUR = timedelta(hours=1)
 
 
@@ -22,13 +22,13 @@ class Database:
     """Answers looks from `due`; keeps the (after, before) of each, and lets time pass with it."""
 
     def __init__(self, clock: "Clock", seconds: float) -> None:
-        self.due: list[tuple[int, Place]] = []
-        self.looks: list[tuple[Place | None, Place | None]] = []
+        self.due: list[tuple[int, DuePosition]] = []
+        self.looks: list[tuple[DuePosition | None, DuePosition | None]] = []
         self._clock = clock
         self._seconds = seconds
 
     async def fetchrow(self, _: str, *args: Any) -> dict[str, Any] | None:
-        after, before = ((None if at is None else Place(at, row)) for at, row in (args[:2], args[2:4]))
+        after, before = ((None if at is None else DuePosition(at, row)) for at, row in (args[:2], args[2:4]))
         self.looks.append((after, before))
         self._clock.now += self._seconds
         if not self.due:
@@ -54,8 +54,8 @@ class Stage:
         return self.clock.now
 
 
-def reached(hours: int) -> Place:
-    return Place(START.due_at + hours * HOUR, hours)
+def reached(hours: int) -> DuePosition:
+    return DuePosition(START.due_at + hours * HOUR, hours)
 
 
 async def test_a_look_goes_on_from_the_last_row_moved_and_looks_back_seldom() -> None:
@@ -66,10 +66,10 @@ async def test_a_look_goes_on_from_the_last_row_moved_and_looks_back_seldom() ->
     stage.clock.now += REST * 0.01
     assert await stage.mover.move() == 0
     assert [after for after, _ in stage.onward.looks] == [
-        Place(START.due_at - RECENT, 0),
+        DuePosition(START.due_at - RECENT, 0),
         reached(1),
         reached(2),
-        Place(reached(3).due_at - RECENT, 0),
+        DuePosition(reached(3).due_at - RECENT, 0),
     ]
 
 
