@@ -136,9 +136,9 @@ async def test_a_postgres_that_accepts_and_never_answers_holds_up_neither_giver_
 
 
 async def test_recording_an_event_sends_no_notification(shared_database_url: str) -> None:
-    async with connected(shared_database_url, 2) as (listener, notifier), engine_of(shared_database_url) as engine:
+    async with connected(shared_database_url, 2) as (connection, notifier), engine_of(shared_database_url) as engine:
         listener = Listener()
-        await listener.listen(listener)
+        await listener.listen(connection)
         await committed(engine, [new_event()])
         await notifier.execute(module.NOTIFY)
         await listener.until(1)

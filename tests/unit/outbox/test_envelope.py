@@ -114,7 +114,7 @@ def test_a_malformed_attribute_is_refused_with_its_name_and_value(name: str, val
 def test_a_generation_that_is_no_whole_number_in_range_is_refused_with_its_value(value: object) -> None:
     with pytest.raises(EnvelopeError) as refusal:
         decode_with("generation", value)
-    assert str(refusal.value) == f"try {value!r} is not a whole number from 1 to {MAX_GENERATION}"
+    assert str(refusal.value) == f"generation {value!r} is not a whole number from 1 to {MAX_GENERATION}"
 
 
 @pytest.mark.parametrize("value", [1, 2, MAX_GENERATION])
@@ -139,7 +139,7 @@ def test_an_id_from_the_future_is_refused_and_a_skewed_clock_is_tolerated() -> N
 
 def test_an_id_beyond_every_calendar_is_refused() -> None:
     beyond = "ffffffff-ffff-7fff-bfff-ffffffffffff"
-    with pytest.raises(EnvelopeError, match=f"^id '{beyond}' is from a time that no calendar has$"):
+    with pytest.raises(EnvelopeError, match=f"^id '{beyond}' is of a time that no calendar has$"):
         decode_with("id", beyond)
 
 

@@ -51,9 +51,9 @@ UNREADABLE: dict[str, tuple[NewDeadLetter, str]] = {
     "headers with a tag of nobody's": (dead_letter_for(headers={"cloudEvents:id": {"$when": 1}}), "no tag"),
     "a time that no outbox keeps": (
         dead_letter_for(headers=encode_headers(replace(EVENT, time=datetime(9999, 12, 31, 23, tzinfo=UTC)))),
-        "none that the outbox can keep",
+        "outside the range that the outbox can keep",
     ),
-    "the last try that can be counted": (dead_letter_for(replace(EVENT, generation=MAX_GENERATION)), "was the last"),
+    "the highest generation": (dead_letter_for(replace(EVENT, generation=MAX_GENERATION)), "is the highest"),
 }
 
 
