@@ -47,11 +47,11 @@ async def _write(
 async def _write_inbox(tx: AsyncConnection, delivery: Delivery, failure: Failure, decision: RetryDecision) -> None:
     claim, journal = delivery.claim, delivery.journal or None
     if decision.reason is not None:
-        await inbox.give_up(tx, claim, failure, decision.reason, decision.due_at, journal)
+        await inbox.dead_letter(tx, claim, failure, decision.reason, decision.due_at, journal)
         return
     assert decision.due_at is not None, "an attempt that is not the last has a next one"
     if decision.result is DeliveryResult.AWAY:
-        await inbox.hand_back(tx, claim, failure, decision.due_at)
+        await inbox.retry_after_outage(tx, claim, failure, decision.due_at)
     else:
         await inbox.retry_later(tx, claim, failure, decision.due_at, journal)
     await _schedule_next(tx, delivery, decision.due_at)

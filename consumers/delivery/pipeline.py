@@ -39,7 +39,7 @@ from orders.events import EventDataError, parse_order_id
 from orders.workflow import Step
 from outbox import inbox
 from outbox.envelope import Event
-from outbox.inbox import ForgottenError, LeaseLostError, Refusal, Refused
+from outbox.inbox import EventExpiredError, LeaseLostError, Refusal, Refused
 from outbox.schedule import schedule
 from runtime.logging import get_logger
 from runtime.redaction.redact import unquoted
@@ -72,7 +72,7 @@ class StepRunner:
         except LeaseLostError as error:
             log.warning("lease_lost", error=str(error))
             return await self._ended_otherwise(event)
-        except (EventDataError, ForgottenError) as error:
+        except (EventDataError, EventExpiredError) as error:
             tracer.failed(error)
             text = f"{type(error).__name__}: {unquoted(str(error))}"
             log.error("event_refused", step=self.step.name, error=text, event_id=str(event.id))  # noqa: TRY400
@@ -85,7 +85,7 @@ class StepRunner:
     async def _attempt(self, delivery: Delivery) -> DeliveryResult:
         try:
             return await self._code.run(delivery)
-        except (NotRunnableError, LeaseLostError, ForgottenError):
+        except (NotRunnableError, LeaseLostError, EventExpiredError):
             raise
         except Exception as error:  # noqa: BLE001 - any other error of a step ends its attempt
             outage = await self._code.finds_outage(delivery, error)

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from consumers.delivery.error_kinds import KilledWorkerError, kind_of, wait_seconds
 from consumers.delivery.result import DeliveryResult
 from orders.workflow import Step, pool_of
+from outbox.dead_letter_reason import DeadLetterReason
 from outbox.envelope import MAX_GENERATION
-from outbox.inbox import GivenUp
 from runtime.settings import Settings
 
 
@@ -25,7 +25,7 @@ class RetryDecision:
     result: DeliveryResult
     attempt: int
     due_at: datetime | None = None
-    reason: GivenUp | None = None
+    reason: DeadLetterReason | None = None
 
 
 class RetryDecider:
@@ -55,14 +55,14 @@ class RetryDecider:
         jittered = self._policy.delay_seconds(attempt, self._base_seconds, self._rng)
         return timedelta(seconds=wait_seconds(error) + jittered)
 
-    def _last(self, attempt: int, generation: int, error: Exception, *, outage: bool) -> GivenUp | None:
+    def _last(self, attempt: int, generation: int, error: Exception, *, outage: bool) -> DeadLetterReason | None:
         """Why a failed attempt was the last; None if another follows."""
         if isinstance(error, KilledWorkerError):
-            return GivenUp.KILLED_WORKER
+            return DeadLetterReason.KILLED_WORKER
         if generation >= MAX_GENERATION:
-            return GivenUp.RETRIES_EXHAUSTED
+            return DeadLetterReason.RETRIES_EXHAUSTED
         if outage:
             return None
         if kind_of(error) not in self._policy.worth_another_try:
-            return GivenUp.REJECTED
-        return GivenUp.RETRIES_EXHAUSTED if self._policy.gives_up_after(attempt) else None
+            return DeadLetterReason.REJECTED
+        return DeadLetterReason.RETRIES_EXHAUSTED if self._policy.gives_up_after(attempt) else None
