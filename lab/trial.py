@@ -4,8 +4,8 @@
 how it judges the outcome; the rest is here:
 
     console()    where a trial prints
-    run()        starts a fresh system, loads the catalogue, awaits the trial's own part with a `Trial`, stops the system
-    Trial        the running system: says how far it is, sends orders, waits until they are finished, audits them
+    run()        starts a fresh system, loads the catalogue, awaits the trial's own part, stops the system
+    Trial        the running system: prints progress, sends orders, waits until they are finished, audits them
     conclude()   after a failure names the folder of the logs; prints the JSON line; returns the exit code
 
 The JSON object is always the last line, so that a program can read it; it is printed when the system has stopped.

@@ -1,1 +1,1 @@
-"""What the project's figures come from. A benchmark runs on real servers and may import everything."""
+"""The benchmark of the relay, on real servers: `python -m lab.bench.relay`, or `make bench-relay`."""

@@ -1,4 +1,4 @@
-"""What can go wrong in a benchmark; shown as one line."""
+"""The error of a benchmark; printed as one line."""
 
 from ops.errors import OpsError
 

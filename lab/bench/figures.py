@@ -1,4 +1,4 @@
-"""From measurements to the figures that are printed. Pure."""
+"""The benchmark's figures, from measurements to the printed lines. Pure."""
 
 import json
 from collections.abc import Mapping, Sequence

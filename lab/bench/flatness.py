@@ -1,13 +1,13 @@
-"""Whether reader and cursor are as fast at the end of a long history as at its beginning.
+"""Flatness: whether reader and cursor are as fast at the end of a long history as at its beginning.
 
-The reader's pages are read and the cursor moved past each at once, as if a publisher confirmed without taking any
-time: nothing dilutes what Postgres does, and no page shares its commit with another. Events are recorded a slice at a
-time, in transactions of 500, and each slice is read as a window of its own; recording is not timed, nor is a first
-slice that warms everything up. Held: all the while one transaction keeps a snapshot taken at the beginning and another
-keeps a transaction id, as a forgotten report and a forgotten writer would.
+Each page is read and the cursor advances past it at once, as if a publisher confirmed without taking any time: so only
+Postgres is measured, and no page shares its commit with another. Events are recorded a slice at a time, in transactions
+of 500, and each slice is read as a window of its own; neither recording nor a first warm-up slice is timed. `held`: all
+the while one transaction keeps a snapshot from the beginning and another keeps a transaction id, as a forgotten report
+and a forgotten writer would.
 
-The machine's own rate drifts by more than what is looked for. So the last tenth of the history is measured by turns
-with the first tenth of another, that begins at that moment: what is compared was measured in the same seconds.
+The machine's own rate drifts by more than the difference to be measured. So the last tenth of the history is measured
+in turns with the first tenth of another that begins at that moment: both were measured in the same seconds.
 """
 
 from contextlib import AsyncExitStack
@@ -84,7 +84,7 @@ class _History:
         return history
 
     async def slice(self, count: int) -> float:
-        """Record so many events, then read them and move the cursor past them: events per second of the latter."""
+        """Record so many events, then read them and advance the cursor; returns the events per second of the latter."""
         await outbox.fill(self.writer, count)
         started = perf_counter()
         read = 0

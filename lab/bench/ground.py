@@ -1,8 +1,8 @@
-"""What a benchmark stands on: two real servers, a migrated database to copy, six queues, nothing left behind.
+"""The environment of a benchmark: two real servers, a migrated template database, six queues; all removed afterwards.
 
-Servers are what DATABASE_URL and AMQP_URL name, else private ones below .local/bench. On given servers the databases
-and queues are of names of their own, so that nothing of the owner's is touched. The queues are the product's first
-six step queues in everything but their names; each takes every event of the benchmark.
+The servers are those of DATABASE_URL and AMQP_URL, else private ones below .local/bench. On given servers databases and
+queues have names of their own, so the owner's are not touched. The queues are the product's first six step queues in
+everything but their names; each receives every event of the benchmark.
 """
 
 import secrets
@@ -58,7 +58,7 @@ class Ground:
             await admin.close()
 
     async def _require_queues(self, url: str) -> None:
-        """Have the relay of this database look for the six queues."""
+        """Make the six queues required ones for the relay of this database."""
         database = await asyncpg.connect(url)
         try:
             await required_queues.replace(database, self.queues)
@@ -66,7 +66,7 @@ class Ground:
             await database.close()
 
     def empty_queues(self) -> None:
-        """Drop every message in them."""
+        """Purge all six queues."""
         with connection(self.amqp_url) as link:
             channel = link.channel()
             for queue in self.queues:
@@ -75,7 +75,7 @@ class Ground:
 
 @contextmanager
 def prepared() -> Iterator[Ground]:
-    """Everything in place; stopped and taken away afterwards. Raises OpsError."""
+    """The environment for the time of the block; stopped and removed afterwards. Raises OpsError."""
     instance = Instance(LOCAL / "bench")
     own_servers = Instance(instance.folder / "servers")
     with instance.locked():
@@ -86,7 +86,7 @@ def prepared() -> Iterator[Ground]:
         with ExitStack() as stack:
             urls = stack.enter_context(servers(own_servers.folder))
             template_url = stack.enter_context(demo_database(urls.database_url))
-            assert template_url is not None, "None comes only of no server"
+            assert template_url is not None, "None is returned only without a server"
             upgrade(template_url)
             exchange = f"bench-{secrets.token_hex(4)}"
             queues = stack.enter_context(_queues(urls.amqp_url, exchange))
@@ -111,7 +111,10 @@ def _queues(amqp_url: str, exchange: str) -> Iterator[tuple[str, ...]]:
                 channel.queue_bind(name, exchange, EVENT_TYPE)
         yield tuple(queues)
     finally:
-        with suppress(ServerError), connection(amqp_url) as link:  # a broker that is gone has said so already
+        with (
+            suppress(ServerError),
+            connection(amqp_url) as link,
+        ):  # the error of a broker that is gone was raised already
             channel = link.channel()
             for name in queues:
                 channel.queue_delete(name)

@@ -1,4 +1,4 @@
-"""What a leading relay costs while nothing happens: its processor time, user and system, of one core."""
+"""The idle cost of a leading relay: its processor time, user and system, in percent of one core."""
 
 import asyncio
 from time import monotonic
@@ -28,6 +28,6 @@ async def measure(ground: Ground, plan: Plan) -> dict[str, float]:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Of all threads of the process so far, by the kernel's ticks of 10 ms."""
+    """Processor time of all threads so far, in the kernel's ticks of 10 ms."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)

@@ -1,11 +1,11 @@
-"""How quick the relay is at 100 events a second, and how few statements it needs for many.
+"""The relay's latency at 100 events a second, and the number of statements that it sends for many events.
 
 Latency is from COMMIT's return in the writer to the broker's confirm in the relay. Writer and relay are processes of
-their own; both note moments by the clock that all processes of a machine share. The relay is the real one, observed.
-The writer's first second is left out: it is still warming up.
+their own; both record times by the clock that all processes of a machine share. The relay is the real one, observed.
+The writer's first second is its warm-up and left out.
 
-The same relay first drains a round's events that were recorded before it started; the statements that it sends from
-its first publish until its cursor has passed the last of them are counted, whatever they are for.
+Before that the same relay drains a round's events that were recorded before it started; all statements are counted that
+it sends from its first publish until its cursor has advanced past the last of them.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ async def measure(ground: Ground, plan: Plan) -> dict[str, float]:
 
 
 async def _observe(ground: Ground, settings: Settings, plan: Plan, commits: Path) -> tuple[float, Observations]:
-    """When the first events were through, and all that the relay noted. `commits` is written by the writer."""
+    """When the first events were drained, and the relay's observations. The writer writes `commits`."""
     notes = ground.instance.folder / "relay.json"
     ground.empty_queues()
     async with outbox.connected(settings.database_url) as database:

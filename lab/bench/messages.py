@@ -20,7 +20,7 @@ _BODIES = 1_000
 
 
 def new_events(count: int) -> list[Event]:
-    """Events over SUBJECTS subjects in turn, or each of its own when there are fewer."""
+    """Events over SUBJECTS subjects in turn; when there are fewer events, each has a subject of its own."""
     subjects = [str(new_event_id()) for _ in range(min(count, SUBJECTS))]
     texts = bodies()
     return [
@@ -39,7 +39,7 @@ def new_events(count: int) -> list[Event]:
 
 @cache
 def bodies() -> tuple[bytes, ...]:
-    """The documents of the demo's orders."""
+    """The JSON documents of generated orders."""
     orders = (asdict(each.order) for each in generate(_BODIES).orders)
     return tuple(json.dumps(order, default=str, ensure_ascii=False, separators=(",", ":")).encode() for order in orders)
 

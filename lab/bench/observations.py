@@ -1,4 +1,7 @@
-"""What an observed relay leaves behind, and a writer: moments by CLOCK_MONOTONIC, which all processes share."""
+"""The observations that an observed relay or a writer leaves in a file: times by CLOCK_MONOTONIC.
+
+All processes of a machine share that clock.
+"""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -9,7 +12,7 @@ from lab.bench.errors import BenchError
 
 @dataclass
 class Observations:
-    """When each statement had been answered, when each event was confirmed (by its id), the first publish."""
+    """When each statement was answered, when each event was confirmed (by its id), and the first publish."""
 
     statements: list[float] = field(default_factory=list)
     confirmed: dict[str, float] = field(default_factory=dict)
@@ -17,13 +20,13 @@ class Observations:
 
 
 def write(path: Path, seen: Observations) -> None:
-    """Leave it behind."""
+    """Write the file."""
     path.write_text(json.dumps(asdict(seen)))
 
 
 def read(path: Path) -> Observations:
-    """Take it up; raises BenchError when the process ended without leaving it."""
+    """Read the file. Raises BenchError when the process ended without writing it."""
     try:
         return Observations(**json.loads(path.read_text()))
     except FileNotFoundError as error:
-        raise BenchError(f"{path} was not written: the observed relay ended in disorder") from error
+        raise BenchError(f"{path} was not written: the process that should write it has failed") from error

@@ -1,4 +1,4 @@
-"""The benchmark's own questions to the outbox, and the quickest way to fill it."""
+"""The benchmark's own queries on the outbox, and the fastest way to fill it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ Database: TypeAlias = "Connection[Record]"
 
 _LAST_ID = "SELECT coalesce(max(id), 0) FROM outbox.events"
 
-_PASSED = "SELECT coalesce((SELECT last_id FROM outbox.pages ORDER BY page DESC LIMIT 1), 0) >= $1"
+_CURSOR_REACHED = "SELECT coalesce((SELECT last_id FROM outbox.pages ORDER BY page DESC LIMIT 1), 0) >= $1"
 
 # The pages of one round: from the first event handed to the publisher to the last page's row in the cursor's log.
 _DRAIN_SECONDS = "SELECT extract(epoch FROM max(confirmed_at) - min(sent_at)) FROM outbox.pages WHERE first_id > $1"
@@ -45,9 +45,9 @@ async def last_event(database: Database) -> int:
     return int(await database.fetchval(_LAST_ID))
 
 
-async def cursor_passed(database: Database, last_id: int) -> bool:
-    """Whether the newest page reaches this id; right for events that were all recorded before the relay began."""
-    return bool(await database.fetchval(_PASSED, last_id))
+async def cursor_reached(database: Database, last_id: int) -> bool:
+    """Whether the newest page reaches this id; correct for events that were all recorded before the relay started."""
+    return bool(await database.fetchval(_CURSOR_REACHED, last_id))
 
 
 async def drain_seconds(database: Database, after_id: int) -> float:
@@ -56,19 +56,19 @@ async def drain_seconds(database: Database, after_id: int) -> float:
 
 
 async def wal_position(database: Database) -> int:
-    """Bytes of write-ahead log written since the beginning of time, everybody's."""
+    """Bytes of write-ahead log that all sessions have ever written."""
     return int(await database.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))
 
 
 async def checkpoint(database: Database) -> None:
-    """Let the next checkpoint be far away, if we may: the first change of a page after one is logged as a whole."""
+    """Take a checkpoint, if allowed, so that the next is far away: after one, each page is logged whole once."""
     with suppress(asyncpg.InsufficientPrivilegeError):
         await database.execute("CHECKPOINT")
 
 
 async def changed_rows(database: Database) -> int:
     """Rows of the outbox updated or deleted so far. A backend reports its last counts when it ends: waits for that."""
-    while await database.fetchval(_RELAYS):  # noqa: ASYNC110 - the database is what is waited for
+    while await database.fetchval(_RELAYS):  # noqa: ASYNC110 - Postgres gives no event for it
         await asyncio.sleep(0.02)
     await database.execute("SELECT pg_stat_force_next_flush()")
     await database.execute("SELECT pg_stat_clear_snapshot()")

@@ -1,4 +1,4 @@
-"""How much is measured: the full size, a tenth of it, or one part alone. Pure but for argparse."""
+"""The size of a benchmark: full, a tenth of it, or one part alone. Pure but for argparse."""
 
 import argparse
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ QUICK = Plan(rounds=3, events=5_000, history=100_000, latency_seconds=4.0, idle_
 
 
 def parse(words: Sequence[str] | None = None) -> Plan:
-    """The plan that a command line asks for; ends the process with a clear message when it asks for nonsense."""
+    """The plan of a command line; an unusable argument ends the process with a message that names it."""
     parser = argparse.ArgumentParser(prog="python -m lab.bench.relay", description="Measure the relay on real servers.")
     parser.add_argument("--quick", action="store_true", help="a tenth of the size")
     parser.add_argument("--only", choices=PARTS, help="measure this part alone")

@@ -1,12 +1,12 @@
-"""Raw publishing and the relay by turns, on the same events into the same queues; and what the relay costs Postgres.
+"""Throughput: raw publishing and the relay in turns, same events, same queues; and the relay's cost for Postgres.
 
 A round records its events while no relay runs. The relay is then a process of its own, as in production; its time goes
 from the first page's `sent_at`, taken before its first event is published, to the last `confirmed_at`, the last confirm
-of a page. The raw publisher's time goes from its first publish to the last confirm. So neither one's start counts, nor
-reading the first page, nor the relay's last write of the cursor, which follows its next look at the queues. Who goes
-first changes every round, and queues are emptied before each.
+of a page. The raw publisher's time goes from its first publish to the last confirm. So the start of neither counts, nor
+the read of the first page, nor the relay's last write of the cursor, which follows its next check of the queues. The
+first of the two changes every round, and the queues are emptied before each.
 
-Write-ahead log is counted from before the relay's start until its cursor has passed the last event; recording is
+Write-ahead log is counted from before the relay's start until its cursor has advanced past the last event. Recording is
 before that, with a checkpoint before it, so that no page is logged as a whole for a hint bit alone. Rows updated or
 deleted are Postgres's own counts over all rounds, start and stop of the relay included.
 """
@@ -27,13 +27,13 @@ from runtime.database import make_engine
 from runtime.settings import Settings
 
 WARM_UP_EVENTS = 1_000
-# The broker puts away what was purged, or has just been confirmed, in the background.
+# The broker removes purged and confirmed messages in the background.
 SETTLE_SECONDS = 0.3
 
 
 @dataclass
 class Rounds:
-    """What the rounds gave, each list in order of the rounds."""
+    """The measurements, each list in order of the rounds."""
 
     raw: list[float] = field(default_factory=list)
     relay: list[float] = field(default_factory=list)

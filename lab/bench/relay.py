@@ -1,8 +1,8 @@
-"""How fast, how flat, how quick and how cheap the relay is, on real servers in one run: `make bench-relay`.
+"""The benchmark of the relay, on real servers in one run: `make bench-relay`.
 
-Four parts, one after another: throughput beside raw publishing (ratio), reading through a long history (flatness),
-commit to confirm (latency), doing nothing (idle). Each module says what it measures and how. The last line printed is
-one JSON object; whatever its figures say, the run has succeeded.
+Four parts, one after another: throughput beside raw publishing (`ratio`), reading through a long history (`flatness`),
+commit to confirm (`latency`), processor time without events (`idle`). Each module says what it measures and how. The
+last line printed is one JSON object; the run succeeds whatever the figures are.
 """
 
 import asyncio

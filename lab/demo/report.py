@@ -17,8 +17,8 @@ def print_input(console: Console, workload: Workload) -> None:
     """The workload that is about to be sent."""
     lines = sum(len(one.order.lines) for one in workload.orders)
     console.print(
-        f"Sending {escape(workload.title)}: {len(workload.orders)} orders, {lines} lines, {len(workload.products)} products; "
-        f"{len(workload.refused)} orders must be rejected.",
+        f"Sending {escape(workload.title)}: {len(workload.orders)} orders, {lines} lines, "
+        f"{len(workload.products)} products; {len(workload.refused)} orders must be rejected.",
         soft_wrap=True,
     )
     for note in workload.notes:

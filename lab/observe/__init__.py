@@ -1,17 +1,17 @@
-"""`lab observe`: is what watches the system right about it? Orders and faults go through, and Prometheus is asked.
+"""`lab observe`: orders and faults go through a system, and Prometheus, its alerts and the dashboards are checked.
 
-| module        | what                                                                              |
-|---------------|-----------------------------------------------------------------------------------|
-| `run`         | the whole of it: start, orders, an outage, questions, report                      |
-| `scaled_file`    | the shipped config and rules in a hurry: one time factor                    (pure) |
-| `rules`       | the alert rules: scaled, listed, put to promtool's unit tests                     |
-| `panels`      | the dashboards' queries                                                           |
-| `load`        | the orders, and the POSTs that no API should accept                               |
-| `outage`      | SAP away: its alert fires, and ends with it                                       |
-| `expected`    | which alerts these faults may set off, and which they must                 (pure) |
-| `sight`       | what Prometheus sees: targets, rules, panels                                      |
-| `totals`      | which sum in Prometheus is which count at its place; compared               (pure) |
-| `expected_totals`       | those counts: tables, SAP's ledger, the mailbox, the PDFs                         |
-| `figures`     | what was found, what of it is wrong, and the last line                      (pure) |
-| `report`      | what a person reads                                                               |
+| module              | what                                                                              |
+|---------------------|-----------------------------------------------------------------------------------|
+| `run`               | the trial: start, orders, an outage, the checks                                   |
+| `time_scaling`      | the shipped config and rules with every time divided by one factor         (pure) |
+| `rules`             | the alert rules: scaled, listed, run through promtool's unit tests                |
+| `panels`            | the dashboards' queries                                                           |
+| `load`              | the faults that come with the orders, and the POSTs that the API must refuse      |
+| `outage`            | SAP away: its alert fires, and resolves after it                                  |
+| `expected_alerts`   | the alerts that these faults may fire, and those that they must            (pure) |
+| `prometheus_checks` | reads targets, rules, alerts and panels from Prometheus                           |
+| `totals`            | which sum in Prometheus must equal which count; compared                   (pure) |
+| `expected_totals`   | those counts: tables, SAP's ledger, the inbox, the PDFs                           |
+| `figures`           | what was found, the failures, and the last line                            (pure) |
+| `report`            | what is printed for a person                                                      |
 """

@@ -1,4 +1,4 @@
-"""What an observation found, what of it is wrong, and its last line. Pure."""
+"""The result of an observation, its failures, and its last line. Pure."""
 
 import json
 from collections.abc import Collection, Iterator, Sequence
@@ -14,10 +14,10 @@ from ops.doctor.prometheus_api import Rule, Target
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One run. `shipped` are the alerts of the shipped file, `tested` those with a unit test.
+    """One run. `shipped` are the alerts of the shipped file, `tested` those with a unit test that passes.
 
-    `at_rest` fired before anything had happened, `fired` after that, the watchdog aside. `unsettled` are
-    deliveries that had not come to their end when the totals were compared.
+    `at_rest` are alerts that fired before the first order, `fired` those after it, without the watchdog. `unsettled`
+    counts deliveries that were neither done nor dead when the totals were compared.
     """
 
     targets: Sequence[Target]
@@ -43,7 +43,7 @@ class Observed:
 
     @property
     def totals_match(self) -> bool:
-        """Whether Prometheus and the places where things are say the same, of a system that is done."""
+        """Whether each total in Prometheus equals the count at its place, with every delivery settled."""
         return self.unsettled == 0 and all(one.equal for one in self.compared)
 
     def line(self) -> str:
@@ -60,23 +60,23 @@ class Observed:
 
 
 def failures(observed: Observed) -> list[str]:
-    """What is not as it has to be, a sentence each; none when all is well."""
+    """The failures, a sentence each; none when every check holds."""
     return [
-        *_unseen(observed.targets),
+        *_targets(observed.targets),
         *_rules(observed),
-        *_alarms(observed),
+        *_alerts(observed),
         *_panels(observed.panels),
         *_outage(observed.outage),
         *_totals(observed),
     ]
 
 
-def _unseen(targets: Sequence[Target]) -> Iterator[str]:
+def _targets(targets: Sequence[Target]) -> Iterator[str]:
     if not targets:
         yield "Prometheus has no target at all"
     for target in targets:
         if target.health != "up":
-            yield f"the target {target.job} {target.instance} is {target.health}: {target.error or 'not asked yet'}"
+            yield f"the target {target.job} {target.instance} is {target.health}: {target.error or 'not scraped yet'}"
 
 
 def _rules(observed: Observed) -> Iterator[str]:
@@ -92,15 +92,15 @@ def _rules(observed: Observed) -> Iterator[str]:
             yield f"the {kind} {rule.name} cannot be evaluated: {rule.error or rule.health}"
 
 
-def _alarms(observed: Observed) -> Iterator[str]:
+def _alerts(observed: Observed) -> Iterator[str]:
     if WATCHDOG not in observed.at_rest:
-        yield f"{WATCHDOG} does not fire, so that nothing is known of the others while nothing had happened"
+        yield f"{WATCHDOG} does not fire, so the check at rest says nothing about the other alerts"
     for name in sorted(set(observed.at_rest) - {WATCHDOG}):
         yield f"the alert {name} fires though nothing has happened"
     for name in unexpected(observed.fired):
-        yield f"the alert {name} fired, and no fault of this run is a reason"
+        yield f"the alert {name} fired, and no fault of this run explains it"
     for name in silent(observed.fired):
-        if name != ALERT:  # of which the outage tells
+        if name != ALERT:  # the outage's own failure names it
             yield f"the alert {name} did not fire, though {MUST_FIRE[name]}"
 
 
@@ -118,13 +118,14 @@ def _outage(outage: Outage) -> Iterator[str]:
     if outage.fired_after is None:
         yield f"{ALERT} did not fire while SAP was away, or did before"
     elif outage.resolved_after is None:
-        yield f"{ALERT} did not end when SAP was back"
+        yield f"{ALERT} did not resolve when SAP was back"
 
 
 def _totals(observed: Observed) -> Iterator[str]:
     if observed.unsettled:
-        yield f"{observed.unsettled} deliveries have not come to their end, so that no total could be final"
+        yield f"{observed.unsettled} deliveries are neither done nor dead, so no total is final"
     for one in observed.compared:
         for kind in one.differing:
-            said, is_so = one.prometheus.get(kind, 0), one.expected.get(kind, 0)
-            yield f"{one.total.name}{f' ({kind})' if kind else ''}: Prometheus says {said:g}, there are {is_so:g}"
+            measured, expected = one.prometheus.get(kind, 0), one.expected.get(kind, 0)
+            name = f"{one.total.name} ({kind})" if kind else one.total.name
+            yield f"{name}: Prometheus has {measured:g}, expected are {expected:g}"

@@ -1,7 +1,7 @@
-"""What is sent: orders, of which some must be rejected and some cannot be told of, and POSTs that are none.
+"""The load of an observation: the faults that come with its orders, and POSTs that the API must refuse.
 
-Faults that come with the orders: SAP fails a tenth of the calls and loses some answers, one customer's mailbox does
-not exist, so that what is written to it dies, and a part of the orders is what the generator makes to be rejected.
+SAP fails a tenth of the calls and loses some answers; one customer's mailbox does not exist, so e-mails to it are
+dead-lettered; and the generator makes a part of the orders to be rejected.
 """
 
 import json
@@ -22,11 +22,11 @@ HTTP_SECONDS = 10.0
 
 
 class UnexpectedAnswerError(OpsError):
-    """The API took what it had to refuse; the message says what it was."""
+    """The API accepted a POST that it had to refuse; the message holds its body."""
 
 
 def unreachable_customer(workload: Workload) -> str:
-    """The address whose mailbox does not exist: that of the first order that completes."""
+    """The address without a mailbox: that of the first order that must complete."""
     return workload.completing[0].customer.email
 
 
@@ -38,7 +38,7 @@ async def remove_mailbox(mail_url: str, address: str) -> None:
 
 
 async def send_invalid(api_url: str, taken: Sequence[NewOrder]) -> Counter[str]:
-    """POST what must be refused; how often each reason was given. `taken` were accepted before.
+    """POST bodies that must be refused; returns how often each reason was given. `taken` were accepted before.
 
     Raises UnexpectedAnswerError.
     """
@@ -53,8 +53,8 @@ async def send_invalid(api_url: str, taken: Sequence[NewOrder]) -> Counter[str]:
 
 
 def invalid_bodies(taken: Sequence[NewOrder]) -> list[bytes]:
-    """What no order is: no JSON at all, a line of nothing, no lines, and each reference that is taken. Pure."""
+    """Invalid orders: no JSON, a line of quantity 0, no lines, and each accepted reference again. Pure."""
     first = order_json(taken[0])
-    nothing = {**first, "lines": [{**first["lines"][0], "quantity": 0}]}
-    bodies = [json.dumps(body).encode() for body in (nothing, {**first, "lines": []})]
+    empty_line = {**first, "lines": [{**first["lines"][0], "quantity": 0}]}
+    bodies = [json.dumps(body).encode() for body in (empty_line, {**first, "lines": []})]
     return [b"{", *bodies, *(json.dumps(order_json(order)).encode() for order in taken)]

@@ -1,4 +1,4 @@
-"""SAP goes away and comes back: its alert has to fire meanwhile, and to end when it is over."""
+"""An outage of SAP: its alert must fire while SAP is away, and resolve when SAP is back."""
 
 import asyncio
 import time
@@ -13,15 +13,15 @@ ALERT = "WaybillOutsideAway"
 QUEUE = "sap"
 FIRING = f'ALERTS{{alertname="{ALERT}",queue="{QUEUE}",alertstate="firing"}}'
 POLL_SECONDS = 0.5
-# The circuit opens with the next delivery and is looked at every two seconds; the rule waits for minutes, hastened to
-# seconds. The rest is for a busy machine.
+# The circuit opens with the next delivery and probes every two seconds; the rule's minutes are scaled to seconds. The
+# rest is for a busy machine.
 PATIENCE_SECONDS = 40.0
 HTTP_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """How long after its beginning the alert fired, and how long after its end it was over; None: it did not."""
+    """Seconds from the outage to the firing alert, and from its end to the resolved one; None: that did not happen."""
 
     fired_after: float | None
     resolved_after: float | None
@@ -33,27 +33,27 @@ class Outage:
 
 
 async def outage(prometheus: PrometheusApi, sap_url: str, send: Callable[[], Awaitable[object]]) -> Outage:
-    """SAP answers 503 to everything until its alert fires; `send` gives its worker something to do meanwhile."""
+    """SAP answers 503 to everything until its alert fires; `send` gives SAP's worker orders meanwhile."""
     if await prometheus.query(FIRING):
-        return Outage(None, None)  # it would prove nothing now
-    begun = time.monotonic()
-    await _turn(sap_url, away=True)
+        return Outage(None, None)  # an alert that fires already would prove nothing
+    started = time.monotonic()
+    await _set_outage(sap_url, away=True)
     try:
         await send()
-        fired = await _seconds_until(prometheus, begun, firing=True)
+        fired = await _seconds_until(prometheus, started, firing=True)
     finally:
-        await _turn(sap_url, away=False)
+        await _set_outage(sap_url, away=False)
     resolved = await _seconds_until(prometheus, time.monotonic(), firing=False) if fired is not None else None
     return Outage(fired, resolved)
 
 
-async def _turn(sap_url: str, *, away: bool) -> None:
+async def _set_outage(sap_url: str, *, away: bool) -> None:
     async with httpx.AsyncClient(timeout=HTTP_SECONDS, trust_env=False) as http:
         (await http.put(f"{sap_url}/sandbox/faults", json={"outage": away})).raise_for_status()
 
 
 async def _seconds_until(prometheus: PrometheusApi, since: float, *, firing: bool) -> float | None:
-    """When the alert fires, or does not any more; None when it has not come to that in time."""
+    """Seconds until the alert fires, or no longer fires; None if that takes too long."""
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
         if bool(await prometheus.query(FIRING)) is firing:

@@ -1,7 +1,8 @@
-"""The queries of Grafana's dashboards, as Prometheus is to be asked them: one `Panel` for each query.
+"""The queries of Grafana's dashboards in plain PromQL: one `Panel` for each query.
 
-Reads the committed JSON and nothing else, so what is checked is what Grafana would show. Grafana's variables are not
-PromQL: each takes a value here, those that a reader chooses that of "All". Pure but for the files.
+They are read from the committed JSON alone, so the checks run the queries that Grafana runs. Grafana's variables are
+not PromQL: each is replaced by a value, and a variable that a reader chooses by the value of "All". Pure but for the
+files.
 """
 
 import json
@@ -18,7 +19,7 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))")  # $name, ${name}, ${n
 
 
 class PanelError(OpsError):
-    """A dashboard's file holds what cannot be asked."""
+    """A dashboard's file holds a query that cannot be run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def _panels(dashboard: Mapping[str, Any], time: Mapping[str, str]) -> Iterator[P
 
 
 def _value_of_all(variable: Mapping[str, Any]) -> str:
-    """What a variable stands for while nothing is chosen."""
+    """The value of a variable while the reader has chosen nothing."""
     return str(variable.get("allValue") or variable["current"]["value"])
 
 
@@ -68,7 +69,7 @@ def _filled(expr: str, variables: Mapping[str, str], where: str) -> str:
     def value(found: re.Match[str]) -> str:
         name = found[1] or found[2]
         if name not in variables:
-            raise PanelError(f"{where}: nobody knows the variable ${name} in {expr}")
+            raise PanelError(f"{where}: the variable ${name} is not defined, in {expr}")
         return variables[name]
 
     return _VARIABLE.sub(value, expr)

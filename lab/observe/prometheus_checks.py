@@ -1,4 +1,4 @@
-"""What Prometheus sees: every target up, every shipped rule loaded and sound, data for every panel."""
+"""Checks against Prometheus: every target up, every rule evaluated, which alerts fire, data for every panel."""
 
 import asyncio
 import math
@@ -12,14 +12,14 @@ from ops.doctor.prometheus_api import PrometheusApi, PrometheusError, Rule, Targ
 
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 20.0
-REST_SECONDS = 12.0  # most rules wait for five minutes, hastened to ten seconds
+REST_SECONDS = 12.0  # most rules wait for five minutes, scaled to ten seconds
 STEP_SECONDS = 5.0
 FIRING = 'ALERTS{alertstate="firing"}'
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedPanel:
-    """What a panel's query brought: series with at least one number, and what was wrong with the query."""
+    """The answer to a panel's query: the number of series with at least one number, or the error."""
 
     panel: Panel
     series: int
@@ -27,12 +27,12 @@ class CheckedPanel:
 
     @property
     def well(self) -> bool:
-        """Whether it shows something, or is one that has nothing to show when all is well."""
+        """Whether it shows data, or is a panel that is empty when all is well."""
         return not self.error and (self.series > 0 or self.panel.empty_when_well is not None)
 
 
 async def targets_up(prometheus: PrometheusApi) -> list[Target]:
-    """Every target, as soon as none is down or not asked yet; or as they are when that takes too long."""
+    """Every target, as soon as all are up; or as they are when that takes too long."""
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         targets = await prometheus.targets()
@@ -52,21 +52,21 @@ async def rules_evaluated(prometheus: PrometheusApi) -> list[Rule]:
 
 
 async def firing_at_rest(prometheus: PrometheusApi) -> set[str]:
-    """What fires though nothing has happened yet: the watchdog, and false alarms.
+    """Alerts that fire before the first order: the watchdog, and false alarms.
 
-    What the start has set off may end first, and the watchdog is waited for, since before it no rule has said anything.
-    From then on whatever fires for a moment counts. What is about to fire when the rest is over is given the time to do
-    so or to end; if it does neither, it counts as well.
+    First alerts that the start has fired may resolve, and the watchdog must fire: before it no rule was evaluated. From
+    then on every alert that fires for a moment counts. An alert that is pending when the rest is over has time to fire
+    or to resolve; if it does neither, it counts as well.
     """
     await _quiet(prometheus)
-    begun = time.time()
+    started = time.time()
     await asyncio.sleep(REST_SECONDS)
     active = await _quiet(prometheus)
-    return active | await _fired(prometheus, begun)
+    return active | await _fired(prometheus, started)
 
 
 async def _quiet(prometheus: PrometheusApi) -> set[str]:
-    """What fires or is about to, as soon as it is the watchdog alone; or as it is when that takes too long."""
+    """Alerts that fire or are pending, as soon as only the watchdog does; or as they are when that takes too long."""
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         active = {one.labels["alertname"] for one in await prometheus.query("ALERTS")}
@@ -75,29 +75,29 @@ async def _quiet(prometheus: PrometheusApi) -> set[str]:
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def fired_since(prometheus: PrometheusApi, begun: float) -> list[str]:
-    """The names of the alerts that have fired since a moment (Unix time), without the one that always does."""
-    return sorted(await _fired(prometheus, begun) - {WATCHDOG})
+async def fired_since(prometheus: PrometheusApi, started: float) -> list[str]:
+    """The names of the alerts that have fired since a moment (Unix time), without the watchdog."""
+    return sorted(await _fired(prometheus, started) - {WATCHDOG})
 
 
-async def _fired(prometheus: PrometheusApi, begun: float) -> set[str]:
-    series = await prometheus.query_range(FIRING, begun, time.time(), 1.0)
+async def _fired(prometheus: PrometheusApi, started: float) -> set[str]:
+    series = await prometheus.query_range(FIRING, started, time.time(), 1.0)
     return {one.labels["alertname"] for one in series}
 
 
-async def check_panels(prometheus: PrometheusApi, panels: Sequence[Panel], begun: float) -> list[CheckedPanel]:
-    """Each panel's query as a dashboard would ask: over the time since a moment (Unix time), or for the values now.
+async def check_panels(prometheus: PrometheusApi, panels: Sequence[Panel], started: float) -> list[CheckedPanel]:
+    """Run each panel's query as a dashboard does: over the time since a moment (Unix time), or for the values now.
 
-    What is empty when all is well may be so now: then it is asked whether it has shown anything since.
+    A panel that is empty when all is well may be empty now: then its query runs over the time since.
     """
-    return [await _seen(prometheus, panel, begun) for panel in panels]
+    return [await _check_panel(prometheus, panel, started) for panel in panels]
 
 
-async def _seen(prometheus: PrometheusApi, panel: Panel, begun: float) -> CheckedPanel:
+async def _check_panel(prometheus: PrometheusApi, panel: Panel, started: float) -> CheckedPanel:
     try:
         series = await _now(prometheus, panel) if panel.instant else 0
         if not series and (not panel.instant or panel.empty_when_well is not None):
-            series = await _over_time(prometheus, panel, begun)
+            series = await _over_time(prometheus, panel, started)
     except PrometheusError as error:
         return CheckedPanel(panel, 0, str(error))
     return CheckedPanel(panel, series)
@@ -107,6 +107,6 @@ async def _now(prometheus: PrometheusApi, panel: Panel) -> int:
     return sum(not math.isnan(one.value) for one in await prometheus.query(panel.expr))
 
 
-async def _over_time(prometheus: PrometheusApi, panel: Panel, begun: float) -> int:
-    series = await prometheus.query_range(panel.expr, begun, time.time(), STEP_SECONDS)
+async def _over_time(prometheus: PrometheusApi, panel: Panel, started: float) -> int:
+    series = await prometheus.query_range(panel.expr, started, time.time(), STEP_SECONDS)
     return sum(any(not math.isnan(value) for value in one.values) for one in series)

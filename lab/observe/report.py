@@ -1,4 +1,4 @@
-"""What a person reads of an observation: the tables of totals and panels, the alerts, and what failed in words."""
+"""The report of an observation for a person: alerts, panels, totals, and each failure in words."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from lab.observe.totals import ComparedTotal
 
 
 def print_report(console: Console, observed: Observed) -> None:
-    """Everything that was looked at, and at last what is wrong."""
+    """Every check, and the failures at the end."""
     up = sum(target.health == "up" for target in observed.targets)
     console.print(f"{up} of {len(observed.targets)} targets are up.")
     _print_alerts(console, observed)
@@ -33,7 +33,9 @@ def _print_alerts(console: Console, observed: Observed) -> None:
     )
     fired, resolved = observed.outage.fired_after, observed.outage.resolved_after
     if fired is not None and resolved is not None:
-        console.print(f"{ALERT} fired {fired:.1f} s after SAP went away, and ended {resolved:.1f} s after it was back.")
+        console.print(
+            f"{ALERT} fired {fired:.1f} s after SAP went away, and resolved {resolved:.1f} s after it was back."
+        )
     console.print(f"Fired since the first order: {escape(', '.join(observed.fired)) or 'none'}.", soft_wrap=True)
 
 
@@ -57,12 +59,12 @@ def _print_panels(console: Console, panels: Sequence[CheckedPanel]) -> None:
 
 
 def _print_totals(console: Console, compared: Sequence[ComparedTotal]) -> None:
-    table = Table("Total", title="Prometheus beside the truth", title_justify="left")
-    for column in ("Prometheus", "Truth"):
+    table = Table("Total", title="Prometheus beside the expected totals", title_justify="left")
+    for column in ("Prometheus", "Expected"):
         table.add_column(column, justify="right")
     table.add_column("")
     for one in compared:
-        said, is_so = sum(one.prometheus.values()), sum(one.expected.values())
+        measured, expected = sum(one.prometheus.values()), sum(one.expected.values())
         mark = "[green]equal[/]" if one.equal else f"[red]differs: {escape(', '.join(one.differing)) or 'in all'}[/]"
-        table.add_row(one.total.name, f"{said:g}", f"{is_so:g}", mark)
+        table.add_row(one.total.name, f"{measured:g}", f"{expected:g}", mark)
     console.print(table)

@@ -1,9 +1,9 @@
-"""Rule files as text: their times divided by one factor, the alerts in them, and which of those are shown to fire.
+"""Rule files as text: their times divided by one factor, their alerts, and the alerts that a unit test covers.
 
-`make observe` has minutes where an alert waits for as long, so it loads the shipped file in a hurry: each range,
-subquery step, `offset`, `for`, `keep_firing_for` and group `interval` is divided by one factor, and not a character is
-changed besides, numbers in seconds and texts for people included. YAML says where an expression lies, and strings and
-comments within it are passed over; so what is divided is a time and nothing that looks like one.
+An alert waits for as many minutes as `make observe` has, so it loads the shipped file on a shortened clock: each range,
+subquery step, `offset`, `for`, `keep_firing_for` and group `interval` is divided by one factor. No other character is
+changed, numbers in seconds and texts for people included. YAML gives the place of each expression, and strings and
+comments within it are skipped, so only times are divided.
 """
 
 import re
@@ -18,9 +18,9 @@ import yaml
 
 from ops.errors import OpsError
 
-# The one alert that always fires: who does not get it knows that alerts do not arrive.
+# The one alert that always fires: when it stops arriving, alerts do not arrive.
 WATCHDOG = "WaybillWatchdog"
-# A Prometheus that looks once a second sees nothing in less.
+# Prometheus scrapes once a second here; a shorter time holds no sample.
 SHORTEST_MS = 1000
 TEST_SECONDS = 300.0
 
@@ -40,7 +40,7 @@ _DURATION = re.compile(_LONG)
 _PART = re.compile(r"(\d+)(ms|[ywdhms])")
 # Strings and comments come first, so that nothing is found within them.
 _TIMES = re.compile(
-    r"""(?P<passed>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|\#[^\n]*)"""
+    r"""(?P<skipped>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|\#[^\n]*)"""
     rf"|\[\s*{_LONG}\s*(?::\s*(?:{_LONG})?\s*)?\]"
     rf"|\boffset\s+-?\s*{_LONG}"
 )
@@ -74,9 +74,9 @@ def alerts_of(text: str) -> list[str]:
 
 
 def run_unit_tests(promtool: str, folder: Path) -> set[str]:
-    """Run promtool's unit tests, every file of `folder`; the alerts that one of them shows to fire.
+    """Run promtool's unit tests, every file of `folder`; returns the alerts that one of them makes fire.
 
-    Raises RulesError with what promtool says when any fails: then nothing is shown.
+    Raises RulesError with promtool's output when any test fails.
     """
     files = sorted(folder.glob("*.yml"))
     if not files:
@@ -93,14 +93,14 @@ def run_unit_tests(promtool: str, folder: Path) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class UnitTestResult:
-    """What the unit tests have shown: the `alerts` that fire in one, or, when any test fails, none and `error`."""
+    """The result of the unit tests: the `alerts` that fire in one; or none and the `error` when any test fails."""
 
     alerts: frozenset[str]
     error: str = ""
 
 
 def passing_unit_tests(promtool: str, folder: Path) -> UnitTestResult:
-    """As `run_unit_tests`, with a failure as something found and not as an end."""
+    """As `run_unit_tests`, but a failure is returned and not raised."""
     try:
         return UnitTestResult(frozenset(run_unit_tests(promtool, folder)))
     except RulesError as error:
@@ -142,7 +142,7 @@ def _timed(root: yaml.Node | None) -> Iterator[tuple[yaml.ScalarNode, re.Pattern
 
 
 def _inside(node: yaml.ScalarNode, text: str) -> tuple[int, int]:
-    """Where a scalar's text begins and ends, without YAML's quotes: what they hold is no string of PromQL."""
+    """Where a scalar's text begins and ends, without YAML's quotes, which are no quotes of PromQL."""
     begin, stop = node.start_mark.index, node.end_mark.index
     if node.style == '"' and "\\" in text[begin:stop]:
         raise RulesError(f"line {node.start_mark.line + 1}: an expression with escapes; write it as a block (|-)")
@@ -159,7 +159,7 @@ def _items(node: yaml.Node | None) -> list[yaml.Node]:
 
 
 def _divided(found: re.Match[str], factor: int | Fraction) -> str:
-    if found.re is _TIMES and found["passed"]:
+    if found.re is _TIMES and found["skipped"]:
         return found[0]
     return _DURATION.sub(lambda duration: _quotient(duration[0], factor), found[0])
 

@@ -133,7 +133,7 @@ class _Observation:
             await connection.close()
 
     async def _settled(self, connection: asyncpg.Connection) -> int:
-        """Wait until no delivery is unsettled, within bounds, and every order is a minute old; returns the unsettled."""
+        """Wait, within bounds, until deliveries are settled and orders a minute old; returns how many are unsettled."""
         self._trial.say("running the rules' unit tests, until every delivery has ended and every order is a minute old")
         until = time.monotonic() + SETTLED_SECONDS
         while True:

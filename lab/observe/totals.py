@@ -1,7 +1,7 @@
-"""Which sum in Prometheus must be which count at the place where things are. Pure.
+"""Totals: which sum in Prometheus must equal which count at the place of the effects. Pure.
 
-Counters are summed over instances: none was started again, so each began at nothing. Figures that are read from the
-database are the same in every instance: the largest is taken.
+Counters are summed over instances: no program was restarted, so each counter began at zero. Gauges that are read from
+the database are the same in every instance: the largest is taken.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,12 +41,12 @@ TOTALS = (
     Total("PDFs of invoices", 'sum(waybill_deliveries_total{step="generate_invoice_pdf",outcome="done"})'),
 )
 
-Counts = Mapping[str, float]  # by kind; one that is not told apart has the kind ""
+Counts = Mapping[str, float]  # by kind; a total without kinds has the kind ""
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedTotal:
-    """One total from both sides. Nothing of a kind is the same as no such kind."""
+    """One total in Prometheus and as expected. A kind with the count 0 equals a missing kind."""
 
     total: Total
     prometheus: Counts
@@ -54,7 +54,7 @@ class ComparedTotal:
 
     @property
     def equal(self) -> bool:
-        """Whether both sides say the same of every kind."""
+        """Whether both counts are equal for every kind."""
         return not self.differing
 
     @property
@@ -65,5 +65,5 @@ class ComparedTotal:
 
 
 def counts_of(total: Total, samples: Sequence[Sample]) -> dict[str, float]:
-    """What Prometheus's answer says, by kind."""
+    """Prometheus's answer by kind."""
     return {sample.labels.get(total.label, ""): sample.value for sample in samples}

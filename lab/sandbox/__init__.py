@@ -1,1 +1,1 @@
-"""Stand-ins for the outside world that speak its real protocols. Imports nothing of the product."""
+"""Stand-ins for SAP and the mail server, which speak their real protocols. They import no code of the product."""

@@ -1,8 +1,8 @@
-"""An append-only file of JSON lines: what is synced survives the machine, what is appended survives the process.
+"""An append-only file of JSON lines. A synced line survives a crash of the machine, an appended one of the process.
 
-One fsync serves all who wait at the time, so that durability costs a disk flush per burst and not per line. A last
-line that was torn by a crash is cut off at the next start; damage anywhere else is an error. A lock keeps a second
-process away.
+One fsync serves all callers that wait at the time, so durability costs a disk flush per burst and not per line. A last
+line that a crash has torn is cut off at the next start; damage anywhere else is an error. A lock keeps a second process
+away.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""Runs a sandbox app on uvicorn: ready when announced, exit code 0 after SIGTERM, connections severable.
+"""Runs a sandbox app on uvicorn: ready when announced, exit code 0 after SIGTERM, connections that a route can cut.
 
-The listening socket is bound here, so that port 0 gives a free one; one JSON line on stdout says which.
+The listening socket is bound here, so port 0 gives a free port; one JSON line on stdout names it.
 """
 
 import json
@@ -62,7 +62,7 @@ def serve(app: FastAPI, listening: socket.socket) -> None:
     server = uvicorn.Server(config)
 
     def leave(*_signal: object) -> None:
-        """For a signal before uvicorn listens to any; it also raises one again after it has stopped."""
+        """Handles a signal before uvicorn handles any, and the one that uvicorn raises again after it has stopped."""
         server.should_exit = True
 
     for number in (signal.SIGTERM, signal.SIGINT):

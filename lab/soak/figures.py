@@ -1,4 +1,4 @@
-"""Whether a system under a steady load stands still: its backlog and the memory of its programs. Pure.
+"""The figures of a soak: whether the backlog and the memory of each program stay flat under a steady load. Pure.
 
 Slopes are by least squares over all samples, so that neither the first nor the last one decides.
 """
@@ -10,39 +10,39 @@ from statistics import fmean
 from orders.events import EVENT_TYPES, OrderRejected
 from orders.workflow import STEPS
 
-# A hundredth of what comes in may be on its way more than before; and never less than a retry's few seconds' worth,
-# by which a backlog that stands still varies.
+# The backlog may grow by a hundredth of the orders sent; and always by the orders of a retry's few seconds, by which
+# a flat backlog varies.
 BACKLOG_SHARE = 0.01
 RETRY_SECONDS = 3.0
 # Messages of an order that completes: each of its events to each step that listens.
 MESSAGES_PER_ORDER = sum(
     kind in step.listens_to for kind in EVENT_TYPES if kind != OrderRejected.type for step in STEPS
 )
-# Caches fill, pools are made and every path is walked once: what a program weighs is seen after that. Slowest are the
-# workers' children: the caches of each fill until it has set some hundred pages, and four minutes at ten orders a
-# second are 2,400 invoices among them. So much of ten minutes, and the same share of a shorter run.
+# A program's memory is judged after its caches are full, its pools are made and every code path has run once. Slowest
+# are the workers' children: the caches of each fill until it has typeset some hundred pages, and four minutes at ten
+# orders a second are 2,400 invoices among them. So four of ten minutes, and the same share of a shorter run.
 SETTLED_SECONDS = 240.0
 SETTLED_SHARE = 0.4
-# A shorter run than about four minutes shows settling alone; its growth is told and not judged.
+# A shorter run than about four minutes shows settling alone; its growth is printed and not judged.
 JUDGED_SECONDS = 220.0
-# Per process of ours: at ten orders a second that fills less than a gigabyte in a day. It is above what first uses come
-# to in ten minutes, a child that meets its first retry grows by 5 MB, and far below what keeps anything per order.
+# Per process of ours: at ten orders a second that is less than a gigabyte a day. It is above the growth by first uses
+# in ten minutes (a child's first retry takes 5 MB), and far below that of a process that keeps anything per order.
 ALLOWED_BYTES_PER_ORDER = 1_000
-# Of others, in all, what they keep by design.
+# Of other programs, in all: what they keep by design.
 ALLOWED_OF_OTHERS = {
     "sap": 5_000,  # the sandbox remembers every document
-    "smtp": 5_000,  # and this one every message's headers
-    "postgres": 5_000,  # connections come to know more tables and plans
-    "rabbitmq": 30_000,  # holds what is in its write-ahead log, until that is 512 MB and becomes segments
+    "smtp": 5_000,  # and the mail sandbox the headers of every message
+    "postgres": 5_000,  # each connection caches more tables and plans
+    "rabbitmq": 30_000,  # holds its write-ahead log in memory until that is 512 MB and becomes segments
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was seen at one moment: seconds since the first order, and megabytes and processes by program.
+    """One sample: seconds since the first order, and megabytes and processes by program.
 
-    `unconfirmed` counts events that the relay's cursor has not advanced past, `queued` messages that wait in the steps' queues,
-    `unfinished` orders that are neither completed nor rejected.
+    `unconfirmed` counts events that the relay's cursor has not advanced past, `queued` messages that wait in the steps'
+    queues, `unfinished` orders that are neither completed nor rejected.
     """
 
     seconds: float
@@ -55,9 +55,9 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How many wait: the means of the second and the last fifth of a run, and their growth.
+    """A backlog: its means in the second and the last fifth of a run, and its growth.
 
-    `grown` is the slope over the whole run; `allowed` is the bound on it, and on what the last fifth has more.
+    `grown` is the slope over the whole run; `allowed` is the bound on it, and on the difference of the two fifths.
     """
 
     first: float
@@ -68,7 +68,7 @@ class Backlog:
 
     @property
     def flat(self) -> bool:
-        """Whether neither the slope over the run nor the last fifth beside the second shows more than is allowed."""
+        """Whether neither the slope over the run nor the difference of the two fifths exceeds the bound."""
         return self.grown <= self.allowed and self.last - self.first <= self.allowed
 
 
@@ -107,12 +107,12 @@ def fifth(values: Sequence[float], number: int) -> float:
 
 
 def order_backlog(samples: Sequence[Sample], rate: float) -> Backlog:
-    """How the number of unfinished orders went while `rate` orders a second came in."""
+    """The backlog of unfinished orders while `rate` orders a second were sent."""
     return _backlog([(sample.seconds, float(sample.unfinished)) for sample in samples], rate)
 
 
 def message_backlog(samples: Sequence[Sample], rate: float) -> Backlog:
-    """How the events before the relay and the messages behind it went: an order may be finished and not yet audited."""
+    """The backlog of unconfirmed events and queued messages: an order may be finished and not yet audited."""
     points = [(sample.seconds, float(sample.unconfirmed + sample.queued)) for sample in samples]
     return _backlog(points, rate * MESSAGES_PER_ORDER)
 
@@ -125,7 +125,7 @@ def _backlog(points: Sequence[tuple[float, float]], rate: float) -> Backlog:
 
 
 def growth(samples: Sequence[Sample], rate: float) -> dict[str, Growth]:
-    """How each program's memory went once it had settled, or in the last three fifths of a run too short for that."""
+    """The growth of each program's memory once it has settled, or in the last three fifths of a short run."""
     settled = min(SETTLED_SECONDS, samples[-1].seconds * SETTLED_SHARE)
     judged = [sample for sample in samples if sample.seconds >= settled]
     long_enough = samples[-1].seconds >= JUDGED_SECONDS

@@ -17,26 +17,26 @@ from outbox.cursor.backlog import backlog
 SAMPLE_SECONDS = 10.0
 _UNFINISHED = "SELECT count(*) FROM orders WHERE status NOT IN ('completed', 'rejected')"
 _MEGABYTE = 1024 * 1024
-# It holds what it has seen in the last hours, and so it grows until those hours are over, whatever the others do.
-_WATCHER = "prometheus"
+# Left out: it keeps the samples of the last hours in memory, and so it grows until those hours are over.
+_PROMETHEUS = "prometheus"
 
 
 async def take_samples(stack: LocalStack, stopping: asyncio.Event, on_sample: Callable[[Sample], None]) -> list[Sample]:
     """A sample every ten seconds until `stopping` is set; the first after ten seconds."""
-    begun = time.monotonic()
+    started = time.monotonic()
     samples: list[Sample] = []
     while True:
-        due = begun + (len(samples) + 1) * SAMPLE_SECONDS
+        due = started + (len(samples) + 1) * SAMPLE_SECONDS
         with suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), max(0.0, due - time.monotonic()))
         if stopping.is_set():
             return samples
-        samples.append(await take_sample(stack, begun))
+        samples.append(await take_sample(stack, started))
         on_sample(samples[-1])
 
 
-async def take_sample(stack: LocalStack, begun: float) -> Sample:
-    """What is there now; `begun` is when the first order was sent, by the monotonic clock."""
+async def take_sample(stack: LocalStack, started: float) -> Sample:
+    """One sample; `started` is when the first order was sent, by the monotonic clock."""
     connection = await asyncpg.connect(stack.database_url, timeout=10)
     try:
         unconfirmed = (await backlog(connection)).events
@@ -44,9 +44,9 @@ async def take_sample(stack: LocalStack, begun: float) -> Sample:
     finally:
         await connection.close()
     queued = await asyncio.to_thread(_queued, stack.amqp_url)
-    weighed = {name: pid for name, pid in programs(stack).items() if name != _WATCHER}
-    memory, processes = await asyncio.to_thread(_weigh, weighed)
-    return Sample(time.monotonic() - begun, unconfirmed, queued, unfinished, memory, processes)
+    measured = {name: pid for name, pid in programs(stack).items() if name != _PROMETHEUS}
+    memory, processes = await asyncio.to_thread(_measure_memory, measured)
+    return Sample(time.monotonic() - started, unconfirmed, queued, unfinished, memory, processes)
 
 
 def programs(stack: LocalStack) -> dict[str, int]:
@@ -55,12 +55,12 @@ def programs(stack: LocalStack) -> dict[str, int]:
 
 
 def _queued(amqp_url: str) -> int:
-    """Messages that are ready for a worker; what a worker holds is in no figure that a client may ask for."""
+    """Messages that are ready for a worker. No client can read how many messages a worker holds."""
     with broker_client.connection(amqp_url) as link:
         return sum(state.messages for state in broker_client.queue_states(link, BY_QUEUE).values() if state is not None)
 
 
-def _weigh(pids: dict[str, int]) -> tuple[dict[str, float], dict[str, int]]:
+def _measure_memory(pids: dict[str, int]) -> tuple[dict[str, float], dict[str, int]]:
     """Megabytes and number of processes by program."""
     families = {name: family for name, pid in pids.items() if (family := _family(pid))}
     memory = {name: _megabytes(name, family) for name, family in families.items()}
@@ -68,7 +68,7 @@ def _weigh(pids: dict[str, int]) -> tuple[dict[str, float], dict[str, int]]:
 
 
 def _family(pid: int) -> list[psutil.Process]:
-    """A program's process with all its children; nothing of one that has ended."""
+    """A program's process with all its children; none if it has ended."""
     with suppress(psutil.NoSuchProcess):
         main = psutil.Process(pid)
         return [main, *main.children(recursive=True)]
@@ -76,11 +76,11 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _megabytes(name: str, family: list[psutil.Process]) -> float:
-    """What the processes of a program hold in memory, what they share counted for each.
+    """Resident memory of a program's processes; a page that they share is counted for each.
 
-    The share of each page (PSS) would be the truth about the machine, and a lie about growth: a child that collects its
-    garbage for the first time copies the pages of its parent, 27 MB of them, and a test that ends next door leaves its
-    libraries to us. PostgreSQL without its shared buffers, which fill up to the size that they are given.
+    Counting each process's share of a page (PSS) would be right for the machine and wrong for growth: a child's first
+    garbage collection copies 27 MB of its parent's pages, and a test that ends beside us leaves the libraries that it
+    shared to us. PostgreSQL is counted without its shared buffers, which fill up to their configured size.
     """
     total = 0
     for process in family:

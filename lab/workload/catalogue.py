@@ -1,4 +1,4 @@
-"""Puts a demo's products, price lists and stock into a fresh database, as one transaction."""
+"""Loads a workload's products, price lists and stock into a fresh database, in the caller's transaction."""
 
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -8,7 +8,7 @@ from orders.tables import product_prices, products
 
 
 async def load_catalogue(tx: AsyncConnection, workload: Workload) -> None:
-    """Insert every product as sellable, with its stock and its prices in the demo's currency. Does not commit."""
+    """Insert every product as sellable, with its stock and its prices in the workload's currency. Does not commit."""
     rows = [
         {"sku": product.sku, "name": product.name, "sellable": True, "available": product.stock}
         for product in workload.products

@@ -1,9 +1,9 @@
-"""A CSV file with a header as rows of checked values; whatever is wrong is said with file, line, column and value.
+"""A CSV file with a header as rows of checked values; an error names file, line, column and value.
 
-UTF-8, quotes as in RFC 4180, `NULL` or nothing for a missing value. Files in this layout circulate in which a comma
-inside an address lost its quotes ("Rua do Paço, 67" takes two fields). Such a comma has a blank after it and a
-separator has none, so a row with too many fields is put together again by that rule, counted, and refused if it still
-does not fit; a row with the right number of fields is never touched.
+UTF-8, quotes as in RFC 4180, `NULL` or an empty field for a missing value. In some copies of this data a comma inside
+an address lost its quotes ("Rua do Paço, 67" takes two fields). Such a comma has a blank after it and a separator has
+none, so a row with too many fields is joined by that rule, counted, and refused if it still does not fit; a row with
+the right number of fields is never changed.
 """
 
 import csv
@@ -21,7 +21,7 @@ class InputError(OpsError):
 
 
 class _Reader(Protocol):
-    """What csv.reader returns."""
+    """The type that csv.reader returns."""
 
     line_num: int
 
@@ -31,21 +31,21 @@ class _Reader(Protocol):
 
 @dataclass(frozen=True)
 class Row:
-    """One row; every reader raises InputError that names where the value stands."""
+    """One row; every reading method raises InputError that names line and column."""
 
     path: Path
     line: int
     values: dict[str, str]
 
     def text(self, column: str) -> str:
-        """A value that must be there."""
+        """A value that is required."""
         value = self.optional(column)
         if value is None:
             raise self.error(column, "must not be empty")
         return value
 
     def optional(self, column: str) -> str | None:
-        """A value, None where there is none."""
+        """A value, None if it is missing."""
         value = self.values[column].strip()
         return None if value in {"", "NULL"} else value
 
@@ -71,17 +71,17 @@ class Row:
         return int(text)
 
     def error(self, column: str, problem: str) -> InputError:
-        """What is wrong with a value of this row."""
+        """The error on a value of this row."""
         return InputError(f"{self.path}, line {self.line}, column {column}: {self.values[column]!r} {problem}")
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a file, and how many of them were put together again."""
+    """The rows of a file, and how many of them were joined."""
 
     path: Path
     rows: tuple[Row, ...]
-    mended: int
+    joined: int
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> Table:
@@ -102,18 +102,18 @@ def _table(path: Path, reader: "_Reader", columns: tuple[str, ...]) -> Table:
     missing = [column for column in columns if column not in header]
     if missing:
         raise InputError(f"{path}, line 1: no column {', '.join(missing)}; there are {', '.join(header) or 'none'}")
-    rows, mended = [], 0
+    rows, joined = [], 0
     for fields in _checked(path, reader):
         if not fields:
             continue  # an empty line
-        whole = fields if len(fields) <= len(header) else _mended(fields)
+        whole = fields if len(fields) <= len(header) else _joined(fields)
         if len(whole) != len(header):
             raise InputError(
                 f"{path}, line {reader.line_num}: {len(fields)} fields where the header has {len(header)}: {fields}"
             )
-        mended += whole is not fields
+        joined += whole is not fields
         rows.append(Row(path, reader.line_num, dict(zip(header, whole, strict=True))))
-    return Table(path, tuple(rows), mended)
+    return Table(path, tuple(rows), joined)
 
 
 def _checked(path: Path, reader: "_Reader") -> Iterator[list[str]]:
@@ -123,8 +123,8 @@ def _checked(path: Path, reader: "_Reader") -> Iterator[list[str]]:
         raise InputError(f"{path}, line {reader.line_num}: {error}") from error
 
 
-def _mended(fields: list[str]) -> list[str]:
-    """The fields with each one that begins with a blank put back behind the comma before it."""
+def _joined(fields: list[str]) -> list[str]:
+    """The fields, with each one that begins with a blank joined to the field before it."""
     whole: list[str] = []
     for field in fields:
         if whole and field.startswith(" "):

@@ -1,4 +1,4 @@
-"""What a demo sends and what must come of it: products with stock and prices, orders, and which of them fail. Pure.
+"""A workload and its expected outcome: products with stock and prices, orders, and which of them must fail. Pure.
 
 Everything that is expected at the end is computed here, from the input alone.
 """
@@ -13,7 +13,7 @@ from functools import cached_property
 from orders.model import NewOrder, units_by_sku
 
 MAIL_DOMAIN = "example.com"
-# E-mails that Unicode does not take apart into a base e-mail and an accent.
+# Characters that Unicode does not decompose into a base character and an accent.
 _SPELT_OUT = str.maketrans(
     {"ß": "ss", "æ": "ae", "Æ": "Ae", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"}
     | {"ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "œ": "oe", "Œ": "Oe", "\u0131": "i"}
@@ -22,7 +22,7 @@ _SPELT_OUT = str.maketrans(
 
 @dataclass(frozen=True, slots=True)
 class CatalogueProduct:
-    """A product of the catalogue. `stock` is what is there before the first order, `prices` its price list."""
+    """A product of the catalogue. `stock` is the number of units before the first order, `prices` its price list."""
 
     sku: str
     name: str
@@ -40,7 +40,7 @@ class ExpectedOrder:
 
 @dataclass(frozen=True)
 class Workload:
-    """All that one demo sends, in one currency. `notes` tell a person what was odd about the input."""
+    """All that one trial sends, in one currency. `notes` are remarks on the input, printed for a person."""
 
     title: str
     currency: str
@@ -73,7 +73,7 @@ class Workload:
 
     @cached_property
     def stock_at_end(self) -> dict[str, int]:
-        """What must be available per SKU when everything is done."""
+        """Units that must be available per SKU when everything is done."""
         return {product.sku: product.stock - self.units[product.sku] for product in self.products}
 
 
@@ -98,7 +98,7 @@ class MailAddresses:
 
 
 def ascii_name(name: str) -> str:
-    """The name's e-mails and digits without accents, dots between its words; "customer" when none is left."""
+    """The name's characters and digits without accents, dots between its words; "customer" when none is left."""
     bare = unicodedata.normalize("NFKD", name.translate(_SPELT_OUT)).replace("'", "").replace("\u2019", "")
     words = re.findall(r"[a-z0-9]+", bare.encode("ascii", "ignore").decode().lower())
     return ".".join(words)[:60].strip(".") or "customer"

@@ -1,8 +1,8 @@
-"""Orders of our own for the demo: the same seed gives the same catalogue, customers and orders, to the e-mail.
+"""Generated orders: the same seed gives the same catalogue, customers and orders, to the character. Pure.
 
-Six in a hundred must be rejected, a third of them each for an unknown SKU, for a price that is not on the list, and
-for want of stock (500 orders: 10, 10 and 10). An order that must run out of stock asks for more than there ever was
-of its product, and all the others together for less than there is, so that the order of processing decides nothing.
+Six in a hundred must be rejected: a third each for an unknown SKU, for a price that is not on the list, and for lack
+of stock (500 orders: 10, 10 and 10). An order that must run out of stock asks for more units than there ever were of
+its product, and all the others together for less than there are, so the sequence of processing decides nothing.
 """
 
 import random
@@ -34,15 +34,15 @@ class _Ware:
 
 
 def generate(count: int, seed: int = SEED) -> Workload:
-    """`count` orders, of which `refusals(count)` must be rejected for each of the three reasons."""
+    """`count` orders; for each of the three reasons `refusals(count)` of them must be rejected."""
     rng = random.Random(seed)  # noqa: S311  # plausible, not secret
     wares = _wares(rng)
     customers = _customers(rng)
     plain = [_order(rng, number, customers, wares) for number in range(1, count + 1)]
-    spoilt = _spoilt(rng, plain)
+    failing = _failing(rng, plain)
     units: Counter[str] = Counter()
     for position, order in enumerate(plain):
-        if position not in spoilt:
+        if position not in failing:
             units.update(units_by_sku(order.lines))
     products = tuple(
         CatalogueProduct(ware.sku, ware.name, units[ware.sku] + rng.randint(5, 60), frozenset(ware.prices))
@@ -50,7 +50,7 @@ def generate(count: int, seed: int = SEED) -> Workload:
     )
     shelf = {product.sku: product for product in products}
     orders = tuple(
-        spoilt[position](order, shelf) if position in spoilt else ExpectedOrder(order)
+        failing[position](order, shelf) if position in failing else ExpectedOrder(order)
         for position, order in enumerate(plain)
     )
     return Workload(f"{count} generated orders (seed {seed})", CURRENCY, products, orders)
@@ -61,13 +61,13 @@ def refusals(count: int) -> int:
     return max(count // 50, 1 if count >= 6 else 0)
 
 
-Spoiler = Callable[[NewOrder, dict[str, CatalogueProduct]], ExpectedOrder]
+MakeFail = Callable[[NewOrder, dict[str, CatalogueProduct]], ExpectedOrder]
 
 
-def _spoilt(rng: random.Random, orders: Sequence[NewOrder]) -> dict[int, Spoiler]:
-    """Which orders, by position, are made to fail, and how."""
-    spoilers: list[Spoiler] = [_unknown_sku, _wrong_price, _out_of_stock] * refusals(len(orders))
-    return dict(zip(rng.sample(range(len(orders)), len(spoilers)), spoilers, strict=True))
+def _failing(rng: random.Random, orders: Sequence[NewOrder]) -> dict[int, MakeFail]:
+    """The orders that must fail, by position, each with the function that makes it fail."""
+    ways_to_fail: list[MakeFail] = [_unknown_sku, _wrong_price, _out_of_stock] * refusals(len(orders))
+    return dict(zip(rng.sample(range(len(orders)), len(ways_to_fail)), ways_to_fail, strict=True))
 
 
 def _unknown_sku(order: NewOrder, _shelf: dict[str, CatalogueProduct]) -> ExpectedOrder:

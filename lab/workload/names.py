@@ -1,4 +1,4 @@
-"""The words that generated orders are made of: goods of a trading house, and people in many countries."""
+"""The words that generated orders are made of: goods of a trading house, and people in many countries. Pure."""
 
 # ruff: noqa: RUF001 - names are written as their owners write them
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Land:
-    """One country: where its customers live and what they are called. `postal` has # for a digit, @ for an e-mail."""
+    """One country with its cities and names. In `postal`, # stands for a digit and @ for a capital."""
 
     country: str
     postal: str | None

@@ -1,8 +1,8 @@
-"""A folder in Northwind's layout as a demo: customers.csv, products.csv, orders.csv and order-details.csv.
+"""A folder in Northwind's layout as a workload: customers.csv, products.csv, orders.csv and order-details.csv.
 
 All products are sellable: `discontinued` means that a product is not restocked, and a quarter of the orders contain
-one. Stock is what is in stock plus all units ordered, so that every order can be met and `unitsInStock` is what must
-be left. Each price at which a product was ever sold is on its price list, beside its own.
+one. The initial stock is `unitsInStock` plus all units ordered, so every order can be met and `unitsInStock` must be
+left at the end. A product's price list holds its own price and each price at which it was ever sold.
 """
 
 from collections import Counter, defaultdict
@@ -37,17 +37,17 @@ def load_northwind(folder: Path) -> Workload:
         currency=CURRENCY,
         products=_products(products, [line for of_order in lines.values() for line in of_order]),
         orders=_orders(orders, by_key(customers, "customerID"), lines),
-        notes=tuple(_note(table) for table in (customers, products, orders, details) if table.mended),
+        notes=tuple(_note(table) for table in (customers, products, orders, details) if table.joined),
     )
 
 
 def by_key(table: Table, column: str) -> dict[str, Row]:
-    """The rows by a column in which no value may come twice."""
+    """The rows by a column whose values are unique."""
     rows: dict[str, Row] = {}
     for row in table.rows:
         key = row.text(column)
         if key in rows:
-            raise row.error(column, f"was there before, in line {rows[key].line}")
+            raise row.error(column, f"is in line {rows[key].line} already")
         rows[key] = row
     return rows
 
@@ -120,4 +120,4 @@ def _address(row: Row) -> Address:
 
 
 def _note(table: Table) -> str:
-    return f"{table.path.name}: {table.mended} rows had commas without quotes inside an address and were put together"
+    return f"{table.path.name}: {table.joined} rows had commas without quotes inside an address and were joined"

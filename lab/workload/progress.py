@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a bar on a terminal, a line every few seconds anywhere else."""
+"""A progress meter: a bar on a terminal, a line every few seconds anywhere else."""
 
 import time
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ LINE_SECONDS = 3.0
 
 
 class Meter(Protocol):
-    """Takes how much is done in all, and a word on it."""
+    """Shows how much is done in all, with a note."""
 
     def __call__(self, done: int, note: str = "") -> None:
         """Show it."""

@@ -1,4 +1,4 @@
-"""Something to order from: a system started for a person gets the demo's catalogue if it has no products yet."""
+"""The catalogue of `lab up`: a system without products gets the generated ones, so that a person can order."""
 
 from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -13,7 +13,7 @@ ORDERS_WORTH_OF_STOCK = 500
 
 
 async def fill_empty_shelves(database_url: str) -> int:
-    """Load the demo's products, prices and stock unless there are products; how many were loaded."""
+    """Load the generated products, prices and stock unless there are products; returns how many were loaded."""
     engine = create_async_engine(async_url(database_url), poolclass=NullPool)
     try:
         async with engine.begin() as tx:

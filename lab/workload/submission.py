@@ -1,7 +1,7 @@
-"""Sends a demo's orders to the API, a few at a time, and times each.
+"""Submits orders to the API, a few at a time, and times each.
 
-An order whose POST got no answer, or a 5xx, is sent again under the same reference; a 409 then says that the first
-one arrived, and where it is.
+An order whose POST got no answer, or a 5xx, is sent again under the same reference; a 409 then means that the first
+POST arrived, and its Location names the order.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from orders.model import NewOrder
 # one process while the workers hold both cores: what a POST takes is then what the API takes, not the queue.
 CONNECTIONS = 4
 TIMEOUT_SECONDS = 15.0
-TRIES = 6
+ATTEMPTS = 6
 PAUSE_SECONDS = 0.5
 
 
@@ -39,12 +39,13 @@ class Accepted:
 async def submit(
     api_url: str, orders: Sequence[NewOrder], on_accepted: Callable[[int], None], per_second: float | None = None
 ) -> list[Accepted]:
-    """POST every order, in their order; `on_accepted` hears how many are. Raises SubmissionError.
+    """POST every order, in their order; `on_accepted` is called with how many are accepted. Raises SubmissionError.
 
-    With `per_second` each order has its time, whatever became of those before it; without, it goes when there is room.
+    With `per_second` each order is sent at its time, whatever became of those before it; without, as soon as a
+    connection is free.
     """
     accepted: list[Accepted] = []
-    waiting = _in_time(orders, per_second)
+    waiting = _at_pace(orders, per_second)
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
     async with httpx.AsyncClient(base_url=api_url, limits=limits, timeout=TIMEOUT_SECONDS, trust_env=False) as client:
         try:
@@ -62,48 +63,50 @@ async def _send_next(
     accepted: list[Accepted],
     on_accepted: Callable[[int], None],
 ) -> None:
-    for order, its_time in waiting:
-        await asyncio.sleep(its_time - time.monotonic())
+    for order, due_at in waiting:
+        await asyncio.sleep(due_at - time.monotonic())
         accepted.append(await _send(client, order))
         on_accepted(len(accepted))
 
 
-def _in_time(orders: Sequence[NewOrder], per_second: float | None) -> Iterator[tuple[NewOrder, float]]:
+def _at_pace(orders: Sequence[NewOrder], per_second: float | None) -> Iterator[tuple[NewOrder, float]]:
     """Each order with the moment of the monotonic clock at which it is due."""
-    begun = time.monotonic()
+    started = time.monotonic()
     for number, order in enumerate(orders):
-        yield order, begun if per_second is None else begun + number / per_second
+        yield order, started if per_second is None else started + number / per_second
 
 
 async def _send(client: httpx.AsyncClient, order: NewOrder) -> Accepted:
     body = order_json(order)
-    begun = time.perf_counter()
-    for attempt in range(1, TRIES + 1):
+    started = time.perf_counter()
+    for attempt in range(1, ATTEMPTS + 1):
         try:
             response = await client.post("/orders", json=body)
         except httpx.TransportError as error:
             problem = f"no answer ({type(error).__name__}: {error})"
         else:
             if response.status_code in {202, 409}:
-                elapsed = (time.perf_counter() - begun) * 1000
+                elapsed = (time.perf_counter() - started) * 1000
                 return Accepted(order.reference, await _location(client, order, response), elapsed)
             problem = f"{response.status_code} {response.text[:500]}"
             if response.status_code < 500:
                 break
-        if attempt < TRIES:
+        if attempt < ATTEMPTS:
             await asyncio.sleep(PAUSE_SECONDS)
-    raise SubmissionError(f"order {order.reference} was not accepted after {attempt} tries; the last: {problem}")
+    raise SubmissionError(f"order {order.reference} was not accepted after {attempt} attempts; the last: {problem}")
 
 
 async def _location(client: httpx.AsyncClient, order: NewOrder, response: httpx.Response) -> str:
-    """Where the order is; of a conflict it is made sure that it is this one."""
+    """The order's address; after a 409 the address is read, to be sure that it is the same order."""
     location: str = response.headers.get("location", "")
     if not location:
         raise SubmissionError(f"order {order.reference}: the API's {response.status_code} has no Location")
     if response.status_code == 409:
         found = await client.get(location)
         if found.status_code != 200 or found.json().get("reference") != order.reference:
-            raise SubmissionError(f"order {order.reference}: {location} is not it: {found.status_code} {found.text}")
+            raise SubmissionError(
+                f"order {order.reference}: {location} is another order: {found.status_code} {found.text}"
+            )
     return location
 
 

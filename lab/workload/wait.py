@@ -1,7 +1,7 @@
-"""Waits until every order of a demo is finished: completed, or rejected and its customer told.
+"""Waits until every order of a workload is finished: completed, or rejected and the e-mail about it sent.
 
-One aggregate query per look. The wait ends early when whatever is left was given up (a dead step), and when nothing
-has moved for a while; what is stuck, and where, can then be asked for.
+One aggregate query per poll. The wait ends early when every order that is left has a dead step, and when nothing has
+moved for a while; then `stuck` names the orders that are left and the step that each waits for.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ SELECT count(*) FILTER (WHERE NOT unfinished) AS finished,
 FROM (SELECT {_UNFINISHED} AS unfinished, s.done, s.dead
       FROM orders o LEFT JOIN (SELECT order_id, count(*) FILTER (WHERE state = 'done') AS done,
                                       count(*) FILTER (WHERE state = 'dead') AS dead
-                               FROM order_steps GROUP BY order_id) s ON s.order_id = o.id) AS looked
+                               FROM order_steps GROUP BY order_id) s ON s.order_id = o.id) AS by_order
 """)  # noqa: S608 - _UNFINISHED is a constant
 
 _STUCK = text(f"""
@@ -58,7 +58,7 @@ class OrderProgress:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """An order that is not finished, and the step it waits for; no step when none has been written down."""
+    """An order that is not finished, and the step that it waits for; no step when none has started."""
 
     number: str
     reference: str
@@ -73,7 +73,7 @@ class Stuck:
 async def wait_finished(
     engine: AsyncEngine, total: int, show: Meter, no_progress_seconds: float = NO_PROGRESS_SECONDS
 ) -> list[Stuck]:
-    """Return when `total` orders are finished: nothing. Or what is stuck, at most twenty, when they will not be."""
+    """Wait until `total` orders are finished, and return nothing; or return the stuck ones, at most twenty."""
     moved, before = time.monotonic(), OrderProgress(0, 0, 0)
     while True:
         progress = await read_progress(engine)
@@ -108,7 +108,7 @@ async def read_progress(engine: AsyncEngine) -> OrderProgress:
 
 
 async def stuck(engine: AsyncEngine) -> list[Stuck]:
-    """Orders that are not finished, each with every step that is begun and not done; at most twenty rows."""
+    """Orders that are not finished, each with every step that has started and is not done; at most twenty rows."""
     async with autocommit(engine).connect() as connection:
         rows = await connection.execute(_STUCK)
         return [Stuck(*row) for row in rows]

@@ -1,9 +1,9 @@
-"""The real relay as a process that notes each statement and each confirm.
+"""The real relay as a process that records each statement and each confirm.
 
 Started as `python -m lab.bench.processes.observed_relay FILE`.
 
-Statements are counted where asyncpg opens connections, so that none is missed whoever opens one; confirms where the
-publisher hands them on. The notes are written to FILE when the relay has stopped.
+Statements are counted on every connection that asyncpg opens, so none is missed; confirms where the publisher hands
+them on. The observations are written to FILE when the relay has stopped.
 """
 
 import sys
@@ -26,7 +26,7 @@ seen = Observations()
 
 
 class ObservedPublisher(Publisher):
-    """Notes when the broker's word on an event is known."""
+    """Records when an event is confirmed."""
 
     def __init__(
         self,
@@ -34,15 +34,15 @@ class ObservedPublisher(Publisher):
         settle: Callable[[Sequence[Row], Outcome], None],
         refused: Callable[[Sequence[Row], str], None],
     ) -> None:
-        def noted(rows: Sequence[Row], outcome: Outcome) -> None:
+        def record(rows: Sequence[Row], outcome: Outcome) -> None:
             if outcome is Outcome.CONFIRMED:
                 seen.confirmed.update(dict.fromkeys((str(row.event_id) for row in rows), monotonic()))
             settle(rows, outcome)
 
-        super().__init__(exchange, noted, refused)
+        super().__init__(exchange, record, refused)
 
     def publish(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
-        """Publish, and note when that happened first."""
+        """Publish, and record the time of the first publish."""
         seen.first_publish = seen.first_publish or monotonic()
         return super().publish(rows)
 

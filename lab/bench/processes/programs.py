@@ -1,4 +1,4 @@
-"""The processes that are measured from outside: the relay as in production, or observed; a writer of events."""
+"""Starts the measured processes: the relay as in production or observed, and the writer of events."""
 
 import asyncio
 import sys
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from lab.bench.errors import BenchError
 from lab.bench.ground import Ground
-from lab.bench.outbox import Database, cursor_passed
+from lab.bench.outbox import Database, cursor_reached
 from lab.stack.commands import ROOT
 from lab.stack.program import Child, Program
 from runtime.settings import Settings
@@ -23,7 +23,7 @@ POLL_SECONDS = 0.02
 def running(ground: Ground, settings: Settings, module: str, *words: str) -> Iterator[Child]:
     """`python -m module words` on these servers; its other settings are those of the caller's environment.
 
-    Stopped by SIGTERM afterwards, whatever happened.
+    Stopped by SIGTERM afterwards, also after an error.
     """
     program = Program(
         name=module,
@@ -45,9 +45,9 @@ def running(ground: Ground, settings: Settings, module: str, *words: str) -> Ite
 
 
 async def until_confirmed(database: Database, child: Child, last_id: int) -> None:
-    """Return once the cursor has passed an event. Raises BenchError when the relay ends or takes too long."""
+    """Return once the cursor has advanced past an event. Raises BenchError when the relay ends or takes too long."""
     deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-    while not await cursor_passed(database, last_id):
+    while not await cursor_reached(database, last_id):
         if not child.alive():
             raise BenchError(f"{child.program.name} ended; its log is {child.program.log}")
         if asyncio.get_running_loop().time() > deadline:

@@ -1,8 +1,8 @@
-"""Raw pipelined publishing with stock pika: what the broker takes from one Python process that does nothing else.
+"""Raw pipelined publishing with stock pika: the rate that the broker takes from a Python process that only publishes.
 
-Given every advantage: messages and their properties are made beforehand, the window is filled in bursts, nothing is
-kept of a message but its delivery tag, and the garbage collector is off while it runs. Here, and in relay.publisher,
-is where pika is imported.
+It has every advantage: messages and their properties are made beforehand, the window is filled in bursts, only the
+delivery tag of a message is kept, and the garbage collector is off meanwhile. Only this module and `relay.publisher`
+import pika.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ PERSISTENT = 2
 
 
 class RawPublisherError(BenchError):
-    """The broker refused a message or went away, so that there is nothing to compare with."""
+    """The broker refused a message or went away, so there is no rate to compare with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 Started as `python -m lab.bench.processes.writer RATE SECONDS FILE`.
 
 Transactions begin at random moments (a Poisson process), as requests do, on the product's engine, and each commit is
-followed by a hint, as in the API. When each COMMIT returned is written to FILE.
+followed by a hint, as in the API. The time at which each COMMIT returned is written to FILE.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ async def _commit(engine: AsyncEngine, hint: Hint, event: Event, committed: dict
 
 
 def main() -> None:
-    """Write, then leave the moments behind."""
+    """Write the events, then the times of their commits."""
     rate, seconds, path = sys.argv[1:]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         write(Path(path), runner.run(write_events(float(rate), float(seconds))))

@@ -1,4 +1,4 @@
-"""Mail kept as files: one `.eml` per message, byte for byte as it came, on disk before anyone is told 250.
+"""An inbox of files: one `.eml` per message, byte for byte as received, on disk before SMTP answers 250.
 
 The folder is the only state. Files are numbered from 000001; a name that ends in `.part` was never acknowledged and
 is removed at start.
@@ -22,7 +22,7 @@ class InboxError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """What the list shows of a message; headers are decoded."""
+    """One entry of the list of messages; headers are decoded."""
 
     number: int
     message_id: str
@@ -37,7 +37,7 @@ class Inbox:
     """The messages of one folder, oldest first."""
 
     def __init__(self, folder: Path) -> None:
-        """Open or make the folder and list what is in it. Raises InboxError when another process holds it."""
+        """Open or make the folder and list its messages. Raises InboxError when another process holds it."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._lock = os.open(folder, os.O_RDONLY)
@@ -71,7 +71,7 @@ class Inbox:
         return self._messages[number]
 
     def close(self) -> None:
-        """Free the folder."""
+        """Release the folder's lock."""
         os.close(self._lock)
 
     def _write(self, path: Path, content: bytes) -> None:

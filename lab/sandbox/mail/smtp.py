@@ -1,6 +1,6 @@
-"""The SMTP side of the inbox: accepts everything, except what it was told to refuse.
+"""The SMTP side of the inbox: accepts every recipient but those that a refusal rule matches.
 
-A refusal is a rule on the recipient, so one address can be made unreachable for a while (451) or for good (550).
+A rule answers 451 (refused for now) or 550 (refused for good), so a test can make one address unreachable.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ class Refusal(BaseModel):
 
 
 class Postmaster:
-    """aiosmtpd's handler: refuse or keep."""
+    """aiosmtpd's handler: refuses a recipient, or keeps the message."""
 
     def __init__(self, inbox: Inbox) -> None:
         self.inbox = inbox

@@ -1,4 +1,4 @@
-"""What the SMTP inbox holds, over HTTP: a list as JSON and HTML, each message raw, and the refusal rules."""
+"""The HTTP view of the SMTP inbox: its messages as JSON, as HTML and raw, and the refusal rules."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager

@@ -1,7 +1,7 @@
-"""CSRF tokens bound to a session cookie, as SAP Gateway hands them out.
+"""CSRF tokens bound to a session cookie, as SAP Gateway issues them.
 
-A token is good for a time and, if so set, for a number of uses; a client must therefore be able to fetch another one
-at any moment.
+A token is valid for a time and, if configured, for a number of uses; so a client must be able to fetch another one at
+any moment.
 """
 
 import secrets
@@ -14,7 +14,7 @@ SESSION_COOKIE = "SAP_SESSIONID_S4H_100"
 
 @dataclass(slots=True)
 class Session:
-    """One client's session: its cookie, its token, and how long the token still serves."""
+    """One client's session: its cookie, its token, and how long the token is valid."""
 
     cookie: str
     token: str
@@ -23,7 +23,7 @@ class Session:
 
 
 class CsrfTokens:
-    """The sessions of one service; `uses` 0 means as often as wanted."""
+    """The sessions of one service; `uses` 0 means no limit."""
 
     def __init__(
         self, *, lifetime_seconds: float = 1800.0, uses: int = 0, clock: Callable[[], float] = time.monotonic
@@ -47,7 +47,7 @@ class CsrfTokens:
         return session
 
     def spend(self, cookie: str | None, token: str | None) -> bool:
-        """Whether this token serves in this session; counts as one use if so."""
+        """Whether this token is valid in this session; if so, counts as one use."""
         session = self._live(cookie)
         if session is None or token is None or not secrets.compare_digest(session.token, token):
             return False

@@ -1,7 +1,7 @@
-"""What goes wrong, and when: drawn from hash(seed, order number, attempt), so a run can be told again.
+"""The fault plan of the SAP sandbox: each fault is drawn from hash(seed, order number, attempt), so it is reproducible.
 
-The same seed gives the same order the same fate at the same attempt, whatever else happens at the time. Rates may be
-changed while the sandbox runs; the draw itself does not change, only which part of [0, 1) means which fault.
+The same seed gives the same order the same fault at the same attempt, whatever else happens at the time. Rates may
+change while the sandbox runs: the drawn number stays the same, only the part of [0, 1) that means a fault changes.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ class Fault(StrEnum):
 
 
 class FaultSettings(BaseModel):
-    """The knobs, each of which can be turned while the sandbox runs."""
+    """The fault knobs; each can be changed while the sandbox runs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -66,7 +66,7 @@ class FaultPlan:
         self.settings = settings
 
     def fault(self, order_number: str, attempt: int) -> Fault | None:
-        """The fate of POST number `attempt` (from 1) for this order."""
+        """The fault of POST number `attempt` (from 1) for this order; None: it succeeds."""
         drawn = self._draw("fault", order_number, attempt)
         s = self.settings
         rates = (

@@ -1,8 +1,8 @@
-"""What SAP has booked: documents by number, in a file, plus how often each order was posted and how it went wrong.
+"""The SAP sandbox's ledger: documents by number, in a file, with the number of POSTs and the faults of each order.
 
-SAP does not dedupe on the customer's reference, and neither does this: two POSTs that commit make two documents, and
-that is how a duplicate shows. A document can be seen once it is on disk and not before. Post counts are in the file
-too, so a restart neither repeats a number nor forgets which attempt comes next.
+Like SAP, it does not dedupe on the customer's reference: two POSTs that commit make two documents, so a duplicate
+shows. A document is visible once it is on disk and not before. POST counts are in the file too, so a restart neither
+repeats a document number nor forgets the number of the next attempt.
 """
 
 import time
@@ -52,7 +52,7 @@ class Ledger:
     """The documents of one file."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file and read what it holds. Raises JournalError."""
+        """Open the file and read its records. Raises JournalError."""
         self._journal = Journal(path)
         self._documents: dict[str, Document] = {}
         self._by_reference: defaultdict[str, list[Document]] = defaultdict(list)
@@ -83,11 +83,11 @@ class Ledger:
         return found
 
     def next_attempt(self, order_number: str) -> int:
-        """Which POST for this order the next one is, from 1."""
+        """The number of the order's next POST, from 1."""
         return self.attempts[order_number] + 1
 
     def note_post(self, order_number: str, fault: Fault | None) -> None:
-        """Count a POST and what became of it."""
+        """Count a POST and its fault."""
         self._journal.append({"record": "post", "order": order_number, "fault": fault})
         self._count(order_number, fault)
 

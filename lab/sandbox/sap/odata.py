@@ -1,4 +1,4 @@
-"""The wire habits of OData V2 as SAP Gateway shows them: error bodies, dates, decimals, entity links.
+"""OData V2 on the wire, as SAP Gateway writes it: error bodies, dates, decimals, entity links.
 
 Knows nothing of sales orders. An `ODataError` raised anywhere under a route becomes the body that Gateway sends,
 with the outer message taken from the first detail.

@@ -1,7 +1,7 @@
-"""$filter: comparisons of string properties joined by `and`, which is what a lookup by reference needs.
+"""$filter: comparisons of string properties joined by `and`, as a lookup by reference needs them.
 
-Anything else of the OData grammar (or, not, functions, brackets) is answered 501, as a service may; a comparison is
-never silently dropped, for a filter that lets too much through makes its client adopt a stranger's document.
+The rest of the OData grammar (or, not, functions, brackets) is answered with 501, as a service may. A comparison is
+never silently dropped: a filter that matches too much would make its client adopt the document of another order.
 """
 
 import re
@@ -27,7 +27,7 @@ class Comparison:
 
 
 def parse_filter(text: str, filterable: Collection[str]) -> tuple[Comparison, ...]:
-    """The comparisons of `text`, all of which must hold.
+    """The comparisons of `text`; all of them must hold.
 
     Raises ODataError 400 for bad syntax or a property that is not filterable, 501 for grammar beyond `and`.
     """

@@ -1,7 +1,7 @@
-"""A sales order as the service accepts it, and what SAP makes of it: the net amounts.
+"""A sales order as the service accepts it, with the net amounts that SAP computes.
 
-Every property that is not listed is refused, so a client that sends a NetAmount of its own is told so; amounts come
-from quantity and pricing elements alone: PPR0 is the price per pricing unit, K007 and DRN1 are percentage discounts.
+Every property that is not listed is refused, also a NetAmount that a client sends. Amounts come from quantity and
+pricing elements alone: PPR0 is the price per pricing unit, K007 and DRN1 are percentage discounts.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """The OData V2 service `API_SALES_ORDER_SRV`: routes, access checks and the shapes of its answers.
 
-Reads are plain. A POST draws its fate from the fault plan after it has been found valid, so that a bad request is
-refused alike at every attempt. The faults end the TCP connection itself, as a broken network does.
+Reads never fail. A POST that is valid draws its fault from the fault plan, so an invalid request is refused alike at
+every attempt. The faults cut the TCP connection itself, as a broken network does.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _JSON_HEADERS = {"dataserviceversion": "2.0"}
 
 
 class SapSandbox:
-    """What the routes share: ledger, fault plan, sessions, credentials and the commits that are yet to come."""
+    """The state that the routes share: ledger, fault plan, sessions, credentials and the pending late commits."""
 
     def __init__(self, ledger: Ledger, plan: FaultPlan, tokens: CsrfTokens, *, user: str, password: str) -> None:
         self.ledger = ledger
@@ -53,7 +53,7 @@ class SapSandbox:
 
     @property
     def late_pending(self) -> int:
-        """Documents that will be committed although their client has gone."""
+        """Documents that will be committed after their client has gone."""
         return len(self._late)
 
     def book_late(self, order: SalesOrder, seconds: float) -> None:
@@ -172,7 +172,7 @@ async def _go_wrong(request: Request, sandbox: SapSandbox, order: SalesOrder, at
         case Fault.TIMEOUT:
             pass
     await gone(request)
-    return Response()  # the server drops it: nobody is there to take it
+    return Response()  # the server drops it, since the client has gone
 
 
 def _broken(sandbox: SapSandbox, status: int) -> ODataError:

@@ -1,6 +1,6 @@
-"""What the SAP sandbox holds, for people and for tests: the ledger as JSON and HTML, and the fault knobs.
+"""The HTTP view of the SAP sandbox for people and tests: the ledger as JSON and HTML, and the fault knobs.
 
-Open to all on purpose: the sandbox listens on loopback only, and these routes are no part of SAP's protocol.
+These routes need no password: the sandbox listens on loopback only, and they are no part of SAP's protocol.
 """
 
 from collections import defaultdict
@@ -46,7 +46,7 @@ async def _ledger(sandbox: Sandbox) -> JSONResponse:
 
 @_router.get("/sandbox/counts", response_model=None)
 async def _counted(sandbox: Sandbox) -> dict[str, Any]:
-    """The ledger's figures without the documents: for whoever asks often."""
+    """The ledger's figures without the documents, for clients that poll."""
     return _counts(sandbox)
 
 
@@ -56,8 +56,8 @@ async def _faults(sandbox: Sandbox) -> FaultSettings:
 
 
 @_router.put("/sandbox/faults", response_model=None)
-async def _turn(changes: dict[str, Any], sandbox: Sandbox) -> FaultSettings | JSONResponse:
-    """Change the named knobs and leave the others."""
+async def _change_faults(changes: dict[str, Any], sandbox: Sandbox) -> FaultSettings | JSONResponse:
+    """Change the named knobs and keep the others."""
     try:
         sandbox.plan.settings = sandbox.plan.settings.changed(changes)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What an observation counts in the tables, where the figure says more than how many rows there are."""
+"""The expected totals that are more than a number of rows."""
 
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ INSERT INTO order_attempts (order_id, step, event_type, generation, claim, attem
 VALUES ($1, $2, 'x', $3, 1, 1, 'w', now(), now(), $4)"""
 
 
-async def test_an_order_is_in_time_to_the_microsecond_and_judged_only_when_it_is_of_age(
+async def test_an_order_is_in_time_to_the_microsecond_and_judged_only_when_it_is_due(
     shared_database_url: str,
 ) -> None:
     async with connected(shared_database_url) as (connection,):
@@ -29,7 +29,7 @@ async def test_an_order_is_in_time_to_the_microsecond_and_judged_only_when_it_is
         assert await due(connection) == {"in_time": 2, "late": 3}
 
 
-async def test_tries_are_counted_by_step_and_end(shared_database_url: str) -> None:
+async def test_attempts_are_counted_by_step_and_outcome(shared_database_url: str) -> None:
     async with connected(shared_database_url) as (connection,):
         order = await place(connection, "reserved", PROMISED)
         ends = [*2 * [("sap", "retried")], ("sap", "away"), ("email", "retried"), ("email", "done")]

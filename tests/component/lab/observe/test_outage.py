@@ -1,4 +1,4 @@
-"""The outage of an observation: SAP is away while its alert is waited for, and back whatever the alert did."""
+"""The outage of an observation: SAP is away until its alert fires, and back whatever the alert did."""
 
 import asyncio
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ QUIET: list[object] = []
 FIRING: list[object] = [{"metric": {"alertname": outages.ALERT}, "value": [0, "1"]}]
 
 
-def tormented(sap: Sap, answers: list[list[object]]) -> tuple[Outage, list[bool]]:
-    """An outage watched by a Prometheus that gives these answers, the last for ever; SAP's state while orders go."""
+def outage_with(sap: Sap, answers: list[list[object]]) -> tuple[Outage, list[bool]]:
+    """An outage with a Prometheus that gives these answers, the last for ever; SAP's state while orders are sent."""
     left: Iterator[list[object]] = iter(answers)
     away: list[bool] = []
 
@@ -38,17 +38,17 @@ def tormented(sap: Sap, answers: list[list[object]]) -> tuple[Outage, list[bool]
 
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for an alert that a test says never comes: the clock goes on by a second when it is read.
+    """A test whose alert never fires does not wait: the clock advances by a second whenever it is read.
 
-    It is read at each look, so patience is some looks, however long the machine takes for one.
+    It is read at each poll, so patience is a number of polls, however long the machine takes for one.
     """
     monkeypatch.setattr(outages, "time", SimpleNamespace(monotonic=count().__next__))
     monkeypatch.setattr(outages, "PATIENCE_SECONDS", 10)
     monkeypatch.setattr(outages, "POLL_SECONDS", 0)
 
 
-def test_an_alert_that_fires_and_ends_has_told(sap: Sap) -> None:
-    seen, away = tormented(sap, [QUIET, QUIET, FIRING, FIRING, QUIET])
+def test_an_alert_that_fires_and_resolves_is_observed(sap: Sap) -> None:
+    seen, away = outage_with(sap, [QUIET, QUIET, FIRING, FIRING, QUIET])
 
     assert seen.fired_and_resolved
     assert away == [True]
@@ -56,22 +56,22 @@ def test_an_alert_that_fires_and_ends_has_told(sap: Sap) -> None:
 
 
 def test_sap_is_back_also_when_the_alert_never_fires(sap: Sap) -> None:
-    seen, away = tormented(sap, [QUIET])
+    seen, away = outage_with(sap, [QUIET])
 
     assert seen == Outage(None, None)
     assert away == [True]
     assert sap.get("/sandbox/faults")["outage"] is False
 
 
-def test_an_alert_that_does_not_end_has_not_told(sap: Sap) -> None:
-    seen, _ = tormented(sap, [QUIET, FIRING])
+def test_an_alert_that_does_not_resolve_fails(sap: Sap) -> None:
+    seen, _ = outage_with(sap, [QUIET, FIRING])
 
     assert seen.fired_after is not None
     assert not seen.fired_and_resolved
 
 
 def test_an_alert_that_fires_before_would_prove_nothing(sap: Sap) -> None:
-    seen, away = tormented(sap, [FIRING])
+    seen, away = outage_with(sap, [FIRING])
 
     assert seen == Outage(None, None)
     assert away == []

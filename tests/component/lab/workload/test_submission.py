@@ -7,7 +7,7 @@ from lab.workload.submission import SubmissionError, submit
 from tests.support.servers.order_api_stub import ORDERS, REFERENCES, api
 
 
-async def test_every_order_is_accepted_once_with_its_place_and_time() -> None:
+async def test_every_order_is_accepted_once_with_its_location_and_time() -> None:
     seen: list[int] = []
     with api() as (server, url):
         accepted = await submit(url, ORDERS, seen.append)
@@ -25,7 +25,7 @@ async def test_an_order_whose_answer_was_lost_is_sent_again_and_found(monkeypatc
     assert sorted(server.placed) == sorted(one.reference for one in accepted) == REFERENCES
 
 
-async def test_at_a_rate_each_order_has_its_time() -> None:
+async def test_at_a_rate_each_order_is_sent_at_its_time() -> None:
     begun = time.monotonic()
     with api() as (server, url):
         accepted = await submit(url, ORDERS, lambda _: None, per_second=50)

@@ -1,4 +1,4 @@
-"""A real Prometheus takes the shipped rules in a hurry, evaluates each without a fault and misses what is not there."""
+"""A real Prometheus loads the scaled rules, evaluates each without an error, and alerts on missing targets."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ EVALUATED_SECONDS = 30.0
 
 @pytest.fixture
 def prometheus(tmp_path: Path) -> Iterator[str]:
-    """A Prometheus with the hurried rules that scrapes nothing but itself; its URL."""
+    """A Prometheus with the scaled rules that scrapes only itself; its URL."""
     port = free_port()
     (tmp_path / "alerts.yml").write_text(scaled(SHIPPED.read_text(), FACTOR))
     (tmp_path / "prometheus.yml").write_text(CONFIG.format(port=port))
@@ -64,7 +64,7 @@ def rules(url: str) -> list[dict[str, Any]]:
 
 
 def firing(found: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """What fires: alert and job."""
+    """Firing alerts, each with its job."""
     return sorted(
         (rule["name"], alert["labels"].get("job", ""))
         for rule in found
@@ -73,7 +73,7 @@ def firing(found: list[dict[str, Any]]) -> list[tuple[str, str]]:
     )
 
 
-def test_every_rule_is_evaluated_and_whoever_is_missing_is_told_of(prometheus: str) -> None:
+def test_every_rule_is_evaluated_and_each_missing_target_fires_an_alert(prometheus: str) -> None:
     missing = [("WaybillJobDown", job) for job in ("api", "collector", "rabbitmq", "relay", "worker")]
     until = time.monotonic() + EVALUATED_SECONDS
     while firing(found := rules(prometheus)) != [*missing, (WATCHDOG, "")] and time.monotonic() < until:

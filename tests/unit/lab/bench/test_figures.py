@@ -44,7 +44,7 @@ def test_large_figures_are_whole_numbers() -> None:
     assert json.loads(result_line({"raw_events_per_s": 12345.678})) == {"raw_events_per_s": 12346}
 
 
-def test_a_figure_that_nobody_knows_is_refused() -> None:
+def test_an_unknown_figure_is_refused() -> None:
     with pytest.raises(KeyError, match="speed"):
         result_line({"speed": 1.0})
 

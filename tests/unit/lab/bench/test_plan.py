@@ -1,4 +1,4 @@
-"""What a command line asks the benchmark for."""
+"""The plan of a benchmark's command line."""
 
 import pytest
 
@@ -38,7 +38,9 @@ def test_a_part_can_be_measured_alone_in_another_size() -> None:
     ],
     ids=["rounds", "events", "part", "history", "unknown"],
 )
-def test_nonsense_is_refused_by_its_name(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unusable_argument_is_refused_by_its_name(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as end:
         parse(words)
 

@@ -1,4 +1,4 @@
-"""Which alerts may fire while an observation torments the system."""
+"""The alerts that may fire under the faults of an observation."""
 
 from lab.observe.expected_alerts import MAY_FIRE, MUST_FIRE, silent, unexpected
 from lab.observe.rules import alerts_of
@@ -9,7 +9,7 @@ def test_only_shipped_alerts_are_expected() -> None:
     assert set(MAY_FIRE) <= set(alerts_of((SHIPPED / RULES).read_text()))
 
 
-def test_what_may_fire_is_passed_over_and_what_must_is_missed() -> None:
+def test_an_alert_that_may_fire_is_ignored_and_one_that_must_is_missed() -> None:
     assert unexpected(MAY_FIRE) == []
     assert unexpected(["WaybillRetryStorm", "WaybillNoLeader"]) == ["WaybillNoLeader"]
     assert silent(MAY_FIRE) == []

@@ -1,4 +1,4 @@
-"""What makes an observation fail, and what its last line says."""
+"""The failures of an observation, and its last line."""
 
 import json
 from dataclasses import replace
@@ -31,7 +31,7 @@ WELL = Observed(
 )
 
 
-def test_all_well_is_no_failure_and_the_last_line_says_so() -> None:
+def test_a_sound_system_has_no_failure_and_the_last_line_says_so() -> None:
     assert failures(WELL) == []
     assert json.loads(WELL.line()) == {
         "panels": 2,
@@ -48,7 +48,7 @@ def test_all_well_is_no_failure_and_the_last_line_says_so() -> None:
     [
         (replace(WELL, targets=[]), "no target at all"),
         (replace(WELL, targets=[Target("relay", "127.0.0.1:8081", "down", "refused")]), "relay 127.0.0.1:8081 is down"),
-        (replace(WELL, targets=[Target("relay", "127.0.0.1:8081", "unknown", "")]), "not asked yet"),
+        (replace(WELL, targets=[Target("relay", "127.0.0.1:8081", "unknown", "")]), "not scraped yet"),
         (replace(WELL, rules=WELL.rules[::2]), "Late is shipped and not loaded"),
         (replace(WELL, tested=UnitTestResult(frozenset({"Away"}))), "Late has no unit test"),
         (replace(WELL, tested=UnitTestResult(frozenset(), "promtool says FAILED: Late")), "promtool says FAILED: Late"),
@@ -68,20 +68,20 @@ def test_all_well_is_no_failure_and_the_last_line_says_so() -> None:
         (replace(WELL, panels=[CheckedPanel(FILLED, 0)]), "Flow / Orders accepted shows nothing"),
         (replace(WELL, panels=[CheckedPanel(QUIET, 0, "parse error")]), "Broker / Alarms: parse error"),
         (replace(WELL, outage=Outage(None, None)), "did not fire"),
-        (replace(WELL, outage=Outage(6.0, None)), "did not end"),
-        (replace(WELL, unsettled=3), "3 deliveries have not come to their end"),
+        (replace(WELL, outage=Outage(6.0, None)), "did not resolve"),
+        (replace(WELL, unsettled=3), "3 deliveries are neither done nor dead"),
         (
             replace(WELL, compared=[ComparedTotal(STATUS, {"completed": 186}, {"completed": 187})]),
-            "orders by status (completed): Prometheus says 186, there are 187",
+            "orders by status (completed): Prometheus has 186, expected are 187",
         ),
         (
             replace(WELL, compared=[ComparedTotal(STATUS, {"completed": 186, "synced": 1}, {"completed": 186})]),
-            "orders by status (synced): Prometheus says 1, there are 0",
+            "orders by status (synced): Prometheus has 1, expected are 0",
         ),
-        (replace(WELL, compared=[ComparedTotal(Total("events", "e"), {}, {"": 7})]), "events: Prometheus says 0"),
+        (replace(WELL, compared=[ComparedTotal(Total("events", "e"), {}, {"": 7})]), "events: Prometheus has 0"),
     ],
 )
-def test_whatever_is_wrong_is_said_in_words(wrong: Observed, said: str) -> None:
+def test_each_failure_is_one_sentence(wrong: Observed, said: str) -> None:
     (failure,) = failures(wrong)
 
     assert said in failure

@@ -1,4 +1,4 @@
-"""What is sent besides orders."""
+"""The POSTs that the API must refuse, and the mailbox that does not exist."""
 
 import json
 
@@ -8,7 +8,7 @@ from lab.workload.generator import generate
 WORKLOAD = generate(12)
 
 
-def test_no_bad_body_is_an_order_that_nobody_has_seen() -> None:
+def test_no_invalid_body_is_a_new_order() -> None:
     taken = [one.order for one in WORKLOAD.orders[:2]]
     broken, nothing, empty, *again = invalid_bodies(taken)
 

@@ -1,4 +1,4 @@
-"""What `lab observe` is told of a dashboard's file."""
+"""The queries that `lab observe` reads from a dashboard's file."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def read(folder: Path, *pages: dict[str, Any]) -> list[Panel]:
     return read_panels(folder, rate_interval="30s", time_range="15m")
 
 
-def test_each_query_of_a_panel_is_told_with_its_dashboard_and_title(tmp_path: Path) -> None:
+def test_each_query_of_a_panel_has_its_dashboard_and_title(tmp_path: Path) -> None:
     row = {"title": "Row", "type": "row", "panels": []}
     pages = dashboard(row, panel("a", "b")), dashboard(panel("c", title="Leader"), title="Relay")
 
@@ -55,8 +55,8 @@ def test_variables_of_grafana_are_filled_in(written: str, asked: str, tmp_path: 
     assert found.expr == asked
 
 
-def test_a_variable_that_nobody_knows_is_refused_with_its_panel(tmp_path: Path) -> None:
-    with pytest.raises(PanelError, match=r"Flow, Requests: nobody knows the variable \$queue"):
+def test_an_undefined_variable_is_refused_with_its_panel(tmp_path: Path) -> None:
+    with pytest.raises(PanelError, match=r"Flow, Requests: the variable \$queue is not defined"):
         read(tmp_path, dashboard(panel('a{queue="$queue"}')))
 
 
@@ -66,7 +66,7 @@ def test_a_panel_says_why_it_is_empty_when_all_is_well(tmp_path: Path) -> None:
     assert found.empty_when_well == "no dead letter is open."
 
 
-def test_a_query_for_one_moment_is_told_from_one_over_a_time(tmp_path: Path) -> None:
+def test_a_query_for_one_moment_differs_from_one_over_a_time(tmp_path: Path) -> None:
     number = {**panel("a", "b"), "targets": [{"expr": "a", "instant": True}, {"expr": "b", "instant": False}]}
 
     assert [one.instant for one in read(tmp_path, dashboard(number, panel("c")))] == [True, False, False]

@@ -1,4 +1,4 @@
-"""What is taken for the alarms of a system at rest, by what Prometheus answers."""
+"""The alerts of a system at rest, by Prometheus's answers."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ LATE = "WaybillQueueLong"
 
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for what a test says never comes: the clock goes on by a second at each look."""
+    """A test whose answer never comes does not wait: the clock advances by a second at each poll."""
     monkeypatch.setattr(prometheus_checks, "time", SimpleNamespace(monotonic=count().__next__, time=time.time))
     monkeypatch.setattr(prometheus_checks, "PATIENCE_SECONDS", 10)
     monkeypatch.setattr(prometheus_checks, "POLL_SECONDS", 0)
@@ -30,7 +30,7 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def at_rest(*answers: list[tuple[str, str]], fired: tuple[str, ...] = ()) -> set[str]:
-    """What is found where ALERTS has these names and states one time after another, the last for ever.
+    """The alerts at rest if ALERTS has these names and states one after another, the last for ever.
 
     `fired` did so at some moment of the rest.
     """
@@ -59,7 +59,7 @@ PENDING = [(WATCHDOG, "firing"), (LATE, "pending")]
 LOUD = [(WATCHDOG, "firing"), (LATE, "firing")]
 
 
-def test_before_the_watchdog_fires_nothing_is_known() -> None:
+def test_without_the_watchdog_the_rest_is_not_judged_sound() -> None:
     assert at_rest([], QUIET) == {WATCHDOG}
     assert at_rest([]) == set()
 
@@ -68,15 +68,15 @@ def test_one_of_an_alerts_series_that_fires_is_enough() -> None:
     assert at_rest([*LOUD, (LATE, "pending")]) == {WATCHDOG, LATE}
 
 
-def test_what_the_start_has_set_off_may_end() -> None:
+def test_an_alert_that_the_start_has_fired_may_resolve() -> None:
     assert at_rest(LOUD, QUIET, fired=(WATCHDOG,)) == {WATCHDOG}
 
 
-def test_what_fires_for_a_moment_of_the_rest_counts_though_it_has_ended() -> None:
+def test_an_alert_that_fires_for_a_moment_of_the_rest_counts_though_it_has_resolved() -> None:
     assert at_rest(QUIET, fired=(WATCHDOG, LATE)) == {WATCHDOG, LATE}
 
 
-def test_what_is_about_to_fire_as_the_rest_ends_is_waited_for() -> None:
+def test_an_alert_that_is_pending_as_the_rest_ends_is_waited_for() -> None:
     assert at_rest(QUIET, PENDING, QUIET) == {WATCHDOG}
     assert at_rest(QUIET, PENDING, LOUD) == {WATCHDOG, LATE}
     assert at_rest(QUIET, PENDING) == {WATCHDOG, LATE}

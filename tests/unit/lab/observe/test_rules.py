@@ -1,4 +1,4 @@
-"""A rule file in a hurry says what the shipped one says: its times are divided, and nothing else is touched."""
+"""A scaled rule file is the shipped one with its times divided and nothing else changed."""
 
 import re
 from fractions import Fraction
@@ -57,7 +57,7 @@ groups:
 """
 
 
-def test_each_time_is_divided_and_nothing_that_only_looks_like_one() -> None:
+def test_each_time_is_divided_and_no_other_text() -> None:
     assert scaled(RULES, FACTOR) == IN_A_HURRY
 
 
@@ -69,7 +69,7 @@ def test_the_shipped_file_comes_back_when_it_is_multiplied_again() -> None:
 
 
 def test_every_wait_and_every_window_of_the_shipped_file_is_divided() -> None:
-    """Found by another way than the code's: every duration in the loaded rules."""
+    """By another way than the code's: every duration in the loaded rules."""
 
     def seconds(text: str) -> list[int]:
         units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
@@ -98,7 +98,7 @@ def test_an_expression_with_escapes_of_yaml_is_refused_with_its_line() -> None:
 
 
 @pytest.mark.parametrize("text", ["a: [", "", "- a"])
-def test_what_is_no_rule_file_is_refused(text: str) -> None:
+def test_a_file_that_is_no_rule_file_is_refused(text: str) -> None:
     with pytest.raises(RulesError):
         alerts_of(text)
 
@@ -126,7 +126,7 @@ groups:
 """
 
 
-def test_an_alert_is_tested_when_promtool_has_seen_it_fire(tmp_path: Path, promtool: str) -> None:
+def test_an_alert_is_tested_if_it_fires_in_a_unit_test(tmp_path: Path, promtool: str) -> None:
     (tmp_path / "tests").mkdir()
     (tmp_path / "rules.yml").write_text(TESTED)
     (tmp_path / "tests" / "a.yml").write_text(TESTS.format(severity="page"))
@@ -147,7 +147,7 @@ def test_when_a_test_fails_nothing_is_tested(tmp_path: Path, promtool: str) -> N
     assert 'severity="page"' in found.error
 
 
-def test_no_tests_and_no_promtool_are_said_so(tmp_path: Path) -> None:
+def test_missing_tests_and_a_missing_promtool_are_errors(tmp_path: Path) -> None:
     with pytest.raises(RulesError, match="holds no unit tests"):
         run_unit_tests("promtool", tmp_path)
     (tmp_path / "a.yml").write_text(TESTS.format(severity="page"))

@@ -1,4 +1,4 @@
-"""The shipped files in a hurry."""
+"""The shipped files with scaled times."""
 
 import re
 
@@ -16,7 +16,7 @@ def shipped(name: str) -> str:
     return (SHIPPED / name).read_text()
 
 
-def test_every_second_is_looked_at_and_nothing_else_of_the_config_is_changed() -> None:
+def test_prometheus_scrapes_every_second_and_nothing_else_of_the_config_is_changed() -> None:
     before, after = yaml.safe_load(shipped(CONFIG)), yaml.safe_load(scaled_file(CONFIG, shipped(CONFIG)))
 
     assert after.pop("global") == {"scrape_interval": "1s", "evaluation_interval": "1s"}

@@ -6,7 +6,7 @@ import pytest
 from lab.sandbox.journal import Journal, JournalError
 
 
-async def test_what_was_appended_is_read_back_and_a_torn_line_is_cut_off(tmp_path: Path) -> None:
+async def test_appended_records_are_read_back_and_a_torn_line_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     journal = Journal(path)
     journal.append({"name": "Händel"})
@@ -31,7 +31,7 @@ def test_a_damaged_line_in_the_middle_is_an_error_with_its_number(tmp_path: Path
     journal.close()
 
 
-async def test_those_who_wait_together_share_a_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_callers_that_wait_together_share_a_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushes: list[int] = []
     monkeypatch.setattr("lab.sandbox.journal.os.fsync", flushes.append)
     journal = Journal(tmp_path / "journal")

@@ -1,4 +1,4 @@
-"""What counts as flat under a steady load, and what as growing."""
+"""Flat or growing under a steady load: the figures of a soak."""
 
 import math
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def test_a_backlog_that_goes_up_and_down_is_flat() -> None:
     assert judged.first == pytest.approx(20, abs=8)
 
 
-def test_a_backlog_that_grows_by_more_than_a_hundredth_of_what_comes_in_is_not() -> None:
+def test_a_backlog_that_grows_by_more_than_a_hundredth_of_the_orders_sent_is_not_flat() -> None:
     assert order_backlog(samples(lambda at: 20 + 0.009 * RATE * at), RATE).flat
     grown = order_backlog(samples(lambda at: 20 + 0.012 * RATE * at), RATE)
     assert not grown.flat
@@ -70,7 +70,7 @@ def test_memory_is_judged_once_it_has_settled() -> None:
     assert grown.flat
 
 
-def test_a_program_that_grows_after_four_minutes_is_not_taken_for_settling() -> None:
+def test_a_program_that_grows_after_four_minutes_is_not_settling() -> None:
     (grown,) = growth(samples(lambda _: 0, lambda at: max(at, 240.0)), RATE).values()
     assert grown.first == 240
     assert not grown.flat
@@ -93,7 +93,7 @@ def test_each_process_of_ours_may_grow_a_little_and_others_by_what_they_keep() -
     assert grown["rabbitmq"].allowed_per_hour == 1080
 
 
-def test_the_last_three_fifths_of_a_short_run_are_told_and_not_judged() -> None:
+def test_the_last_three_fifths_of_a_short_run_are_shown_and_not_judged() -> None:
     short = samples(lambda _: 0, lambda at: at)[:6]
     (grown,) = growth(short, RATE).values()
     assert (grown.first, grown.last, grown.allowed_per_hour) == (30, 60, None)
@@ -101,7 +101,7 @@ def test_the_last_three_fifths_of_a_short_run_are_told_and_not_judged() -> None:
     assert grown.flat
 
 
-def test_a_program_that_is_gone_is_judged_by_what_was_seen_of_it() -> None:
+def test_a_program_that_has_ended_is_judged_by_its_samples() -> None:
     seen = samples(lambda _: 0)
     seen[-1] = Sample(600.0, 0, 0, 0, {}, {})
     assert growth(seen, RATE)["api"].flat

@@ -14,7 +14,7 @@ def workload() -> Workload:
 
 
 def why(workload: Workload, one: ExpectedOrder) -> str:
-    """What is wrong with an order, judged by the catalogue alone."""
+    """Why the catalogue alone must reject an order."""
     shelf = {product.sku: product for product in workload.products}
     for line in one.order.lines:
         if line.sku not in shelf:

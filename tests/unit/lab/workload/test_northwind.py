@@ -48,7 +48,7 @@ def northwind() -> Workload:
     return load_northwind(NORTHWIND)
 
 
-def test_the_real_files_come_to_the_figures_that_their_facts_give(northwind: Workload) -> None:
+def test_the_real_files_have_the_figures_that_their_facts_give(northwind: Workload) -> None:
     facts = json.loads((NORTHWIND / "facts.json").read_text())
 
     assert len(northwind.orders) == facts["orders"]
@@ -95,7 +95,7 @@ def test_quotes_null_and_a_missing_company_name_are_understood(folder: Path) -> 
     assert second.customer.address.postal_code is None
 
 
-def test_stock_is_what_is_there_plus_what_is_ordered_and_each_price_seen_is_listed(folder: Path) -> None:
+def test_stock_is_the_units_in_stock_plus_those_ordered_and_each_price_seen_is_listed(folder: Path) -> None:
     products = {product.sku: product for product in load_northwind(folder).products}
 
     assert products["11"].name == 'Queso "Cabrales"'
@@ -104,7 +104,7 @@ def test_stock_is_what_is_there_plus_what_is_ordered_and_each_price_seen_is_list
     assert products["42"].prices == {Decimal("14.00"), Decimal("9.80")}
 
 
-def test_a_file_with_mended_rows_is_said_and_one_without_is_not(folder: Path) -> None:
+def test_a_file_with_joined_rows_is_noted_and_one_without_is_not(folder: Path) -> None:
     assert [note.split(":")[0] for note in load_northwind(folder).notes] == ["orders.csv"]
     spoil(folder, "orders.csv", "C/ Araquil, 67", '"C/ Araquil, 67"')
     assert load_northwind(folder).notes == ()
@@ -122,7 +122,7 @@ def test_a_file_with_mended_rows_is_said_and_one_without_is_not(folder: Path) ->
         ("order-details.csv", "2,11,21.00", "2,77,21.00", "column productID: '77' is no product"),
         ("order-details.csv", "2,11,21.00,1,0\n", "", "line 3, column orderID: '2' has 0 lines"),
         ("orders.csv", "2,NONAM", "2,NOBOD", "line 3, column customerID: 'NOBOD' is no customer"),
-        ("orders.csv", "2,NONAM", "1,NONAM", "column orderID: '1' was there before, in line 2"),
+        ("orders.csv", "2,NONAM", "1,NONAM", "column orderID: '1' is in line 2 already"),
         ("orders.csv", "Madrid", "NULL", "line 3, column shipCity: 'NULL' must not be empty"),
         ("orders.csv", "shipCity", "city", "no column shipCity"),
         ("orders.csv", "Araquil, 67", "Araquil,67", "line 3: 9 fields where the header has 8"),

@@ -1,7 +1,7 @@
 from lab.sandbox.sap.csrf import CsrfTokens
 
 
-def test_a_token_serves_in_its_own_session_only() -> None:
+def test_a_token_is_valid_in_its_own_session_only() -> None:
     tokens = CsrfTokens()
     mine, other = tokens.issue(None), tokens.issue(None)
     assert tokens.spend(mine.cookie, mine.token)
@@ -16,7 +16,7 @@ def test_a_live_session_keeps_its_token() -> None:
     assert tokens.issue(first.cookie) is first
 
 
-def test_a_token_dies_of_age() -> None:
+def test_a_token_expires_by_age() -> None:
     now = [0.0]
     tokens = CsrfTokens(lifetime_seconds=10, clock=lambda: now[0])
     session = tokens.issue(None)
@@ -27,7 +27,7 @@ def test_a_token_dies_of_age() -> None:
     assert tokens.issue(session.cookie).token != session.token
 
 
-def test_a_token_dies_of_use() -> None:
+def test_a_token_expires_by_use() -> None:
     tokens = CsrfTokens(uses=2)
     session = tokens.issue(None)
     assert [tokens.spend(session.cookie, session.token) for _ in range(3)] == [True, True, False]

@@ -14,12 +14,12 @@ def fates(seed: int, settings: FaultSettings = RATES) -> list[Fault | None]:
     return [plan.fault(order, attempt) for order, attempt in CALLS]
 
 
-def test_the_same_seed_tells_the_same_story_and_another_seed_another() -> None:
+def test_the_same_seed_draws_the_same_faults_and_another_seed_others() -> None:
     assert fates(1) == fates(1)
     assert fates(1) != fates(2)
 
 
-def test_attempts_of_one_order_have_fates_of_their_own() -> None:
+def test_each_attempt_of_one_order_draws_its_own_fault() -> None:
     plan = FaultPlan(1, FaultSettings(error_rate=0.5))
     assert {plan.fault("R-1", attempt) for attempt in range(1, 30)} == {None, Fault.ERROR}
 
@@ -56,6 +56,6 @@ def test_times_stay_between_their_bounds() -> None:
         ({"eror_rate": 0.1}, "Extra inputs"),
     ],
 )
-def test_settings_that_cannot_be_meant_are_refused(changes: dict[str, object], why: str) -> None:
+def test_impossible_settings_are_refused(changes: dict[str, object], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         FaultSettings().changed(changes)

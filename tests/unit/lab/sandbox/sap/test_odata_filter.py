@@ -39,7 +39,7 @@ def test_any_text_survives_quoting(first: str, second: str) -> None:
         ("not Reference eq 'a'", 501, "'not' is not supported"),
     ],
 )
-def test_what_it_does_not_understand_it_refuses(text: str, status: int, why: str) -> None:
+def test_grammar_beyond_comparisons_is_refused(text: str, status: int, why: str) -> None:
     with pytest.raises(ODataError) as caught:
         parse_filter(text, NAMES)
     assert caught.value.status == status
