@@ -9,7 +9,7 @@ _AGE = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([smhd])\Z")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def moment(option: str, value: str, now: datetime) -> datetime:
+def parse_time(option: str, value: str, now: datetime) -> datetime:
     """The time of an option's `value`: '90s', '1.5h' or '3d' before `now`, or a time, in UTC if it has no offset.
 
     Raises OptionError, which names both.

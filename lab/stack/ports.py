@@ -1,7 +1,7 @@
 """Free ports on loopback.
 
 A port is drawn below the kernel's ephemeral range, so no outgoing connection can take it in the seconds between this
-choice and the server's bind. Until that bind the port looks free, and a start draws many ports before its first server
+choice and the server's bind. Until that bind the port seems free, and a start draws many ports before its first server
 listens. So no process draws a port twice, and each port has a byte in a file of locks: the process that drew it locks
 the byte until it ends, which keeps the port from all other processes of this user.
 """

@@ -182,7 +182,7 @@ class Supervisor:
             time.sleep(0.05)
 
     def reap(self) -> None:
-        """Reap a supervisord that this process started: a zombie would look as if it still ran."""
+        """Reap a supervisord that this process started: a zombie would count as running."""
         if self._daemon is not None:
             self._daemon.wait(START_SECONDS)
             self._daemon = None

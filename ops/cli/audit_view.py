@@ -59,8 +59,8 @@ def print_report(console: Console, report: AuditReport) -> None:
         )
     console.print(
         f"e-mails sent again under the same Message-ID: {report.resent}; gaps in the invoice numbers: "
-        f"{report.invoice_gaps}; events missing from the audit log: {report.audit_missing}, of which "
-        f"{report.audit_overdue} overdue; audit rows too many: {report.audit_extra}",
+        f"{report.invoice_gaps}; events missing from the audit log: {report.audit_missing}, "
+        f"{report.audit_overdue} of them overdue; audit rows too many: {report.audit_extra}",
         soft_wrap=True,
     )
     verdict = "[green]Every effect exists, once.[/]" if report.clean else "[bold red]The audit found faults.[/]"
@@ -71,14 +71,14 @@ def print_report(console: Console, report: AuditReport) -> None:
 
 def _print_missing(console: Console, title: str, missing: Sequence[Missing]) -> None:
     """Print a row for each order and blocking step: effects that wait for the same step share its row."""
-    standing: defaultdict[tuple[str, str], list[Missing]] = defaultdict(list)
+    by_step: defaultdict[tuple[str, str], list[Missing]] = defaultdict(list)
     for one in missing:
         stands = one.stands.partition(": ")[2] if one.stands.startswith("waits for ") else one.stands
-        standing[one.order, stands].append(one)
+        by_step[one.order, stands].append(one)
     rows = []
-    for (order, stands), effects in standing.items():
-        at_it = any(one.stands == stands for one in effects)
-        rows.append((order, ", ".join(one.effect for one in effects), stands if at_it else effects[0].stands))
+    for (order, stands), effects in by_step.items():
+        blocked_here = any(one.stands == stands for one in effects)
+        rows.append((order, ", ".join(one.effect for one in effects), stands if blocked_here else effects[0].stands))
     _rows(console, f"{title}: {len(missing)}", rows)
 
 

@@ -91,7 +91,7 @@ def print_dead_letters(dead_letters: Sequence[DeadLetter], numbers: Mapping[str,
                 f"{_printable(one.queue)}: {one.reason}",
                 generation,
                 _replays(one.replay_count),
-                f"since {_moment(one.first_seen_at)}",
+                f"since {_time(one.first_seen_at)}",
             ),
             (_printable(_order(one.subject, numbers)), _printable(one.type or "")),
             (_printable(_short(one.error)),),
@@ -118,7 +118,7 @@ def print_groups(groups: Sequence[Group]) -> None:
                 f"[bold]{_count(one.dead_letters, 'dead letter')}[/] of {_count(one.subjects, 'order')}",
                 f"{_printable(one.queue)}: {one.reason}",
                 _replays(one.replay_count),
-                f"{_moment(one.first_seen_at)} to {_moment(one.last_seen_at)}",
+                f"{_time(one.first_seen_at)} to {_time(one.last_seen_at)}",
             ),
             (f"fingerprint {_printable(one.fingerprint)}" if one.fingerprint else "",),
             (_printable(_short(one.error)),),
@@ -151,8 +151,8 @@ def print_whole(whole: WholeDeadLetter, numbers: Mapping[str, str]) -> None:
         "event": dead_letter.event_id
         and f"{dead_letter.type} {dead_letter.event_id} generation {dead_letter.generation}",
         "order": _order(dead_letter.subject, numbers),
-        "dead-lettered": dead_letter.died_at and _moment(dead_letter.died_at),
-        "seen": f"{_moment(dead_letter.first_seen_at)} to {_moment(dead_letter.last_seen_at)}",
+        "dead-lettered": dead_letter.died_at and _time(dead_letter.died_at),
+        "seen": f"{_time(dead_letter.first_seen_at)} to {_time(dead_letter.last_seen_at)}",
         "replays": str(dead_letter.replay_count),
         "fingerprint": dead_letter.fingerprint,
         "error": dead_letter.error and f"{dead_letter.error_class or ''} {dead_letter.error}".strip(),
@@ -166,10 +166,10 @@ def print_whole(whole: WholeDeadLetter, numbers: Mapping[str, str]) -> None:
     if whole.error_trace:
         console.print(_printable(whole.error_trace.rstrip()), style="dim", soft_wrap=True)
     for action in whole.actions:
-        due = f", due {_moment(action.due_at)}" if action.due_at else ""
+        due = f", due {_time(action.due_at)}" if action.due_at else ""
         as_generation = f" as generation {action.generation}{due}" if action.generation else ""
         why = f": {action.why}" if action.why else ""
-        line = f"{_moment(action.acted_at)}  {action.action} by {action.actor}{as_generation}{why}"
+        line = f"{_time(action.acted_at)}  {action.action} by {action.actor}{as_generation}{why}"
         console.print(f"  {_printable(line)}", soft_wrap=True)
 
 
@@ -214,7 +214,7 @@ def _planned(sending: Sending, orders: dict[str, str]) -> tuple[str, ...]:
         _printable(orders.get(sending.event.subject, sending.event.subject)),
         _printable(sending.destination or "all listeners"),
         str(sending.event.generation),
-        _moment(sending.due_at) if sending.due_at else "at once",
+        _time(sending.due_at) if sending.due_at else "at once",
         "done already" if sending.effect_done else "",
     )
 
@@ -228,8 +228,8 @@ def _printable(text: str) -> str:
     return _escape("".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text))
 
 
-def _moment(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S")
+def _time(time: datetime) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _short(text: str | None, longest: int = ERROR_CHARACTERS) -> str:

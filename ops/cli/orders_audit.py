@@ -7,7 +7,7 @@ import typer
 
 from ops.cli.exits import guarded
 from ops.errors import OpsError
-from ops.time_arguments import moment
+from ops.time_arguments import parse_time
 
 if TYPE_CHECKING:
     from ops.audit.report import AuditReport, Probes
@@ -56,7 +56,7 @@ def _audit(
     from runtime.database import is_unavailable
 
     now = datetime.now(UTC)
-    window = Window(moment("--since", since, now), moment("--until", until, now))
+    window = Window(parse_time("--since", since, now), parse_time("--until", until, now))
     settings = target_settings()
     probes = _probes(settings, sap_view, mail_view)
     allowed = None if deadline is None else timedelta(seconds=deadline)

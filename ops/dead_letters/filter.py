@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 
 from ops.errors import OptionError
-from ops.time_arguments import moment
+from ops.time_arguments import parse_time
 from orders.workflow import BY_NAME
 from outbox.dead_letters.queries import Selection
 
@@ -47,8 +47,8 @@ class Filter:
             fingerprint=self.fingerprint,
             reason=self.reason,
             state=state,
-            since=None if self.since is None else moment("--since", self.since, now),
-            until=None if self.until is None else moment("--until", self.until, now),
+            since=None if self.since is None else parse_time("--since", self.since, now),
+            until=None if self.until is None else parse_time("--until", self.until, now),
             limit=self.limit,
         )
 

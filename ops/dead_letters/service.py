@@ -177,7 +177,7 @@ async def _resolved(tx: AsyncConnection, settings: Settings, selection: Selectio
 
 
 async def _refuse_unknown_queues(tx: AsyncConnection, settings: Settings, selection: Selection) -> None:
-    """Raise OptionError for a misspelt queue, which would look like an empty one.
+    """Raise OptionError for a misspelt queue, which would pass for an empty one.
 
     A queue of no step may have dead letters: those that the relay could not publish name their destination.
     """

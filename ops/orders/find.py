@@ -8,7 +8,7 @@ from orders import repository
 
 
 async def id_of(tx: AsyncConnection, name: str) -> UUID | None:
-    """The order's id; None if there is no such order. Ids are tried first: a reference may look like one."""
+    """The order's id; None if there is no such order. Ids are tried first: a reference may have that form."""
     order_id = uuid_of(name)
     if order_id is not None and await repository.numbers(tx, [order_id]):
         return order_id

@@ -66,7 +66,7 @@ def test_each_pool_has_a_worker() -> None:
     assert {f"worker-{pool}" for pool in POOLS} == {name for name in SERVICES if name.startswith("worker-")}
 
 
-def test_our_services_are_given_only_variables_that_the_settings_know() -> None:
+def test_our_services_get_only_variables_that_the_settings_know() -> None:
     known = {name.upper() for name in Settings.model_fields}
 
     for name, service in OURS.items():

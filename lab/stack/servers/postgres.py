@@ -108,7 +108,7 @@ def _unprivileged(folder: Path) -> tuple[str, ...]:
         return SETPRIV
     _give(folder, 0)
     raise ServerError(
-        f"PostgreSQL refuses to run as root, user namespaces are forbidden here, and the user nobody cannot access "
+        f"PostgreSQL refuses to run as root, user namespaces are forbidden here, and the user `nobody` cannot access "
         f"{folder}; run as another user, move the checkout to a folder that others may enter, or set DATABASE_URL"
     )
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from ops.errors import OptionError
-from ops.time_arguments import moment
+from ops.time_arguments import parse_time
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -26,7 +26,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
     ],
 )
 def test_a_time_is_an_age_or_a_time_in_iso_8601(said: str, meant: datetime) -> None:
-    assert moment("--since", said, NOW) == meant
+    assert parse_time("--since", said, NOW) == meant
 
 
 @pytest.mark.parametrize(
@@ -34,10 +34,10 @@ def test_a_time_is_an_age_or_a_time_in_iso_8601(said: str, meant: datetime) -> N
 )
 def test_an_unusable_time_is_refused_with_its_option_and_value(said: str) -> None:
     with pytest.raises(OptionError, match="--until") as refused:
-        moment("--until", said, NOW)
+        parse_time("--until", said, NOW)
     assert repr(said) in str(refused.value)
 
 
 def test_an_age_before_the_first_year_is_refused() -> None:
     with pytest.raises(OptionError, match="--since '999999d'"):
-        moment("--since", "999999d", NOW)
+        parse_time("--since", "999999d", NOW)

@@ -1,4 +1,4 @@
-"""Sums that do not agree are told: stock, sales, invoice numbers, the audit log; and all of it by the command."""
+"""The audit reports sums that disagree: stock, sales, invoice numbers, the audit log; the command prints them."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from tests.support.processes.sandboxes import Sap
 __all__ = ["audited", "module_database", "own_inbox", "own_sap"]
 
 
-async def test_stock_is_conserved_or_told(audited: AuditedOrders) -> None:
+async def test_stock_that_is_not_conserved_is_reported(audited: AuditedOrders) -> None:
     sku = await audited.harness.product(10)
     await audited.go(await audited.harness.place_order(Line(sku, 2, Decimal(14))), until="inventory.reserved")
     assert (await audited.audit(initial_stock={sku: 10})).stock_wrong == []
@@ -51,7 +51,7 @@ async def test_sales_that_were_counted_twice_or_not_at_all_do_not_agree(audited:
     assert (await audited.audit()).clean
 
 
-async def test_an_invoice_number_that_nobody_has_is_a_gap(audited: AuditedOrders) -> None:
+async def test_an_unused_invoice_number_is_a_gap(audited: AuditedOrders) -> None:
     await audited.completed()
     series = "UPDATE invoice_series SET last_sequence = last_sequence + :more"
     await audited.harness.sql(series, more=1)
@@ -59,7 +59,7 @@ async def test_an_invoice_number_that_nobody_has_is_a_gap(audited: AuditedOrders
     await audited.harness.sql(series, more=-1)
 
 
-async def test_the_audit_log_lacks_an_event_has_a_type_twice_or_knows_an_order_that_is_none(
+async def test_the_audit_log_lacks_an_event_has_a_type_twice_or_holds_an_unknown_order(
     audited: AuditedOrders,
 ) -> None:
     order = await audited.completed()
@@ -72,13 +72,13 @@ async def test_the_audit_log_lacks_an_event_has_a_type_twice_or_knows_an_order_t
             VALUES (:event, :order, 'order.placed', now(), '{}')"""
     await audited.harness.sql(again, event=new_event_id(), order=order.id)
     assert (await audited.audit()).audit_extra == 1
-    event, nobody = new_event_id(), uuid4()
-    await audited.harness.sql(again, event=event, order=nobody)
-    assert [one.what for one in (await audited.audit()).orphans] == [f"event {event} of order {nobody}"]
+    event, unknown = new_event_id(), uuid4()
+    await audited.harness.sql(again, event=event, order=unknown)
+    assert [one.what for one in (await audited.audit()).orphans] == [f"event {event} of order {unknown}"]
     await audited.harness.sql("DELETE FROM audit_log WHERE event_id = :event", event=event)
 
 
-async def test_the_command_says_it_as_json_and_by_its_exit_code(
+async def test_the_command_prints_the_report_as_json_and_sets_the_exit_code(
     audited: AuditedOrders, own_sap: Sap, module_database: str
 ) -> None:
     order = await audited.completed()

@@ -1,4 +1,4 @@
-"""An audit finds what is missing, says where it stands, and tells what was done twice, in the places themselves."""
+"""The audit finds missing effects with the step that blocks each, and doubled effects, at the sources of effects."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ async def test_a_completed_order_whose_effects_are_all_there_once_is_clean(audit
     assert report.clean
 
 
-async def test_a_rejected_order_owes_the_email_that_says_so_and_nothing_else(audited: AuditedOrders) -> None:
+async def test_a_rejected_order_owes_only_the_email_about_it(audited: AuditedOrders) -> None:
     order, event = await audited.harness.rejected()
     await audited.record_audit(order)
     report = await audited.audit()
@@ -47,7 +47,7 @@ async def test_a_rejected_order_owes_the_email_that_says_so_and_nothing_else(aud
     assert (await audited.audit()).clean
 
 
-async def test_an_order_that_waits_says_where_and_is_overdue_only_after_its_deadline(
+async def test_a_waiting_order_names_its_step_and_is_overdue_only_after_its_deadline(
     audited: AuditedOrders, own_sap: Sap
 ) -> None:
     order = await audited.harness.place_order()
@@ -68,7 +68,7 @@ async def test_an_order_that_waits_says_where_and_is_overdue_only_after_its_dead
     assert not late.clean
 
 
-async def test_an_event_that_the_relay_has_not_passed_is_told_from_one_that_is_in_its_queue(
+async def test_an_unpublished_event_is_distinguished_from_one_in_its_queue(
     audited: AuditedOrders,
 ) -> None:
     await audited.harness.place_order()
@@ -89,7 +89,7 @@ async def test_an_event_that_is_sent_to_all_again_later_is_due_then(audited: Aud
     assert stands == "waits for validation: not begun: its event is due 2099-01-01 13:00:00"
 
 
-async def test_what_was_given_up_names_its_dead_letter(audited: AuditedOrders) -> None:
+async def test_a_dead_lettered_step_names_its_dead_letter(audited: AuditedOrders) -> None:
     order = await audited.harness.place_order()
     event = await audited.harness.event(order, "order.placed")
     number = await audited.harness.value(
@@ -106,7 +106,7 @@ async def test_what_was_given_up_names_its_dead_letter(audited: AuditedOrders) -
     assert stands == f"waits for validation: {discarded}"
 
 
-async def test_a_second_document_in_sap_is_done_twice(audited: AuditedOrders) -> None:
+async def test_a_second_document_in_sap_is_a_doubled_effect(audited: AuditedOrders) -> None:
     order = await audited.completed()
     second = await book(audited, draft(order))
     (doubled,) = (await audited.audit()).doubled
@@ -123,11 +123,11 @@ async def test_a_document_in_sap_without_an_order_is_an_orphan(audited: AuditedO
         ("sap", f"document {stranger.number} for order 'WB-NONE'")
     ]
     assert not report.clean
-    # Whoever asks order by order cannot come across it.
+    # Queries order by order cannot find it.
     assert (await audited.audit(sap=SapOverOData(audited.harness.ctx.settings))).clean
 
 
-async def test_a_document_that_we_know_of_and_sap_does_not_is_missing_at_once(audited: AuditedOrders) -> None:
+async def test_a_recorded_document_that_sap_lacks_is_missing_at_once(audited: AuditedOrders) -> None:
     order = await audited.harness.place_order()
     await audited.go(order, until="inventory.reserved")
     audited.places = replace(audited.places, sap=SapOverOData(audited.harness.ctx.settings))
@@ -137,7 +137,7 @@ async def test_a_document_that_we_know_of_and_sap_does_not_is_missing_at_once(au
     assert found == [Missing(order.number, Effect.SAP, said, overdue=True)]
 
 
-async def test_while_sap_does_not_answer_our_own_word_is_taken_and_the_report_says_so(
+async def test_while_sap_does_not_answer_our_tables_are_trusted_and_the_report_says_so(
     audited: AuditedOrders, own_sap: Sap
 ) -> None:
     await audited.completed()
@@ -148,7 +148,7 @@ async def test_while_sap_does_not_answer_our_own_word_is_taken_and_the_report_sa
     assert not report.clean
 
 
-async def test_the_same_email_again_is_resent_and_another_one_is_done_twice(audited: AuditedOrders) -> None:
+async def test_the_same_email_again_is_resent_and_another_one_is_doubled(audited: AuditedOrders) -> None:
     order = await audited.completed()
     event = await audited.harness.event(order, "order.synced")
     await send(audited, order, event)
@@ -164,14 +164,14 @@ async def test_the_same_email_again_is_resent_and_another_one_is_done_twice(audi
     assert (blind.resent, [one.order for one in blind.doubled]) == (0, [order.number])
 
 
-async def test_an_email_that_no_event_of_ours_explains_is_an_orphan(audited: AuditedOrders) -> None:
+async def test_an_email_of_an_unknown_event_is_an_orphan(audited: AuditedOrders) -> None:
     order = await audited.completed()
     stranger = replace(await audited.harness.event(order, "order.synced"), id=new_event_id())
     await send(audited, order, stranger)
     assert [(one.effect, one.what) for one in (await audited.audit()).orphans] == [("email", f"e-mail {stranger.id}")]
 
 
-async def test_an_invoice_whose_pdf_is_gone_or_is_none_is_missing(audited: AuditedOrders) -> None:
+async def test_an_invoice_without_a_pdf_is_missing(audited: AuditedOrders) -> None:
     order = await audited.completed()
     (pdf,) = audited.documents.rglob("*.pdf")
     pdf.write_bytes(b"")

@@ -1,4 +1,4 @@
-"""An audit's statements do not grow with the orders, and its look at the past begins where the window does."""
+"""The number of an audit's statements does not grow with the orders, and it reads no events before its window."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,8 @@ WITH made AS (
   INSERT INTO orders (id, reference, status, customer_name, customer_email, street, city, country, currency, net_total,
                       open_joins, leaf_steps, sap_document, placed_at, completed_at)
   SELECT gen_random_uuid(), 'PO-' || n, CASE WHEN n % 2 = 0 THEN 'completed' ELSE 'reserved' END, 'N', 'n@example.com',
-         'S', 'C', 'L', 'EUR', 2, '{}', '{}', CASE WHEN n % 2 = 0 THEN n::text END, now() - make_interval(secs => n), NULL
+         'S', 'C', 'L', 'EUR', 2, '{}', '{}', CASE WHEN n % 2 = 0 THEN n::text END,
+         now() - make_interval(secs => n), NULL
   FROM generate_series(1, $1) AS n RETURNING id, status),
 lines AS (
   INSERT INTO order_lines (order_id, position, sku, quantity, unit_price, discount, net)
@@ -49,7 +50,7 @@ FROM generate_series(1, 100) AS n"""
 
 @contextmanager
 def counted(engine: AsyncEngine) -> Iterator[list[str]]:
-    """The statements that are sent inside."""
+    """The statements that are sent in the block."""
     sent: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -94,7 +95,7 @@ async def test_the_first_id_of_a_moment_is_found_within_ten_minutes_and_by_few_p
             assert len(sent) <= 9
 
 
-async def test_a_window_that_the_inbox_has_forgotten_is_refused_with_the_day_from_which_on_it_remembers(
+async def test_a_window_before_the_inbox_s_retention_is_refused_with_the_first_day_that_it_keeps(
     database_url: str,
 ) -> None:
     async with connected(database_url) as (connection,), engine_of(database_url) as engine:
@@ -107,7 +108,7 @@ async def test_a_window_that_the_inbox_has_forgotten_is_refused_with_the_day_fro
         assert (await audit(engine, Probes(), Window(begin, begin))).clean
 
 
-async def test_an_empty_outbox_has_no_first_id_to_look_for(database_url: str) -> None:
+async def test_an_empty_outbox_has_no_first_id(database_url: str) -> None:
     async with engine_of(database_url) as engine, engine.connect() as tx:
         assert await first_id_since(tx, datetime.now(UTC)) <= 1
         report = await audit(engine, Probes(), Window(datetime.now(UTC) - timedelta(days=1), datetime.now(UTC)))

@@ -1,4 +1,4 @@
-"""`waybill dead-letters` as a person and as a program use it, on a real database."""
+"""`waybill dead-letters` as people and programs use it, on a real database."""
 
 import asyncio
 import json
@@ -46,7 +46,7 @@ class Keyboard:
         return json.loads(self.run(*words, "--json").stdout)
 
     def in_database(self, work: Callable[[DeadLetterDatabase], Coroutine[Any, Any, Any]]) -> Any:
-        """Do something with the database."""
+        """Run a coroutine on the database."""
 
         async def run() -> Any:
             async with dead_letter_database(self.url) as database:
@@ -55,7 +55,7 @@ class Keyboard:
         return asyncio.run(run())
 
     def keep(self, *dead_letters: NewDeadLetter) -> list[int]:
-        """Store dead letters; their numbers."""
+        """Store dead letters and return their numbers."""
 
         async def store(database: DeadLetterDatabase) -> list[int]:
             await database.keep(*dead_letters)
@@ -148,9 +148,9 @@ def test_a_refused_dead_letter_is_named_with_its_reason_and_stays(keyboard: Keyb
     (refused,) = done["refused"]
     assert refused["dead_letter"] == bad
     assert "specversion" in refused["why"]
-    told = keyboard.run("replay", "--all").stdout
-    assert "0 dead letters are sent again" in told
-    assert f"dead letter {bad} stays" in told
+    printed = keyboard.run("replay", "--all").stdout
+    assert "0 dead letters are sent again" in printed
+    assert f"dead letter {bad} stays" in printed
 
 
 def test_more_dead_letters_than_a_batch_are_all_replayed_once(keyboard: Keyboard) -> None:
@@ -189,10 +189,10 @@ def test_a_dry_run_says_what_would_be_sent_what_is_done_and_which_orders_are_tou
         (dead_letters[1], "email", True),
     ]
     assert [one["dead_letter"] for one in plan["refused"]] == [dead_letters[2]]
-    told = keyboard.run("replay", "--all", "--dry-run").stdout
-    assert number in told
+    printed = keyboard.run("replay", "--all", "--dry-run").stdout
+    assert number in printed
     assert "2 dead letters of 1 order would be sent; 1 effect done already will be acknowledged" in " ".join(
-        told.split()
+        printed.split()
     )
     assert len(keyboard.json("list")) == 3
     assert not keyboard.sql("SELECT FROM outbox.events WHERE destination IS NOT NULL")
@@ -214,7 +214,7 @@ def test_a_dry_run_says_what_would_be_sent_what_is_done_and_which_orders_are_tou
         (["--state", "all", "--limit", "2"], [0, 1]),
     ],
 )
-def test_dead_letters_are_chosen_by_what_is_known_of_them(
+def test_each_option_selects_the_dead_letters_that_match(
     keyboard: Keyboard, words: list[str], wanted: list[int]
 ) -> None:
     about: Event = new_event("01890a5d-ac96-774b-bcce-b302099a8057")
@@ -228,7 +228,7 @@ def test_dead_letters_are_chosen_by_what_is_known_of_them(
     assert [dead_letter["id"] for dead_letter in keyboard.json("list", *words)] == [ids[n] for n in wanted]
 
 
-def test_an_order_is_meant_by_its_id_its_number_or_its_reference(keyboard: Keyboard) -> None:
+def test_an_order_is_named_by_its_id_its_number_or_its_reference(keyboard: Keyboard) -> None:
     order_id, number = placed(keyboard)
     mine, _ = keyboard.keep(dead_letter_for(new_event(str(order_id))), dead_letter_for())
     (row,) = keyboard.sql("SELECT reference FROM orders")
@@ -239,7 +239,7 @@ def test_an_order_is_meant_by_its_id_its_number_or_its_reference(keyboard: Keybo
     assert f"{number} {order_id}" in keyboard.run("show", str(mine)).stdout
 
 
-def test_what_the_next_command_needs_is_whole_at_eighty_columns(
+def test_orders_and_fingerprints_are_not_cut_at_eighty_columns(
     keyboard: Keyboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order_id, number = placed(keyboard)
@@ -260,7 +260,7 @@ def test_what_the_next_command_needs_is_whole_at_eighty_columns(
     assert keyboard.run("groups").stdout.splitlines()[1] == f"  fingerprint {cause}"
 
 
-def test_an_act_without_a_reason_ends_with_whose_it_was(keyboard: Keyboard) -> None:
+def test_an_action_without_a_reason_ends_with_its_actor(keyboard: Keyboard) -> None:
     (dead_letter,) = keyboard.keep(dead_letter_for())
     keyboard.json("replay", "--all", "--by", "anna")
     (line,) = [one for one in keyboard.run("show", str(dead_letter)).stdout.splitlines() if "replay by anna" in one]
@@ -273,8 +273,8 @@ def test_groups_are_shown_by_cause(keyboard: Keyboard) -> None:
     )
     common, rare = keyboard.json("groups")
     assert (common["dead_letters"], common["queue"], rare["dead_letters"]) == (3, "sap", 1)
-    told = keyboard.run("groups").stdout
-    assert "MailRefused@mailer" in told
+    printed = keyboard.run("groups").stdout
+    assert "MailRefused@mailer" in printed
 
 
 def test_a_dead_letter_is_discarded_with_a_reason_and_restored(keyboard: Keyboard) -> None:
@@ -283,13 +283,13 @@ def test_a_dead_letter_is_discarded_with_a_reason_and_restored(keyboard: Keyboar
     assert keyboard.json("list", "--state", "discarded")[0]["id"] == number
     assert keyboard.json("restore", "--all", "--by", "bert")["restored"] == 1
     assert keyboard.json("list")[0]["id"] == number
-    told = keyboard.run("show", str(number)).stdout
-    assert "discard by " in told
-    assert "a test order" in told
-    assert "restore by bert" in told
+    printed = keyboard.run("show", str(number)).stdout
+    assert "discard by " in printed
+    assert "a test order" in printed
+    assert "restore by bert" in printed
 
 
-def test_what_a_stranger_wrote_is_printed_and_never_interpreted(keyboard: Keyboard) -> None:
+def test_foreign_text_is_printed_and_never_interpreted(keyboard: Keyboard) -> None:
     hostile = "[bold red]x[/] \x1b[31m [link=http://x]"
     dead_letter = replace(dead_letter_for(body=b"\xff\x00"), error=hostile, subject="[/]", properties={"a": hostile})
     (number,) = keyboard.keep(dead_letter)
@@ -328,7 +328,7 @@ def test_a_mistake_is_named_with_its_option_and_value(
     assert len(keyboard.json("list")) == 1
 
 
-def test_a_database_that_is_away_or_not_migrated_is_named(
+def test_an_unreachable_or_unmigrated_database_is_named(
     keyboard: Keyboard, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for url, said in (("postgresql://127.0.0.1:1/x", "does not answer"), (empty_database_url, "run `waybill migrate`")):
@@ -337,7 +337,7 @@ def test_a_database_that_is_away_or_not_migrated_is_named(
         assert said in keyboard.run("replay", "--all", code=1).stderr
 
 
-def test_an_order_is_shown_with_what_was_given_up_about_it_and_with_its_next_try(keyboard: Keyboard) -> None:
+def test_an_order_is_shown_with_its_dead_letters_and_its_next_attempt(keyboard: Keyboard) -> None:
     order_id, _ = placed(keyboard)
     (dead_letter,) = keyboard.keep(dead_letter_for(new_event(str(order_id)), error="400: [no] such material"))
     keyboard.sql(

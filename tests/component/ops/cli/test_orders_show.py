@@ -1,4 +1,4 @@
-"""`waybill orders show`: found by id, number or reference; its story fits a terminal and a pipe."""
+"""`waybill orders show`: found by id, number or reference; its timeline fits a terminal and a pipe."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ __all__ = ["audited", "module_database", "own_inbox", "own_sap"]
 
 @pytest.fixture
 def shown(module_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
-    """What `waybill orders show NAME` prints."""
+    """The output of `waybill orders show NAME`."""
     monkeypatch.setenv("DATABASE_URL", module_database)
     monkeypatch.setenv("AMQP_URL", "amqp://127.0.0.1:1/")
     monkeypatch.setenv("COLUMNS", "80")
@@ -43,7 +43,7 @@ def shown(module_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
     load_settings.cache_clear()
 
 
-async def told(audited: AuditedOrders, order: Order) -> Timeline:
+async def timeline_of(audited: AuditedOrders, order: Order) -> Timeline:
     async with one_moment(audited.harness.ctx.engine).begin() as tx:
         return await story(tx, await audited.harness.order(order.id))
 
@@ -55,17 +55,17 @@ async def go(audited: AuditedOrders, order: Order) -> None:
         await audited.hear(order, kind)
 
 
-async def test_a_completed_order_tells_its_whole_way(audited: AuditedOrders, shown: Callable[..., str]) -> None:
+async def test_a_completed_order_shows_its_whole_timeline(audited: AuditedOrders, shown: Callable[..., str]) -> None:
     order = await audited.harness.place_order()
     await go(audited, order)
-    whole = await told(audited, order)
+    whole = await timeline_of(audited, order)
     assert (whole.waits_for, whole.remarks) == ((), ())
     for kind in WAY:
         messages = [one.what for one in whole.entries if one.event == kind and one.step is None]
         assert messages == [What.COMMITTED, What.PUBLISHED, What.CONFIRMED]
-    tries = [one.step for one in whole.entries if one.what is What.ATTEMPT]
-    assert tries[:3] == ["validate_order", "reserve_inventory", "sync_order_to_sap"]
-    assert (len(tries), tries[-1]) == (7, "finalize_order")
+    attempts = [one.step for one in whole.entries if one.what is What.ATTEMPT]
+    assert attempts[:3] == ["validate_order", "reserve_inventory", "sync_order_to_sap"]
+    assert (len(attempts), attempts[-1]) == (7, "finalize_order")
     assert whole.entries[0].what is What.ACCEPTED
     assert What.COMPLETED in {one.what for one in whole.entries}
     assert all(one.gap_ms is None or one.gap_ms >= 0 for one in whole.entries)
@@ -98,7 +98,7 @@ def test_an_attempt_names_its_generation_where_that_is_another_number() -> None:
     assert sentence(replace(tried, attempt=4)).startswith("s, attempt 4 by w: ")
 
 
-async def test_what_went_wrong_is_told_in_whole_lines_to_a_pipe_and_in_eighty_columns_to_a_terminal(
+async def test_errors_are_printed_in_whole_lines_to_a_pipe_and_in_eighty_columns_to_a_terminal(
     audited: AuditedOrders, shown: Callable[..., str], own_sap: Sap
 ) -> None:
     error = "400: the material [SKU-0815] of item 10 is not maintained in plant 1000, distribution channel 10"
@@ -123,7 +123,7 @@ async def test_what_went_wrong_is_told_in_whole_lines_to_a_pipe_and_in_eighty_co
     assert deed.endswith("discarded by anna@desk: the customer does not want it any more")
 
     terminal = Console(file=StringIO(), width=80, force_terminal=True, color_system=None, highlight=False)
-    print_story(terminal, await told(audited, order))
+    print_story(terminal, await timeline_of(audited, order))
     printed = terminal.file.getvalue()  # type: ignore[attr-defined]
     assert max(map(len, printed.splitlines())) <= 80
     assert error in " ".join(printed.split())

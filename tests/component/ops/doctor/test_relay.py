@@ -18,7 +18,7 @@ VALUES (gen_random_uuid(), 'order.placed', 'order-1', '{}', now(), clock_timesta
 
 
 def findings(url: str, *statements: tuple[str, str]) -> list[Finding]:
-    async def look() -> list[Finding]:
+    async def check() -> list[Finding]:
         connection = await asyncpg.connect(url)
         try:
             for statement, value in statements:
@@ -27,7 +27,7 @@ def findings(url: str, *statements: tuple[str, str]) -> list[Finding]:
         finally:
             await connection.close()
 
-    return asyncio.run(look())
+    return asyncio.run(check())
 
 
 def verdicts(found: Sequence[Finding]) -> list[Verdict]:

@@ -10,7 +10,7 @@ from tests.support.builders.dead_letters import dead_letter_database, dead_lette
 
 
 def found(url: str) -> Finding:
-    async def look() -> Finding:
+    async def check() -> Finding:
         connection = await asyncpg.connect(url)
         try:
             (finding,) = await open_dead_letters(connection)
@@ -18,7 +18,7 @@ def found(url: str) -> Finding:
         finally:
             await connection.close()
 
-    return asyncio.run(look())
+    return asyncio.run(check())
 
 
 def test_open_dead_letters_are_counted_and_a_database_without_any_is_good(shared_database_url: str) -> None:

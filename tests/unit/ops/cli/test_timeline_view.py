@@ -1,4 +1,4 @@
-"""What a person reads of one thing that happened to an order."""
+"""The sentence of one entry of an order's timeline."""
 
 from datetime import UTC, datetime
 
