@@ -1,21 +1,21 @@
 """The outbox's tables, in their own Postgres schema `outbox`.
 
-| table               | a row is                                            | written by                      | changed        |
-|---------------------|-----------------------------------------------------|---------------------------------|----------------|
-| events              | one message to be published; partitioned by id      | record, the schedule            | never          |
-| pages               | one confirmed page; the newest is the cursor;       | the relay                       | never          |
-|                     | partitioned by page                                 |                                 |                |
-| adoptions           | a cluster whose transaction ids events have, and    | the relay, once a cluster       | never          |
-|                     | the id at or below which nothing is read again      |                                 |                |
-| leases              | the leader, with its epoch                          | the relay                       | renewed        |
-| scheduled           | a message that is not due yet                       | retries, replays                | deleted if due |
-| deliveries          | one consumer's view of one event: the inbox;        | consumers                       | yes            |
-|                     | partitioned by the month in the event's id          |                                 |                |
-| dead_letters        | a message that was dead-lettered                    | the collector; the relay, if it | yes            |
-|                     |                                                     | cannot send it                  |                |
-| dead_letter_actions | what an operator did with a dead letter             | replay, discard, restore        | never          |
-| dead_letter_alerts  | the alert of a group of dead letters of one cause   | the collector                   | yes            |
-| destinations        | a queue that must exist before publishing           | `topology apply`                | replaced       |
+| table               | a row is                                          | written by                | changed        |
+|---------------------|---------------------------------------------------|---------------------------|----------------|
+| events              | one message to be published; partitioned by id    | record, the schedule      | never          |
+| pages               | one confirmed page; the newest is the cursor;     | the relay                 | never          |
+|---------------------|---------------------------------------------------|---------------------------|----------------|
+| adoptions           | a cluster whose transaction ids events have, and  | the relay, once a cluster | never          |
+|---------------------|---------------------------------------------------|---------------------------|----------------|
+| leases              | the leader, with its epoch                        | the relay                 | renewed        |
+| scheduled           | a message that is not due yet                     | retries, replays          | deleted if due |
+| deliveries          | one consumer's view of one event: the inbox;      | consumers                 | yes            |
+|---------------------|---------------------------------------------------|---------------------------|----------------|
+| dead_letters        | a message that was dead-lettered                  | the collector; the relay  | yes            |
+|---------------------|---------------------------------------------------|---------------------------|----------------|
+| dead_letter_actions | what an operator did with a dead letter           | replay, discard, restore  | never          |
+| dead_letter_alerts  | the alert of a group of dead letters of one cause | the collector             | yes            |
+| destinations        | a queue that must exist before publishing         | `topology apply`          | replaced       |
 
 Column types are named here and not left to SQLAlchemy's guess: the relay and `record` use asyncpg and SQL text on the
 same tables. The columns of a message are listed in `outbox.message_columns`.

@@ -1,4 +1,4 @@
-"""The backlog of the outbox: events that the cursor has not passed, and the transaction that holds events back.
+"""The backlog of the outbox: events that the cursor has not advanced past, and the transaction that holds events back.
 
 Read from the tables alone, so it is true whatever state the relay is in. Each query is a few index probes, so it may
 run every few seconds on an outbox with a hundred million events. Called by `relay.health`, `ops.doctor` and `lab.soak`.
@@ -66,7 +66,7 @@ ORDER BY xact_start LIMIT 1"""
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The events that the cursor has not passed.
+    """The events that the cursor has not advanced past.
 
     `events` is an estimate from the sequence: an id that was rolled back counts until the next page. `oldest_seconds`
     is the age of the oldest committed one, None without any.
@@ -88,7 +88,7 @@ class OpenTransaction:
 
 
 async def backlog(connection: "Connection[Record]") -> Backlog:
-    """The number and age of the events that the cursor has not passed."""
+    """The number and age of the events that the cursor has not advanced past."""
     events = await connection.fetchval(_REACHED, NEWEST_PAGES)
     cursor = await connection.fetchrow(CURSOR)
     if cursor is None or cursor["new_snapshot"] is None:

@@ -13,7 +13,7 @@ the same cluster shares the counter, so nothing is done there.
     one transaction:  LOCK events against writers → low-water id → rewrite xids above it → raise sequences
                       → INSERT INTO outbox.adoptions → COMMIT
 
-The low-water id is at or below the first event that the cursor had not passed (`outbox.cursor.passed`), so some
+The low-water id is at or below the first event that the cursor had not advanced past (`outbox.cursor.passed`), so some
 confirmed events are published again. Writers' events from before the adoption are above it: sequences are restored with
 the tables and are past every page.
 

@@ -1,4 +1,4 @@
-"""The range of ids and pages since a point in time, and the events in it that the cursor has not passed.
+"""The range of ids and pages since a point in time, and the events in it that the cursor has not advanced past.
 
 For occasional questions about orders: called by `orders.audit` and `outbox.cursor.message_tracking`. The relay itself
 reads by `outbox.cursor.reader`.
@@ -50,7 +50,7 @@ LIMIT :limit
 
 @dataclass(frozen=True, slots=True)
 class NotPassed:
-    """An event that the cursor has not passed. `destination` is its queue, or None for the event exchange."""
+    """An event that the cursor has not advanced past. `destination` is its queue, or None for the event exchange."""
 
     subject: str
     type: str
@@ -116,7 +116,7 @@ async def first_id_since(tx: AsyncConnection, moment: datetime) -> int:
 
 
 async def not_passed(tx: AsyncConnection, moment: datetime, limit: int = NOT_PASSED_AT_MOST) -> list[NotPassed]:
-    """Events recorded since `moment`, and perhaps older ones, that the cursor has not passed; `limit` at most."""
+    """Events since `moment`, and perhaps older ones, that the cursor has not advanced past; `limit` at most."""
     found = await range_since(tx, moment)
     values = {"first_id": found.first_id, "last_id": found.last_id, "limit": limit}
     return [NotPassed(*row) for row in await tx.execute(_NOT_PASSED, values)]

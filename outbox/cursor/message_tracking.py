@@ -3,7 +3,7 @@
 Called by `orders.tracking` for one order's timeline.
 
 A message's page is found by halving the cursor's log, some twenty index probes however long the log is. Windows overlap
-in ids, so a page's ids alone do not decide. But "the cursor had passed the message with this page"
+in ids, so a page's ids alone do not decide. But "the cursor had advanced past the message with this page"
 (`outbox.cursor.passed`) is false up to some page and true from there on, and that page is the message's own:
 
     page       41    42    43    44    45    46    47
@@ -25,8 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from outbox.cursor.id_ranges import range_since
 from outbox.cursor.passed import passed_with
 
-# `low` and `high` close in on the first page with which the cursor had passed the event. Page numbers have gaps: a
-# probe of a missing number reads the next page that exists. The bounds of both tables are parameters: see
+# `low` and `high` close in on the first page with which the cursor had advanced past the event. Page numbers have gaps:
+# a probe of a missing number reads the next page that exists. The bounds of both tables are parameters: see
 # outbox/cursor/id_ranges.py.
 _MESSAGES = text(f"""
 WITH log AS NOT MATERIALIZED (SELECT * FROM outbox.pages WHERE page >= :first_page AND page <= :last_page)
@@ -77,7 +77,7 @@ WHERE consumer = ANY(CAST(:consumers AS text[])) AND event_id = ANY(CAST(:event_
 class Message:
     """One recorded event, or one that was recorded again for a single queue, its `destination`.
 
-    `published`: the cursor has passed it, so it was sent or dead-lettered by the relay. `sent_at` and `confirmed_at`
+    `published`: the cursor has advanced past it, so the relay sent or dead-lettered it. `sent_at` and `confirmed_at`
     are its page's first publish and last confirm, also if it was dead-lettered. A published message without them is
     older than the cursor's log.
     """

@@ -40,8 +40,8 @@ ON CONFLICT (queue, fingerprint) DO UPDATE
 SET dead_letters = alert.dead_letters + excluded.dead_letters, dead_letter_id = excluded.dead_letter_id"""
 
 # Only by the leader, under the same lock as the cursor's writes (outbox/cursor/log.py). A relay that dies after this
-# and before the cursor has passed the event finds the event again: the key makes it the same dead letter. A row that
-# was inserted without a conflict has no xmax.
+# and before the cursor has advanced past the event finds the event again: the key makes it the same dead letter. A row
+# that was inserted without a conflict has no xmax.
 DEAD_LETTER_UNPUBLISHABLE = f"""
 WITH dead_letters AS (
   INSERT INTO outbox.dead_letters AS dead_letter

@@ -1,8 +1,8 @@
 """Expiry of the segments of `outbox.events` and `outbox.pages`: wholly confirmed and past retention.
 
 The algorithm is `outbox.partitions.expiry`; this module says when a segment may go. A segment of events is closed when
-the sequence is past its range, and spent when the cursor has passed each of its rows (`outbox.cursor.passed`), the
-cursor is in another segment, and its youngest row is past retention. Called by `relay.maintenance`.
+the sequence is past its range, and spent when the cursor has advanced past each of its rows (`outbox.cursor.passed`),
+the cursor is in another segment, and its youngest row is past retention. Called by `relay.maintenance`.
 """
 
 from dataclasses import dataclass

@@ -82,7 +82,8 @@ def test_event_ids_are_taken_one_by_one(database_url: str) -> None:
 
 ORDER = (
     "INSERT INTO orders (id, reference, status, customer_name, customer_email, street, city, country, currency, "
-    "net_total, open_joins, leaf_steps, reject_reasons) VALUES (gen_random_uuid(), {reference}, {status}, 'n', 'e', 's', 'c', 'c', "
+    "net_total, open_joins, leaf_steps, reject_reasons) "
+    "VALUES (gen_random_uuid(), {reference}, {status}, 'n', 'e', 's', 'c', 'c', "
     "{currency}, 1, '{{}}', '{{}}', {reasons})"
 )
 GOOD = {"reference": "'R'", "status": "'pending'", "currency": "'USD'", "reasons": "NULL"}

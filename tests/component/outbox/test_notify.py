@@ -110,7 +110,7 @@ async def test_without_postgres_giving_costs_nothing_and_closing_is_quick() -> N
     with capture_logs() as logs, waking_clock() as clock:
         async with hinting(f"postgresql://nobody@127.0.0.1:{free_port()}/none") as hint:
             hint.give()
-            while not logs:  # noqa: ASYNC110 - until it has found nobody there
+            while not logs:  # noqa: ASYNC110 - until the connection was refused
                 await asyncio.sleep(0.005)
             began = clock.seconds
             for _ in range(10_000):

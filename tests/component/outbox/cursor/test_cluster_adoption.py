@@ -183,7 +183,7 @@ async def test_in_a_third_cluster_only_pages_since_the_last_adoption_count(home:
         first = await adopt(connection)
         assert first is not None
         assert (first.floor_id, first.events) == (passed, 2)
-        # The first cluster was far ahead of the second: its cursor seems to have seen what nobody has read.
+        # The first cluster was far ahead of the second: its cursor seems to have seen events that no relay has read.
         await connection.execute("UPDATE outbox.pages SET new_snapshot = '999999999:999999999:'")
         await pretend_foreign(connection)
         second = await adopt(connection)

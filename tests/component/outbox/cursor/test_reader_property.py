@@ -201,7 +201,7 @@ class Stage:
         await self._start_reader()
 
     async def adopt(self, _writer: Writer, _: int) -> None:
-        """Another cluster, as far as the record goes. Whoever has recorded an event would have to end first."""
+        """Another cluster, by the record of adoptions. Open transactions with events would have to end first."""
         if any(writer.open for writer in self._writers):
             return
         await self._own.execute("UPDATE outbox.adoptions SET system_identifier = 0")

@@ -84,6 +84,6 @@ async def test_so_does_the_place_where_another_cluster_begins(shared_database_ur
 
 
 def test_each_limit_leaves_room_for_the_one_within_it() -> None:
-    """A carrier that reads a backlog lives: nobody may restart it before the statement has come to its own end."""
+    """A relay that reads a backlog counts as alive: no limit may restart it before the statement's own limit."""
     assert COMMAND_SECONDS < WINDOW_SECONDS
     assert WINDOW_SECONDS + COMMAND_SECONDS <= TURN_SECONDS  # the snapshot is taken in the same turn

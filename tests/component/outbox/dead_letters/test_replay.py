@@ -1,4 +1,4 @@
-"""A replay marks the dead letter, records its event once under a generation of its own, and makes every older copy stale."""
+"""A replay marks the dead letter, records its event once under its own generation, and makes every older copy stale."""
 
 import asyncio
 from dataclasses import replace

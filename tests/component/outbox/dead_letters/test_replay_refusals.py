@@ -48,7 +48,7 @@ UNREADABLE: dict[str, tuple[NewDeadLetter, str]] = {
         dead_letter_for(headers=to_json(encode_headers(replace(EVENT, subject="x\ud800")))),
         "lone surrogate",
     ),
-    "headers with a tag of nobody's": (dead_letter_for(headers={"cloudEvents:id": {"$when": 1}}), "no tag"),
+    "headers with an unknown tag": (dead_letter_for(headers={"cloudEvents:id": {"$when": 1}}), "no tag"),
     "a time that no outbox keeps": (
         dead_letter_for(headers=encode_headers(replace(EVENT, time=datetime(9999, 12, 31, 23, tzinfo=UTC)))),
         "outside the range that the outbox can keep",
