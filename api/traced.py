@@ -10,9 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runtime.log_context import LogContext, bind
 from runtime.redaction.redact import excerpt
+from runtime.trace_context import valid
 from runtime.tracing import tracer
 from runtime.tracing.spans import Kind, Span
-from runtime.tracing.trace_context import valid
 
 _HEADER = b"traceparent"
 # What OpenTelemetry knows; any other is `_OTHER`, so that a stranger cannot make names.

@@ -86,7 +86,7 @@ COMING = Row(
         Panel(
             "Dead-lettered by steps",
             "Deliveries a second that a step dead-lettered, counted when the collector stores them.",
-            (Query(rate("waybill_steps_given_up_total", "step"), "{{step}}"),),
+            (Query(rate("waybill_steps_dead_lettered_total", "step"), "{{step}}"),),
             unit="ops",
         ),
     ),

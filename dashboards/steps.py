@@ -70,7 +70,7 @@ RETRIES = Row(
         Panel(
             "Dead-lettered",
             "Deliveries dead-lettered within the time shown, counted when the collector stores them.",
-            (Query(grown("waybill_steps_given_up_total", "step", CHOSEN), "deliveries"),),
+            (Query(grown("waybill_steps_dead_lettered_total", "step", CHOSEN), "deliveries"),),
             kind="table",
         ),
     ),

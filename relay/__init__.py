@@ -1,1 +1,1 @@
-"""Carries recorded events to RabbitMQ. Payload-blind: imports nothing of orders."""
+"""Relay: publishes recorded events to RabbitMQ. Payload-blind: it imports nothing of orders."""

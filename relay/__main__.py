@@ -1,8 +1,8 @@
-"""Build the relay, run it, stop it on SIGTERM with nothing in flight forgotten.
+"""Process of the relay: it runs sessions (`relay.session`) until SIGTERM, which ends it with every event accounted for.
 
-Sessions follow each other: whatever ended one, the next begins from the cursor after a pause that grows while sessions
-fail at once. Two threads stand beside the loop and do not depend on it: the monitor, which asks Postgres how far
-behind the outbox is, and the probes, which answer over HTTP.
+Sessions follow each other. After any end, the next session starts from the cursor, after a pause that grows while
+sessions fail at once. Two threads run beside the event loop and do not depend on it: `relay.health.monitor` reads from
+Postgres how far behind the outbox is, and `relay.health.endpoint` answers probes over HTTP.
 """
 
 import asyncio
@@ -16,13 +16,14 @@ from outbox.cursor.reader import FencedError
 from relay.connections import DATABASE_ERRORS
 from relay.health import metrics
 from relay.health.endpoint import Probes
-from relay.health.liveness import Standing, Vitals
+from relay.health.liveness import Liveness, RelayStatus
 from relay.health.monitor import Monitor
 from relay.leadership import RenewalError, holder
-from relay.maintenance.partitions import QueuesMissingError
+from relay.maintenance.required_queues import QueuesMissingError
 from relay.publisher import PublisherLostError
 from relay.session import InRecoveryError, Session
 from runtime.logging import configure_logging, get_logger
+from runtime.loops import Backoff, sleep_until
 from runtime.settings import Settings, load_settings
 from runtime.tracing import tracer
 
@@ -40,50 +41,48 @@ class Relay:
         self._stopping = asyncio.Event()
         self._me = holder()
         self._queues_complete = True
-        self.vitals = Vitals()
+        self.liveness = Liveness()
 
     def stop(self) -> None:
-        """Finish what is in flight, hand over, return from `run`."""
+        """Wait for the confirms in flight, hand over, return from `run`."""
         self._stopping.set()
 
     async def run(self) -> None:
-        """Lead and carry, or wait for the leader to go, until stopped."""
-        beating = asyncio.create_task(self.vitals.beat())
-        pause = FIRST_PAUSE_SECONDS
+        """Lead, or stand by for another leader, until stopped."""
+        beating = asyncio.create_task(self.liveness.beat())
+        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         while not self._stopping.is_set():
             started = asyncio.get_running_loop().time()
             await self._session()
             if asyncio.get_running_loop().time() - started > LONGEST_PAUSE_SECONDS:
-                pause = FIRST_PAUSE_SECONDS
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                backoff.reset()
+            await sleep_until(self._stopping, backoff.next())
         beating.cancel()
 
     async def _session(self) -> None:
         try:
             await Session(
-                self._settings, self._stopping, self.vitals, self._me, queues_complete=self._queues_complete
+                self._settings, self._stopping, self.liveness, self._me, queues_complete=self._queues_complete
             ).run()
         except* InRecoveryError:
             metrics.SESSIONS_ENDED.labels("recovery").inc()
-            log.error(  # noqa: TRY400 - its trace says nothing more
-                "database_in_recovery", do="let DATABASE_URL lead to the primary, or promote this server"
+            log.error(  # noqa: TRY400 - the trace adds nothing
+                "database_in_recovery", remedy="let DATABASE_URL lead to the primary, or promote this server"
             )
         except* (PublisherLostError, FencedError, RenewalError, AdoptionError, *DATABASE_ERRORS) as group:
-            reasons = _leaves(group)
-            self._queues_complete = not any(isinstance(error, QueuesMissingError) for error in reasons)
-            for kind in {_kind(error) for error in reasons}:
+            errors = _leaves(group)
+            self._queues_complete = not any(isinstance(error, QueuesMissingError) for error in errors)
+            for kind in {_kind(error) for error in errors}:
                 metrics.SESSIONS_ENDED.labels(kind).inc()
-            waits_for = "; ".join(f"{type(error).__name__}: {error}" for error in reasons)
-            self.vitals.standing = Standing("none", waits_for)
-            log.warning("session_ended", reasons=[f"{type(error).__name__}: {error}" for error in reasons])
+            described = "; ".join(f"{type(error).__name__}: {error}" for error in errors)
+            self.liveness.status = RelayStatus("none", described)
+            log.warning("session_ended", error=described)
         finally:
             metrics.not_leading()
 
 
 def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
-    """What ended a session, also from the group within the group."""
+    """The single errors that ended a session, also those in nested groups."""
     leaves: list[Exception] = []
     for error in group.exceptions:
         leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
@@ -91,7 +90,7 @@ def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
 
 
 def _kind(error: Exception) -> str:
-    """The label of a session's end."""
+    """The value of the label `reason` for a session's end."""
     if isinstance(error, FencedError):
         return "fenced"
     return "broker" if isinstance(error, PublisherLostError) else "database"
@@ -105,7 +104,7 @@ async def _main(settings: Settings) -> None:
     with contextlib.ExitStack() as stack:
         stack.enter_context(Monitor(settings))
         if settings.relay_http_port:
-            stack.enter_context(Probes(relay.vitals, settings.relay_http_host, settings.relay_http_port))
+            stack.enter_context(Probes(relay.liveness, settings.relay_http_host, settings.relay_http_port))
         await relay.run()
 
 

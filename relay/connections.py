@@ -1,7 +1,9 @@
-"""The relay's connections to Postgres: one per duty, so that none waits for another's statement."""
+"""The relay's connections to Postgres: one per duty, so that no duty waits for another's statement."""
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Self, TypeAlias
 
 import asyncpg
 from asyncpg import Connection, Record
@@ -13,11 +15,11 @@ CONNECT_SECONDS = 10.0
 COMMAND_SECONDS = 30.0
 CLOSE_SECONDS = 2.0
 
-# What asyncpg raises for a session that is gone; InternalClientError when it goes at the very start of a statement.
+# What asyncpg raises for a lost session; InternalClientError if it is lost at the very start of a statement.
 DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
-# For the lease: a renewal must not wait for a slow disk, and one that a crash of Postgres forgets is made again.
-# A crash ends every session of a relay as well, so an epoch that it forgets has no holder left.
+# For the lease: a renewal must not wait for a slow disk. A renewal that a crash of Postgres forgets is made again. A
+# crash also ends every session of every relay, so an epoch that it forgets has no holder left.
 NO_WAIT_FOR_DISK = {"synchronous_commit": "off"}
 
 
@@ -25,7 +27,7 @@ NO_WAIT_FOR_DISK = {"synchronous_commit": "off"}
 async def connected(
     settings: Settings, name: str = "waybill-relay", options: Mapping[str, str] | None = None
 ) -> AsyncIterator["Connection[Record]"]:
-    """A connection, closed at the end, or cut off where what it was used for failed. Raises DATABASE_ERRORS."""
+    """A connection. It is closed at the end, or cut off if the body failed. Raises DATABASE_ERRORS."""
     connection = await asyncpg.connect(
         settings.database_url,
         timeout=CONNECT_SECONDS,
@@ -35,7 +37,32 @@ async def connected(
     try:
         yield connection
     except BaseException:
-        connection.terminate()  # whoever does not answer would let a polite end wait for its time limit
+        connection.terminate()  # an orderly close would wait for its time limit if the server does not answer
         raise
     with contextlib.suppress(*DATABASE_ERRORS):
         await connection.close(timeout=CLOSE_SECONDS)
+
+
+Database: TypeAlias = "Connection[Record]"
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """A session's connections, one per duty."""
+
+    reader: Database
+    cursor: Database
+    lease: Database
+    due: Database
+    late: Database
+    queues: Database
+    partitions: Database
+
+    @classmethod
+    async def open(cls, stack: contextlib.AsyncExitStack, settings: Settings) -> Self:
+        """Open all of them; `stack` closes them."""
+        lease = await stack.enter_async_context(connected(settings, options=NO_WAIT_FOR_DISK))
+        reader, cursor, due, late, queues, partitions = [
+            await stack.enter_async_context(connected(settings)) for _ in range(6)
+        ]
+        return cls(reader, cursor, lease, due, late, queues, partitions)

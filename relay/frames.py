@@ -1,8 +1,7 @@
-"""One message as the bytes that AMQP 0-9-1 puts on the wire: basic.publish, content header, body. Pure.
+"""AMQP 0-9-1 frames of one message: basic.publish, content header, body. Pure. Called by `relay.publisher`.
 
-The client library makes the same bytes through a dozen objects per message and sends each frame by itself, which
-costs several times as much as everything else that the relay does for an event. A test holds these bytes to the
-library's. Source: AMQP 0-9-1 specification, sections 2.3.5, 4.2 and 1.8.3.7.
+pika makes the same bytes through a dozen objects per message and sends each frame by itself. That costs several times
+as much as all other work of the relay for an event. A test compares these bytes with pika's. Source: AMQP 0-9-1 specification, sections 2.3.5, 4.2 and 1.8.3.7.
 """
 
 import struct
@@ -24,7 +23,7 @@ _LONGEST_SHORT_STRING = 255
 
 
 class UnpublishableError(Exception):
-    """No frame can carry this message; the text says which part of it."""
+    """No frame can carry this message; the text names the part that is too large."""
 
 
 @lru_cache(maxsize=4096)

@@ -1,9 +1,23 @@
-"""One active relay per outbox: a lease row with an epoch.
+"""Leader election: one active relay per outbox, by a lease row with an epoch. Used by `relay.session`.
 
-The leader renews well within the term. One that dies, hangs or is cut off is replaced when the term is over, and the
-epoch moves on; every cursor write carries the epoch, so a stale leader that wakes up advances nothing. A leader whose
-renewal is not answered ends its reign before its term does. Who hands over says so by NOTIFY, once per reign and in no
-writer's way; a standby that misses it looks a few times per term.
+              acquire: epoch + 1              renewal unanswered, or epoch taken, or stopped
+    follower ─────────────────────▶ leader ──────────────────────────────────────────────────▶ term over
+       ▲   checks every lease / 6     │ ▲                                                          │
+       │   or on NOTIFY               └─┘ renew every lease / 3                                    │
+       └──────────────────────────── release (NOTIFY), next session ◀──────────────────────────────┘
+
+Trust window: a leader acts as leader until
+
+    trusted_trusted_until = start of the last answered renewal + TRUST_FOR x lease      (TRUST_FOR = 0.8)
+
+- The time counts from when the renewal was sent, not answered: Postgres set `expires_at` later than that.
+- A leader whose renewal is unanswered at `trusted_until` ends its term, 0.2 x lease before another relay can start one.
+- A leader that dies, hangs or is cut off is replaced when its lease expires.
+- Each acquisition raises the epoch. Each write of the cursor carries the epoch of its term, so a stale leader that
+  resumes after a pause advances nothing (FencedError). This fence, not the clock, is what keeps the cursor correct.
+- A process that slept past `trusted_until` sends one more renewal, because no other relay may have taken over.
+- A leader that hands over sends one NOTIFY per term, outside every writer's transaction. A standby that misses it
+  checks a few times per lease anyway.
 """
 
 import asyncio
@@ -21,23 +35,23 @@ from runtime.logging import get_logger
 CHANNEL = "waybill_relay_lease"
 RELEASE_SECONDS = 2.0
 
-# Shares of the term.
+# Shares of the lease.
 RENEW_AFTER = 1 / 3
-GIVE_UP_AFTER = 0.8
-LOOK_EVERY = 1 / 6
-ASK_AFTER_SLEEP = 1 / 2
+TRUST_FOR = 0.8
+CHECK_EVERY = 1 / 6
+GRACE_AFTER_SLEEP = 1 / 2
 
-# A standby looks without a lock on the row, which each write of the cursor shares.
+# A standby reads without a lock on the row, because each write of the cursor locks it FOR KEY SHARE.
 _LEADER = """
 SELECT holder, epoch FROM outbox.leases WHERE name = 'relay' AND expires_at >= clock_timestamp() AND holder <> $1"""
 
-# The epoch is a key column, and the writes of a reign hold the row FOR KEY SHARE until their commit is on disk: what
-# changes the epoch waits for them, so that a new reign begins behind the old one's last write, and what leaves it alone
-# does not. An acquisition changes it always, also of a process's own lease, which it may take again: that comes from a
-# session that ended without a word to Postgres. A renewal and a release never do.
+# The epoch is a key column. The cursor's writes of a term hold the row FOR KEY SHARE until their commit is on disk. A
+# statement that changes the epoch waits for them, so a new term starts behind the last write of the old one; a
+# statement that leaves the epoch alone does not wait. An acquisition always changes it, also when a process takes its own lease
+# again after a session that ended without a release. A renewal and a release never change it.
 
-# Not ON CONFLICT (name) DO UPDATE: of two that make the first row at once, one would fail on (name, epoch). Here it
-# finds no row to update yet, and looks again.
+# Not ON CONFLICT (name) DO UPDATE: of two relays that insert the first row at once, one would fail on (name, epoch).
+# Here it finds no row to update yet, and checks again.
 _ACQUIRE = """
 WITH made AS (
   INSERT INTO outbox.leases (name, epoch, holder, expires_at)
@@ -64,16 +78,16 @@ log = get_logger(__name__)
 
 
 class RenewalError(Exception):
-    """Postgres did not answer a renewal in time; the reign is over before the term is."""
+    """Postgres did not answer a renewal in time; the term ends before the lease expires."""
 
 
 def holder() -> str:
-    """A name for this process that no other ever has; whoever looks at the lease sees where it runs."""
+    """A name that no other process ever has. It shows in the lease where the leader runs."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 class Leadership:
-    """The lease as one relay sees it, on a connection of its own so that a busy page never delays a renewal."""
+    """One relay's side of the lease, on a connection of its own so that a busy page never delays a renewal."""
 
     def __init__(self, connection: "Connection[Record]", lease_seconds: float, me: str) -> None:
         self._connection = connection
@@ -83,9 +97,9 @@ class Leadership:
         self._answered = True
 
     async def wait_to_lead(self, stopping: asyncio.Event) -> int | None:
-        """The epoch of this relay's reign once no other relay leads; None when stopped first.
+        """Wait until no other relay leads and return the epoch of this relay's term; None if stopped first.
 
-        No statement is cancelled: a lease that was granted to a cancelled one would be held by nobody for a term.
+        No statement is cancelled: a lease granted to a cancelled acquisition would have no leader until it expires.
         """
         freed = asyncio.Event()
 
@@ -103,22 +117,22 @@ class Leadership:
             if leader is not None and not standing_by:
                 standing_by = True
                 log.info("standing_by", leader=leader["holder"], epoch=leader["epoch"])
-            await _first_of(freed, stopping, self._lease_seconds * LOOK_EVERY)
+            await _first_of(freed, stopping, self._lease_seconds * CHECK_EVERY)
         return None
 
     async def keep(self, epoch: int) -> None:
-        """Renew until cancelled. Raises FencedError as soon as another relay leads, and RenewalError."""
+        """Renew until cancelled. Raises FencedError once another relay leads, RenewalError if Postgres does not answer."""
         while True:
-            # From when the last renewal was asked for, not answered: slow answers leave the next one no less time.
+            # Counted from the start of the last renewal, not from its answer: slow answers do not delay the next one.
             due = max(self._renewed_at + self._lease_seconds * RENEW_AFTER, self._now())
             await asyncio.sleep(due - self._now())
             begun = self._now()
-            until = self._renewed_at + self._lease_seconds * GIVE_UP_AFTER
-            # A process that slept through all that time asks all the same: it may have been replaced, or not.
-            if due < until <= begun:
-                until = begun + self._lease_seconds * ASK_AFTER_SLEEP
+            trusted_until = self._renewed_at + self._lease_seconds * TRUST_FOR
+            # A process that slept past its trust window renews all the same: it may not have been replaced.
+            if due < trusted_until <= begun:
+                trusted_until = begun + self._lease_seconds * GRACE_AFTER_SLEEP
             try:
-                async with asyncio.timeout_at(until):
+                async with asyncio.timeout_at(trusted_until):
                     kept = await self._connection.fetchval(_RENEW, epoch, self._lease_seconds)
             except TimeoutError as error:
                 self._answered = False
@@ -128,7 +142,7 @@ class Leadership:
             self._renewed_at = begun
 
     async def release(self) -> None:
-        """Hand over at once, whatever is held. What gets no answer is not waited for: the lease runs out by itself."""
+        """Release the lease, whatever its epoch. An unanswered release is not waited for: the lease expires by itself."""
         if not self._answered:
             return
         with contextlib.suppress(*DATABASE_ERRORS):
@@ -146,7 +160,7 @@ class Leadership:
 
 
 async def _first_of(freed: asyncio.Event, stopping: asyncio.Event, seconds: float) -> None:
-    """Return when either is set or the time is over."""
+    """Return when either event is set or the time is over."""
     waiting = [asyncio.ensure_future(event.wait()) for event in (freed, stopping)]
     await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:

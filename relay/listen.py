@@ -1,6 +1,7 @@
-"""The writers' hints reach the leader: each one ends its wait for the next poll.
+"""LISTEN for the writers' hints (`outbox.notify`), on a connection of the leader. Called by `relay.session`.
 
-A hint says that something was committed, not what. One that gets lost costs a pause between two polls.
+Each hint ends the pipeline's pause before the next poll. A hint says that events were committed, not which. A lost hint
+costs one pause between two polls.
 """
 
 from collections.abc import Callable
@@ -11,9 +12,9 @@ from outbox.notify import CHANNEL
 
 
 async def listen(connection: "Connection[Record]", wake: Callable[[], None]) -> None:
-    """Have `wake` called for each hint for as long as the connection lives.
+    """Call `wake` for each hint until the connection closes. Raises the driver's errors.
 
-    A connection of quick statements suits best: hints are not delivered during one. Raises what the driver raises.
+    Use a connection with quick statements: hints are not delivered during a statement.
     """
 
     def hinted(*_: object) -> None:

@@ -1,10 +1,10 @@
-"""Pipelined publisher confirms on pika's asyncio adapter. The only module that imports pika.
+"""Publisher with pipelined confirms on pika's asyncio adapter. The only module that imports pika.
 
-A message is settled by its own acknowledgement alone. `basic.return` of an unroutable message comes before its ack
-and makes that ack a failure. A lost connection leaves every pending message unknown: `lost` says so, and whoever
-published has to publish again. A channel that the broker closes because of a message's content is opened again; its
-pending messages are handed back. Nothing here blocks or waits: the caller bounds what is in flight, because pika's
-write buffers have no bound.
+Called by `relay.pipeline`, which draws the callbacks. A message is settled by its own acknowledgement alone. `basic.return` of an unroutable message comes before its ack and
+makes that ack a failure. A lost connection leaves every pending message unknown: `lost` has the reason, and the caller
+publishes them again. A channel that the broker closes because of a message's content is opened again; its pending
+messages are handed back. `publish` never blocks: the caller bounds the messages in flight, because pika's write buffers
+have no bound.
 """
 
 import asyncio
@@ -32,15 +32,15 @@ CLOSE_SECONDS = 2
 HEARTBEAT_SECONDS = 10
 WRITE_BYTES = 65_536  # pika cuts what the socket did not take off the front of each write: long ones are copied often
 
-# Replies with which RabbitMQ closes a channel for what a message is: content too large, precondition failed (over
-# max_message_size, a property that the broker checks). Others speak of the exchange, of rights or of the broker.
+# Reply codes with which RabbitMQ closes a channel because of a message: content too large, precondition failed (over
+# max_message_size, or a property that the broker checks). Other codes concern the exchange, rights or the broker.
 CONTENT_REFUSED = frozenset({311, 406})
 
 log = get_logger(__name__)
 
 
 class PublisherLostError(Exception):
-    """The broker is gone or refused; what was not confirmed may or may not have arrived."""
+    """The connection to the broker is lost or was refused. Unconfirmed messages may or may not have arrived."""
 
 
 class Outcome(Enum):
@@ -55,8 +55,8 @@ class Outcome(Enum):
 class Publisher:
     """One connection with one confirming channel. `lost` completes with the reason when either is gone for good.
 
-    `settle` is called with messages of one outcome, `refused` with those that were pending when the broker closed the
-    channel because of one of them: `reopen` comes next.
+    It calls `settle` with messages of one outcome. It calls `refused` with the messages that were pending when the
+    broker closed the channel because of one of them; the caller then calls `reopen`.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Publisher:
     ) -> None:
         self._exchange = exchange
         self._settle = settle
-        self._refused = refused
+        self._on_refused = refused
         self._loop = asyncio.get_running_loop()
         self._connection: AsyncioConnection | None = None
         self._channel: Channel | None = None
@@ -76,7 +76,7 @@ class Publisher:
         self._returned: set[str] = set()
         self._frame_max = FRAME_MIN_SIZE
         self._blocked = False
-        self._looking: Channel | None = None
+        self._probe_channel: Channel | None = None
         self._answer: asyncio.Future[bool] = self._loop.create_future()
         self._answer_seconds: float = CONNECT_SECONDS
         self._closed: asyncio.Future[None] = self._loop.create_future()
@@ -116,9 +116,9 @@ class Publisher:
         self._channel = channel
 
     def publish(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
-        """Send events; each is settled once, handed back as refused, or lost with the connection.
+        """Send events. Each is settled once, handed back as refused, or lost with the connection.
 
-        Those that no frame can carry are not sent but returned, with the reason.
+        An event that no frame can carry is not sent but returned, with the reason.
         """
         assert self._channel is not None, "open() comes first"
         unpublishable = []
@@ -131,40 +131,42 @@ class Publisher:
                 continue
             self._tag += 1
             self._pending[self._tag] = row
-        # On a channel that closed a moment ago they stay pending, and share its fate when its callback comes.
+        # On a channel that has just closed they stay pending until its close callback hands them back.
         if self._channel.is_open:
             self._write(frames)
         return unpublishable
 
     async def missing(self, queues: Iterable[str]) -> list[str]:
-        """The queues of these that the broker does not have. Raises PublisherLostError.
+        """Those of the queues that the broker does not have. Raises PublisherLostError.
 
-        A broker that blocks publishing reads nothing of this connection: then it returns when that is over.
+        A broker that blocks publishing reads nothing from this connection: the call then returns when that is over.
         """
         return [queue for queue in queues if not await self._exists(queue)]
 
     async def close(self) -> None:
-        """Close the connection in good order, or cut it off after CLOSE_SECONDS: nothing is sent any more."""
+        """Close the connection in order, or cut it off after CLOSE_SECONDS. Nothing is sent afterwards."""
         connection = self._connection
         if connection is None or connection.is_closed:
             return
         if not connection.is_closing:
             connection.close()
         await asyncio.wait([self._closed], timeout=CLOSE_SECONDS)
-        # A broker that blocks publishing does not read the good-bye, and pika waits for its answer for ever: what it
-        # has buffered would be sent in another session's time. It offers no way to give up but the transport's own.
+        # A broker that blocks publishing does not read the close, and pika waits for the answer for ever: its buffered
+        # messages would be sent during another session. Only the transport offers a way to abort.
         if not connection.is_closed and connection._transport is not None:
             connection._transport.abort()
             await asyncio.wait([self._closed], timeout=CLOSE_SECONDS)
 
     async def _exists(self, queue: str) -> bool:
-        # One channel for all looks, and another one after each that misses: a declare of what is not there closes it.
-        if self._looking is None or not self._looking.is_open:
-            self._looking = await self._open_channel()
-            self._looking.add_on_close_callback(lambda _, reason: _resolve_probe(self._answer, reason))
+        # One channel for all checks, and another one after each miss: a passive declare of a missing queue closes it.
+        if self._probe_channel is None or not self._probe_channel.is_open:
+            self._probe_channel = await self._open_channel()
+            self._probe_channel.add_on_close_callback(lambda _, reason: _resolve_probe(self._answer, reason))
         self._answer = self._loop.create_future()
         with _closed_is_lost():
-            self._looking.queue_declare(queue, passive=True, callback=lambda _: _resolve(self._answer, value=True))
+            self._probe_channel.queue_declare(
+                queue, passive=True, callback=lambda _: _resolve(self._answer, value=True)
+            )
         exists: bool = await self._or_lost(self._answer)
         return exists
 
@@ -189,7 +191,7 @@ class Publisher:
         )
 
     def _write(self, frames: Sequence[bytes]) -> None:
-        """Hand frames to the connection in writes of some size: a send for each message costs more than the message."""
+        """Hand frames to the connection in large writes: one send for each message costs more than the message."""
         assert self._connection is not None, "open() comes first"
         write: list[bytes] = []
         size = 0
@@ -202,14 +204,14 @@ class Publisher:
         if write:
             self._connection._output_marshaled_frames([b"".join(write)])
 
-    async def _or_lost(self, future: "asyncio.Future[Any]") -> Any:  # noqa: ANN401 - whatever the future holds
+    async def _or_lost(self, future: "asyncio.Future[Any]") -> Any:  # noqa: ANN401 - the type of the future's result
         answers = {future, self.lost}
         seconds = self._answer_seconds
         while not (await asyncio.wait(answers, timeout=seconds, return_when=asyncio.FIRST_COMPLETED))[0]:
-            if not self._blocked:  # a broker that blocks answers when that is over
+            if not self._blocked:  # a broker that blocks publishing answers later
                 self._gone(f"no answer within {seconds} s")
         if not future.done():
-            future.cancel()  # nobody waits for a late answer any more
+            future.cancel()  # no caller waits for a late answer
             raise PublisherLostError(self.lost.result())
         return future.result()
 
@@ -243,19 +245,19 @@ class Publisher:
         pending = list(self._pending.values())
         if isinstance(reason, ChannelClosedByBroker) and reason.reply_code in CONTENT_REFUSED and pending:
             self._pending = {}
-            self._refused(pending, reason.reply_text)
+            self._on_refused(pending, reason.reply_text)
         else:
             self._gone(f"channel closed: {reason}")
 
     def _on_blocked(self, reason: str) -> None:
         self._blocked = True
         metrics.BLOCKED.set(1)
-        log.warning("broker_blocks_publishing", reason=reason)
+        log.warning("broker_blocks_publishing", error=reason)
 
     def _on_unblocked(self) -> None:
         self._blocked = False
         metrics.BLOCKED.set(0)
-        log.info("broker_takes_messages_again")
+        log.info("broker_unblocks_publishing")
 
     def _on_closed(self, reason: str) -> None:
         _resolve(self._closed)
@@ -266,7 +268,7 @@ class Publisher:
 
 
 def _parameters(amqp_url: str) -> pika.URLParameters:
-    """What the URL says, and our own defaults where it says nothing."""
+    """The URL's parameters, with our own defaults for those that it leaves out."""
     parts = urlsplit(amqp_url)
     ours = {"heartbeat": HEARTBEAT_SECONDS, "socket_timeout": CONNECT_SECONDS, "stack_timeout": CONNECT_SECONDS}
     query = urlencode({**ours, **dict(parse_qsl(parts.query))})
@@ -283,13 +285,13 @@ def _resolve(future: "asyncio.Future[Any]", value: object = None) -> None:
 def _resolve_probe(answer: "asyncio.Future[bool]", reason: Exception) -> None:
     if isinstance(reason, ChannelClosedByBroker) and reason.reply_code == 404:
         _resolve(answer, value=False)
-    elif not answer.done():  # a connection that is lost says nothing about the queue
-        answer.set_exception(PublisherLostError(f"a queue could not be looked at: {reason}"))
+    elif not answer.done():  # a lost connection proves nothing about the queue
+        answer.set_exception(PublisherLostError(f"a queue could not be checked: {reason}"))
 
 
 @contextmanager
 def _closed_is_lost() -> Iterator[None]:
-    """What pika says when a connection or channel closed a moment ago and the loop has not told us yet."""
+    """Turn pika's error for a connection or channel that has just closed into PublisherLostError."""
     try:
         yield
     except AMQPError as error:

@@ -1,10 +1,10 @@
-"""The publisher of a relay that traces: a PRODUCER span for each event, from its hand-over to the broker's word on it.
+"""Publisher of a relay with tracing: a PRODUCER span for each event, from its publishing to the broker's confirm.
 
-The span's parent is the context in the event's row, and the message carries the span's context on. What was recorded
-after an earlier try, a retry or a replay, also bears a `tracestate` that names the span it was recorded in, for its
-consumer to link to. An event whose trace is not sampled costs no span; its message carries the row's context.
+The span's parent is the context in the event's row, and the message carries the span's context. An event of a later
+generation (a retry or a replay) also carries a `tracestate` with the span in which it was recorded, for its consumer to
+link to. An event whose trace is not sampled costs no span; its message carries the row's context.
 
-That this is a class of its own leaves the hot path of a relay that does not trace as it was.
+It is a class of its own so that a relay without tracing pays nothing on its hot path. Chosen by `relay.pipeline`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from outbox.cursor.reader import Row
 from outbox.envelope import TRACESTATE
 from relay.publisher import Outcome, Publisher
+from runtime.trace_context import is_sampled, tracestate_of, valid
 from runtime.tracing import tracer
 from runtime.tracing.spans import Attributes, Kind, Span
-from runtime.tracing.trace_context import is_sampled, tracestate_of, valid
 
 
 class TracedPublisher(Publisher):
-    """A Publisher with a span for each event under way."""
+    """A Publisher with a span for each event in flight."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class TracedPublisher(Publisher):
         settle: Callable[[Sequence[Row], Outcome], None],
         refused: Callable[[Sequence[Row], str], None],
     ) -> None:
-        self._spans: dict[int, Span] = {}  # by the row's id: an event is under way once at a time
+        self._spans: dict[int, Span] = {}  # by the row's id: an event is in flight once at a time
 
         def settled(rows: Sequence[Row], outcome: Outcome) -> None:
             self._end(rows, None if outcome is Outcome.CONFIRMED else outcome.value)
@@ -46,7 +46,7 @@ class TracedPublisher(Publisher):
         return unpublishable
 
     async def close(self) -> None:
-        """See Publisher. What was not confirmed by now is published again by another session, in a span of its own."""
+        """See Publisher. Another session publishes the unconfirmed events again, each in a new span."""
         await super().close()
         for span in self._spans.values():
             span.failed("the connection ended before the broker's confirm")

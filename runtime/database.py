@@ -16,8 +16,8 @@ from runtime.settings import Settings
 def make_engine(settings: Settings, application_name: str) -> AsyncEngine:
     """An engine whose connections Postgres shows under `application_name`.
 
-    Steps never leave a transaction open while they wait for the outside world; the server ends one that is left so
-    after a minute, because an idle transaction holds locks and keeps dead rows alive.
+    Steps never leave a transaction open while they wait for an external system. The server ends an idle transaction
+    after a minute, because it holds locks and keeps dead rows alive.
     """
     return create_async_engine(
         async_url(settings.database_url),
@@ -25,7 +25,7 @@ def make_engine(settings: Settings, application_name: str) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=30,
         pool_pre_ping=False,
-        # A statement's parameters are names and addresses of customers, and an error's text is logged and kept.
+        # Parameters hold names and addresses of customers, and an error's text is logged and stored.
         hide_parameters=True,
         connect_args={
             "timeout": 10,
@@ -51,13 +51,13 @@ def autocommit(engine: AsyncEngine) -> AsyncEngine:
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
-LONGEST_TEXT = 4_000  # characters of an error or trace that are kept
+LONGEST_TEXT = 4_000  # characters of an error or trace; no operator reads a megabyte
 
 
-def storable(told: str) -> str:
-    """A text as it is kept: Postgres takes no NUL and no lone surrogate, and nobody reads a megabyte."""
-    told = told.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()
-    return told if len(told) <= LONGEST_TEXT else told[: LONGEST_TEXT // 2] + " … " + told[-LONGEST_TEXT // 2 :]
+def storable(text: str) -> str:
+    """The text as it is stored: without NUL and lone surrogates, which Postgres refuses, and at most LONGEST_TEXT."""
+    text = text.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT // 2] + " … " + text[-LONGEST_TEXT // 2 :]
 
 
 # SQLSTATEs of a server that takes no work: classes 08 connection and 53 out of resources (connections, disk, memory);
@@ -73,7 +73,7 @@ def sqlstate(error: BaseException) -> str:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether the database could not be reached or takes no work, as opposed to refusing one statement."""
+    """Whether the database is unreachable or takes no work, as opposed to refusing one statement."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     state = sqlstate(error)
@@ -83,8 +83,8 @@ def is_unavailable(error: BaseException) -> bool:
 def may_pass(error: BaseException) -> bool:
     """Whether the same statement can succeed later without anyone changing anything.
 
-    Beside a database that is away: serialization failure, deadlock, lock time-out, and class 57, statements ended by
-    an operator or a time-out.
+    Besides an unavailable database these are: serialization failure, deadlock, lock time-out, and class 57, statements
+    ended by an operator or a time-out.
     """
     state = sqlstate(error)
     return is_unavailable(error) or state.startswith("57") or state in {"40001", "40P01", "55P03"}
@@ -98,7 +98,7 @@ def lacks_schema(error: BaseException) -> bool:
 def lacks_partition(error: BaseException, table: str) -> CheckViolationError | None:
     """The driver's error if a row found no partition of `table`, else None.
 
-    Postgres names the table and no constraint then; its words depend on the server's language.
+    Postgres then names the table and no constraint; its message depends on the server's language.
     """
     cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else error
     if isinstance(cause, CheckViolationError) and not cause.constraint_name and cause.table_name == table:

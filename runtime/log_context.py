@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import TypeVar
 from uuid import UUID
 
-from runtime.tracing.trace_context import trace_id_of
+from runtime.trace_context import trace_id_of
 
 FIELDS = ("order_id", "event_id", "task_id", "step", "attempt", "trace_id")
 

@@ -1,9 +1,9 @@
 """Structured logs: JSON lines for machines, colours for a terminal. One set-up for all loggers.
 
-Our own lines go the short way, from structlog to standard error: that costs half of the way through the standard
-library's logging, and a line below the level costs nothing. Lines of libraries come the other way and look the same.
-Every line of a request or delivery says which (runtime.log_context), and no line says what it must not
-(runtime.redaction.redact). What nobody catches is a line too.
+Our own lines go from structlog straight to standard error. That costs half of the way through the standard library's
+logging, and a line below the level costs nothing. Lines of libraries take the standard way and have the same form.
+Every line gets the fields of `runtime.log_context`, and every line is redacted by `runtime.redaction.redact`. An
+uncaught exception becomes a line too.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from runtime.log_context import FIELDS, current
 from runtime.redaction.redact import redacted
 from runtime.settings import Settings
 
-# Below these levels they say what we say ourselves, or two lines for each task that the inbox has a row for. Of what a
-# task raises, also to reject its message, Celery would tell after the delivery, where nobody knows what is private.
+# Below these levels the libraries repeat our own lines. celery.app.trace is silenced because it logs exceptions of a
+# task after the delivery's log context, and with it the redaction, is gone.
 LEVELS = {
     **dict.fromkeys(
         ("pika", "httpx", "httpcore", "amqp", "aiosmtplib", "celery.worker.strategy", "multiprocessing"),
@@ -29,7 +29,7 @@ LEVELS = {
     ),
     "celery.app.trace": logging.CRITICAL,
 }
-# What no stranger's text comes into, in a line of a library and in one of ours, whose event is a name that we chose.
+# Fields that never hold text from outside: in a line of a library, and in one of ours, where we chose the event name.
 _THEIRS = frozenset({"level", "logger", "process", "timestamp", "_record", "_from_structlog", *FIELDS})
 _OURS = _THEIRS | {"event"}
 
@@ -37,18 +37,18 @@ Line = MutableMapping[str, Any]
 
 
 class _StandardError:
-    """Where structlog hands finished lines; one write each, so that lines of several processes do not mix."""
+    """Sink of structlog's finished lines; one write each, so that lines of several processes do not mix."""
 
     def __init__(self, name: str = "") -> None:
         self.name = name
 
     def msg(self, line: str) -> None:
-        """Write one line. One that cannot be written is lost, as the standard library's are: nobody fails for it.
+        """Write one line. A line that cannot be written is lost, as with the standard library; no caller fails for it.
 
-        Not counted: what a full disk refuses may still be in the buffer, and come when there is room again.
+        Losses are not counted: a line that a full disk refused may still be in the buffer and be written later.
         """
         with contextlib.suppress(OSError, ValueError):  # a full disk, a reader that has gone, a closed file
-            if sys.stderr is not None:  # as it is in a process that was started without
+            if sys.stderr is not None:  # it is None in a process started without one
                 sys.stderr.write(line + "\n")
 
     debug = info = warning = error = critical = exception = msg
@@ -57,7 +57,7 @@ class _StandardError:
 def configure_logging(settings: Settings, process: str) -> None:
     """Send every log line of this process to standard error, with its level, time and the process's name."""
 
-    def say_where(_logger: object, _method: str, line: Line) -> Line:
+    def add_context(_logger: object, _method: str, line: Line) -> Line:
         line["process"] = process
         context = current()
         if context is not None:
@@ -66,7 +66,7 @@ def configure_logging(settings: Settings, process: str) -> None:
         return line
 
     shared: list[Processor] = [
-        say_where,
+        add_context,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -78,8 +78,8 @@ def configure_logging(settings: Settings, process: str) -> None:
         if settings.log_format == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
-    _for_libraries(settings, shared, renderer)
-    _for_the_uncaught()
+    _set_up_libraries(settings, shared, renderer)
+    _log_uncaught()
     structlog.configure(
         processors=[*shared, renderer],
         logger_factory=_StandardError,
@@ -98,7 +98,7 @@ log = get_logger(__name__)
 
 
 def redact(_logger: object, _method: str, line: Line) -> Line:
-    """Hide in every text of a line what must not be shown."""
+    """Redact every text of a line."""
     ours = _THEIRS if "_record" in line else _OURS
     for name, value in line.items():
         if name not in ours and value is not None:
@@ -119,11 +119,11 @@ def _hidden(value: object) -> object:
 def _text_of(value: object) -> str:
     try:
         return str(value)
-    except Exception as error:  # noqa: BLE001 - who logs must not fail for what it logs
-        return f"<{type(value).__name__} whose text cannot be had: {type(error).__name__}>"
+    except Exception as error:  # noqa: BLE001 - a log call must not fail for its values
+        return f"<{type(value).__name__} without a text: {type(error).__name__}>"
 
 
-def _for_the_uncaught() -> None:
+def _log_uncaught() -> None:
     def uncaught(_kind: type[BaseException], error: BaseException, _trace: object) -> None:
         log.critical("uncaught", exc_info=error)
 
@@ -137,7 +137,7 @@ def _for_the_uncaught() -> None:
     sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, in_thread, unraisable
 
 
-def _for_libraries(settings: Settings, shared: list[Processor], renderer: Processor) -> None:
+def _set_up_libraries(settings: Settings, shared: list[Processor], renderer: Processor) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -1,6 +1,6 @@
-"""What a server of metrics or probes says of a request that it could not answer: nothing, if the scraper has gone.
+"""Error handler for servers of metrics and probes: a log line, or nothing if the scraper has disconnected.
 
-The standard library's servers print a traceback instead. Put in the place of their `handle_error`.
+The standard library's servers print a traceback instead. It replaces their `handle_error`.
 """
 
 import sys
@@ -10,8 +10,8 @@ from runtime.logging import get_logger
 log = get_logger(__name__)
 
 
-def unanswered(request: object, client_address: object) -> None:  # noqa: ARG001
-    """Called where an exception is handled. A scraper that leaves, or is too slow, knows of it itself."""
+def log_scrape_error(request: object, client_address: object) -> None:  # noqa: ARG001
+    """Log the exception that is being handled, unless the scraper disconnected or was too slow."""
     error = sys.exception()
     if not isinstance(error, OSError):
         log.error("scrape_failed", exc_info=error)

@@ -1,7 +1,7 @@
-"""Every knob of Waybill, read once from the environment.
+"""Settings of Waybill, read once from the environment.
 
 Names carry their unit. Each default is safe for production or has none: a process that lacks an address it needs
-says so at start, with the variable's name, instead of failing at the first order.
+fails at start with the variable's name, instead of at the first order.
 """
 
 import re
@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     inbox_retention_days: float = Field(
         default=100.0,
         gt=0,
-        description="the inbox remembers an event this long, and longer while a letter of it can be replayed",
+        description="the inbox keeps an event this long, and longer while its dead letter can be replayed",
     )
 
     event_exchange: str = Field(default="orders.events", description="topic exchange that events are published to")
@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     relay_page_size: int = Field(default=500, ge=1, le=10_000, description="events read and confirmed at once")
     relay_window: int = Field(default=1000, ge=1, description="messages published and not yet confirmed, at most")
     relay_open_events: int = Field(
-        default=10_000, ge=1, description="events read and not yet passed by the cursor, at most, or one page"
+        default=10_000, ge=1, description="events read that the cursor has not advanced past, at most, or one page"
     )
     relay_open_bytes: int = Field(
         default=67_108_864, ge=1, description="data of such events, at most, before another page is read"
@@ -68,10 +68,10 @@ class Settings(BaseSettings):
     worker_http_host: str = Field(default="127.0.0.1", description="address of a worker's metrics")
     worker_http_port: int = Field(default=0, ge=0, le=65535, description="their port; 0: none")
     alert_webhook_url: SecretStr | None = Field(
-        default=None, description="where dead letters are told of, as Slack takes it; none: nowhere"
+        default=None, description="webhook for alerts about dead letters, in Slack's format; none: no alerts"
     )
     alert_interval_seconds: float = Field(
-        default=3600.0, gt=0, description="letters of one cause are told of once in this time"
+        default=3600.0, gt=0, description="dead letters of one cause give one alert in this time"
     )
 
     sap_url: str = Field(default="http://127.0.0.1:8090", description="host of the OData service, without path")
@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     sap_commit_seconds: float = Field(
         default=60.0,
         ge=0,
-        description="SAP's longest commit after its client has gone; a second try waits it out",
+        description="SAP's longest commit after its client has gone; the next attempt waits it out",
     )
     sap_sales_order_type: str = Field(default="OR", description="SAP: document type of web orders")
     sap_sales_organization: str = Field(default="1010", description="SAP: sales organisation")
@@ -110,10 +110,10 @@ class Settings(BaseSettings):
     tracing_otlp_url: str | None = Field(
         default=None,
         pattern=r"^(https?://.+)?$",
-        description="base address of what takes traces as OTLP over HTTP; none: no tracing",
+        description="base address of a collector for traces, OTLP over HTTP; none: no tracing",
     )
     tracing_sample_ratio: float = Field(
-        default=1.0, ge=0, le=1, description="share of the traces begun here that are recorded"
+        default=1.0, ge=0, le=1, description="share of the traces started here that are recorded"
     )
 
     log_format: Literal["json", "console"] = Field(default="json", description="`json` or `console`")
@@ -126,7 +126,7 @@ class Settings(BaseSettings):
         if self.inbox_retention_days <= self.outbox_retention_days:
             raise ValueError(
                 f"INBOX_RETENTION_DAYS {self.inbox_retention_days:g} must be above OUTBOX_RETENTION_DAYS "
-                f"{self.outbox_retention_days:g}: an event that can come again must be known"
+                f"{self.outbox_retention_days:g}: the inbox must know every event that can come again"
             )
         return self
 
@@ -140,12 +140,12 @@ def load_settings() -> Settings:
     try:
         return Settings()  # the environment is the argument
     except ValidationError as error:
-        problems = [_told(problem) for problem in error.errors()]
+        problems = [_described(problem) for problem in error.errors()]
         raise SettingsError("unusable settings: " + "; ".join(problems)) from error
 
 
-def _told(problem: ErrorDetails) -> str:
-    """One problem: the variable, what is wrong, its value. One of several variables together names them itself."""
+def _described(problem: ErrorDetails) -> str:
+    """One problem: variable, error, value. The message of a problem between variables names them itself."""
     if not problem["loc"]:
         return problem["msg"].removeprefix("Value error, ")
     name = ".".join(str(part) for part in problem["loc"]).upper()
@@ -153,7 +153,7 @@ def _told(problem: ErrorDetails) -> str:
 
 
 def _shown(problem: ErrorDetails) -> str:
-    """A refused value as a message may show it: no password, neither a variable's own nor one within an address."""
+    """A refused value without passwords: neither the variable's own nor one within an address."""
     if "password" in str(problem["loc"]):
         return "a secret"
     return re.sub(r"//[^/@]*@", "//***@", repr(problem["input"]))

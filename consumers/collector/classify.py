@@ -1,16 +1,16 @@
-"""What a message died of, and so what kind of dead letter it is. Pure.
+"""Classification of a dead message: the reason of its dead letter. Pure. Called by `consumers.collector.sweep`.
 
-| reason                                        | by whose word                                                    |
-|-----------------------------------------------|------------------------------------------------------------------|
-| unrouted                                      | the queue it lies in: nobody listens to it                       |
-| delivery_limit, expired                       | the broker's, in the message's headers                           |
-| undecodable                                   | our own: the step could not read it                              |
-| rejected, retries_exhausted, killed_worker    | the inbox's, which has the error and the place in our code       |
-| expired                                       | the inbox's, by its silence: the event is older than it remembers |
-| rejected                                      | nobody's: refused, and nothing is known of it                    |
+| reason                                     | source                                                            |
+|--------------------------------------------|-------------------------------------------------------------------|
+| unrouted                                   | the queue it lies in: no step listens to its type                 |
+| delivery_limit, expired                    | the broker, in the message's headers                              |
+| undecodable                                | this module: the step could not read it                           |
+| rejected, retries_exhausted, killed_worker | the inbox, which has the error and the place in our code          |
+| expired                                    | the inbox has no row: the event is older than its oldest month    |
+| rejected                                   | no source: the message was rejected, and nothing is recorded      |
 
-The first that applies. Whatever the message holds, its dead letter can be stored: what Postgres or JSON cannot hold is kept
-in another form, never left out.
+The first row that applies wins. Every message can be stored, whatever it holds: a value that Postgres or JSON cannot
+hold is kept in another form, never left out.
 """
 
 import base64
@@ -34,19 +34,19 @@ from outbox.dead_letters.store import Cause, Delivery, NewDeadLetter
 from outbox.envelope import EnvelopeError, Event, decode
 from runtime.database import storable
 
-# RabbitMQ's counts as they are written: a short text, and a whole number of one of the types.
+# RabbitMQ's counts in AMQP's encoding: a short string, then an integer of one of the types.
 _COUNT = re.compile(rb"\x10x-(?:delivery|acquired)-count(?:[bB].|[sUu].{2}|[Ii].{4}|[lL].{8})", re.DOTALL)
 
 BY_THE_BROKER: Mapping[str, str] = {
     DeadLetterReason.DELIVERY_LIMIT: "it was delivered as often as the broker allows, and never finished",
     DeadLetterReason.EXPIRED: "it waited longer than its time to live",
 }
-NOTHING_KNOWN = "nothing is written down of it; a worker's line step_broke or event_refused, by its event_id, says more"
+NO_CAUSE_RECORDED = "no cause is recorded; a worker's log line step_broke or event_refused, by its event_id, says more"
 
 
 @dataclass(frozen=True, slots=True)
-class Remains:
-    """A dead message as far as it can be read: its event, and why its step could not read it."""
+class DeadMessage:
+    """A dead message, the event read from it, and the error with which its step could not read it."""
 
     message: Taken
     event: Event | None
@@ -54,15 +54,15 @@ class Remains:
 
     @property
     def delivery(self) -> Delivery | None:
-        """The delivery that the inbox may know of."""
+        """The delivery that the inbox may have a row for."""
         if self.event is None or self.message.queue not in BY_QUEUE:
             return None
         return self.message.queue, self.event.id, self.event.generation
 
 
 @dataclass(frozen=True, slots=True)
-class _Finding:
-    """What it died of."""
+class _Classification:
+    """Reason and cause."""
 
     reason: str
     fingerprint: str
@@ -71,7 +71,7 @@ class _Finding:
     error_trace: str | None = None
 
 
-def examine(message: Taken) -> Remains:
+def inspect(message: Taken) -> DeadMessage:
     """Read a dead message as its step would."""
     attributes = attributes_of(message.headers)
     event: Event | None = None
@@ -84,15 +84,15 @@ def examine(message: Taken) -> Remains:
             read(attributes, message.body, message.queue)
             parse_order_id(event.type, event.data)
     except (EnvelopeError, EventDataError) as error:
-        return Remains(message, event, error)
-    return Remains(message, event, None)
+        return DeadMessage(message, event, error)
+    return DeadMessage(message, event, None)
 
 
-def dead_letter_of(remains: Remains, cause: Cause | None, lowest: UUID | None) -> NewDeadLetter:
-    """The dead letter of a dead message. `cause` is what the inbox knows, `lowest` the lowest event id it remembers."""
-    message, event = remains.message, remains.event
+def dead_letter_of(dead: DeadMessage, cause: Cause | None, lowest: UUID | None) -> NewDeadLetter:
+    """The dead letter of a dead message. `cause` comes from the inbox, `lowest` is the lowest event id it keeps."""
+    message, event = dead.message, dead.event
     death = _death(message)
-    found = _finding(remains, death.get("reason"), cause, lowest)
+    found = _classified(dead, death.get("reason"), cause, lowest)
     kept = _kept(message)
     properties, headers = kept or ({}, _raw(message))
     return NewDeadLetter(
@@ -116,7 +116,7 @@ def dead_letter_of(remains: Remains, cause: Cause | None, lowest: UUID | None) -
 
 
 def bare(dead_letter: NewDeadLetter, message: Taken) -> NewDeadLetter:
-    """The same dead letter with its headers as bytes: for one that Postgres will not take for whatever is in them."""
+    """The same dead letter with its headers as bytes, for headers that Postgres refuses."""
     return NewDeadLetter(
         queue=dead_letter.queue,
         consumer=dead_letter.consumer,
@@ -126,34 +126,32 @@ def bare(dead_letter: NewDeadLetter, message: Taken) -> NewDeadLetter:
         fingerprint=f"undecodable:Unstorable@{dead_letter.queue}",
         died_at=dead_letter.died_at,
         error_class="Unstorable",
-        error="its headers are none that Postgres can keep; they are kept as bytes",
+        error="Postgres cannot store its headers; they are kept as bytes",
         identity=_identity(message.raw_properties),
     )
 
 
-def _finding(remains: Remains, death: object, cause: Cause | None, lowest: UUID | None) -> _Finding:
-    queue, event, problem = remains.message.queue, remains.event, remains.problem
+def _classified(dead: DeadMessage, death: object, cause: Cause | None, lowest: UUID | None) -> _Classification:
+    queue, event, problem = dead.message.queue, dead.event, dead.problem
     if queue not in BY_QUEUE:
-        said = str(problem) if event is None else f"no queue is bound for {event.type}"
-        return _Finding(DeadLetterReason.UNROUTED, "unrouted", None, said)
+        error = str(problem) if event is None else f"no queue is bound for {event.type}"
+        return _Classification(DeadLetterReason.UNROUTED, "unrouted", None, error)
     if isinstance(death, str) and death in BY_THE_BROKER:
-        return _Finding(death, f"{death}@{queue}", None, BY_THE_BROKER[death])
+        return _Classification(death, f"{death}@{queue}", None, BY_THE_BROKER[death])
     if cause is not None:
         reason = cause.reason or DeadLetterReason.REJECTED
         fingerprint = cause.fingerprint or f"{cause.error_class or reason}@{queue}"
-        return _Finding(reason, fingerprint, cause.error_class, cause.error, cause.error_trace)
+        return _Classification(reason, fingerprint, cause.error_class, cause.error, cause.error_trace)
     if problem is not None:
         kind = type(problem).__name__
-        return _Finding(DeadLetterReason.UNDECODABLE, f"undecodable:{kind}@{queue}", kind, str(problem))
+        return _Classification(DeadLetterReason.UNDECODABLE, f"undecodable:{kind}@{queue}", kind, str(problem))
     if event is not None and lowest is not None and event.id < lowest:
-        return _Finding(
-            DeadLetterReason.EXPIRED, f"expired@{queue}", None, "its event is older than what the inbox remembers"
-        )
-    return _Finding(DeadLetterReason.REJECTED, f"rejected@{queue}", None, NOTHING_KNOWN)
+        return _Classification(DeadLetterReason.EXPIRED, f"expired@{queue}", None, "its event is older than the inbox's oldest row")
+    return _Classification(DeadLetterReason.REJECTED, f"rejected@{queue}", None, NO_CAUSE_RECORDED)
 
 
 def _death(message: Taken) -> Mapping[str, Any]:
-    """The broker's entry of this death: the one in the queue that it died in, or else the newest."""
+    """The broker's x-death entry: the one of the queue that it died in, or else the newest."""
     headers = message.headers if isinstance(message.headers, dict) else {}
     entries = headers.get("x-death")
     deaths = [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
@@ -165,11 +163,11 @@ def _died_at(death: Mapping[str, Any]) -> datetime | None:
     moment = death.get("time")
     if not isinstance(moment, datetime):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # py-amqp's times are UTC and do not say so
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # py-amqp's times are UTC without a time zone
 
 
 def _kept(message: Taken) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Properties and headers as JSON; None where they were not read, or are too deep for JSON."""
+    """Properties and headers as JSON; None if they could not be read, or are too deep for JSON."""
     unread = not message.headers and not message.properties and message.raw_properties.strip(b"\x00")
     if not unread:
         with suppress(TypeError, ValueError, RecursionError):
@@ -184,7 +182,7 @@ def _raw(message: Taken) -> dict[str, Any]:
 
 
 def _identity(raw: bytes) -> str:
-    """What stays of a message's properties when it is delivered again.
+    """Hash of the properties that stay the same when the message is delivered again.
 
     The broker's count changes, and with it the length of the headers, which come after 16 flags and two short texts.
     Source: AMQP 0-9-1, section 4.2.6.1.

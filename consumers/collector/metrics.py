@@ -1,7 +1,7 @@
-"""What the collector counts. Names and labels are a contract: docs/metrics.md lists them.
+"""Metrics of the collector. Names and labels are a contract: docs/metrics.md lists them.
 
-Each label value that can be known beforehand exists from the start: a rate over a series that appears with its first
-event misses that event. A queue that is none of ours counts as `other`: a stranger must not make series.
+Each label value that is known beforehand exists from the start: a rate over a series that appears with its first event
+misses that event. A foreign queue counts as `other`: a message from outside must not create series.
 """
 
 from itertools import product
@@ -19,32 +19,34 @@ LABELS = tuple(product(QUEUES, DeadLetterReason))
 DEAD_LETTERS_STORED = Counter(
     "waybill_dead_letters_stored_total", "New dead letters stored by this collector.", ["queue", "reason"]
 )
-DEAD_LETTERS_OPEN = Gauge("waybill_dead_letters_open", "Dead letters that wait for somebody.", ["queue", "reason"])
+DEAD_LETTERS_OPEN = Gauge(
+    "waybill_dead_letters_open", "Dead letters that are open: not replayed, not discarded.", ["queue", "reason"]
+)
 DEAD_LETTERS_NEWEST = Gauge(
     "waybill_dead_letters_newest_timestamp_seconds",
-    "When the newest dead letter that waits for somebody was stored, Unix time; 0 for none.",
+    "When the newest open dead letter was stored, Unix time; 0 for none.",
     ["queue", "reason"],
 )
 for _labels in LABELS:
     DEAD_LETTERS_STORED.labels(*_labels)
     DEAD_LETTERS_OPEN.labels(*_labels)
     DEAD_LETTERS_NEWEST.labels(*_labels)
-STEPS_GIVEN_UP = Counter(
-    "waybill_steps_given_up_total",
-    "Deliveries that a step gave up, counted when their dead letter is stored.",
+STEPS_DEAD_LETTERED = Counter(
+    "waybill_steps_dead_lettered_total",
+    "Deliveries that a step dead-lettered, counted when their dead letter is stored.",
     ["step"],
 )
 for _step in BY_NAME:
-    STEPS_GIVEN_UP.labels(_step)
+    STEPS_DEAD_LETTERED.labels(_step)
 COLLECTOR_SUCCESS = Gauge(
     "waybill_collector_last_success_timestamp_seconds",
-    "When the collector last looked at every queue and stored what it found, Unix time.",
+    "When the collector last swept every queue and stored its messages, Unix time.",
 )
 MISSING_QUEUES = Gauge(
-    "waybill_collector_missing_queues", "Dead-letter queues that the broker does not have, at the last look."
+    "waybill_collector_missing_queues", "Dead-letter queues that the broker does not have, at the last sweep."
 )
 ALERTS_SENT = Counter(
-    "waybill_alerts_sent_total", "Alerts by how they ended: sent, refused by the webhook, unanswered.", ["outcome"]
+    "waybill_alerts_sent_total", "Alerts by outcome: sent, refused by the webhook, unanswered.", ["outcome"]
 )
 for _outcome in ("sent", "refused", "unanswered"):
     ALERTS_SENT.labels(_outcome)
@@ -56,7 +58,7 @@ for _effect in steps_owed():
 WATCHED = ("overdue", "unfinished", "finished", "promise", "scheduled", "dead_letters")
 ORDERS_WATCHED = Gauge(
     "waybill_orders_watch_last_success_timestamp_seconds",
-    "When a figure that is read from Postgres was last read, Unix time.",
+    "When a gauge that is read from Postgres was last refreshed, Unix time.",
     ["figure"],
 )
 for _figure in WATCHED:
@@ -70,14 +72,14 @@ ORDERS_OLDEST = Gauge(
 )
 ORDERS_DUE = Counter(
     "waybill_orders_due_total",
-    f"Orders that have come of age, by whether they were finished within their first {PROMISED_SECONDS:.0f} s.",
+    f"Orders that have become due, by whether they were finished within their first {PROMISED_SECONDS:.0f} s.",
     ["outcome"],
 )
 for _outcome in ("in_time", "late"):
     ORDERS_DUE.labels(_outcome)
 SCHEDULED = Gauge(
     "waybill_scheduled_messages",
-    "Messages that wait in Postgres for their time: retries, deliveries handed back, replays.",
+    "Messages scheduled in Postgres: retries, deliveries handed back, replays.",
     ["queue"],
 )
 for _queue in QUEUES:
@@ -85,5 +87,5 @@ for _queue in QUEUES:
 
 
 def queue_label(queue: str | None) -> str:
-    """The label of a queue; None is no queue of its own, but the exchange."""
+    """The label of a queue; None means the exchange."""
     return queue if queue is not None and queue in QUEUES else "other"

@@ -1,6 +1,7 @@
-"""The collector as a process: it empties the dead-letter queues, tells people, and serves its figures, until SIGTERM.
+"""Process of the collector: it empties the dead-letter queues, sends alerts and serves its metrics, until SIGTERM.
 
-Its loops share nothing but the database's pool: a webhook that hangs holds up no dead letter.
+Its loops (`sweep`, `refresh`, `alerts`, and the count of open dead letters here) share nothing but the database's pool:
+a webhook that hangs delays no dead letter.
 """
 
 import asyncio
@@ -20,7 +21,8 @@ from consumers.collector.sweep import Collector
 from outbox.dead_letters.queries import open_by_queue
 from runtime.database import make_engine
 from runtime.logging import configure_logging, get_logger
-from runtime.metrics_server import unanswered
+from runtime.loops import keep_running
+from runtime.metrics_server import log_scrape_error
 from runtime.settings import Settings
 
 COUNT_SECONDS = 5.0
@@ -28,12 +30,12 @@ COUNT_SECONDS = 5.0
 log = get_logger(__name__)
 
 
-class FiguresError(Exception):
-    """The figures cannot be served; the text names the address and its settings."""
+class MetricsServerError(Exception):
+    """The metrics cannot be served; the message names the address and its settings."""
 
 
 def run_collector(settings: Settings) -> None:
-    """Collect until SIGTERM; a batch at work is finished. Raises FiguresError."""
+    """Collect until SIGTERM; the running batch is finished first. Raises MetricsServerError."""
     configure_logging(settings, "collector")
     with serving(settings), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_main(settings))
@@ -41,7 +43,7 @@ def run_collector(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def serving(settings: Settings) -> Iterator[None]:
-    """Serve the figures, where a port is set. Raises FiguresError."""
+    """Serve the metrics, if a port is set. Raises MetricsServerError."""
     if not settings.collector_http_port:
         yield
         return
@@ -49,10 +51,10 @@ def serving(settings: Settings) -> Iterator[None]:
     try:
         server, thread = start_http_server(port, addr=host)
     except OSError as error:
-        raise FiguresError(
+        raise MetricsServerError(
             f"cannot listen on {host}:{port} (COLLECTOR_HTTP_HOST, COLLECTOR_HTTP_PORT): {error}"
         ) from error
-    server.handle_error = unanswered  # type: ignore[method-assign]
+    server.handle_error = log_scrape_error  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -62,21 +64,22 @@ def serving(settings: Settings) -> Iterator[None]:
 
 
 async def count_open(engine: AsyncEngine, stopping: asyncio.Event) -> None:
-    """Keep the figures of open dead letters true until stopped; they stand still while Postgres is away."""
-    while not stopping.is_set():
+    """Refresh the gauges of open dead letters until stopped; they keep their values while Postgres is away."""
+
+    async def count() -> None:
         try:
             await count_once(engine)
-        except Exception as error:  # noqa: BLE001 - a figure is no reason to collect nothing
-            log.warning("dead_letters_not_counted", reason=type(error).__name__)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), COUNT_SECONDS)
+        except Exception as error:  # noqa: BLE001 - a failing gauge must not end the collector
+            log.warning("dead_letters_not_counted", error=type(error).__name__)
+
+    await keep_running(count, COUNT_SECONDS, stopping)
 
 
 async def count_once(engine: AsyncEngine) -> None:
-    """Read how many dead letters are open and how new the newest is: that tells of it, whoever stored it and ended then."""
+    """Read how many dead letters are open and when the newest was stored, whichever process stored it."""
     async with engine.begin() as tx:
         waiting = await open_by_queue(tx)
-    # A reason that only a later version knows has no series here, and must not keep the others from being told.
+    # A reason that only a later version knows has no series here, and must not break the others.
     dead_letters, newest = defaultdict[tuple[str, str], int](int), defaultdict[tuple[str, str], float](float)
     for one in waiting:
         label = metrics.queue_label(one.queue), one.reason

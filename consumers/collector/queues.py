@@ -1,8 +1,8 @@
-"""The queues of what was given up, as the collector empties them: look, take a batch, acknowledge it or give it back.
+"""Client of the dead-letter queues: count, take a batch, acknowledge it or return it. Used by `consumers.collector.sweep`.
 
-Blocking, and for one thread at a time. What is taken stays the broker's until it is acknowledged: a process that dies,
-a connection that is lost, a channel that is closed give it back. Every call that waits for the broker waits
-ANSWER_SECONDS at most; BROKER_ERRORS is all that can be raised, and then `close` gives everything back.
+Blocking, and for one thread at a time. A message that is taken belongs to the broker until it is acknowledged: the
+broker gets it back when the process dies, the connection is lost or the channel is closed. Every call waits for the
+broker ANSWER_SECONDS at most. Only BROKER_ERRORS are raised; then `close` returns everything.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from orders.workflow import BY_QUEUE, UNROUTED_QUEUE
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 15
-HEARTBEAT_SECONDS = 60  # the broker's measure for a collector that is gone; batches take a small part of it
+HEARTBEAT_SECONDS = 60  # after which the broker takes the collector for dead; a batch takes a small part of it
 BATCH_DEAD_LETTERS = 200
 BATCH_BYTES = 8 * 1024 * 1024  # of bodies, before another is taken: one may be as large as the broker allows
 
 BROKER_ERRORS = (OSError, amqp.AMQPError)
 
-# What died, by the queue that it died in: where it lies now.
+# For each queue in which a message can die: the queue in which it lies afterwards.
 SOURCES: dict[str, str] = {
     **{queue: step.dead_letter_queue for queue, step in BY_QUEUE.items()},
     UNROUTED_QUEUE: UNROUTED_QUEUE,
@@ -33,7 +33,7 @@ SOURCES: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A message taken from where it lay; `queue` is where it died. Properties are without the headers."""
+    """A message taken from a dead-letter queue; it died in `queue`. The properties are without the headers."""
 
     queue: str
     tag: int
@@ -44,7 +44,7 @@ class Taken:
 
 
 class DeadLetterQueues:
-    """One connection to the broker, made when it is needed."""
+    """One connection to the broker, opened when it is needed."""
 
     def __init__(self, amqp_url: str) -> None:
         amqp_messages.install(amqp_messages.KeptMessage)
@@ -53,7 +53,7 @@ class DeadLetterQueues:
         self._channel: Any = None
 
     def waiting(self, queue: str) -> int | None:
-        """How many messages lie in the dead-letter queue of `queue`; None where there is no such queue."""
+        """How many messages are in the dead-letter queue of `queue`; None if that queue does not exist."""
         try:
             return int(self._open_channel().queue_declare(SOURCES[queue], passive=True).message_count)
         except amqp.NotFound:
@@ -72,23 +72,23 @@ class DeadLetterQueues:
         return batch
 
     def acknowledge(self, batch: Sequence[Taken]) -> None:
-        """The broker may forget this batch, the last that was taken.
+        """Acknowledge this batch, the last that was taken.
 
-        RabbitMQ's channel hands a quorum queue some 32 of these at a time, and forgets the others if it is closed
-        meanwhile: they come again, as copies of dead letters that are stored.
+        RabbitMQ's channel passes a quorum queue some 32 acknowledgements at a time, and loses the others if it is
+        closed meanwhile: those messages come again, as copies of dead letters that are stored.
         """
         if batch:
             self._channel.basic_ack(batch[-1].tag, multiple=True)
 
     def close(self) -> None:
-        """End the connection, whatever state it is in: one that broke in mid-frame raises anything."""
+        """Close the connection in any state: a connection that broke in mid-frame raises arbitrary errors."""
         link, self._link, self._channel = self._link, None, None
         if link is not None:
             with suppress(Exception):
                 link.close()
 
     def _open_channel(self) -> Any:  # noqa: ANN401 - py-amqp's channel
-        """A channel: a broker that is asked for a queue that is not there closes it."""
+        """The open channel, or a new one: the broker closes a channel that declares a missing queue passively."""
         if self._link is None:
             self._link = _connected(self._amqp_url)
         if self._channel is None or not self._channel.is_open:

@@ -1,13 +1,13 @@
-"""Keeps the collector's figures of orders fresh, each by a loop of its own: one that fails holds up no other.
+"""Refresh of the collector's order gauges, each by a loop of its own, so that a failing one delays no other.
 
-A look that took t is not made again before 100 t have passed, so that no figure takes more than about 1 % of a
-connection's time however large the tables are. That is 5 s for nearly all, and minutes for the count of the finished
-ones among a hundred million. The others, which people are told by, are made again after a minute at the latest,
-whatever they cost. A look that exceeds the session's statement_timeout fails, and that figure stands still.
+Run by `consumers.collector.process`; the queries are in `consumers.collector.order_gauges`. A refresh that took t is
+repeated after 100 t at the earliest, so that no gauge takes more than about 1 % of a connection's time however large the
+tables are. That is 5 s for nearly all, and minutes for the count of the finished orders among a hundred million. The
+gauges with alerts are refreshed after a minute at the latest, whatever they cost. A refresh that exceeds the session's
+statement_timeout fails, and its gauge keeps its value.
 """
 
 import asyncio
-import contextlib
 import math
 import time
 from collections.abc import Awaitable, Callable
@@ -17,23 +17,24 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from consumers.collector import metrics
-from consumers.collector.order_gauges import OrderFigures
+from consumers.collector.order_gauges import OrderGauges
 from runtime.database import autocommit, is_unavailable
 from runtime.logging import get_logger
+from runtime.loops import sleep_until
 from runtime.redaction.redact import excerpt
 
 PAUSE_SECONDS = 5.0
 OVERDUE_SECONDS = 15.0  # deadlines are minutes
 PAUSE_PER_SECOND = 100
-LONGEST_PAUSE_SECONDS = 60.0  # WaybillOrdersNotWatched misses a figure after two minutes
-LOOK_LIMIT_SECONDS = 60.0  # above the session's statement_timeout: for a server that says nothing any more
+LONGEST_PAUSE_SECONDS = 60.0  # WaybillOrdersNotWatched fires after two minutes without one
+REFRESH_LIMIT_SECONDS = 60.0  # above the session's statement_timeout: for a server that has stopped answering
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What is read at once, and how long after it, at least, it is read again."""
+class Refresh:
+    """One query for gauges, and the pause after it."""
 
     figure: str
     read: Callable[[AsyncConnection], Awaitable[None]]
@@ -41,49 +42,47 @@ class Look:
     longest_pause_seconds: float = LONGEST_PAUSE_SECONDS
 
     def pause_after(self, took_seconds: float) -> float:
-        """Seconds until the next look."""
+        """Seconds until the next refresh."""
         return min(max(self.pause_seconds, PAUSE_PER_SECOND * took_seconds), self.longest_pause_seconds)
 
 
-def looks(figures: OrderFigures) -> tuple[Look, ...]:
-    """Everything that is watched."""
+def refreshes(gauges: OrderGauges) -> tuple[Refresh, ...]:
+    """All refreshes of the order gauges."""
     return (
-        Look("overdue", figures.overdue, OVERDUE_SECONDS),
-        Look("unfinished", figures.unfinished),
-        Look("finished", figures.finished, longest_pause_seconds=math.inf),
-        Look("promise", figures.promise),
-        Look("scheduled", figures.scheduled),
+        Refresh("overdue", gauges.overdue, OVERDUE_SECONDS),
+        Refresh("unfinished", gauges.unfinished),
+        Refresh("finished", gauges.finished, longest_pause_seconds=math.inf),
+        Refresh("promise", gauges.promise),
+        Refresh("scheduled", gauges.scheduled),
     )
 
 
 async def watch_orders(engine: AsyncEngine, stopping: asyncio.Event) -> None:
-    """Look until `stopping` is set, whatever becomes of the database."""
+    """Refresh until `stopping` is set; errors of the database do not end it."""
     async with asyncio.TaskGroup() as group:
-        for look in looks(OrderFigures(time.monotonic())):
-            group.create_task(keep_fresh(look, engine, stopping))
+        for refresh in refreshes(OrderGauges(time.monotonic())):
+            group.create_task(keep_fresh(refresh, engine, stopping))
 
 
-async def keep_fresh(look: Look, engine: AsyncEngine, stopping: asyncio.Event) -> None:
-    """Look again and again at one figure until `stopping` is set."""
+async def keep_fresh(refresh: Refresh, engine: AsyncEngine, stopping: asyncio.Event) -> None:
+    """Repeat one refresh until `stopping` is set."""
     while not stopping.is_set():
-        pause = await run_once(look, engine)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), pause)
+        await sleep_until(stopping, await run_once(refresh, engine))
 
 
-async def run_once(look: Look, engine: AsyncEngine) -> float:
-    """Look once; the seconds until the next time. A failure is logged.
+async def run_once(refresh: Refresh, engine: AsyncEngine) -> float:
+    """Refresh once and return the seconds until the next time. A failure is logged.
 
-    Only Postgres's own work counts: a server that is away is asked again after the usual pause.
+    Only Postgres's own work counts: a server that is away is tried again after the usual pause.
     """
-    begun = time.monotonic()
+    began = time.monotonic()
     try:
-        async with asyncio.timeout(LOOK_LIMIT_SECONDS), autocommit(engine).connect() as connection:
-            begun = time.monotonic()
-            await look.read(connection)
-        metrics.ORDERS_WATCHED.labels(look.figure).set_to_current_time()
+        async with asyncio.timeout(REFRESH_LIMIT_SECONDS), autocommit(engine).connect() as connection:
+            began = time.monotonic()
+            await refresh.read(connection)
+        metrics.ORDERS_WATCHED.labels(refresh.figure).set_to_current_time()
     except (OSError, SQLAlchemyError) as error:
-        log.warning("orders_not_watched", figure=look.figure, reason=excerpt(f"{type(error).__name__}: {error}", 500))
+        log.warning("orders_not_watched", figure=refresh.figure, error=excerpt(f"{type(error).__name__}: {error}", 500))
         if is_unavailable(error):
-            return look.pause_seconds
-    return look.pause_after(time.monotonic() - begun)
+            return refresh.pause_seconds
+    return refresh.pause_after(time.monotonic() - began)

@@ -31,9 +31,9 @@ from orders.workflow import Step
 from outbox.envelope import TRACESTATE, Event, decode
 from runtime.log_context import LogContext, bind
 from runtime.logging import get_logger
+from runtime.trace_context import named_by, valid
 from runtime.tracing import tracer
 from runtime.tracing.spans import Kind, SpanAround
-from runtime.tracing.trace_context import named_by, valid
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 

@@ -9,7 +9,7 @@ from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import start_http_server
 
-from runtime.metrics_server import unanswered
+from runtime.metrics_server import log_scrape_error
 from runtime.settings import Settings
 
 
@@ -27,7 +27,7 @@ class MetricsEndpoint:
         dead one are forked so; they count nothing themselves, so they take none of these locks.
         """
         self._server, _thread = start_http_server(*self._address)
-        self._server.handle_error = unanswered  # type: ignore[method-assign]
+        self._server.handle_error = log_scrape_error  # type: ignore[method-assign]
 
     def leave(self, **_: object) -> None:
         """Called in each child."""

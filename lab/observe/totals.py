@@ -33,7 +33,7 @@ TOTALS = (
     Total("deliveries retried by step", 'sum by (step) (waybill_deliveries_total{outcome="retried"})', "step"),
     Total("deliveries handed back by step", 'sum by (step) (waybill_deliveries_total{outcome="away"})', "step"),
     Total("deliveries dead-lettered by step", 'sum by (step) (waybill_deliveries_total{outcome="dead"})', "step"),
-    Total("steps dead-lettered, by step", "sum by (step) (waybill_steps_given_up_total)", "step"),
+    Total("steps dead-lettered, by step", "sum by (step) (waybill_steps_dead_lettered_total)", "step"),
     Total("dead letters stored by queue", "sum by (queue) (waybill_dead_letters_stored_total)", "queue"),
     Total("dead letters open by queue", "sum by (queue) (max by (queue, reason) (waybill_dead_letters_open))", "queue"),
     Total("documents in SAP", 'sum(waybill_deliveries_total{step="sync_order_to_sap",outcome="done"})'),

@@ -121,11 +121,11 @@ def worker(
 def collector() -> None:
     """Move messages from the dead-letter queues into the table of dead letters, and send alerts, until SIGTERM."""
     settings = _settings("collector")
-    from consumers.collector.process import FiguresError, run_collector
+    from consumers.collector.process import MetricsServerError, run_collector
 
     try:
         run_collector(settings)
-    except FiguresError as error:
+    except MetricsServerError as error:
         end(str(error), 1)
 
 

@@ -1,1 +1,1 @@
-"""How the relay shows that it works: liveness, metrics, and the thread that serves both."""
+"""Health of the relay: liveness state, monitor, metrics, and the HTTP endpoint that serves them."""

@@ -1,6 +1,6 @@
-"""The relay's HTTP side, in a thread of its own that answers also while the event loop hangs.
+"""HTTP endpoint of the relay, in a thread of its own that answers even while the event loop hangs.
 
-`/metrics` in Prometheus's text format. `/livez`: 200 while the loop turns, and the carrier of a leader; 503 means
+`/metrics` in Prometheus's text format. `/livez`: 200 while the loop turns, and the pipeline of a leader; 503 means
 that only a restart helps. `/readyz`: 200 for a leader that publishes and for a standby behind a living leader; 503
 with the reason for one that waits for the database, the broker or a required queue.
 """
@@ -16,8 +16,8 @@ from typing import Any, Self
 
 from prometheus_client import REGISTRY, MetricsHandler
 
-from relay.health.liveness import Vitals
-from runtime.metrics_server import unanswered
+from relay.health.liveness import Liveness
+from runtime.metrics_server import log_scrape_error
 
 REQUEST_SECONDS = 5.0
 STOP_POLL_SECONDS = 0.5
@@ -26,32 +26,32 @@ Answer = tuple[HTTPStatus, dict[str, str | int]]
 
 
 class ProbesError(Exception):
-    """The address of the probes cannot be listened on; the message names it."""
+    """The server cannot listen on the address of the probes; the message names it."""
 
 
-def live(vitals: Vitals) -> Answer:
-    """Whether the process works, or could if others did."""
-    reason = vitals.dead()
+def live(liveness: Liveness) -> Answer:
+    """The answer of `/livez`."""
+    reason = liveness.dead()
     if reason is not None:
         return HTTPStatus.SERVICE_UNAVAILABLE, {"reason": reason}
     return HTTPStatus.OK, {"status": "alive"}
 
 
-def ready(vitals: Vitals) -> Answer:
-    """Whether the relay does its part: publishing as the leader, or waiting as the standby."""
-    standing = vitals.standing
-    reason = vitals.dead() or standing.waits_for
-    if reason is None and standing.role == "leader":
-        reason = _stopped_by() or vitals.stuck()
+def ready(liveness: Liveness) -> Answer:
+    """The answer of `/readyz`."""
+    status = liveness.status
+    reason = liveness.dead() or status.waits_for
+    if reason is None and status.role == "leader":
+        reason = _stopped_by() or liveness.stuck()
     if reason is not None:
-        return HTTPStatus.SERVICE_UNAVAILABLE, {"role": standing.role, "reason": reason}
-    if standing.epoch is None:
-        return HTTPStatus.OK, {"role": standing.role}
-    return HTTPStatus.OK, {"role": standing.role, "epoch": standing.epoch}
+        return HTTPStatus.SERVICE_UNAVAILABLE, {"role": status.role, "reason": reason}
+    if status.epoch is None:
+        return HTTPStatus.OK, {"role": status.role}
+    return HTTPStatus.OK, {"role": status.role, "epoch": status.epoch}
 
 
 def _stopped_by() -> str | None:
-    """What keeps a leader with all its connections from publishing."""
+    """Why a leader with all its connections does not publish, or None."""
     if REGISTRY.get_sample_value("waybill_relay_publishing_held"):
         return "a required queue is missing; the log says which"
     if REGISTRY.get_sample_value("waybill_relay_broker_blocked"):
@@ -60,13 +60,13 @@ def _stopped_by() -> str | None:
 
 
 class _Handler(MetricsHandler):
-    """`/metrics` is the library's; requests are not logged."""
+    """`/metrics` comes from the library; requests are not logged."""
 
     timeout = REQUEST_SECONDS
 
-    def __init__(self, vitals: Vitals, *args: Any) -> None:  # noqa: ANN401 - what socketserver gives each handler
-        self._probes: dict[str, Callable[[Vitals], Answer]] = {"/livez": live, "/readyz": ready}
-        self._vitals = vitals
+    def __init__(self, liveness: Liveness, *args: Any) -> None:  # noqa: ANN401 - the arguments of socketserver
+        self._probes: dict[str, Callable[[Liveness], Answer]] = {"/livez": live, "/readyz": ready}
+        self._liveness = liveness
         super().__init__(*args)
 
     def do_GET(self) -> None:  # noqa: N802 - http.server names it
@@ -75,7 +75,7 @@ class _Handler(MetricsHandler):
         if path == "/metrics":
             super().do_GET()
         elif path in self._probes:
-            self._answer(*self._probes[path](self._vitals))
+            self._answer(*self._probes[path](self._liveness))
         else:
             self._answer(HTTPStatus.NOT_FOUND, {"reason": "there are /metrics, /livez and /readyz"})
 
@@ -89,17 +89,17 @@ class _Handler(MetricsHandler):
 
 
 class _Server(ThreadingHTTPServer):
-    """Answers each request in a thread."""
+    """Answers each request in its own thread."""
 
-    handle_error = staticmethod(unanswered)
+    handle_error = staticmethod(log_scrape_error)
 
 
 class Probes:
-    """The server as a context: it listens inside. `port` is the one given, or the system's choice for 0."""
+    """The server as a context manager. `port` is the given port, or the system's choice for 0."""
 
-    def __init__(self, vitals: Vitals, host: str, port: int) -> None:
+    def __init__(self, liveness: Liveness, host: str, port: int) -> None:
         try:
-            self._server = _Server((host, port), partial(_Handler, vitals))
+            self._server = _Server((host, port), partial(_Handler, liveness))
         except OSError as error:
             raise ProbesError(f"cannot listen on {host}:{port} (RELAY_HTTP_HOST, RELAY_HTTP_PORT): {error}") from error
         self.port: int = self._server.server_address[1]

@@ -1,7 +1,7 @@
-"""What the relay counts. Names and labels are a contract: docs/metrics.md lists them.
+"""Metrics of the relay. Names and labels are a contract: docs/metrics.md lists them.
 
-Each label value that can be known beforehand exists from the start: a rate over a series that appears with its first
-event misses that event.
+Each label value that is known beforehand exists from the start: a rate over a series that appears with its first event
+misses that event.
 """
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -11,7 +11,7 @@ from outbox.segments import EVENTS, PAGES
 PUBLISHED = Counter("waybill_relay_published_total", "Messages handed to the broker, repeats included.")
 SETTLED = Counter(
     "waybill_relay_settled_total",
-    "Messages by how they ended: confirmed, nacked, returned, unpublishable.",
+    "Messages by outcome: confirmed, nacked, returned, unpublishable.",
     ["outcome"],
 )
 for _outcome in ("confirmed", "nacked", "returned", "unpublishable"):
@@ -22,14 +22,14 @@ COMMIT_TO_CONFIRM = Histogram(
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 300),
 )
 IN_FLIGHT = Gauge("waybill_relay_in_flight_messages", "Messages published and not yet settled.")
-OPEN_EVENTS = Gauge("waybill_relay_open_events", "Events read and not yet passed by the cursor.")
+OPEN_EVENTS = Gauge("waybill_relay_open_events", "Events read that the cursor has not advanced past.")
 PAGE_EVENTS = Histogram(
     "waybill_relay_page_events", "Events per confirmed page.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 )
 LEADER = Gauge("waybill_relay_leader", "1 while this relay leads, else 0.")
-EPOCH = Gauge("waybill_relay_epoch", "The epoch of this relay's latest reign; 0 before its first.")
+EPOCH = Gauge("waybill_relay_epoch", "The epoch of this relay's latest term; 0 before its first.")
 SESSIONS_ENDED = Counter(
-    "waybill_relay_sessions_ended_total", "Sessions that ended otherwise than by being stopped, by reason.", ["reason"]
+    "waybill_relay_sessions_ended_total", "Sessions that ended otherwise than by a stop, by reason.", ["reason"]
 )
 for _reason in ("broker", "database", "fenced", "recovery"):
     SESSIONS_ENDED.labels(_reason)
@@ -37,16 +37,17 @@ BLOCKED = Gauge("waybill_relay_broker_blocked", "1 while the broker blocks publi
 HELD = Gauge("waybill_relay_publishing_held", "1 while publishing is held: a required queue is missing; else 0.")
 SCHEDULED_MOVED = Counter("waybill_relay_scheduled_moved_total", "Due rows turned into events.")
 MISSING_DESTINATIONS = Gauge("waybill_relay_missing_destinations", "Required queues that the broker does not have.")
-SEGMENTS_LEFT = Gauge("waybill_outbox_segments_left", "Whole segments of a table that stand ahead.", ["table"])
+SEGMENTS_LEFT = Gauge("waybill_outbox_segments_left", "Whole segments of a table that exist ahead.", ["table"])
 SEGMENTS_WANTED = Gauge(
     "waybill_outbox_segments_wanted", "Whole segments of a table that a leader keeps ahead.", ["table"]
 )
 for _series in (EVENTS, PAGES):
     SEGMENTS_LEFT.labels(_series.table)
     SEGMENTS_WANTED.labels(_series.table).set(_series.ahead)
-BACKLOG = Gauge("waybill_outbox_backlog_events", "Estimate of the events not yet passed by the cursor.")
+BACKLOG = Gauge("waybill_outbox_backlog_events", "Estimate of the events that the cursor has not advanced past.")
 OLDEST_UNPUBLISHED = Gauge(
-    "waybill_outbox_oldest_unpublished_age_seconds", "Age of the oldest event not yet passed by the cursor; 0 for none."
+    "waybill_outbox_oldest_unpublished_age_seconds",
+    "Age of the oldest event that the cursor has not advanced past; 0 for none.",
 )
 OLDEST_TRANSACTION = Gauge(
     "waybill_outbox_oldest_transaction_age_seconds", "Age of the oldest open transaction that has written; 0 for none."
@@ -75,6 +76,6 @@ POSTGRES_SUCCESS = Gauge(
 
 
 def not_leading() -> None:
-    """What is true of a relay whose session has ended: it leads nobody and has nothing under way."""
+    """Reset the gauges of a relay whose session has ended: it does not lead and has nothing in flight."""
     for gauge in (LEADER, IN_FLIGHT, OPEN_EVENTS, BLOCKED, HELD, MISSING_DESTINATIONS):
         gauge.set(0)

@@ -1,8 +1,8 @@
-"""A thread that asks Postgres how far behind the outbox is and how it is itself, on a loop and connection of its own.
+"""Monitor of the outbox and of Postgres: a thread with its own event loop and connection. Started by `relay.__main__`.
 
-So its figures stay true when the relay's loop hangs, when there is no broker, and in a standby. Ages go on growing
-between two looks and while Postgres is away: they are computed when they are asked for. The outbox comes first: what
-cannot be read of Postgres itself makes nobody blind for the events that wait.
+Its gauges stay true while the relay's loop hangs, while there is no broker, and in a standby. Ages keep growing
+between two readings and while Postgres is away, because they are computed at each scrape. The outbox is read first: a failure to
+read Postgres's own figures does not hide the events that wait.
 """
 
 import asyncio
@@ -19,14 +19,15 @@ from outbox.partitions.create import segments_left
 from outbox.segments import EVENTS, PAGES
 from relay.connections import DATABASE_ERRORS, connected
 from relay.health import metrics
-from relay.health.postgres import PostgresFigures
-from runtime.age import NOTHING, Since
+from relay.health.postgres import PostgresStats
+from runtime.age import NO_AGE, Age
 from runtime.logging import get_logger
+from runtime.loops import Backoff
 from runtime.redaction.redact import without_literals
 from runtime.settings import Settings
 
-LOOK_SECONDS = 2.0
-LOOK_LIMIT_SECONDS = 15.0
+CHECK_SECONDS = 2.0
+CHECK_LIMIT_SECONDS = 15.0
 POSTGRES_LIMIT_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 30.0
 STOP_SECONDS = 5.0
@@ -37,15 +38,15 @@ log = get_logger(__name__)
 
 
 class Monitor:
-    """The thread as a context: it looks inside, and is gone after it."""
+    """The thread as a context manager: it runs inside, and has ended after it."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._work, name="monitor", daemon=True)
-        self._oldest_event = self._oldest_transaction = NOTHING
+        self._oldest_event = self._oldest_transaction = NO_AGE
         self._named: dict[int, float] = {}
-        self._postgres = PostgresFigures()
+        self._postgres = PostgresStats()
         self._postgres_at = 0.0
         metrics.OLDEST_UNPUBLISHED.set_function(self._oldest_event_seconds)
         metrics.OLDEST_TRANSACTION.set_function(self._oldest_transaction_seconds)
@@ -67,8 +68,8 @@ class Monitor:
         return self._thread.is_alive()
 
     async def run_once(self, connection: "Connection[Record]") -> None:
-        """Look once and set every figure: the outbox's, and then those of Postgres, which may fail."""
-        async with asyncio.timeout(LOOK_LIMIT_SECONDS):
+        """Read once and set every gauge: the outbox's first, then those of Postgres, which may fail."""
+        async with asyncio.timeout(CHECK_LIMIT_SECONDS):
             behind = await backlog(connection)
             seen_at = time.monotonic()
             transaction = await oldest_transaction(connection)
@@ -76,13 +77,13 @@ class Monitor:
         metrics.BACKLOG.set(behind.events)
         for table, segments in left.items():
             metrics.SEGMENTS_LEFT.labels(table).set(segments)
-        self._oldest_event = Since(behind.oldest_seconds, seen_at)
-        self._oldest_transaction = Since(None if transaction is None else transaction.age_seconds, seen_at)
+        self._oldest_event = Age(behind.oldest_seconds, seen_at)
+        self._oldest_transaction = Age(None if transaction is None else transaction.age_seconds, seen_at)
         self._name(transaction)
         metrics.MONITOR_SUCCESS.set_to_current_time()
-        await self._look_at_postgres(connection)
+        await self._read_postgres(connection)
 
-    async def _look_at_postgres(self, connection: "Connection[Record]") -> None:
+    async def _read_postgres(self, connection: "Connection[Record]") -> None:
         if time.monotonic() < self._postgres_at:
             return
         try:
@@ -90,8 +91,8 @@ class Monitor:
                 await self._postgres.read(connection)
             metrics.POSTGRES_SUCCESS.set_to_current_time()
         except DATABASE_ERRORS as error:
-            reason = f"{type(error).__name__}: {error}"
-            log.warning("postgres_not_watched", reason=reason, again_in_seconds=LONGEST_PAUSE_SECONDS)
+            described = f"{type(error).__name__}: {error}"
+            log.warning("postgres_not_monitored", error=described, retry_in_seconds=LONGEST_PAUSE_SECONDS)
             self._postgres_at = time.monotonic() + LONGEST_PAUSE_SECONDS
 
     def _oldest_event_seconds(self) -> float:
@@ -101,7 +102,7 @@ class Monitor:
         return self._oldest_transaction.now()
 
     def _name(self, transaction: OpenTransaction | None) -> None:
-        """Say which transaction holds its events back, once a minute for each."""
+        """Log which transaction holds its events back, once a minute for each."""
         now = time.monotonic()
         self._named = {pid: at for pid, at in self._named.items() if now - at < NAMED_AGAIN_SECONDS}
         if transaction is None or not transaction.running or transaction.age_seconds < HOLDS_BACK_SECONDS:
@@ -118,23 +119,23 @@ class Monitor:
 
     def _work(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner, contextlib.suppress(asyncio.CancelledError):
-            runner.run(self._look())
+            runner.run(self._keep_reading())
 
     def _cancel(self) -> None:
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
 
-    async def _look(self) -> None:
-        """Look until cancelled, with a pause that grows while Postgres is away."""
-        pause = LOOK_SECONDS
+    async def _keep_reading(self) -> None:
+        """Read until cancelled, with a pause that grows while Postgres is away."""
+        backoff = Backoff(CHECK_SECONDS, LONGEST_PAUSE_SECONDS)
         while True:
             try:
                 async with connected(self._settings, "waybill-relay-monitor") as connection:
                     while True:
                         await self.run_once(connection)
-                        pause = LOOK_SECONDS
-                        await asyncio.sleep(LOOK_SECONDS)
+                        backoff.reset()
+                        await asyncio.sleep(CHECK_SECONDS)
             except DATABASE_ERRORS as error:
-                log.warning("monitor_is_blind", reason=f"{type(error).__name__}: {error}", again_in_seconds=pause)
+                pause = backoff.next()
+                log.warning("outbox_not_monitored", error=f"{type(error).__name__}: {error}", retry_in_seconds=pause)
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

@@ -1,13 +1,13 @@
-"""What of Postgres matters to the outbox: its connections, whoever holds vacuum back, and the dead rows of our tables.
+"""Statistics of Postgres that matter to the outbox: connections, the transaction that holds vacuum back, dead rows.
 
-Connections and transactions are read from the server's list of processes, cheap enough for every look. The tables'
-figures are Postgres's own running estimates, one per partition, and read less often.
+Called by `relay.health.monitor`. Connections and transactions are read from `pg_stat_activity`, which is cheap enough
+for every reading. The tables' figures are Postgres's own running estimates, one per partition, and read less often.
 
-A replication slot, and a standby that tells of its queries (hot_standby_feedback), hold vacuum back as well and are not
-seen here: they are no transactions of this database.
+A replication slot, and a standby with hot_standby_feedback, hold vacuum back as well. They are not seen here, because
+they are no transactions of this database.
 
-No superuser is needed. Without `pg_read_all_stats` a role sees of another role's sessions that they are there, and
-nothing of what they do: they count as `other`, and their transactions are not seen.
+No superuser is needed. Without `pg_read_all_stats` a role sees that another role's sessions exist, but not their state:
+they count as `other`, and their transactions are not seen.
 """
 
 import time
@@ -15,11 +15,11 @@ import time
 from asyncpg import Connection, Record
 
 from relay.health import metrics
-from runtime.age import NOTHING, Since
+from runtime.age import NO_AGE, Age
 
 TABLES_SECONDS = 15.0
 
-# Of the whole server, since max_connections bounds them all: clients, and those whose kind this role may not know.
+# Of the whole server, since max_connections bounds all: clients, and sessions whose kind this role may not see.
 _CONNECTIONS = """
 SELECT CASE WHEN state IN ('active', 'idle') THEN state
   WHEN state LIKE 'idle in transaction%' THEN 'idle_in_transaction' ELSE 'other' END AS state,
@@ -29,8 +29,8 @@ GROUP BY 1"""
 
 _MAX_CONNECTIONS = "SELECT current_setting('max_connections')::int"
 
-# The oldest transaction of this database that keeps what it can see, or has written: no row that died since then can be
-# removed. A vacuum is none, it holds back nobody; nor is the one that asks. A prepared transaction has no session.
+# The oldest transaction of this database that holds a snapshot or has written: vacuum removes no row that died since. A
+# vacuum holds nothing back and does not count, nor does this session. A prepared transaction has no session.
 _OLDEST_SNAPSHOT = """
 SELECT extract(epoch FROM clock_timestamp() - min(began_at))::float8 FROM (
   SELECT xact_start AS began_at FROM pg_stat_activity
@@ -39,7 +39,7 @@ SELECT extract(epoch FROM clock_timestamp() - min(began_at))::float8 FROM (
   UNION ALL
   SELECT prepared FROM pg_prepared_xacts WHERE database = current_database()) AS open"""
 
-# Partitions count for their parent; one that is detached and about to be dropped, for nobody.
+# Partitions count for their parent; a partition that is detached and about to be dropped does not count.
 _TABLES = """
 SELECT coalesce(pg_partition_root(relid), relid)::regclass::text AS "table", sum(n_live_tup)::float8 AS live,
   sum(n_dead_tup)::float8 AS dead
@@ -49,18 +49,18 @@ WHERE schemaname IN ('outbox', current_schema()) AND relname <> 'alembic_version
 GROUP BY 1"""
 
 
-class PostgresFigures:
-    """One monitor's."""
+class PostgresStats:
+    """The statistics of one monitor."""
 
     def __init__(self) -> None:
-        self._oldest_snapshot = NOTHING
+        self._oldest_snapshot = NO_AGE
         self._tables_at = 0.0
         metrics.OLDEST_SNAPSHOT.set_function(self._oldest_snapshot_seconds)
 
     async def read(self, connection: "Connection[Record]") -> None:
-        """Read what is due and set it."""
+        """Read the statistics that are due and set their gauges."""
         oldest = await connection.fetchval(_OLDEST_SNAPSHOT)
-        self._oldest_snapshot = Since(oldest, time.monotonic())
+        self._oldest_snapshot = Age(oldest, time.monotonic())
         await _read_connections(connection)
         if time.monotonic() >= self._tables_at:
             await _read_tables(connection)

@@ -1,12 +1,12 @@
-r"""What a text says, however it is written: its letters and digits without case and accents, and where each stands.
+r"""Text folding: a text's alphanumeric characters without case, accents and escapes, each with its position. Pure.
 
-Who puts a customer's name into an error may have called `repr`, `ascii`, `json.dumps`, `quote`, `html.escape`, doubled
-the quotes for SQL or the backslashes for a second quoting, or composed its accents otherwise. All of that reads alike
-once accents and what stands between letters are left out. A text is read from left to right and nothing is tried
-twice: no pattern is made of what a stranger typed, and the time grows with the text alone. Pure.
+A customer's name may reach an error through `repr`, `ascii`, `json.dumps`, `quote`, `html.escape`, doubled quotes for
+SQL, doubled backslashes for a second quoting, or another composition of its accents. All of these fold to the same
+characters once accents and the signs between characters are left out. A text is read once from left to right. No
+pattern is made from text of a customer, and the time grows linearly with the text. Used by `name_matcher`.
 
-What an escape means is not always known: `\xc3\xab` is ë to who wrote bytes, and Ã« to who wrote `ascii`. So a text has
-up to three readings. What is escaped within another kind of escape, but for backslashes in a URL, is not read.
+An escape can be ambiguous: `\xc3\xab` is ë in a repr of bytes, and Ã« in an `ascii`. So a text has up to three readings.
+An escape within another kind of escape is not read, except for backslashes in a URL.
 """
 
 import html.entities
@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 _HEX = "[0-9A-Fa-f]"
 _RAW = r"(?P<word>[A-Za-z0-9_]+)|(?P<raw>\s+|\+|[^\x00-\x7f])"
-# As many backslashes as there are quotings. A run is one token also where nothing follows that it could escape: begun
-# anew at each backslash, it would be read in the square of its length.
+# Any number of backslashes, one for each quoting. A run is one token even if it escapes nothing: starting again at
+# each backslash would take quadratic time.
 _SLASHES = r"(?:\\|%(?:25)*+5[Cc])++"
 _ESCAPED = (
     rf"(?P<pair>{_SLASHES}u[Dd][89ABab]{_HEX}{{2}}{_SLASHES}u[Dd][C-Fc-f]{_HEX}{{2}})"
@@ -39,30 +39,30 @@ _LAST_CODE = 0x10FFFF
 
 
 class Reading(NamedTuple):
-    """Letters and digits, with single blanks where blanks are; the place of each in the text, begin and end."""
+    """Alphanumeric characters and single blanks; for each its begin and end in the text."""
 
-    letters: str
+    chars: str
     begins: list[int]
     ends: list[int]
 
-    def places_of(self, letters: str) -> Iterator[tuple[int, int]]:
-        """Where words that read so begin and end."""
-        at = self.letters.find(letters)
+    def places_of(self, chars: str) -> Iterator[tuple[int, int]]:
+        """Begin and end of each occurrence of these words."""
+        at = self.chars.find(chars)
         while at >= 0:
-            last = at + len(letters) - 1
+            last = at + len(chars) - 1
             if self._is_border(at - 1, at) and self._is_border(last, last + 1):
                 yield self.begins[at], self.ends[last]
-            at = self.letters.find(letters, at + 1)
+            at = self.chars.find(chars, at + 1)
 
     def _is_border(self, left: int, right: int) -> bool:
-        """Whether these neighbours are not of one word: something is left out between them, or one is no letter."""
-        if left < 0 or right == len(self.letters) or self.ends[left] < self.begins[right]:
+        """Whether a word ends between these neighbours: a sign was left out there, or one of them is a blank."""
+        if left < 0 or right == len(self.chars) or self.ends[left] < self.begins[right]:
             return True
-        return not (_of_a_word(self.letters[left]) and _of_a_word(self.letters[right]))
+        return not (_of_a_word(self.chars[left]) and _of_a_word(self.chars[right]))
 
 
 def readings_of(text: str) -> list[Reading]:
-    """As it stands, with its escapes taken for characters, and with those that can be for UTF-8."""
+    """The readings: literal, with escapes read as characters, and with escapes read as UTF-8 where they can be."""
     found = [_read(text, _AS_IT_STANDS)]
     if _MAY_ESCAPE.search(text):
         found.append(_read(text, _UNESCAPED))
@@ -72,48 +72,48 @@ def readings_of(text: str) -> list[Reading]:
 
 
 def _read(text: str, tokens: re.Pattern[str]) -> Reading:
-    letters, begins, ends = [" "], [0], [0]
+    chars, begins, ends = [" "], [0], [0]
     for token in tokens.finditer(text):
         begin, end = token.span()
         if token.lastgroup == "word":
-            letters.append(token[0].lower())
+            chars.append(token[0].lower())
             begins.extend(range(begin, end))
             ends.extend(range(begin + 1, end + 1))
             if token[0][0] in "nrt" and text.endswith("\\", 0, begin):
-                ends[begin - end] = begin  # it may be a line's end, behind which another word begins
+                ends[begin - end] = begin  # it may be an escaped line end, after which another word begins
             continue
         for one in _meant(token):
             read = _folded(one)
             if not read and unicodedata.combining(one) and ends[-1] == begin:
-                ends[-1] = end  # an accent goes with its letter
-            elif read and not (read == letters[-1] == " "):
-                letters.append(read)
+                ends[-1] = end  # an accent belongs to its character
+            elif read and not (read == chars[-1] == " "):
+                chars.append(read)
                 begins.extend([begin] * len(read))
                 ends.extend([end] * len(read))
-    return Reading("".join(letters), begins, ends)
+    return Reading("".join(chars), begins, ends)
 
 
 def _meant(token: re.Match[str]) -> str:
-    """The characters that a token stands for."""
+    """The characters that a token encodes."""
     kind = token.lastgroup
     if kind is None:
         return ""
-    said = token[kind]
+    digits = token[kind]
     if kind == "raw":
-        return said[0]  # of blanks, one
+        return digits[0]  # of blanks, one
     if kind == "entity":
-        return html.entities.html5.get(f"{said};", said)
+        return html.entities.html5.get(f"{digits};", digits)
     if kind == "pair":
-        return bytes.fromhex("".join(_A_HALF.findall(said))).decode("utf-16-be")
+        return bytes.fromhex("".join(_A_HALF.findall(digits))).decode("utf-16-be")
     if kind == "utf8":
-        return bytes.fromhex("".join(_A_BYTE.findall(said))).decode(errors="replace")
-    code = int(said, 10 if kind == "decimal" else 16)
+        return bytes.fromhex("".join(_A_BYTE.findall(digits))).decode(errors="replace")
+    code = int(digits, 10 if kind == "decimal" else 16)
     return chr(code) if code <= _LAST_CODE else ""
 
 
 @lru_cache(maxsize=4096)
 def _folded(one: str) -> str:
-    """What is read of a character: no accent, and of ASCII no sign; a blank for what a URL writes in its place too."""
+    """A character without accents; nothing for a sign of ASCII; a blank for a blank and for a plus, a blank in URLs."""
     if one.isspace() or one == "+":
         return " "
     parts = unicodedata.normalize("NFD", unicodedata.normalize("NFD", one).casefold())

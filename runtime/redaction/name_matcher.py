@@ -1,6 +1,7 @@
-"""Finds names in texts, however they are written: quoted, escaped, encoded, in any case (runtime.redaction.folding).
+"""Search for names in texts, in any spelling: quoted, escaped, encoded, in any case. Pure.
 
-Found are words of their own: Anna is not in Annabel. Mere signs are nobody's name and are not looked for. Pure.
+Used by `runtime.redaction.redact`; `runtime.redaction.folding` reads the spellings. Only whole words match: Anna is not
+found in Annabel. A private text of signs alone is not a name and is not searched for.
 """
 
 import re
@@ -11,17 +12,17 @@ from functools import lru_cache
 
 from runtime.redaction.folding import Reading, readings_of
 
-# What is shorter in ASCII, or has no letter, may be a word of ours or a number as well: a customer may be called SAP.
+# A shorter ASCII name, or a number, may also be a word of ours: a customer may be called SAP.
 SHORTEST = 4
 _WORD = re.compile(r"[A-Za-z0-9]+")
-# What may stand for a letter beyond ASCII.
+# Escapes that may encode a character beyond ASCII.
 _ESCAPES = re.compile(r"\\[xuU]|%[0-9A-Fa-f]|&")
 _QUOTES_BEFORE, _QUOTE_AFTER = "'\"`“„«", re.compile(r"\\{0,8}['\"`”“»]")
 _SIGNS = string.punctuation.replace("_", "")
 
 
 def places_of(privates: Iterable[str], text: str) -> list[tuple[int, int]]:
-    """Where these texts begin and end in this one, in order and apart."""
+    """Begin and end of each occurrence of these texts, in order and without overlaps."""
     lowered = text.lower()
     sought = [private for private in privates if _may_be_in(private, text, lowered)]
     if not sought:
@@ -37,7 +38,7 @@ def places_of(privates: Iterable[str], text: str) -> list[tuple[int, int]]:
 
 
 def _may_be_in(private: str, text: str, lowered: str) -> bool:
-    """Whether reading it may pay, which takes a microsecond for each word: most texts have not all of these."""
+    """Cheap filter before the text is read: most texts do not have all words of a name. 1 µs a word."""
     words = _words(private)
     if words:
         return all(word in lowered for word in words)
@@ -46,29 +47,29 @@ def _may_be_in(private: str, text: str, lowered: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _words(private: str) -> tuple[str, ...]:
-    """Letters that each spelling leaves together as they are, the longest first."""
+    """The ASCII words that every spelling leaves unchanged, the longest first."""
     words = _WORD.findall(unicodedata.normalize("NFC", private))
     return tuple(sorted({word.lower() for word in words}, key=len, reverse=True))
 
 
 @lru_cache(maxsize=256)
-def _letters(private: str) -> frozenset[str]:
-    """How it reads; in more ways than one if there is in it what looks like an escape, maybe with its accents apart."""
+def _folded_forms(private: str) -> frozenset[str]:
+    """Its readings: several if it contains something like an escape, or accents that can be decomposed."""
     forms = {private, unicodedata.normalize("NFC", private), unicodedata.normalize("NFD", private)}
-    return frozenset(reading.letters.strip() for form in forms for reading in readings_of(form)) - {""}
+    return frozenset(reading.chars.strip() for form in forms for reading in readings_of(form)) - {""}
 
 
 def _places(private: str, text: str, readings: Iterable[Reading]) -> Iterator[tuple[int, int]]:
-    for letters in _letters(private):
+    for chars in _folded_forms(private):
         for reading in readings:
-            for begin, end in reading.places_of(letters):
+            for begin, end in reading.places_of(chars):
                 place = _with_signs(private.strip(), text, begin, end)
-                if _tells(letters, text[slice(*place)]) or _is_quoted(text, *place):
+                if _is_distinctive(chars, text[slice(*place)]) or _is_quoted(text, *place):
                     yield place
 
 
 def _with_signs(private: str, text: str, begin: int, end: int) -> tuple[int, int]:
-    """A place with the signs that the text sought begins and ends with, where they stand there."""
+    """A match extended by the signs with which the private text begins and ends, where the text has them."""
     before = private[: len(private) - len(private.lstrip(_SIGNS))]
     after = private[len(private.rstrip(_SIGNS)) :]
     if text.endswith(before, 0, begin):
@@ -76,9 +77,9 @@ def _with_signs(private: str, text: str, begin: int, end: int) -> tuple[int, int
     return begin, end + len(after) if text.startswith(after, end) else end
 
 
-def _tells(letters: str, written: str) -> bool:
-    """Whether it can hardly be anything else."""
-    return any(one.isalpha() for one in letters) and not (len(written) < SHORTEST and written.isascii())
+def _is_distinctive(chars: str, written: str) -> bool:
+    """Whether the match can hardly be another word."""
+    return any(one.isalpha() for one in chars) and not (len(written) < SHORTEST and written.isascii())
 
 
 def _is_quoted(text: str, begin: int, end: int) -> bool:

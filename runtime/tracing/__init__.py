@@ -1,1 +1,1 @@
-"""Traces: what a span is (spans), this process's spans (tracer), W3C headers (trace_context), export (otlp)."""
+"""Tracing: the interface of spans (spans), the spans of this process (tracer), their export (otlp)."""

@@ -1,7 +1,7 @@
-"""Spans by OpenTelemetry, sent as OTLP over HTTP. The only home of its libraries; imported where tracing is on.
+"""OpenTelemetry implementation of spans, sent as OTLP over HTTP. The only module that imports its libraries.
 
-A thread sends spans in batches from a queue with a bound. Where nobody takes them they are dropped and one warning a
-minute says so. The libraries heed the standard variables `OTEL_EXPORTER_OTLP_*` (headers, time-out, certificates),
+`runtime.tracing.tracer` imports it when tracing is on. A thread sends spans in batches from a bounded queue. Spans that
+the receiver does not take are dropped, with one warning a minute. The libraries read the standard variables `OTEL_EXPORTER_OTLP_*` (headers, time-out, certificates),
 `OTEL_BSP_*` (the queue) and `OTEL_RESOURCE_ATTRIBUTES` themselves.
 """
 
@@ -27,8 +27,8 @@ from runtime.database import storable
 from runtime.logging import get_logger
 from runtime.redaction.redact import redacted
 from runtime.settings import Settings
+from runtime.trace_context import flags_of, made, span_id_of, trace_id_of
 from runtime.tracing.spans import ARRIVING, FLUSH_SECONDS, Attributes, Kind
-from runtime.tracing.trace_context import flags_of, made, span_id_of, trace_id_of
 
 WARNING_SECONDS = 60.0
 _KINDS = {kind: SpanKind[kind.name] for kind in Kind}
@@ -37,22 +37,22 @@ log = get_logger(__name__)
 
 
 def otlp_tracer(settings: Settings, process: str) -> "OpenTelemetry":
-    """A tracer that sends to TRACING_OTLP_URL. Its thread does not outlive a fork: make it in the child."""
-    # A line for each try of each batch; the exporter below says it once.
+    """A tracer that sends to TRACING_OTLP_URL. Its thread does not survive a fork: make it in the child."""
+    # It logs a line for every batch and retry; the exporter below logs once a minute.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
-    assert settings.tracing_otlp_url, "somebody asked whether it is set"
+    assert settings.tracing_otlp_url, "the caller has checked that it is set"
     exporter = OTLPSpanExporter(settings.tracing_otlp_url.rstrip("/") + "/v1/traces")
     provider = TracerProvider(
         sampler=ParentBased(TraceIdRatioBased(settings.tracing_sample_ratio)),
         resource=Resource.create({"service.name": f"waybill-{process}", "process.pid": os.getpid()}),
         shutdown_on_exit=False,  # it may wait for half a minute
     )
-    provider.add_span_processor(BatchSpanProcessor(TellingExporter(exporter)))
+    provider.add_span_processor(BatchSpanProcessor(ReportingExporter(exporter)))
     return OpenTelemetry(provider)
 
 
 class OpenTelemetrySpan:
-    """A span of theirs behind our interface."""
+    """An OpenTelemetry span behind our interface."""
 
     __slots__ = ("theirs", "traceparent")
 
@@ -72,17 +72,17 @@ class OpenTelemetrySpan:
     def failed(self, reason: Exception | str) -> None:
         """See runtime.tracing.spans.Span."""
         if not self.theirs.is_recording():
-            return  # nobody would read what it costs to write
+            return  # formatting a trace that is not recorded would be wasted
         text = storable(redacted(str(reason)))
         if isinstance(reason, Exception):
             kind = type(reason).__qualname__
-            told = "".join(traceback.format_exception(reason))
-            told_as = {
+            trace_text = "".join(traceback.format_exception(reason))
+            recorded = {
                 "exception.type": kind,
                 "exception.message": text,
-                "exception.stacktrace": storable(redacted(told)),
+                "exception.stacktrace": storable(redacted(trace_text)),
             }
-            self.theirs.add_event("exception", told_as)
+            self.theirs.add_event("exception", recorded)
             self.theirs.set_attribute("error.type", kind)
         self.theirs.set_status(StatusCode.ERROR, text)
 
@@ -133,41 +133,41 @@ class OpenTelemetry:
 
     def close(self) -> None:
         """See runtime.tracing.spans.Tracer."""
-        # Theirs waits for as long as the exporter tries, and nothing bounds that but a thread that is left alone.
+        # The provider waits as long as the exporter retries. Only a separate thread, left behind, bounds that time.
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
         closing.join(FLUSH_SECONDS)
         if closing.is_alive():
-            log.warning("spans_lost", spans=None, do="look at what listens at TRACING_OTLP_URL: it took none in time")
+            log.warning("spans_lost", spans=None, remedy="check the receiver at TRACING_OTLP_URL: it took none in time")
 
     def _under(self, parent: str | None, kind: Kind) -> Context:
-        """The parent alone: nothing of theirs is taken from the surroundings."""
+        """The context with this parent alone: OpenTelemetry's own current context is not used."""
         if parent is not None:
             return trace.set_span_in_context(NonRecordingSpan(_context(parent)), Context())
         around = None if kind in ARRIVING else self._current.get()
         return Context() if around is None else trace.set_span_in_context(around.theirs, Context())
 
 
-class TellingExporter(SpanExporter):
-    """An exporter that says now and then that spans are lost, and how many."""
+class ReportingExporter(SpanExporter):
+    """An exporter that logs, at most once a minute, how many spans were lost."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
         self._lost = 0
-        self._told_at = -WARNING_SECONDS
+        self._logged_at = -WARNING_SECONDS
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send a batch; called by one thread."""
         result = self._exporter.export(spans)
         if result is not SpanExportResult.SUCCESS:
             self._lost += len(spans)
-            if time.monotonic() - self._told_at >= WARNING_SECONDS:
-                log.warning("spans_lost", spans=self._lost, do="look at TRACING_OTLP_URL and what listens there")
-                self._lost, self._told_at = 0, time.monotonic()
+            if time.monotonic() - self._logged_at >= WARNING_SECONDS:
+                log.warning("spans_lost", spans=self._lost, remedy="check TRACING_OTLP_URL and the receiver there")
+                self._lost, self._logged_at = 0, time.monotonic()
         return result
 
     def shutdown(self) -> None:
-        """Send nothing more, and do not try again what is under way."""
+        """Send nothing more, and retry nothing."""
         self._exporter.shutdown()
 
 

@@ -1,4 +1,4 @@
-"""What a span is, as every room sees it: kinds, attributes and two protocols. Implemented by runtime.tracing.otlp."""
+"""Interface of spans for every room: kinds, attributes, two protocols. Implemented by `runtime.tracing.otlp`."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,7 +13,7 @@ FLUSH_SECONDS = 3.0
 
 
 class Kind(Enum):
-    """A span's part in the conversation, as OpenTelemetry names it."""
+    """Kind of a span, by OpenTelemetry's names."""
 
     INTERNAL = "internal"
     SERVER = "server"
@@ -22,46 +22,46 @@ class Kind(Enum):
     CONSUMER = "consumer"
 
 
-# What comes over the wire: the span around, if there is one, is something else's.
+# Kinds whose parent comes over the wire: the current span, if any, belongs to other work.
 ARRIVING = frozenset({Kind.SERVER, Kind.CONSUMER})
 
 
 class Span(Protocol):
-    """Something that takes time. `traceparent` is what others continue the trace with, None if there is no trace."""
+    """One operation. Others continue the trace with its `traceparent`, None if there is no trace."""
 
     @property
     def traceparent(self) -> str | None:
         """See the class."""
 
     def note(self, attributes: Attributes) -> None:
-        """Say more of it."""
+        """Add attributes."""
 
     def rename(self, name: str) -> None:
-        """Call it otherwise, now that more is known."""
+        """Change its name."""
 
     def failed(self, reason: Exception | str) -> None:
-        """Mark it as failed. An exception is recorded with its trace, without what no log line may show either."""
+        """Mark it as failed. An exception is recorded with its trace, redacted like a log line."""
 
     def end(self) -> None:
-        """It is over. A span that was opened by `with` ends by itself."""
+        """End it. A span opened by `with` ends by itself."""
 
 
 class Tracer(Protocol):
     """Makes spans."""
 
     def begin(self, name: str, kind: Kind, attributes: Attributes, parent: str | None, links: Sequence[str]) -> Span:
-        """A span that its maker ends; nothing becomes its child by itself."""
+        """A span that its caller ends; it does not become the current span."""
 
     def span(
         self, name: str, kind: Kind, attributes: Attributes, parent: str | None, links: Sequence[str]
     ) -> "SpanAround":
-        """A span around a body, whose spans are its children."""
+        """A span around a body; spans of the body are its children."""
 
     def current(self) -> Span | None:
-        """The span around here."""
+        """The current span."""
 
     def close(self) -> None:
-        """Send what is left, within FLUSH_SECONDS."""
+        """Send the remaining spans, within FLUSH_SECONDS."""
 
 
 SpanAround = AbstractContextManager[Span]

@@ -1,9 +1,9 @@
-"""Traces as the rooms see them: spans, and the W3C context that a message or a call carries on.
+"""Tracing for every room: spans, and the W3C context that a message or a call carries.
 
-Off, which is the default, nothing of OpenTelemetry is imported and a span is one object that does nothing, for all. A
-context that came from outside, a client's or another system's, is carried along all the same: into the outbox, through
-the broker, to SAP. On, `runtime.tracing.otlp` makes the spans. A span that is not sent, for whatever reason, is lost:
-no order ever waits for one or fails with one.
+When tracing is off, the default, OpenTelemetry is not imported and every span is one shared object that does nothing. A
+context from outside (a client, another system) is carried all the same: into the outbox, through the broker, to SAP.
+When tracing is on, `runtime.tracing.otlp` makes the spans. A span that cannot be sent is lost: no order waits for a
+span or fails with one.
 """
 
 import os
@@ -19,7 +19,7 @@ log = get_logger(__name__)
 
 
 class _Nothing:
-    """The span of a process that makes none."""
+    """The span of a process without tracing."""
 
     traceparent: str | None = None
 
@@ -43,7 +43,7 @@ class _Nothing:
 
 
 class _Carried(_Nothing):
-    """Likewise, around a body that belongs to somebody else's trace, or to none."""
+    """Likewise, around a body that belongs to a trace from outside, or to none."""
 
     def __init__(self, traceparent: str | None) -> None:
         self.traceparent = traceparent
@@ -62,10 +62,10 @@ _tracer: Tracer | None = None
 
 
 def set_up(settings: Settings, process: str) -> None:
-    """Begin to trace if the settings say so. In the process that will make the spans: what sends them is a thread.
+    """Start tracing if the settings say so. Call it in the process that makes the spans, because a thread sends them.
 
-    OpenTelemetry judges its own variables here, some when it is imported, in a worker only in its children, whose
-    deliveries must not pay for one that is refused: the process goes on without spans, and says so.
+    OpenTelemetry checks its own variables here, some at import. In a worker that happens in the children, and a refused
+    variable must not cost a delivery: the process continues without spans and logs `tracing_off`.
     """
     if not settings.tracing_otlp_url:
         return
@@ -73,15 +73,17 @@ def set_up(settings: Settings, process: str) -> None:
         from runtime.tracing.otlp import otlp_tracer  # noqa: PLC0415 - a process that does not trace never imports it
 
         tracer = otlp_tracer(settings, process)
-    except Exception as error:  # whatever it is, it is no reason to take no orders
-        told = f"{type(error).__name__}: {error}"
-        log.exception("tracing_off", error=told, variables=_variables(), do="mend the variable, then restart")
+    except Exception as error:  # no error of tracing may stop the process
+        described = f"{type(error).__name__}: {error}"
+        log.exception(
+            "tracing_off", error=described, variables=_variables(), remedy="correct the variable, then restart"
+        )
     else:
         start(tracer)
 
 
 def _variables() -> dict[str, str]:
-    """OpenTelemetry's variables as they are set: its errors name none. Not its headers, which hold keys."""
+    """OpenTelemetry's variables and their values, because its errors name none. Without headers, which hold keys."""
     return {
         name: value
         for name, value in sorted(os.environ.items())
@@ -96,7 +98,7 @@ def start(tracer: Tracer) -> None:
 
 
 def shut_down() -> None:
-    """Send what is left and make no more spans."""
+    """Send the remaining spans and make no more."""
     global _tracer
     tracer, _tracer = _tracer, None
     if tracer is not None:
@@ -109,7 +111,7 @@ def is_on() -> bool:
 
 
 def traceparent() -> str | None:
-    """What a message or call from here carries on; None where there is no trace."""
+    """The traceparent for messages and calls from here; None if there is no trace."""
     if _tracer is None:
         return _carried.get()
     span = _tracer.current()
@@ -117,9 +119,9 @@ def traceparent() -> str | None:
 
 
 def carried(traceparent: str | None) -> SpanAround:
-    """Around a body of a process that makes no spans: it belongs to the trace of this valid traceparent, or to none.
+    """Carry this valid traceparent, or none, through a body of a process without tracing.
 
-    To none even where there is one around: a server may begin a request from within the one before it.
+    None overrides the current one: a server may start a request inside the previous one.
     """
     return _Carried(traceparent)
 
@@ -131,9 +133,9 @@ def span(
     parent: str | None = None,
     links: Sequence[str] = (),
 ) -> SpanAround:
-    """A span around a body. Its parent is the span around; of what came over the wire it is `parent`, or nothing.
+    """A span around a body. Its parent is the current span, or `parent` for work that came over the wire.
 
-    `links`, traceparents too, are other spans that had to do with it.
+    `links` are traceparents of related spans.
     """
     if _tracer is not None:
         return _tracer.span(name, kind, attributes, parent, links)
@@ -141,12 +143,12 @@ def span(
 
 
 def begin(name: str, kind: Kind, attributes: Attributes, parent: str | None = None, links: Sequence[str] = ()) -> Span:
-    """A span for what does not begin and end in one place; its maker ends it."""
+    """A span for an operation that starts and ends in different places; its caller ends it."""
     return NO_SPAN if _tracer is None else _tracer.begin(name, kind, attributes, parent, links)
 
 
 def failed(error: Exception) -> None:
-    """What the span around here is about has failed, although no exception leaves its body."""
+    """Mark the current span as failed, although no exception leaves its body."""
     around = None if _tracer is None else _tracer.current()
     if around is not None:
         around.failed(error)

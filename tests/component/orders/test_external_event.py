@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from consumers.collector.classify import dead_letter_of, examine
+from consumers.collector.classify import dead_letter_of, inspect
 from consumers.collector.queues import Taken
 from consumers.delivery.message_check import read
 from consumers.topology import bindings
@@ -103,7 +103,7 @@ async def test_it_is_done_once_and_a_duplicate_is_acknowledged(shared_database_u
 
 async def test_its_dead_letter_is_replayed_under_the_same_inbox_id(shared_database_url: str) -> None:
     given = headers()
-    dead = dead_letter_of(examine(Taken(QUEUE, 1, BODY, given, {}, b"raw")), None, None)
+    dead = dead_letter_of(inspect(Taken(QUEUE, 1, BODY, given, {}, b"raw")), None, None)
     async with engine_of(shared_database_url) as engine, connected(shared_database_url) as (observer,):
         async with engine.begin() as tx:
             await store.store(tx, [dead])

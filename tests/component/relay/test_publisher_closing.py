@@ -14,7 +14,7 @@ from tests.support.probes.waking_clock import waking_clock
 from tests.support.proxies.tcp_proxy import proxied
 
 LARGE = b"x" * 100_000  # 200 of them are more than the sockets and the proxy between here and there take
-LONG_SECONDS = 60.0  # as CLOSE_SECONDS: nobody here waits it out, and a busy broker answers within it
+LONG_SECONDS = 60.0  # as CLOSE_SECONDS: no test waits it out, and a busy broker answers within it
 
 
 def connections_to(port: int) -> list[int]:

@@ -50,7 +50,7 @@ async def recorded_page(url: str, connection: Asyncpg) -> Page:
 
 
 @pytest.mark.parametrize("write", [move_cursor, write_dead_letter])
-async def test_a_write_of_a_reign_that_is_not_committed_yet_lets_renewals_pass_and_holds_back_the_next_reign(
+async def test_a_write_of_a_term_that_is_not_committed_yet_lets_renewals_pass_and_holds_back_the_next_term(
     shared_database_url: str, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RENEW_AFTER", 0.1 / LONG_TERM)
@@ -77,7 +77,7 @@ async def test_a_write_of_a_reign_that_is_not_committed_yet_lets_renewals_pass_a
 
 
 @pytest.mark.parametrize("write", [move_cursor, write_dead_letter])
-async def test_a_write_of_a_reign_waits_for_an_acquisition_that_is_not_committed_yet_and_is_refused(
+async def test_a_write_of_a_term_waits_for_an_acquisition_that_is_not_committed_yet_and_is_refused(
     shared_database_url: str, write: Write
 ) -> None:
     async with connected(shared_database_url, 4) as (cursor, lease, standby, observer):
@@ -96,13 +96,13 @@ async def test_a_write_of_a_reign_waits_for_an_acquisition_that_is_not_committed
 async def test_of_relays_that_start_together_on_a_new_database_one_leads_and_none_fails(
     shared_database_url: str,
 ) -> None:
-    async with connected(shared_database_url, 8) as links:
+    async with connected(shared_database_url, 8) as connections:
         for _ in range(100):
-            await links[0].execute("DELETE FROM outbox.leases")
+            await connections[0].execute("DELETE FROM outbox.leases")
             stopping = asyncio.Event()
             waiting = [
                 asyncio.create_task(Leadership(link, NEVER, f"relay {number}").wait_to_lead(stopping))
-                for number, link in enumerate(links)
+                for number, link in enumerate(connections)
             ]
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             stopping.set()
@@ -151,7 +151,7 @@ def test_while_the_cursors_commit_hangs_reading_publishing_and_renewing_go_on(
             granted = harness.value(EXPIRY)
             record_at_once(harness, events[20:40])
             harness.take_until("validation", 40)
-            # A term on, the same reign renews and publishes still.
+            # A lease later, the same term still renews and publishes.
             harness.wait_until(
                 "SELECT expires_at > $1::timestamptz + make_interval(secs => $2) FROM outbox.leases", granted, TERM
             )

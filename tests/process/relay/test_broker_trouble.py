@@ -45,7 +45,7 @@ def test_a_broker_out_of_memory_is_waited_out_without_growing_spinning_or_losing
                 during = writer.stop()
                 private_broker_harness.record(
                     backlog[:open_events]
-                )  # what it may hold, it holds before its memory is looked at
+                )  # it holds all that it may hold before its memory is measured
                 wait_until(lambda: metric(port, OPEN) >= window)
                 wait_until_steady(lambda: metric(port, OPEN) + metric(port, PUBLISHED))
                 usage = Usage(process.process)
@@ -59,10 +59,10 @@ def test_a_broker_out_of_memory_is_waited_out_without_growing_spinning_or_losing
                 )
                 assert private_broker_harness.confirmed() < len(during) + len(backlog)
         private_broker_harness.wait_for_cursor(len(during) + len(backlog))
-        process.wait_for("broker_takes_messages_again")
+        process.wait_for("broker_unblocks_publishing")
         assert not process.logged("session_ended")
     messages = private_broker_harness.take("unrouted")
-    assert len(messages) == len(during) + len(backlog)  # nobody had a reason to repeat anything
+    assert len(messages) == len(during) + len(backlog)  # nothing had to be repeated
     assert_all_there_in_order(during + backlog, messages)
 
 
@@ -76,7 +76,7 @@ def test_a_broker_out_of_disk_is_waited_out(
         with writing(private_broker_harness.database_url, "during", event_type=UNHEARD_OF) as (writer,):
             writer.wait_for(50)
             with own_rabbitmq.out_of_disk():
-                assert "disk" in process.wait_for("broker_blocks_publishing")["reason"]
+                assert "disk" in process.wait_for("broker_blocks_publishing")["error"]
                 writer.wait_for(200)
                 assert private_broker_harness.confirmed() < len(writer.committed)
             events = writer.stop()

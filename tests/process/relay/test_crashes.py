@@ -10,7 +10,7 @@ from tests.support.processes.relay import relay
 from tests.support.proxies.tcp_proxy import proxied
 
 ACK_FRAME_BYTES = 21  # AMQP 0-9-1: frame header 7, basic.ack 13, end 1
-NEVER = 3600  # a term that nobody waits out
+NEVER = 3600  # a lease that no test waits out
 # Of a leader that is dead. A short term might end before, in a pause of the machine that keeps it from renewing.
 TERM_IS_OVER = "UPDATE outbox.leases SET expires_at = clock_timestamp()"
 
@@ -94,7 +94,7 @@ def test_a_cut_connection_to_the_broker_is_made_again_and_nothing_is_lost(
             harness.record(events[start : start + 500])
             harness.wait_for_cursor(before + 1)
             proxy.cut()
-            assert "PublisherLostError" in str(process.wait_for("session_ended", cut)["reasons"])
+            assert "PublisherLostError" in str(process.wait_for("session_ended", cut)["error"])
             process.wait_for("leading", cut + 1)
         harness.wait_for_cursor(len(events))
     assert_all_there_in_order(events, harness.take("validation"))

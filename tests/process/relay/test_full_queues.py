@@ -1,6 +1,6 @@
-"""A queue that stays full holds back what is addressed to it; all else goes on, so far and no further.
+"""A queue that stays full holds back its own events; all others overtake them, up to a bound.
 
-How far is a setting, which bounds the memory and what a crash repeats. Refused events are tried again ever less often.
+The bound is a setting, which limits the memory and what a crash repeats. The pause before a retry grows.
 """
 
 import time
@@ -43,7 +43,7 @@ def test_a_queue_that_stays_full_holds_back_its_own_events_and_of_others_no_more
         process.wait_for("leading")
         harness.record(addressed, full_queue)
         harness.record(others)
-        process.wait_for("event_not_taken")
+        process.wait_for("event_not_confirmed")
         # Others overtake what is refused, as far as the bound lets them.
         harness.take_until("unrouted", OPEN_EVENTS - PAGE - len(addressed))
         wait_until_steady(lambda: len(harness.take("unrouted")))
@@ -56,7 +56,7 @@ def test_a_queue_that_stays_full_holds_back_its_own_events_and_of_others_no_more
         assert metric(port, "waybill_relay_published_total") - published < 4 * 10  # one a subject, ever less often
         harness.take_until(full_queue, len(addressed))
         harness.wait_for_cursor(len(addressed) + len(others))
-        assert len(process.logged("event_not_taken")) < 20
+        assert len(process.logged("event_not_confirmed")) < 20
         assert not process.logged("session_ended")
     assert_all_there_in_order(addressed, harness.take(full_queue))
     assert_all_there_in_order(others, harness.take("unrouted"))
@@ -68,7 +68,7 @@ def test_a_relay_told_to_stop_does_not_wait_for_a_full_queue(
     refused = [new_event(f"order-{n % 4}") for n in range(40)]
     with relay(harness.database_url, harness.amqp_url, tmp_path) as process:
         harness.record(refused, full_queue)
-        process.wait_for("event_not_taken")
+        process.wait_for("event_not_confirmed")
         assert process.stop() == 0
         assert process.logged("handed_over")
         assert not process.logged("session_ended")  # what a relay says that has waited in vain

@@ -24,7 +24,7 @@ from tests.support.servers.private_servers import OwnPostgres
 TAKE_OVER_SECONDS = 5.0
 DEFAULT_TERM = 3
 LONGER_TERM = 4
-NEVER = 3600  # a term that nobody waits out
+NEVER = 3600  # a lease that no test waits out
 LEASE = "SELECT expires_at > clock_timestamp() FROM outbox.leases"
 
 
@@ -53,7 +53,7 @@ def test_a_stopped_leader_is_replaced_within_five_seconds_and_wakes_up_as_a_stan
 
             proxy.release_answers()
             first.send(signal.SIGCONT)
-            assert "FencedError" in str(first.wait_for("session_ended")["reasons"])
+            assert "FencedError" in str(first.wait_for("session_ended")["error"])
             assert first.wait_for("standing_by")["epoch"] == 2
             epochs = harness.rows("SELECT epoch FROM outbox.pages ORDER BY page")
             assert {row["epoch"] for row in epochs[1:]} == {2}
@@ -81,7 +81,7 @@ def test_a_leader_told_to_stop_hands_over_at_once_whatever_the_term(harness: Rel
             assert leader.logged("handed_over")
 
 
-def test_a_relay_cut_off_from_postgres_ends_its_reign_before_its_term_does(
+def test_a_relay_cut_off_from_postgres_ends_its_term_before_its_lease_expires(
     harness: RelayHarness, tmp_path: Path
 ) -> None:
     with (
@@ -94,7 +94,7 @@ def test_a_relay_cut_off_from_postgres_ends_its_reign_before_its_term_does(
         proxy.hold_answers()
         assert proxy.held.wait(60)
         with waking_clock() as clock:
-            assert "RenewalError" in str(cut_off.wait_for("session_ended")["reasons"])
+            assert "RenewalError" in str(cut_off.wait_for("session_ended")["error"])
         assert clock.seconds < LONGER_TERM
         # What the server keeps of the dead session does not keep the relay itself from leading again.
         proxy.cut()
@@ -195,7 +195,7 @@ def test_a_server_in_recovery_is_refused_until_it_is_promoted(
     (data / "standby.signal").touch()
     own_postgres.start()
     with relay(own_postgres.url, clean_broker, tmp_path) as process:
-        assert "promote" in str(process.wait_for("database_in_recovery", 2)["do"])
+        assert "promote" in str(process.wait_for("database_in_recovery", 2)["remedy"])
         assert harness.take("validation") == []
         assert not process.logged("leading")
         assert harness.value("SELECT pg_promote()")

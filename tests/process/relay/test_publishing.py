@@ -110,7 +110,7 @@ def test_while_a_required_queue_is_missing_nothing_is_published_and_the_log_says
     with relay(harness.database_url, harness.amqp_url, tmp_path) as process:
         assert process.wait_for("required_queues_missing")["queues"] == ["sap"]
         harness.record(events)
-        # Two more looks at the queues later the relay has long polled the outbox.
+        # Two more checks of the queues later the relay has long polled the outbox.
         process.wait_for("required_queues_missing", len(process.logged("required_queues_missing")) + 2)
         assert harness.confirmed() == 0
         assert harness.take("validation") == []
@@ -125,7 +125,7 @@ def test_without_any_declared_destination_nothing_is_published(harness: RelayHar
     harness.require([])
     with relay(harness.database_url, harness.amqp_url, tmp_path) as process:
         harness.record([new_event()])
-        assert process.wait_for("no_required_queues", 4)["do"] == "waybill topology apply"
+        assert process.wait_for("no_required_queues", 4)["remedy"] == "waybill topology apply"
         assert harness.confirmed() == 0
         assert harness.depths() == {}
         harness.require(["validation", "audit"])
@@ -144,7 +144,7 @@ def test_what_the_broker_refuses_is_published_again_until_it_is_taken(
     events = numbered(12, subjects=3)
     with relay(harness.database_url, harness.amqp_url, tmp_path) as process:
         harness.record(events)
-        assert process.wait_for("event_not_taken")["outcome"] == "nacked"
+        assert process.wait_for("event_not_confirmed")["outcome"] == "nacked"
         assert harness.confirmed() == 0
         harness.take_until("test.full", 12)
         harness.wait_for_cursor(12)

@@ -21,7 +21,7 @@ def test_a_queue_deleted_while_the_relay_runs_stops_publishing_until_it_is_back(
         harness.delete_queue("audit")
         assert process.wait_for("required_queues_missing")["queues"] == ["audit"]
         harness.record(after)
-        # Two more looks at the queues later the relay has long seen the events.
+        # Two more checks of the queues later the relay has long seen the events.
         process.wait_for("required_queues_missing", len(process.logged("required_queues_missing")) + 2)
         assert metric(port, "waybill_relay_missing_destinations") == 1
         assert harness.confirmed() == 20

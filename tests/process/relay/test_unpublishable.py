@@ -1,6 +1,6 @@
-"""An event that can never be published is set aside as a dead letter, and the stream goes on around it.
+"""An event that can never be published is dead-lettered, and the stream continues around it.
 
-Its page log passes it, events behind it on its subject follow in order, and a relay that finds it again writes no
+The cursor advances past it, events behind it on its subject follow in order, and a relay that finds it again writes no
 second dead letter.
 """
 
@@ -73,7 +73,7 @@ def assert_dead_letter(dead_letter: Any, event: Event, queue: str = EVENT_EXCHAN
     assert json.loads(dead_letter["headers"]) == encode_headers(event)
 
 
-def test_an_event_too_large_for_the_broker_is_set_aside_and_all_others_arrive_in_order(
+def test_an_event_too_large_for_the_broker_is_dead_lettered_and_all_others_arrive_in_order(
     strict: RelayHarness, tmp_path: Path
 ) -> None:
     events = numbered(500, subjects=50)
@@ -81,7 +81,7 @@ def test_an_event_too_large_for_the_broker_is_set_aside_and_all_others_arrive_in
     insert(strict, events)
     with relay(strict.database_url, strict.amqp_url, tmp_path) as process:
         strict.wait_for_cursor(500)
-        said = process.wait_for("event_set_aside")
+        said = process.wait_for("event_dead_lettered")
         assert (said["event_id"], said["to"]) == (str(poison.id), EVENT_EXCHANGE)
         assert not process.logged("session_ended")
     (dead_letter,) = dead_letters(strict)
@@ -115,11 +115,11 @@ def test_events_too_large_for_the_broker_are_found_wherever_they_lie(strict: Rel
             assert {dead_letter["event_id"] for dead_letter in dead_letters(strict)} == {event.id for event in poisons}
         assert not process.logged("session_ended")
     assert len(dead_letters(strict)) == len(poisons)
-    set_aside = {event.id for event in poisons}
-    assert_all_there_in_order([event for event in sent if event.id not in set_aside], strict.take("validation"))
+    dead_lettered = {event.id for event in poisons}
+    assert_all_there_in_order([event for event in sent if event.id not in dead_lettered], strict.take("validation"))
 
 
-def test_events_that_no_frame_can_carry_are_set_aside_at_once(harness: RelayHarness, tmp_path: Path) -> None:
+def test_events_that_no_frame_can_carry_are_dead_lettered_at_once(harness: RelayHarness, tmp_path: Path) -> None:
     events = numbered(30, subjects=3)
     # A routing key has 255 bytes at most, and all headers together have one frame.
     typed, sourced = new_event("order-1", type="x" * 300), new_event("order-1", source="x" * 300_000)
@@ -139,7 +139,7 @@ def test_events_that_no_frame_can_carry_are_set_aside_at_once(harness: RelayHarn
     assert_all_there_in_order(events, harness.take("validation"))
 
 
-def test_an_event_addressed_to_a_queue_that_nobody_requires_and_that_is_not_there_is_set_aside(
+def test_an_event_addressed_to_a_queue_that_is_neither_required_nor_there_is_dead_lettered(
     harness: RelayHarness, tmp_path: Path
 ) -> None:
     events = numbered(30, subjects=3)
@@ -149,7 +149,7 @@ def test_an_event_addressed_to_a_queue_that_nobody_requires_and_that_is_not_ther
     harness.record(events[15:])
     with relay(harness.database_url, harness.amqp_url, tmp_path) as process:
         harness.wait_for_cursor(33)
-        process.wait_for("event_set_aside", 3)
+        process.wait_for("event_dead_lettered", 3)
     found = {dead_letter["event_id"]: dead_letter for dead_letter in dead_letters(harness)}
     assert found.keys() == {event.id for event in lost}
     for event in lost:
@@ -166,14 +166,14 @@ def test_an_event_addressed_to_a_required_queue_that_is_not_there_waits_for_it(
         harness.record([new_event("warm-up", type="order.unheard_of")])
         harness.wait_for_cursor(1)
         harness.delete_queue("sap")
-        held = numbered(4, subjects=2)
-        harness.record(held, "sap")
+        unsettled = numbered(4, subjects=2)
+        harness.record(unsettled, "sap")
         process.wait_for("required_queues_missing")
         assert harness.confirmed() == 1
         harness.declare()
         harness.wait_for_cursor(5)
     assert dead_letters(harness) == []
-    assert_all_there_in_order(held, harness.take("sap"))
+    assert_all_there_in_order(unsettled, harness.take("sap"))
 
 
 def test_a_relay_killed_between_the_dead_letter_and_the_cursor_leaves_one_dead_letter(
@@ -189,12 +189,12 @@ def test_a_relay_killed_between_the_dead_letter_and_the_cursor_leaves_one_dead_l
             strict.wait_for_cursor(1)
             insert(strict, [stuck], "test.full")
             insert(strict, [poison, other])
-            first = process.wait_for("event_set_aside")
+            first = process.wait_for("event_dead_lettered")
             strict.take_until("validation", 1)
             assert strict.confirmed() == 1
             process.kill()
         with relay(strict.database_url, strict.amqp_url, tmp_path) as process:
-            assert process.wait_for("event_set_aside")["dead_letter"] == first["dead_letter"]
+            assert process.wait_for("event_dead_lettered")["dead_letter"] == first["dead_letter"]
             strict.take_until("test.full", 2)
             strict.wait_for_cursor(4)
         assert ids(strict.take("test.full"))[1:] == [str(stuck.id)]
@@ -203,4 +203,4 @@ def test_a_relay_killed_between_the_dead_letter_and_the_cursor_leaves_one_dead_l
     (dead_letter,) = dead_letters(strict)
     assert_dead_letter(dead_letter, poison)
     (alert,) = strict.rows("SELECT queue, fingerprint, dead_letters, dead_letter_id FROM outbox.dead_letter_alerts")
-    assert tuple(alert) == (EVENT_EXCHANGE, "relay:unpublishable", 1, dead_letter["id"])  # told of once, found twice
+    assert tuple(alert) == (EVENT_EXCHANGE, "relay:unpublishable", 1, dead_letter["id"])  # one alert, found twice

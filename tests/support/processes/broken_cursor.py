@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from ops.cli.main import main
 from outbox.cursor.log import ConfirmedPage
 from outbox.cursor.log import advance as write_pages
-from relay.pipeline import Carrier
+from relay.pipeline import Pipeline
 from relay.publisher import PublisherLostError
 
 AHEAD_SECONDS = 0.3  # how long the cursor is ahead: most of the time, at the pace of a small proof
 
 
-async def take_on(self: Carrier) -> int:
+async def publish_page(self: Pipeline) -> int:
     if self._publisher.lost.done():
         raise PublisherLostError(self._publisher.lost.result())
     page = await self._reader.next_page()
@@ -24,16 +24,16 @@ async def take_on(self: Carrier) -> int:
     now = datetime.now(UTC)
     await write_pages(self._cursor, self._epoch, [ConfirmedPage(page, now, now)])
     await asyncio.sleep(AHEAD_SECONDS)
-    self._flight.launch(page, now)
+    self._window.add_page(page, now)
     return len(page.rows)
 
 
-async def advance(self: Carrier) -> int:
-    pages = self._flight.complete(until=self._looked_at)
-    self._flight.passed(len(pages))
+async def advance(self: Pipeline) -> int:
+    pages = self._window.complete_pages(until=self._checked_at)
+    self._window.advanced_past(len(pages))
     return sum(len(page.page.rows) for page in pages)
 
 
 if __name__ == "__main__":
-    Carrier.take_on, Carrier.advance = take_on, advance  # type: ignore[method-assign]
+    Pipeline.publish_page, Pipeline.advance = publish_page, advance  # type: ignore[method-assign]
     main()

@@ -8,7 +8,7 @@ from relay.health import metrics
 
 
 @pytest.fixture(autouse=True)
-def gauges_at_rest() -> Iterator[None]:
+def gauges_reset() -> Iterator[None]:
     """Each test leaves the gauges as a relay that does not lead has them."""
     yield
     metrics.not_leading()

@@ -1,4 +1,4 @@
-"""When a leader asks for its next term and when it gives up, on a clock of the test's own."""
+"""When a leader renews and when its trust window ends, on a clock of the test's own."""
 
 import asyncio
 import selectors
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from relay.leadership import GIVE_UP_AFTER, RENEW_AFTER, Leadership, RenewalError
+from relay.leadership import RENEW_AFTER, TRUST_FOR, Leadership, RenewalError
 
 if TYPE_CHECKING:
     from asyncpg import Connection, Record
@@ -50,7 +50,7 @@ class Postgres:
 
 
 def reign(*renewals: float, meanwhile: Callable[[Clock], Awaitable[None]] | None = None) -> tuple[list[float], float]:
-    """The moments of the acquisition and of each renewal, and the reign's end, in terms since the acquisition."""
+    """The moments of the acquisition, of each renewal and of the term's end, in leases since the acquisition."""
     clock = Clock()
 
     def loop() -> asyncio.AbstractEventLoop:
@@ -77,14 +77,14 @@ def reign(*renewals: float, meanwhile: Callable[[Clock], Awaitable[None]] | None
 def test_a_reign_ends_within_its_share_of_the_term_since_the_last_renewal_that_was_granted() -> None:
     asked, end = reign(0.0, 0.0)
     assert asked == pytest.approx([0, RENEW_AFTER, 2 * RENEW_AFTER, 3 * RENEW_AFTER], abs=0.001)
-    assert end == pytest.approx(asked[2] + GIVE_UP_AFTER, abs=0.001)
+    assert end == pytest.approx(asked[2] + TRUST_FOR, abs=0.001)
 
 
 @pytest.mark.parametrize("slow", [0.2, 0.3, 0.4, 0.46])
 def test_however_long_the_renewal_before_took_the_reign_ends_before_its_term_does(slow: float) -> None:
     asked, end = reign(slow)
     assert asked == pytest.approx([0, RENEW_AFTER, RENEW_AFTER + max(RENEW_AFTER, slow)], abs=0.001)
-    assert end == pytest.approx(asked[1] + GIVE_UP_AFTER, abs=0.001)
+    assert end == pytest.approx(asked[1] + TRUST_FOR, abs=0.001)
 
 
 def test_a_process_that_slept_through_its_term_asks_whether_it_leads_and_goes_on_when_it_does() -> None:
@@ -93,4 +93,4 @@ def test_a_process_that_slept_through_its_term_asks_whether_it_leads_and_goes_on
 
     asked, end = reign(0.3, meanwhile=sleep_through)
     assert asked == pytest.approx([0, 5, 5 + RENEW_AFTER], abs=0.001)
-    assert end == pytest.approx(5 + GIVE_UP_AFTER, abs=0.001)
+    assert end == pytest.approx(5 + TRUST_FOR, abs=0.001)

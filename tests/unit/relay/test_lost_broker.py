@@ -52,7 +52,7 @@ def test_a_queue_is_missing_only_when_the_broker_says_not_found() -> None:
     "reason", [StreamLostError("reset"), ChannelClosedByBroker(405, "RESOURCE_LOCKED")], ids=["stream", "locked"]
 )
 def test_a_queue_that_could_not_be_asked_for_is_not_missing(reason: Exception) -> None:
-    with pytest.raises(PublisherLostError, match="a queue could not be looked at"):
+    with pytest.raises(PublisherLostError, match="a queue could not be checked"):
         missing(connection_whose_channels(channel_closing_with(reason)))
 
 

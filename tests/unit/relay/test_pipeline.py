@@ -1,4 +1,4 @@
-"""The loop over the window: what it takes on, when it moves the cursor, what stopping waits for."""
+"""The pipeline's loops: what they read, when they advance the cursor, what stopping waits for."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ import pytest
 from asyncpg import Connection, Record
 
 from outbox.cursor.reader import Page, Reader, Row
-from relay.pipeline import Carrier
+from relay.pipeline import Pipeline
 from relay.publisher import Outcome, PublisherLostError
 from runtime.settings import Settings
 from tests.support.builders.events import a_page, a_row
@@ -29,7 +29,7 @@ class Pages:
 
 
 class Stage:
-    """A carrier between prepared pages and a broker that answers when told. `advanced`: first ids of pages passed."""
+    """A pipeline between prepared pages and a broker that answers on command. `advanced`: first ids of finished pages."""
 
     def __init__(
         self, *pages: Page, page_size: int = 2, window: int = 4, open_events: int = 100, idle: float = 0.001
@@ -44,10 +44,10 @@ class Stage:
         )
         self.reader = Pages(*pages)
         self.advanced: list[int] = []
-        self.carrier = Carrier(settings, cast("Reader", self.reader), cast("Connection[Record]", self), epoch=1)
+        self.pipeline = Pipeline(settings, cast("Reader", self.reader), cast("Connection[Record]", self), epoch=1)
         self.published: list[Row] = []
-        self.carrier.publisher._channel = Mock(is_open=True)
-        self.carrier.publisher.publish = self.publish  # type: ignore[method-assign]
+        self.pipeline.publisher._channel = Mock(is_open=True)
+        self.pipeline.publisher.publish = self.publish  # type: ignore[method-assign]
 
     def publish(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
         self.published += rows
@@ -62,11 +62,11 @@ class Stage:
         return [{"page": len(self.advanced)}]
 
     def confirm(self, *rows: Row) -> None:
-        self.carrier._settled(rows, Outcome.CONFIRMED)
-        self.carrier.looked(inf)  # all queues are there, now and later
+        self.pipeline._on_settled(rows, Outcome.CONFIRMED)
+        self.pipeline.queues_checked(inf)  # all queues are there, now and later
 
-    async def take_on_all(self) -> None:
-        while self.carrier._flight.has_room and await self.carrier.take_on():
+    async def publish_all(self) -> None:
+        while self.pipeline._window.has_room and await self.pipeline.publish_page():
             pass
 
 
@@ -81,89 +81,89 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_the_cursor_moves_only_past_a_page_whose_every_event_is_confirmed() -> None:
     stage = Stage(*pages_of_two(1))
-    assert await stage.carrier.take_on() == 2
-    assert await stage.carrier.advance() == 0
+    assert await stage.pipeline.publish_page() == 2
+    assert await stage.pipeline.advance() == 0
     stage.confirm(stage.published[0])
-    assert await stage.carrier.advance() == 0
+    assert await stage.pipeline.advance() == 0
     assert stage.advanced == []
     stage.confirm(stage.published[1])
-    assert await stage.carrier.advance() == 2
+    assert await stage.pipeline.advance() == 2
     assert stage.advanced == [1]
-    assert await stage.carrier.take_on() == 0
+    assert await stage.pipeline.publish_page() == 0
 
 
 async def test_pages_that_were_confirmed_meanwhile_are_passed_in_one_statement() -> None:
     stage = Stage(*pages_of_two(3), window=10)
-    await stage.take_on_all()
+    await stage.publish_all()
     stage.confirm(*stage.published)
-    assert await stage.carrier.advance() == 6
+    assert await stage.pipeline.advance() == 6
     assert stage.advanced == [1, 3, 5]
 
 
 async def test_pages_are_read_ahead_until_a_window_waits() -> None:
     stage = Stage(*pages_of_two(4), page_size=2, window=3)
-    await stage.take_on_all()
+    await stage.publish_all()
     assert [row.id for row in stage.published] == [1, 2, 3]  # 4 is read, and waits for room in the window
-    assert stage.carrier._flight.held == 4
+    assert stage.pipeline._window.unsettled == 4
     stage.confirm(*stage.published[:2])
     assert [row.id for row in stage.published] == [1, 2, 3, 4]
-    await stage.take_on_all()
+    await stage.publish_all()
     assert [row.id for row in stage.published] == [1, 2, 3, 4, 5]
 
 
 async def test_a_window_smaller_than_a_page_still_carries() -> None:
     rows = [a_row(number, f"s{number}") for number in range(1, 6)]
     stage = Stage(a_page(rows), page_size=5, window=2)
-    await stage.take_on_all()
+    await stage.publish_all()
     assert [row.id for row in stage.published] == [1, 2]
     for number in range(5):
         stage.confirm(stage.published[number])
-    assert await stage.carrier.advance() == 5
+    assert await stage.pipeline.advance() == 5
 
 
 async def test_while_held_nothing_is_taken_on_and_what_is_in_flight_is_still_settled() -> None:
     stage = Stage(*pages_of_two(2), window=2)
-    running = asyncio.create_task(stage.carrier.run())
+    running = asyncio.create_task(stage.pipeline.run())
     await until(lambda: len(stage.published) == 2)
-    stage.carrier.hold(publishing=False)
+    stage.pipeline.hold(publishing=False)
     stage.confirm(*stage.published)
     await until(lambda: stage.advanced == [1])
     assert len(stage.published) == 2
-    stage.carrier.hold(publishing=True)
+    stage.pipeline.hold(publishing=True)
     await until(lambda: len(stage.published) == 4)
     stage.confirm(*stage.published[2:])
-    stage.carrier.stop()
+    stage.pipeline.stop()
     await running
     assert stage.advanced == [1, 3]
 
 
-async def test_the_cursor_waits_for_a_look_at_the_queues_that_began_after_the_last_confirm() -> None:
+async def test_the_cursor_waits_for_a_check_of_the_queues_that_began_after_the_last_confirm() -> None:
     stage = Stage(*pages_of_two(1))
-    await stage.carrier.take_on()
-    stage.carrier.looked(asyncio.get_running_loop().time())
-    stage.carrier._settled(stage.published, Outcome.CONFIRMED)
-    assert stage.carrier.wants_look.is_set()
-    assert await stage.carrier.advance() == 0
+    await stage.pipeline.publish_page()
+    stage.pipeline.queues_checked(asyncio.get_running_loop().time())
+    stage.pipeline._on_settled(stage.published, Outcome.CONFIRMED)
+    assert stage.pipeline.check_wanted.is_set()
+    assert await stage.pipeline.advance() == 0
     await asyncio.sleep(0.001)
-    stage.carrier.looked(asyncio.get_running_loop().time())
-    assert await stage.carrier.advance() == 2
+    stage.pipeline.queues_checked(asyncio.get_running_loop().time())
+    assert await stage.pipeline.advance() == 2
 
 
 async def test_stopping_waits_for_nothing_that_the_broker_refuses() -> None:
     stage = Stage(*pages_of_two(1))
-    running = asyncio.create_task(stage.carrier.run())
+    running = asyncio.create_task(stage.pipeline.run())
     await until(lambda: len(stage.published) == 2)
     stage.confirm(stage.published[0])
-    stage.carrier._settled(stage.published[1:], Outcome.NACKED)
-    stage.carrier.stop()
+    stage.pipeline._on_settled(stage.published[1:], Outcome.NACKED)
+    stage.pipeline.stop()
     await running
     assert stage.advanced == []
 
 
-async def test_a_carrier_that_has_ended_publishes_nothing_more() -> None:
+async def test_a_pipeline_that_has_ended_publishes_nothing_more() -> None:
     rows = [a_row(1, "a"), a_row(2, "a")]
     stage = Stage(a_page(rows))
-    running = asyncio.create_task(stage.carrier.run())
+    running = asyncio.create_task(stage.pipeline.run())
     await until(lambda: len(stage.published) == 1)
     running.cancel()
     await asyncio.wait({running})
@@ -173,20 +173,20 @@ async def test_a_carrier_that_has_ended_publishes_nothing_more() -> None:
 
 async def test_a_hint_ends_the_pause_between_polls() -> None:
     stage = Stage(idle=10)
-    running = asyncio.create_task(stage.carrier.run())
+    running = asyncio.create_task(stage.pipeline.run())
     for _ in range(25):  # each pause is twice the one before, up to ten seconds
         polls = stage.reader.polls
-        stage.carrier.wake()
+        stage.pipeline.wake()
         await until(lambda polls=polls: stage.reader.polls > polls)  # type: ignore[misc]
-    stage.carrier.stop()
+    stage.pipeline.stop()
     await running
 
 
 async def test_stopping_waits_for_the_last_confirm_and_for_the_cursor_to_pass_it() -> None:
     stage = Stage(*pages_of_two(2), window=2)
-    running = asyncio.create_task(stage.carrier.run())
+    running = asyncio.create_task(stage.pipeline.run())
     await until(lambda: len(stage.published) == 2)
-    stage.carrier.stop()
+    stage.pipeline.stop()
     for _ in range(10):
         await asyncio.sleep(0)
     assert not running.done()
@@ -196,18 +196,18 @@ async def test_stopping_waits_for_the_last_confirm_and_for_the_cursor_to_pass_it
     assert len(stage.published) == 2
 
 
-async def test_an_idle_carrier_stops_at_once() -> None:
+async def test_an_idle_pipeline_stops_at_once() -> None:
     stage = Stage()
-    running = asyncio.create_task(stage.carrier.run())
-    stage.carrier.stop()
+    running = asyncio.create_task(stage.pipeline.run())
+    stage.pipeline.stop()
     await running
 
 
 async def test_a_lost_broker_ends_the_loop_with_its_reason() -> None:
     stage = Stage(*pages_of_two(1))
-    lost: Any = stage.carrier.publisher.lost
+    lost: Any = stage.pipeline.publisher.lost
     lost.set_result("connection closed: bye")
     with pytest.raises(ExceptionGroup) as ended:
-        await stage.carrier.run()
+        await stage.pipeline.run()
     assert ended.group_contains(PublisherLostError, match="bye")
     assert stage.published == []

@@ -13,7 +13,7 @@ from pika.spec import Basic, BasicProperties
 
 from outbox.cursor.reader import Row
 from outbox.envelope import TRACESTATE
-from relay.pipeline import Carrier
+from relay.pipeline import Pipeline
 from relay.publisher import Publisher
 from relay.traced_publisher import TracedPublisher
 from runtime.settings import Settings
@@ -131,7 +131,7 @@ def test_a_message_that_no_frame_can_carry_has_a_span_that_says_why(traces: Trac
 async def test_a_relay_that_does_not_trace_has_the_plain_publisher() -> None:
     async def kind() -> type[Publisher]:
         settings = Settings(database_url="postgresql://h/d", amqp_url="amqp://h/")
-        return type(Carrier(settings, Mock(), Mock(), 1).publisher)
+        return type(Pipeline(settings, Mock(), Mock(), 1).publisher)
 
     assert await kind() is Publisher
     with traced():

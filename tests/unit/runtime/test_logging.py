@@ -121,7 +121,7 @@ def test_a_value_without_a_text_costs_nobody_anything() -> None:
 
         ours.info("leading", value=Mute())
     """)
-    assert line["value"] == "<Mute whose text cannot be had: RuntimeError>"
+    assert line["value"] == "<Mute without a text: RuntimeError>"
 
 
 _GOES_ON = """

@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
 from consumers.collector.metrics import WATCHED
-from consumers.collector.order_gauges import OrderFigures
+from consumers.collector.order_gauges import OrderGauges
 from consumers.collector.process import count_once
-from consumers.collector.refresh import PAUSE_PER_SECOND, Look, keep_fresh, looks, run_once, watch_orders
+from consumers.collector.refresh import PAUSE_PER_SECOND, Refresh, keep_fresh, refreshes, run_once, watch_orders
 from orders import counts
 from orders.counts import OF_AGE, UNFINISHED
 from orders.model import Status
@@ -66,12 +66,12 @@ async def looked(url: str, *reads: Callable[[AsyncConnection], Awaitable[None]])
     with capture_logs() as said:
         async with engine_of(url) as engine:
             for read in reads:
-                await run_once(Look("overdue", read), engine)
+                await run_once(Refresh("overdue", read), engine)
     assert said == []
 
 
 async def test_orders_are_counted_by_status_and_a_status_that_empties_is_zero(shared_database_url: str) -> None:
-    figures = OrderFigures(time.monotonic())
+    figures = OrderGauges(time.monotonic())
     async with connected(shared_database_url) as (connection,):
         for status in Status:
             await place(connection, status.value, timedelta(seconds=1))
@@ -84,7 +84,7 @@ async def test_orders_are_counted_by_status_and_a_status_that_empties_is_zero(sh
 
 
 def test_the_finished_have_no_figure_before_they_were_counted() -> None:
-    program = "from consumers import metrics; print([s.labels['status'] for s in metrics.ORDERS.collect()[0].samples])"
+    program = "from consumers.collector import metrics; print([s.labels['status'] for s in metrics.ORDERS.collect()[0].samples])"
     said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     assert said.strip() == str([status.value for status in UNFINISHED])
 
@@ -95,7 +95,7 @@ async def test_the_oldest_order_of_a_status_ages_between_two_looks_and_is_gone_w
     def ages() -> dict[str, float]:
         return {status: value("waybill_orders_oldest_age_seconds", status=status) for status in UNFINISHED}
 
-    figures = OrderFigures(time.monotonic())
+    figures = OrderGauges(time.monotonic())
     async with connected(shared_database_url) as (connection,):
         old = await place(connection, "reserved", timedelta(seconds=500))
         await place(connection, "reserved", timedelta(seconds=100))
@@ -112,7 +112,7 @@ async def test_the_oldest_order_of_a_status_ages_between_two_looks_and_is_gone_w
 
 
 async def test_an_order_is_judged_once_by_the_microsecond_and_not_before_it_is_of_age(shared_database_url: str) -> None:
-    figures, before = OrderFigures(time.monotonic() - 3600), judged()  # and finds Postgres now
+    figures, before = OrderGauges(time.monotonic() - 3600), judged()  # and finds Postgres now
     async with connected(shared_database_url) as (connection,):
         for status in ("completed", "rejected"):
             await place(connection, status, OF_AGE, finished_after=PROMISED)
@@ -127,12 +127,12 @@ async def test_an_order_is_judged_once_by_the_microsecond_and_not_before_it_is_o
 
 
 async def test_a_long_absence_is_judged_a_stretch_at_a_time_and_at_once(shared_database_url: str) -> None:
-    figures, before, statements = OrderFigures(time.monotonic() - 3.5 * 3600), judged(), []
+    figures, before, statements = OrderGauges(time.monotonic() - 3.5 * 3600), judged(), []
     async with connected(shared_database_url) as (connection,), engine_of(shared_database_url) as engine:
         for hours in (0, 1, 2, 3):
             await place(connection, "pending", OF_AGE + timedelta(hours=hours))
         listen(engine.sync_engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
-        await run_once(Look("promise", figures.promise), engine)
+        await run_once(Refresh("promise", figures.promise), engine)
     assert since(before) == (0, 4)
     assert len([one for one in statements if "in_time" in one]) == 4
 
@@ -145,7 +145,7 @@ async def test_a_clock_that_is_set_back_judges_nobody_again(
     async def set_back(tx: AsyncConnection, since: datetime) -> counts.Due:
         return replace(await due(tx, since), until=datetime.now(UTC) - timedelta(minutes=30))
 
-    figures, before = OrderFigures(time.monotonic() - 600), judged()
+    figures, before = OrderGauges(time.monotonic() - 600), judged()
     async with connected(shared_database_url) as (connection,):
         await place(connection, "pending", OF_AGE)
         await looked(shared_database_url, figures.promise)
@@ -159,15 +159,15 @@ async def test_a_clock_that_is_set_back_judges_nobody_again(
 async def test_orders_that_come_of_age_while_postgres_is_away_are_judged_when_it_is_back(
     shared_database_url: str,
 ) -> None:
-    figures, before = OrderFigures(time.monotonic()), judged()
-    look = Look("promise", figures.promise, 0.01)
+    figures, before = OrderGauges(time.monotonic()), judged()
+    refresh = Refresh("promise", figures.promise, 0.01)
     async with connected(shared_database_url) as (connection,), proxied(shared_database_url) as proxy:
         await place(connection, "pending", OF_AGE + timedelta(seconds=60))  # was of age before the process began
         for judged_by_now in (1, 2):
             proxy.cut()
             async with engine_of(proxy.url) as engine:
                 with capture_logs() as said:
-                    assert await run_once(look, engine) == look.pause_seconds
+                    assert await run_once(refresh, engine) == refresh.pause_seconds
             assert [line["event"] for line in said] == ["orders_not_watched"]
             await place(connection, "pending", OF_AGE)
             proxy.restore()
@@ -184,7 +184,7 @@ async def test_what_is_read_all_day_is_read_by_an_index(shared_database_url: str
             "before_cursor_execute",
             lambda _connection, _cursor, statement, values, *_: statements.append((statement, values)),
         )
-        await run_once(Look(figure, getattr(OrderFigures(time.monotonic()), figure)), engine)
+        await run_once(Refresh(figure, getattr(OrderGauges(time.monotonic()), figure)), engine)
         await connection.execute("SET enable_seqscan = off")
         statement, values = statements[-1]
         plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}", *values))
@@ -199,7 +199,7 @@ async def test_what_waits_in_postgres_is_counted_by_queue_and_no_stranger_makes_
         return {sample.labels["queue"]: sample.value for sample in samples.samples if sample.value}
 
     later = datetime.now(UTC) + timedelta(hours=1)
-    figures = OrderFigures(time.monotonic())
+    figures = OrderGauges(time.monotonic())
     async with engine_of(shared_database_url) as engine, engine.begin() as tx:
         for destination in ("sap", "sap", "email", "a-strangers-queue", None):
             await schedule(tx, new_event(), destination, later)
@@ -220,15 +220,15 @@ async def test_a_figure_takes_about_a_hundredth_of_the_time_at_most(shared_datab
         await tx.exec_driver_sql("SELECT pg_sleep(60)")
 
     async with engine_of(shared_database_url) as engine:
-        assert await run_once(Look("slow", slow), engine) >= 10
+        assert await run_once(Refresh("slow", slow), engine) >= 10
         with capture_logs() as said:
-            assert await run_once(Look("refused", refused), engine) >= 10
+            assert await run_once(Refresh("refused", refused), engine) >= 10
         assert [line["figure"] for line in said] == ["refused"]
-        assert Look("quick", slow).pause_after(0.001) == Look("quick", slow).pause_seconds
+        assert Refresh("quick", slow).pause_after(0.001) == Refresh("quick", slow).pause_seconds
 
 
 def test_what_people_are_told_by_is_read_again_within_a_minute_however_long_it_took() -> None:
-    longest = {look.figure: look.pause_after(30) for look in looks(OrderFigures(time.monotonic()))}
+    longest = {refresh.figure: refresh.pause_after(30) for refresh in refreshes(OrderGauges(time.monotonic()))}
     assert longest.pop("finished") == 30 * PAUSE_PER_SECOND
     assert set(longest.values()) == {60}
 
@@ -238,11 +238,11 @@ async def test_each_figure_says_when_it_was_read_and_one_that_fails_stays_behind
         raise OSError("refused")
 
     async with engine_of(shared_database_url) as engine:
-        everything = looks(OrderFigures(time.monotonic()))
-        assert {look.figure for look in everything} | {"dead_letters"} == set(WATCHED)
+        everything = refreshes(OrderGauges(time.monotonic()))
+        assert {refresh.figure for refresh in everything} | {"dead_letters"} == set(WATCHED)
         before = {figure: last_read(figure) for figure in WATCHED}
-        for look in everything:
-            await run_once(replace(look, read=refused) if look.figure == "promise" else look, engine)
+        for refresh in everything:
+            await run_once(replace(refresh, read=refused) if refresh.figure == "promise" else refresh, engine)
         await count_once(engine)
         assert {figure for figure in WATCHED if last_read(figure) == before[figure]} == {"promise"}
 
@@ -250,10 +250,10 @@ async def test_each_figure_says_when_it_was_read_and_one_that_fails_stays_behind
 async def test_a_look_that_fails_holds_up_no_other_and_all_end_when_told(shared_database_url: str) -> None:
     async with connected(shared_database_url) as (connection,), engine_of(shared_database_url) as engine:
         stopping = asyncio.Event()
-        figures = OrderFigures(time.monotonic())
+        figures = OrderGauges(time.monotonic())
         await connection.execute("ALTER TABLE orders RENAME TO hidden")
         with capture_logs() as said:
-            watching = asyncio.create_task(keep_fresh(Look("u", figures.unfinished, 0.01), engine, stopping))
+            watching = asyncio.create_task(keep_fresh(Refresh("u", figures.unfinished, 0.01), engine, stopping))
             try:
                 await until(lambda: len(said) >= 2)
             finally:

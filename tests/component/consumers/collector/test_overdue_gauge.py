@@ -6,8 +6,8 @@ from prometheus_client import REGISTRY
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from consumers.collector.order_gauges import OrderFigures
-from consumers.collector.refresh import Look, run_once
+from consumers.collector.order_gauges import OrderGauges
+from consumers.collector.refresh import Refresh, run_once
 from orders.audit import queries
 from orders.audit.rules import STEP_OF, Effect
 from tests.support.builders.order_rows import place
@@ -22,7 +22,7 @@ LONG = timedelta(days=1)
 
 async def overdue(engine: AsyncEngine) -> dict[Effect, float]:
     """The gauge after a look."""
-    await run_once(Look("overdue", OrderFigures(0.0).overdue), engine)
+    await run_once(Refresh("overdue", OrderGauges(0.0).overdue), engine)
     return {effect: gauge(effect) for effect in Effect}
 
 

@@ -1,4 +1,4 @@
-"""What the relay tells of itself over HTTP: alive or not, at its part or not, and why."""
+"""The relay's probes over HTTP: alive or not, ready or not, and why."""
 
 import asyncio
 import http.client
@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from lab.stack.ports import free_port
-from relay.health import liveness as vitals_module
+from relay.health import liveness as liveness_module
 from relay.health.endpoint import Probes, ProbesError
-from relay.health.liveness import Standing, Vitals
+from relay.health.liveness import Liveness, RelayStatus
 from tests.support.builders.events import new_event
 from tests.support.probes.metrics_page import metric
 from tests.support.probes.relay_harness import RelayHarness
@@ -26,7 +26,7 @@ from tests.support.processes.relay import relay
 from tests.support.proxies.tcp_proxy import proxied
 
 PATIENCE_SECONDS = 30
-NEVER = 3600  # a term that nobody waits out
+NEVER = 3600  # a lease that no test waits out
 
 Answer = tuple[int, dict[str, Any]]
 
@@ -122,13 +122,13 @@ def test_every_outcome_is_counted_from_the_start(harness: RelayHarness, tmp_path
 
 
 async def test_liveness_fails_while_the_loop_hangs_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vitals_module, "LOOP_SECONDS", 0.5)
-    monkeypatch.setattr(vitals_module, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(liveness_module, "LOOP_SECONDS", 0.5)
+    monkeypatch.setattr(liveness_module, "BEAT_SECONDS", 0.02)
 
-    vitals = Vitals()
-    vitals.standing = Standing("standby")
-    beating = asyncio.create_task(vitals.beat())
-    with Probes(vitals, "127.0.0.1", 0) as probes:
+    liveness = Liveness()
+    liveness.status = RelayStatus("standby")
+    beating = asyncio.create_task(liveness.beat())
+    with Probes(liveness, "127.0.0.1", 0) as probes:
         assert (await asyncio.to_thread(asked, probes.port, "/livez"))[0] == 200
         # From here on the loop does not turn; the thread answers all the same.
         status, body = waited_for(probes.port, "/livez", lambda answer: answer[0] != 200)
@@ -138,25 +138,25 @@ async def test_liveness_fails_while_the_loop_hangs_and_only_then(monkeypatch: py
     beating.cancel()
 
 
-def test_liveness_fails_when_a_leaders_carrier_turns_no_more() -> None:
-    vitals = Vitals()
+def test_liveness_fails_when_a_leaders_pipeline_stops_turning() -> None:
+    liveness = Liveness()
     turned_at = time.monotonic()
-    vitals.standing = Standing("leader", None, 7, lambda: turned_at)
-    with Probes(vitals, "127.0.0.1", 0) as probes:
+    liveness.status = RelayStatus("leader", None, 7, lambda: turned_at)
+    with Probes(liveness, "127.0.0.1", 0) as probes:
         assert asked(probes.port, "/livez")[0] == 200
         assert asked(probes.port, "/readyz") == (200, {"role": "leader", "epoch": 7})
-        turned_at -= vitals_module.TURN_SECONDS + 1
+        turned_at -= liveness_module.TURN_SECONDS + 1
         status, body = asked(probes.port, "/livez")
-        assert (status, "carrier" in body["reason"]) == (503, True)
+        assert (status, "pipeline" in body["reason"]) == (503, True)
 
 
 def test_a_leader_whose_events_get_no_confirm_is_not_ready_and_is_no_reason_to_restart_it() -> None:
-    vitals = Vitals()
+    liveness = Liveness()
     sent_at = datetime.now(UTC)
-    vitals.standing = Standing("leader", None, 7, time.monotonic, lambda: sent_at)
-    with Probes(vitals, "127.0.0.1", 0) as probes:
+    liveness.status = RelayStatus("leader", None, 7, time.monotonic, lambda: sent_at)
+    with Probes(liveness, "127.0.0.1", 0) as probes:
         assert asked(probes.port, "/readyz")[0] == 200
-        sent_at -= timedelta(seconds=vitals_module.UNCONFIRMED_SECONDS + 1)
+        sent_at -= timedelta(seconds=liveness_module.UNCONFIRMED_SECONDS + 1)
         status, body = asked(probes.port, "/readyz")
         assert (status, "for its confirm" in body["reason"]) == (503, True)
         assert asked(probes.port, "/livez")[0] == 200
@@ -165,7 +165,7 @@ def test_a_leader_whose_events_get_no_confirm_is_not_ready_and_is_no_reason_to_r
 def test_a_scraper_that_has_gone_is_nothing_to_tell_and_anything_else_is_a_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    class Gone(Vitals):
+    class Gone(Liveness):
         def dead(self) -> str | None:
             raise errors.pop()
 
@@ -184,4 +184,4 @@ def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ProbesError, match=f"127.0.0.1:{port}.*RELAY_HTTP_PORT"):
-            Probes(Vitals(), "127.0.0.1", port)
+            Probes(Liveness(), "127.0.0.1", port)

@@ -14,7 +14,7 @@ from lab.stack.ports import free_port
 from outbox.segments import PAGE_SEGMENTS_AHEAD, SEGMENTS_AHEAD
 from relay.health import monitor
 from relay.health.monitor import Monitor
-from relay.health.postgres import PostgresFigures
+from relay.health.postgres import PostgresStats
 from runtime.settings import Settings
 from tests.support.builders.events import new_event
 from tests.support.probes.database import connected
@@ -100,7 +100,7 @@ def test_the_figures_need_no_relay_and_come_back_when_the_database_does(harness:
             assert figure(BACKLOG) == 1
             seen = figure(OLDEST)
             assert seen > 0
-            assert figure(OLDEST) > seen  # it grows between two looks
+            assert figure(OLDEST) > seen  # it grows between two readings
             proxy.cut()
             cut = time.time()
             harness.record([new_event(), new_event()])
@@ -115,7 +115,7 @@ def test_a_monitor_without_a_database_ends_when_told() -> None:
     assert not it.alive
 
 
-async def _refused(*_: object) -> None:
+async def _on_refused(*_: object) -> None:
     raise asyncpg.InsufficientPrivilegeError("no")
 
 
@@ -123,11 +123,11 @@ async def _never_answered(*_: object) -> None:
     await asyncio.Event().wait()
 
 
-@pytest.mark.parametrize("read", [_refused, _never_answered])
-def test_what_cannot_be_read_of_postgres_makes_nobody_blind_for_the_outbox(
+@pytest.mark.parametrize("read", [_on_refused, _never_answered])
+def test_what_cannot_be_read_of_postgres_does_not_hide_the_outbox(
     harness: RelayHarness, monkeypatch: pytest.MonkeyPatch, read: Callable[..., Awaitable[None]]
 ) -> None:
-    monkeypatch.setattr(PostgresFigures, "read", read)
+    monkeypatch.setattr(PostgresStats, "read", read)
     monkeypatch.setattr(monitor, "POSTGRES_LIMIT_SECONDS", 0.05)
     settings = Settings(database_url=harness.database_url, amqp_url="amqp://127.0.0.1:1/")
     harness.record([new_event()])
@@ -137,4 +137,4 @@ def test_what_cannot_be_read_of_postgres_makes_nobody_blind_for_the_outbox(
         assert (REGISTRY.get_sample_value(SUCCESS) or 0) >= started
         assert REGISTRY.get_sample_value(BACKLOG) == 1
         assert REGISTRY.get_sample_value(POSTGRES_SUCCESS) == before  # WaybillPostgresNotWatched stands on it
-    assert [line["event"] for line in said] == ["postgres_not_watched"]
+    assert [line["event"] for line in said] == ["postgres_not_monitored"]

@@ -12,7 +12,7 @@ from orders.tables import metadata as business
 from outbox.cursor.backlog import oldest_transaction
 from outbox.schedule import schedule
 from outbox.tables import metadata as outbox
-from relay.health.postgres import PostgresFigures
+from relay.health.postgres import PostgresStats
 from tests.support.builders.events import new_event
 from tests.support.probes.database import Asyncpg, committed, connected, engine_of
 
@@ -48,7 +48,7 @@ async def restricted(connection: Asyncpg) -> AsyncIterator[None]:
 
 async def read_until(reader: Asyncpg, holds: Callable[[], bool]) -> None:
     """Read until it holds: backends of earlier tests end when they like, and autovacuum comes when it likes."""
-    figures = PostgresFigures()
+    figures = PostgresStats()
     await figures.read(reader)
     while not holds():
         await asyncio.sleep(0.01)
@@ -74,7 +74,7 @@ async def test_a_transaction_that_only_reads_is_seen_as_long_as_it_keeps_a_snaps
         await report.execute("BEGIN")  # open, and sees nothing that must be kept
         await read_until(reader, lambda: age() == 0)
         await report.execute("ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
-        await PostgresFigures().read(reader)
+        await PostgresStats().read(reader)
         first = age()
         assert first > 0
         assert age() > first  # at each scrape
@@ -88,7 +88,7 @@ async def test_rows_are_counted_for_each_of_our_tables_and_those_of_partitions_f
 ) -> None:
     async def read_flushed(connection: Asyncpg) -> None:
         await connection.execute("SELECT pg_stat_force_next_flush()")
-        await PostgresFigures().read(connection)
+        await PostgresStats().read(connection)
 
     async with connected(shared_database_url) as (connection,), engine_of(shared_database_url) as engine:
         await connection.execute("ALTER TABLE outbox.scheduled SET (autovacuum_enabled = false)")
@@ -106,7 +106,7 @@ async def test_rows_are_counted_for_each_of_our_tables_and_those_of_partitions_f
             )
             await tx.exec_driver_sql("SELECT pg_stat_force_next_flush()")
         await committed(engine, [new_event() for _ in range(4)])
-        async with engine.begin() as tx:  # the pool's one connection: what it did is told with this
+        async with engine.begin() as tx:  # the pool's one connection: this flushes its statistics
             await tx.exec_driver_sql("SELECT pg_stat_force_next_flush()")
         await read_flushed(connection)
         assert rows("outbox.scheduled") == (live + 2, dead + 3)
@@ -119,7 +119,7 @@ async def test_a_role_without_rights_sees_others_without_their_state_and_none_of
     async with connected(shared_database_url, 2) as (reader, report):
         await report.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
         async with restricted(reader):
-            await PostgresFigures().read(reader)
+            await PostgresStats().read(reader)
         # A session is its login's, not of the role that it has set: of itself it sees as little.
         assert connections() == {"active": 0, "idle": 0, "idle_in_transaction": 0, "other": connections()["other"]}
         assert connections()["other"] >= 2

@@ -32,7 +32,7 @@ SAP_FAILS_ONCE_AND_A_DEAD_LETTER_IS_REPLAYED = Counter(
         ("process sap", "publish orders.events:order.synced"): 1,
         ("publish orders.events:order.synced", "process email"): 1,
         ("process email", "SMTP send"): 2,
-        ("publish orders.events:order.synced", "publish email"): 1,  # what was given up is that message
+        ("publish orders.events:order.synced", "publish email"): 1,  # this message was dead-lettered
         ("publish email", "process email"): 1,
         ("publish orders.events:order.synced", "process invoice"): 1,
         ("process invoice", "typeset invoice"): 1,
@@ -131,7 +131,7 @@ def _assert_a_replay_is_linked_to_the_message_that_was_given_up(traces: Traces) 
     _assert_failed(dead, "MailRefused", "dead")
     assert linked(replayed) == [span_id(traces.one("publish orders.events:order.synced"))]
     assert said(replayed, "waybill.outcome") == "done"
-    assert said(replayed, "waybill.attempt") == 1  # a replay has all its tries
+    assert said(replayed, "waybill.attempt") == 1  # a replay starts with the first attempt
     refused, sent = traces.spans("SMTP send")
     assert refused.status.status_code is StatusCode.ERROR
     assert said(sent, "waybill.message_id") == said(refused, "waybill.message_id")

@@ -183,7 +183,7 @@ def test_it_tells_its_figures(collector_harness: CollectorHarness, tmp_path: Pat
         wait_until(lambda: metric(port, "waybill_dead_letters_open", **kind) == 3, "the figure of open dead letters")
         assert metric(port, "waybill_dead_letters_stored_total", **kind) == 3
         assert metric(port, "waybill_dead_letters_open") == 3
-        assert metric(port, "waybill_steps_given_up_total", step="sync_order_to_sap") == 3
+        assert metric(port, "waybill_steps_dead_lettered_total", step="sync_order_to_sap") == 3
         assert time.time() - metric(port, "waybill_collector_last_success_timestamp_seconds") < 60
 
 

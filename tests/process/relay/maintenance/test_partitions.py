@@ -43,7 +43,7 @@ def test_what_is_spent_is_dropped_and_the_stream_goes_on(
     with relay(database_url, clean_broker, tmp_path) as process:
         harness.wait_for_cursor(2)
         assert process.stop() == 0
-    # Looks at the segments when its reign begins, and a minute later.
+    # It checks the segments when its term begins, and a minute later.
     with relay(database_url, clean_broker, tmp_path) as process:
         assert process.wait_for("segment_dropped")["segment"] == "events_000000"
         harness.wait_until(FIRST)
@@ -53,7 +53,7 @@ def test_what_is_spent_is_dropped_and_the_stream_goes_on(
     assert ids(harness.take("audit")) == [str(event.id) for event in (*before, after)]
 
 
-def test_months_of_the_inbox_that_nobody_can_ask_for_are_dropped_one_after_the_other(
+def test_months_of_the_inbox_past_retention_are_dropped_one_after_the_other(
     database_url: str, clean_broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OUTBOX_RETENTION_DAYS", "0.0000001")

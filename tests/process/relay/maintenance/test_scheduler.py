@@ -62,7 +62,7 @@ def test_what_becomes_due_is_published_soon_after_not_before_and_in_order_of_bei
     assert first_copies(harness.take(QUEUE)) == [str(row["event_id"]) for row in rows]
     assert late[0] >= 0
     # All of them are on a machine that does nothing else. A pause, or a slow commit, spares those whose turn is in
-    # another of the three seconds; a mover that looks twice a second is later with four fifths of them.
+    # another of the three seconds; a scheduler that scans twice a second is later with four fifths of them.
     assert late[len(late) // 4] < 0.1
 
 
@@ -122,7 +122,7 @@ async def test_a_lock_on_what_is_due_holds_back_no_other_event(harness: RelayHar
                     await asyncio.to_thread(harness.wait_for_cursor, 1)
                     await asyncio.to_thread(process.wait_for, "due_rows_postponed", 2)
                 await asyncio.to_thread(harness.wait_for_cursor, 2)
-                assert "LockNotAvailableError" in process.logged("due_rows_postponed")[0]["reason"]
+                assert "LockNotAvailableError" in process.logged("due_rows_postponed")[0]["error"]
                 assert not process.logged("session_ended")
         finally:
             await holder.execute(PATIENT.format(database))

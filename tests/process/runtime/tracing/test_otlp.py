@@ -1,4 +1,4 @@
-"""Spans leave API, relay and workers as OTLP over HTTP; where nobody takes them, nothing waits and nothing ends."""
+"""Spans leave API, relay and workers as OTLP over HTTP; without a receiver nothing waits and nothing ends."""
 
 import json
 import subprocess

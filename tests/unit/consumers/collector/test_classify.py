@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.collector.classify import bare, dead_letter_of, examine
+from consumers.collector.classify import bare, dead_letter_of, inspect
 from consumers.collector.queues import SOURCES, Taken
 from orders.events import OrderPlaced
 from orders.service import envelope
@@ -54,7 +54,7 @@ def test_any_message_becomes_a_dead_letter(
     event = placed()
     given_headers = {**(encode_headers(event) if sound else {}), "x-death": deaths, **headers}
     message = Taken(queue, 1, body, given_headers, {}, b"raw")
-    dead_letter = dead_letter_of(examine(message), None, None)
+    dead_letter = dead_letter_of(inspect(message), None, None)
     assert dead_letter.reason in set(DeadLetterReason)
     assert dead_letter.body == body
     assert str(event.id) not in dead_letter.fingerprint
@@ -67,7 +67,7 @@ def test_any_message_becomes_a_dead_letter(
 @pytest.mark.parametrize("death", [None, "x", 7, [], [1], ["rejected"], [{}], [{"reason": ["rejected"]}], {"a": 1}])
 def test_a_forged_account_of_its_death_is_no_account(death: object) -> None:
     dead_letter = dead_letter_of(
-        examine(taken(placed(), {"x-death": death, "x-first-death-reason": death})), CAUSE, None
+        inspect(taken(placed(), {"x-death": death, "x-first-death-reason": death})), CAUSE, None
     )
     assert (dead_letter.reason, dead_letter.fingerprint, dead_letter.died_at) == (
         "retries_exhausted",
@@ -82,27 +82,27 @@ def test_of_several_deaths_the_one_in_its_queue_counts() -> None:
         {"queue": "elsewhere", "reason": "expired", "time": datetime(2026, 1, 1)},  # noqa: DTZ001
         {"queue": "validation", "reason": "delivery_limit", "time": moment},
     ]
-    dead_letter = dead_letter_of(examine(taken(placed(), {"x-death": deaths})), None, None)
+    dead_letter = dead_letter_of(inspect(taken(placed(), {"x-death": deaths})), None, None)
     assert (dead_letter.reason, dead_letter.died_at) == ("delivery_limit", moment.replace(tzinfo=UTC))
 
 
 def test_the_inbox_is_believed_before_our_own_reading_of_the_data_and_of_the_calendar() -> None:
     event = replace(placed(), data=b"{")
     later = UUID(int=event.id.int + 1)
-    assert dead_letter_of(examine(taken(event)), CAUSE, later).reason == "retries_exhausted"
-    assert dead_letter_of(examine(taken(event)), None, later).reason == "undecodable"
-    assert dead_letter_of(examine(taken(placed())), None, UUID(int=2**128 - 1)).reason == "expired"
-    assert dead_letter_of(examine(taken(placed())), None, None).reason == "rejected"
+    assert dead_letter_of(inspect(taken(event)), CAUSE, later).reason == "retries_exhausted"
+    assert dead_letter_of(inspect(taken(event)), None, later).reason == "undecodable"
+    assert dead_letter_of(inspect(taken(placed())), None, UUID(int=2**128 - 1)).reason == "expired"
+    assert dead_letter_of(inspect(taken(placed())), None, None).reason == "rejected"
 
 
 def test_a_cause_without_a_reason_or_a_place_is_a_rejection_by_its_error() -> None:
-    dead_letter = dead_letter_of(examine(taken(placed())), replace(CAUSE, reason=None, fingerprint=None), None)
+    dead_letter = dead_letter_of(inspect(taken(placed())), replace(CAUSE, reason=None, fingerprint=None), None)
     assert (dead_letter.reason, dead_letter.fingerprint) == ("rejected", "SapError@validation")
 
 
 def test_a_bare_dead_letter_has_the_messages_own_bytes() -> None:
     message = taken(placed())
-    dead_letter = bare(dead_letter_of(examine(message), CAUSE, None), message)
+    dead_letter = bare(dead_letter_of(inspect(message), CAUSE, None), message)
     assert (dead_letter.body, dead_letter.headers, dead_letter.event_id) == (message.body, {"$raw": "cmF3"}, None)
 
 
@@ -122,5 +122,5 @@ def test_a_message_with_headers_as_bytes_stays_itself_however_often_it_is_delive
     first = Taken("sap", 1, b"x", {}, {}, properties_of(odd, content_type))
     again = replace(first, raw_properties=properties_of(odd + b"\x10x-delivery-count" + count, content_type))
     another = replace(first, raw_properties=properties_of(odd + b"\x01ab\x01", content_type))
-    keys = [dead_letter_of(examine(message), None, None).key for message in (first, again, another)]
+    keys = [dead_letter_of(inspect(message), None, None).key for message in (first, again, another)]
     assert keys[0] == keys[1] != keys[2]

@@ -1,4 +1,4 @@
-"""Where a mover looks, and how often it looks back."""
+"""From where the scheduler scans, and how often it rescans."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -19,17 +19,17 @@ HOUR = timedelta(hours=1)
 
 
 class Database:
-    """Answers looks from `due`; keeps the (after, before) of each, and lets time pass with it."""
+    """Answers scans from `due`; keeps the (after, before) of each, and lets time pass with it."""
 
     def __init__(self, clock: "Clock", seconds: float) -> None:
         self.due: list[tuple[int, DuePosition]] = []
-        self.looks: list[tuple[DuePosition | None, DuePosition | None]] = []
+        self.checks: list[tuple[DuePosition | None, DuePosition | None]] = []
         self._clock = clock
         self._seconds = seconds
 
     async def fetchrow(self, _: str, *args: Any) -> dict[str, Any] | None:
         after, before = ((None if at is None else DuePosition(at, row)) for at, row in (args[:2], args[2:4]))
-        self.looks.append((after, before))
+        self.checks.append((after, before))
         self._clock.now += self._seconds
         if not self.due:
             return None
@@ -42,11 +42,11 @@ class Clock:
 
 
 class Stage:
-    """A mover between two databases, on a clock that goes on with each look."""
+    """A mover between two databases, on a clock that advances with each scan."""
 
-    def __init__(self, look_seconds: float) -> None:
+    def __init__(self, scan_seconds: float) -> None:
         self.clock = Clock()
-        self.onward, self.back = Database(self.clock, look_seconds), Database(self.clock, look_seconds)
+        self.onward, self.back = Database(self.clock, scan_seconds), Database(self.clock, scan_seconds)
         self.mover = Mover(cast("Asyncpg", self.onward), cast("Asyncpg", self.back), START)
         self.mover._loop = cast("Any", self)
 
@@ -59,13 +59,13 @@ def reached(hours: int) -> DuePosition:
 
 
 async def test_a_look_goes_on_from_the_last_row_moved_and_looks_back_seldom() -> None:
-    stage = Stage(look_seconds=0.01)
+    stage = Stage(scan_seconds=0.01)
     stage.onward.due = [(BATCH, reached(hours)) for hours in (1, 2, 3)]
     for _ in range(3):
         assert await stage.mover.move() == BATCH
     stage.clock.now += REST * 0.01
     assert await stage.mover.move() == 0
-    assert [after for after, _ in stage.onward.looks] == [
+    assert [after for after, _ in stage.onward.checks] == [
         DuePosition(START.due_at - RECENT, 0),
         reached(1),
         reached(2),
@@ -74,24 +74,24 @@ async def test_a_look_goes_on_from_the_last_row_moved_and_looks_back_seldom() ->
 
 
 async def test_rows_committed_late_do_not_take_the_mover_back() -> None:
-    stage = Stage(look_seconds=0.01)
+    stage = Stage(scan_seconds=0.01)
     stage.onward.due = [(1, reached(2)), (1, reached(1))]
     await stage.mover.move()
     await stage.mover.move()
     await stage.mover.move()
-    assert stage.onward.looks[-1] == (reached(2), None)
+    assert stage.onward.checks[-1] == (reached(2), None)
     await stage.mover.move_late()
-    assert stage.back.looks == [(None, reached(2))]
+    assert stage.back.checks == [(None, reached(2))]
 
 
-@pytest.mark.parametrize(("look_seconds", "pause"), [(0.001, 0.5), (0.3, REST * 0.3)])
-async def test_looking_all_the_way_back_rests_in_proportion_to_what_it_took(look_seconds: float, pause: float) -> None:
-    stage = Stage(look_seconds)
+@pytest.mark.parametrize(("scan_seconds", "pause"), [(0.001, 0.5), (0.3, REST * 0.3)])
+async def test_looking_all_the_way_back_rests_in_proportion_to_what_it_took(scan_seconds: float, pause: float) -> None:
+    stage = Stage(scan_seconds)
     stage.back.due = [(BATCH, reached(0))]
     with patch("relay.maintenance.scheduler.asyncio.sleep", side_effect=asyncio.CancelledError) as sleep:
         with pytest.raises(asyncio.CancelledError):
-            await stage.mover.keep_looking_back()
-        assert len(stage.back.looks) == 2  # a full batch is followed by another at once
+            await stage.mover.keep_moving_late()
+        assert len(stage.back.checks) == 2  # a full batch is followed by another at once
         assert sleep.call_args.args[0] == pytest.approx(pause)
 
 
@@ -138,8 +138,8 @@ async def test_what_passes_is_waited_for_and_what_ends_the_connection_is_raised(
     ):
         await move_due_rows(cast("Asyncpg", onward), cast("Asyncpg", back))
     assert ended.group_contains(InterfaceError)
-    postponed = [entry["reason"] for entry in logs if entry["event"] == "due_rows_postponed"]
+    postponed = [entry["error"] for entry in logs if entry["event"] == "due_rows_postponed"]
     assert postponed
     assert all(type(error).__name__ in reason for reason in postponed)
     assert rested[0] == POSTPONED_SECONDS
-    assert len(rested) > len(postponed)  # and then it rested between two looks
+    assert len(rested) > len(postponed)  # and then it paused between two scans

@@ -92,7 +92,7 @@ SPELT: dict[str, Callable[[str], str]] = {
 }
 
 
-# Letters that casefold() makes others of, and accents that stand by themselves.
+# Characters that casefold() replaces, and accents that are characters of their own.
 UNEVEN_NAMES = ("Jürgen Weiß", "Hauptstraße 5", "Zoë Großmann", "Zoe\u0301", "Fiona ﬁona", "İpek Öß", "Ł\u0301ó ß")
 
 
@@ -108,7 +108,7 @@ def test_a_name_is_hidden_however_it_is_spelt(name: str, spelling: str) -> None:
     assert longest.casefold() not in shown.casefold()
 
 
-# Signs that quote, escape and encode, in runs and mixed, and what looks as if they had.
+# Signs that quote, escape and encode, in runs and mixed, and pieces that look like them.
 NASTY = ("\\", "\\" * 7, '"', "'", "''", '\\"', '\\\\"', "%", "%25", "%25%25", "%20", "&", " ", " " * 9, "+", "\\n")
 NASTY_AND_LETTERS = (*NASTY, "ß", "ë", "e\u0301", "ﬁ", "Ж", "5", "x", "\\xeb", "\\u00df")
 _parts = st.lists(st.sampled_from(NASTY_AND_LETTERS), max_size=12).map("".join)
@@ -136,7 +136,7 @@ for name, text in json.load(sys.stdin):
 
 
 def test_no_name_of_two_hundred_signs_makes_a_text_take_more_than_its_length() -> None:
-    """It takes a second. A pattern that tries two ways at each sign would take more than the age of the universe."""
+    """It takes a second. A backtracking pattern would take more than the age of the universe."""
     mixed = [one + other for one in NASTY for other in NASTY[::3]]
     names = [(piece * 200)[:198] + "to" for piece in (*NASTY, *mixed)]
     cases = [(name, f"to {near * 1000} to"[:5_000]) for name in names for near in (name[:12], "\\", name[0], " %20+")]
@@ -202,7 +202,7 @@ def test_a_long_text_takes_a_time_that_grows_with_its_length_alone(piece: str) -
 
     with bind(LogContext("x")):
         redact("\\Zoë", "Zoë O'Müller")
-        assert seconds(80_000) < 1.0  # some tens of milliseconds; of what grows with the square, minutes
+        assert seconds(80_000) < 1.0  # some tens of milliseconds; quadratic time would be minutes
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="'\"\\"), min_size=12), st.text())

@@ -1,4 +1,4 @@
-"""What becomes of a process that was told to trace and cannot."""
+"""A process with tracing on that cannot trace."""
 
 import pytest
 

@@ -1,25 +1,25 @@
-"""W3C Trace Context's `traceparent`: which trace something belongs to, and after which span of it. Pure.
+"""W3C Trace Context's `traceparent`: the trace and the parent span of an operation. Pure.
 
-Source: W3C Trace Context, section 3.2. What is malformed counts as absent, as the specification has it.
+Source: W3C Trace Context, section 3.2. A malformed value counts as absent, as the specification demands.
 """
 
 import re
 
-# Version 00 ends after its flags; a later version may go on, and is read as far as it is known. Version ff and ids of
-# nothing but zeros are invalid.
+# Version 00 ends after its flags; a later version may have more fields, and the known ones are read. Version ff and
+# ids of zeros are invalid.
 _VALID = re.compile(
     r"(?:00-(?P<rest>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})"
     r"|(?!00|ff)[0-9a-f]{2}-(?P<later>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-[ -~]*)?)\Z"
 )
 LONGEST = 255  # an envelope's attribute
-# Our member of a `tracestate` (section 3.3), which carries what one system alone understands.
+# Our member of a `tracestate` (section 3.3), which carries values for one system alone.
 _FOLLOWS = re.compile(r"waybill=((?!0{16})[0-9a-f]{16})\Z")
 _SAMPLED = 1
 _KNOWN_FLAGS = 3  # sampled, and random of level 2; others are not passed on (section 3.2.2.5)
 
 
 def valid(text: str | None) -> str | None:
-    """The traceparent in version 00 that a text is; None for anything else."""
+    """The text as a traceparent of version 00; None if it is not a valid one."""
     found = _VALID.match(text) if text is not None and len(text) <= LONGEST else None
     if found is None:
         return None
@@ -48,16 +48,16 @@ def flags_of(traceparent: str) -> int:
 
 
 def is_sampled(traceparent: str) -> bool:
-    """Whether whoever began a valid one's trace records it."""
+    """Whether the trace of a valid one is recorded by the system that started it."""
     return bool(flags_of(traceparent) & _SAMPLED)
 
 
 def tracestate_of(traceparent: str) -> str:
-    """A valid one's span as a `tracestate` names it to others of its trace."""
+    """The `tracestate` that names the span of a valid one."""
     return f"waybill={traceparent[36:52]}"
 
 
 def named_by(tracestate: object, traceparent: str) -> str | None:
-    """The span of a valid one's trace that a `tracestate` of ours names; None for anything else."""
+    """The span of a valid one's trace that our `tracestate` names; None for any other value."""
     found = _FOLLOWS.match(tracestate) if isinstance(tracestate, str) else None
     return None if found is None else f"{traceparent[:36]}{found[1]}{traceparent[52:]}"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runtime.tracing.trace_context import is_sampled, made, named_by, trace_id_of, tracestate_of, valid
+from runtime.trace_context import is_sampled, made, named_by, trace_id_of, tracestate_of, valid
 from tests.support.probes.traces import TRACE_ID, TRACEPARENT, UNSAMPLED
 
 SPAN_ID = "00f067aa0ba902b7"
