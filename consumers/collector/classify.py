@@ -146,7 +146,9 @@ def _classified(dead: DeadMessage, death: object, cause: Cause | None, lowest: U
         kind = type(problem).__name__
         return _Classification(DeadLetterReason.UNDECODABLE, f"undecodable:{kind}@{queue}", kind, str(problem))
     if event is not None and lowest is not None and event.id < lowest:
-        return _Classification(DeadLetterReason.EXPIRED, f"expired@{queue}", None, "its event is older than the inbox's oldest row")
+        return _Classification(
+            DeadLetterReason.EXPIRED, f"expired@{queue}", None, "its event is older than the inbox's oldest row"
+        )
     return _Classification(DeadLetterReason.REJECTED, f"rejected@{queue}", None, NO_CAUSE_RECORDED)
 
 

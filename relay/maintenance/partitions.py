@@ -70,4 +70,4 @@ async def expire_inbox_behind(connection: "Connection[Record]", retention: timed
 
 def _log(turn: ExpiryResult) -> None:
     write = {ExpiryOutcome.ATTACHED_AGAIN: log.error, ExpiryOutcome.POSTPONED: log.warning}.get(turn.outcome, log.info)
-    write(turn.outcome.value, segment=turn.segment)
+    write(turn.outcome.value, segment=turn.partition)
