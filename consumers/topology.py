@@ -26,18 +26,18 @@ from runtime.settings import Settings
 
 # RabbitMQ redelivers once more than the limit says. Explicit, because the default differs by version.
 DELIVERY_LIMIT = 20
-# A dead-letter queue must never drop what the collector puts back: a limit that is never reached.
+# A dead-letter queue must never drop a message that the collector gives back: a limit that is never reached.
 NEVER_REACHED = 1_000_000_000
 CONNECT_SECONDS = 10
 
 
 class TopologyError(Exception):
-    """The broker holds something other than what the workflow needs; the text says what and what to do."""
+    """The broker's objects differ from those that the workflow needs; the text says how, and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What stands in the broker after applying."""
+    """The exchanges and queues in the broker after applying."""
 
     exchanges: tuple[str, ...]
     queues: tuple[str, ...]
@@ -46,7 +46,7 @@ class Applied:
 def step_queue(step: Step, exchange: str) -> Queue:
     """The quorum queue of a step. Its dead letters are moved at least once, never dropped, never overflowed.
 
-    A worker does not declare it by itself: made anew without its bindings, it would miss every event in silence.
+    A worker does not declare it: made anew without its bindings, the queue would miss every event in silence.
     """
     return Queue(
         step.queue,
@@ -65,7 +65,7 @@ def step_queue(step: Step, exchange: str) -> Queue:
 
 
 def keeping_queue(name: str, exchange: str) -> Queue:
-    """A queue that keeps what it is given until someone deals with it: dead letters, unrouted events."""
+    """A queue that keeps its messages until the collector stores them: dead letters, unrouted events."""
     return Queue(
         name,
         Exchange(exchange, no_declare=True),
@@ -110,14 +110,14 @@ def declare(channel: StdChannel, event_exchange: str) -> Applied:
 
 
 def bind_again(channel: StdChannel, event_exchange: str, queues: frozenset[str]) -> None:
-    """Bind a worker's queues, as at its every start: a lost binding would starve it in silence."""
+    """Bind a worker's queues again, called at each of its starts: a lost binding would starve it in silence."""
     for queue, exchange_name, key in bindings(event_exchange):
         if queue.name in queues:
             queue(channel).bind_to(exchange_name, key)
 
 
 async def apply(settings: Settings) -> Applied:
-    """Declare everything and write down which queues the relay must find. Raises TopologyError."""
+    """Declare everything and record which queues the relay must find. Raises TopologyError."""
     try:
         with Connection(settings.amqp_url, connect_timeout=CONNECT_SECONDS) as connection:
             applied = declare(connection.default_channel, settings.event_exchange)

@@ -22,8 +22,8 @@ class Delivery:
     """`redelivered`: the broker has given the message to a worker before, and that one did not answer for it.
 
     `claim` has a token as soon as a claim is committed. `journal` is the result of the outside effect, from this
-    attempt or an earlier one; None until there is one. `started_at`, by the clock of the event loop: the time from which
-    an unclaimed attempt lasts and from which a lease counts.
+    attempt or an earlier one; None until there is one. `started_at`, by the clock of the event loop: the time from
+    which an unclaimed attempt lasts and from which a lease counts.
     """
 
     event: Event

@@ -1,4 +1,4 @@
-"""The meaning of a step's error: for its next attempt, and for a person who looks at a thousand of them.
+"""The meaning of a step's error: for its next attempt, and for an operator who sorts a thousand of them.
 
 `kind_of` gives the kind by which `orders.workflow` decides. A fingerprint, error class and place in our code, is the
 same for all errors of one cause, and stays the same when a line moves.
@@ -14,7 +14,7 @@ from runtime.documents import DocumentStoreError
 from runtime.redaction.redact import redacted
 
 OURS = ("consumers", "orders", "outbox", "runtime")
-# SQLSTATE classes of what Postgres will never take: data exceptions and broken constraints.
+# SQLSTATE classes of data that Postgres always refuses: data exceptions and broken constraints.
 _BAD_DATA = ("22", "23")
 
 

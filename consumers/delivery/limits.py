@@ -11,7 +11,7 @@ from runtime.settings import Settings
 
 
 def commit_wait_seconds(step: Step, settings: Settings) -> float:
-    """How long the other side may go on with a request whose worker is gone. After that a look-up there is final."""
+    """How long the other side may still commit a request whose worker is gone. After that a look-up is final."""
     setting = pool_of(step).commit_wait
     return float(getattr(settings, setting)) if setting else 0.0
 
@@ -27,7 +27,7 @@ def lease_seconds(step: Step, settings: Settings) -> float:
 
 @contextlib.asynccontextmanager
 async def time_limit(delivery: Delivery) -> AsyncIterator[None]:
-    """End a body that takes too long. Raises StepError, because a bare TimeoutError would read as an absent Postgres."""
+    """End a body that takes too long. Raises StepError: a bare TimeoutError would read as an absent Postgres."""
     seconds = delivery.step.time_limit_seconds
     try:
         async with asyncio.timeout(seconds):

@@ -12,13 +12,13 @@
                          └──────────┘   └─────────────┘   └─────────────────────────────────┘
          RecordingStep   one statement: the row is its own inbox row
 
-      a step raises      ▶ consumers.delivery.failure: retried, handed back (AWAY) or dead-lettered, with the next message
+      a step raises      ▶ consumers.delivery.failure: retried, handed back (AWAY) or dead-lettered
       the inbox refuses  ▶ duplicate, stale or dead already; busy: the message is scheduled again
       the lease is lost  ▶ nothing is written; the inbox row now says how to answer the broker
 
 A step's effect, its inbox row and its next event are committed together. A failed attempt and the row that schedules
-the next one are committed together, then the delivery is acknowledged. Dead-lettering is committed with its reason, then
-the delivery is rejected; redelivered, it is rejected again. While Postgres is away a worker waits and keeps its
+the next one are committed together, then the delivery is acknowledged. Dead-lettering is committed with its reason,
+then the delivery is rejected; redelivered, it is rejected again. While Postgres is away a worker waits and keeps its
 delivery: that is no attempt, and nothing is dead-lettered for it. Nor is it an attempt when the other side is away as a
 whole: the delivery is scheduled again, and its result AWAY opens the circuit (`consumers.worker.circuit`).
 """

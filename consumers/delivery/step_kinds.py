@@ -5,7 +5,8 @@ first acts on the outside world with no transaction open, under a lease, and the
 its next event. A `RecordingStep` keeps a row that is its own inbox row.
 
 A kind raises when the delivery does not end with its effect; `consumers.delivery.pipeline` calls `run` and handles
-every error. A step makes its adapters in `open`, which each child calls once after the fork, and closes them in `close`.
+every error. A step makes its adapters in `open`, which each child calls once after the fork, and closes them in
+`close`.
 """
 
 from abc import ABC, abstractmethod
@@ -63,9 +64,9 @@ class StepKind(ABC):
 class LocalStep(StepKind):
     """A step with local effects only.
 
-    Its transaction alone leaves no trace of a worker that dies in it. So a redelivery, and a delivery that another worker
-    has claimed before, are claimed first: their claims are counted, and a poison message ends in its dead-letter queue
-    after the third claim, not at the broker's delivery limit after the twentieth child.
+    Its transaction alone leaves no trace of a worker that dies in it. So a redelivery, and a delivery that another
+    worker has claimed before, are claimed first: their claims are counted, and a poison message ends in its dead-letter
+    queue after the third claim, not at the broker's delivery limit after the twentieth child.
     """
 
     @abstractmethod

@@ -1,8 +1,8 @@
 """The SAP step: makes the order a sales document in SAP, once.
 
-SAP does not deduplicate. Each claim looks before it posts, the first one too: an inbox that was restored from a dump does
-not know what was done after it. Every failure after which a document may exist or may yet appear waits out SAP's
-longest commit, so that the look-up is final.
+SAP does not deduplicate. Each claim searches for the document before it posts, the first one too: an inbox that was
+restored from a dump does not know what was done after it. Every failure after which a document may exist or may yet
+appear waits out SAP's longest commit, so that the look-up is final.
 """
 
 from collections.abc import Mapping

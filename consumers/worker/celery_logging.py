@@ -1,4 +1,4 @@
-"""The output of Celery and its pool that bypasses the root logger, and so would be no line of our log (runtime.logging)."""
+"""The output of Celery and its pool that bypasses the root logger, and so our log (`runtime.logging`)."""
 
 import logging
 from typing import Any

@@ -1,8 +1,8 @@
 """Celery's request of a delivery, in the worker's main process: its log lines name the delivery.
 
-They are written when a child was killed or its task ran into Celery's own time limit: only the main process can then log
-and count it. For other exceptions only the class is logged: the message may hold customer data, and only the child knows
-which part.
+They are written when a child was killed or its task ran into Celery's own time limit: only the main process can then
+log and count it. For other exceptions only the class is logged: the message may hold customer data, and only the child
+knows which part.
 """
 
 from collections.abc import Iterator

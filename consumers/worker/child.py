@@ -74,7 +74,7 @@ class ChildProcess:
     def _begin(self, **_: object) -> None:
         """Called by Celery in each child. A child that cannot open its resources ends before it gets a delivery.
 
-        Celery would log the error and hand it deliveries all the same, each of which would be rejected. The main
+        Celery would log the error and hand it deliveries all the same, and each would be rejected. The main
         process continues and keeps its messages: if it ended, they would go back, start after start, until their
         delivery limit is reached.
         """

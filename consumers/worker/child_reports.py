@@ -1,8 +1,8 @@
 """The reports of a worker's children to its main process: one for each delivery, over a pipe made before the fork.
 
-A report is a record of one size, far below PIPE_BUF, and a pipe takes so few bytes whole or not at all: there is no lock
-that a killed child could leave behind, and a child that is killed before its report leaves no half of one. The main
-process reads whole records, because it reads a multiple of their size at once.
+A report is a record of one size, far below PIPE_BUF, and a pipe takes so few bytes whole or not at all: there is no
+lock that a killed child could leave behind, and a child that is killed before its report leaves no half of one. The
+main process reads whole records, because it reads a multiple of their size at once.
 
 A pipe that is full, because the main process has not read for long, loses the report: no delivery waits for a count. It
 takes some 16,000 reports, more than a worker delivers in five seconds, and a child's next report says how many it has
@@ -28,7 +28,7 @@ from outbox.envelope import EnvelopeError, Event, id_time
 _RESULTS = tuple(DeliveryResult)
 _EVENT_TYPES = tuple(EVENT_TYPES)
 # Step, result and event type by their index in their lists, lost reports, seconds of the delivery, seconds since the
-# order's acceptance, task id: 64 bytes, of which a page of the pipe holds a whole number.
+# order's acceptance, task id: 64 bytes, so that a page of the pipe holds a whole number of them.
 _RECORD = struct.Struct("BBBxIdd36s4x")
 _READ_BYTES = _RECORD.size * 1024
 _PIPE_BYTES = 1_048_576  # the limit of an unprivileged process on Linux; the default is a sixteenth

@@ -54,7 +54,7 @@ class Chores(bootsteps.StartStopStep):
 
 
 def update(consumer: Any) -> None:  # noqa: ANN401 - Celery's consumer
-    """Count the children's reports, then hand them to the circuit. Runs on the loop that also changes active_requests."""
+    """Count the children's reports, then hand them to the circuit. Runs on the loop that changes active_requests."""
     consumer.app.circuit.update(consumer, count(consumer))
 
 

@@ -52,7 +52,7 @@ class Circuit:
             metrics.CIRCUIT_OPEN.labels(queue).set(0)
 
     def update(self, consumer: Pausable, reports: Iterable[DeliveryReport]) -> None:
-        """Open circuits by the children's reports, and close them by probes. Called often, on the consumer's own loop."""
+        """Open circuits by the children's reports and close them by probes. Called often, on the consumer's loop."""
         for report in reports:
             if report.result is DeliveryResult.AWAY and report.step.queue not in self._probe_at:
                 self._open(consumer, report.step.queue)

@@ -9,8 +9,8 @@ written down, is logged here, where the log context knows the delivery and what 
 rejected.
 
 By OpenTelemetry's conventions a delivery is a CONSUMER span whose parent is the message's own context. A later
-generation is also linked to the span that it follows: the relay names that span in `tracestate`, which is where W3C puts
-what one system alone understands. For a retry that is the attempt that failed, for a replay the message that was
+generation is also linked to the span that it follows: the relay names that span in `tracestate`, which is where W3C
+puts what one system alone understands. For a retry that is the attempt that failed, for a replay the message that was
 dead-lettered.
 """
 

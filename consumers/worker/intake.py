@@ -1,7 +1,7 @@
 """The worker's consumer: takes messages from the broker and hands each to Celery as a task of its queue's step.
 
-`consumers.worker.cloud_event_task` adapts a message. A message that cannot be adapted is rejected, which moves it to the
-dead-letter queue; the stock worker would acknowledge what it cannot decode and lose it, and die of a task header
+`consumers.worker.cloud_event_task` adapts a message. A message that cannot be adapted is rejected, which moves it to
+the dead-letter queue; the stock worker would acknowledge what it cannot decode and lose it, and die of a task header
 without its id. The circuit pauses and resumes single queues (`consumers.worker.circuit`).
 
 `create_task_handler` and `on_decode_error` are Celery's own hooks but no documented interface, and `_active_tags` is

@@ -1,4 +1,4 @@
-"""The bindings of a worker's queues: made again at its start and at each connect, because a lost one starves it silently.
+"""The bindings of a worker's queues, made again at its start and at each connect: a lost one starves it silently.
 
 A worker declares no queue: made anew without its bindings, a queue would miss every event.
 """

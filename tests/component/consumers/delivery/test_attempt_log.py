@@ -98,7 +98,7 @@ async def test_an_attempt_at_an_event_that_is_past_retention_still_runs(settings
 
 
 class Refusing(Acting):
-    """Fails each time; the other side is there or not, as it is told."""
+    """Fails each time; `other_side_is_away` answers its probe."""
 
     def __init__(self) -> None:
         super().__init__(waits=False)
@@ -126,7 +126,7 @@ async def test_retries_an_outage_and_the_last_try_are_attempts_of_their_own(sett
         assert _numbers(rows) == [(1, 1, 1, "retried"), (2, 1, 2, "away"), (3, 1, 2, "dead")]
         assert {row["error"] for row in rows} == {"StepError: no"}
 
-        # A replay counts its tries anew, and the attempts before it stay.
+        # A replay counts its attempts anew, and the attempts before it stay.
         assert await harness.runner(OUTSIDE, Acting(waits=False)).deliver(again(placed, 4)) is DeliveryResult.DONE
         assert _numbers(await _kept(harness, order)) == [*_numbers(rows), (4, 1, 1, "done")]
 

@@ -1,4 +1,4 @@
-"""The other side is away as a whole: that is no try, the worker takes nothing more, and goes on by itself."""
+"""An outage of the other side is not an attempt: the worker stops consuming, and continues by itself."""
 
 import asyncio
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ SAP_STEP, EMAIL_STEP = "sync_order_to_sap", "send_confirmation_email"
 
 
 class Unreachable(Acting):
-    """Fails each time; says that the other side is away for as long as it is told to."""
+    """Fails each time; `other_side_is_away` answers its probe."""
 
     def __init__(self) -> None:
         super().__init__(waits=False)
@@ -132,7 +132,7 @@ def queues(amqp_url: str) -> Iterator[Queues]:
 def test_a_worker_takes_nothing_while_sap_is_away_and_goes_on_by_itself(
     life: Settings, queues: Queues, sap: Sap, tmp_path: Path
 ) -> None:
-    """The orders wait in the broker; when SAP is back each has one document, and no try was counted."""
+    """The orders wait in the broker; when SAP is back each has one document, and no attempt was counted."""
 
     sap.faults(outage=True)
     with worker("sap", life, tmp_path) as started:

@@ -46,7 +46,7 @@ class ConcludesAtTheSecond(OutsideStep):
 
 @pytest.fixture
 def customer() -> Customer:
-    """A customer whose e-mails nobody else gets."""
+    """A customer with an address of its own."""
     return replace(CUSTOMER, email=f"{uuid4().hex}@customers.example")
 
 

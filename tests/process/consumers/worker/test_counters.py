@@ -76,7 +76,7 @@ class Watched:
 
 @contextmanager
 def stopped(children: list[int]) -> Iterator[None]:
-    """They do nothing inside, and whoever is alive goes on after it."""
+    """Stop the children for the body; those still alive continue after it."""
     for child in children:
         os.kill(child, signal.SIGSTOP)
     try:
@@ -90,7 +90,7 @@ def stopped(children: list[int]) -> Iterator[None]:
 async def kill_all_in_mid_step(observer: Asyncpg, started: Worker, watched: Watched, born_after: datetime) -> datetime:
     """SIGKILL every child while each is at the lock, and can be nowhere else; the moment after it.
 
-    Each is stopped before it is looked at: one that is in the instants between a commit and its word is let go on.
+    Each is stopped before it is checked: a child between a commit and its report continues.
     """
     while True:
         watched.look()
@@ -106,7 +106,7 @@ async def kill_all_in_mid_step(observer: Asyncpg, started: Worker, watched: Watc
 
 
 async def kill_in_rounds(life: Settings, sku: str, started: Worker) -> None:
-    """Hold the product that every order wants, and kill whoever waits for it."""
+    """Hold the product that every order wants, and kill each child that waits for it."""
     port, watched = life.worker_http_port, Watched(life.worker_http_port)
     # Two connections: a transaction sees the same activity for as long as it lasts.
     async with asyncio.timeout(90), connected(life.database_url, 2) as (holder, observer), holder.transaction():
@@ -155,7 +155,7 @@ def test_totals_are_the_truth_although_children_are_killed_in_mid_step(
             started.wait_until(lambda: with_step_harness(life, _nothing_waits) and not _at_work(queues, port), "quiet")
 
         truth = with_step_harness(life, _truth)
-        # What ended since the last look is on no page yet; of each delivery that is done its effect is counted last.
+        # A delivery that ended since the last update is not exported yet. Its effect is counted last.
         started.wait_until(lambda: _effects(port) >= sum(truth.values()), "every done delivery counted")
         assert _counted(port, "waybill_deliveries_total", outcome="done") == truth
         assert _counted(port, "waybill_commit_to_effect_seconds_count") == truth

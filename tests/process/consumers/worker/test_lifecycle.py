@@ -66,7 +66,7 @@ async def _orders_of(harness: StepHarness, sku: str) -> list[Event]:
 def test_sigterm_finishes_what_is_at_work_and_gives_back_the_rest(
     life: Settings, queues: Queues, tmp_path: Path
 ) -> None:
-    """Every order wants the same product, whose row this test holds: three deliveries are at work, nine only held."""
+    """Every order wants the same product, whose row this test holds: three deliveries run, nine are only prefetched."""
     sku = with_step_harness(life, lambda harness: harness.product(100))
     for event in with_step_harness(life, lambda harness: _orders_of(harness, sku)):
         queues.publish_event("inventory", event)

@@ -1,4 +1,4 @@
-"""The circuit opens at the first word that nobody is there, probes, and closes."""
+"""The circuit opens at the first report of an outage, probes, and closes."""
 
 import pytest
 from prometheus_client import REGISTRY
@@ -61,7 +61,7 @@ def test_it_opens_once_probes_now_and_then_and_closes_when_the_other_side_is_bac
     circuit.update(consumer, [])
     assert (consumer.asked, _is_open()) == ([], 0)
 
-    circuit.update(consumer, AWAY * 3)  # each child that was at work says so
+    circuit.update(consumer, AWAY * 3)  # each child that ran a delivery reports it
     circuit.update(consumer, [])
     assert (consumer.asked, _is_open(), probes) == (["pause sap"], 1, 0)
 

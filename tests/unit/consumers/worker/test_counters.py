@@ -1,4 +1,4 @@
-"""A worker counts every word of its children, knows what runs, and exports nothing of other workers' steps."""
+"""A worker counts every report of its children, knows what runs, and exports nothing of other workers' steps."""
 
 import json
 import subprocess

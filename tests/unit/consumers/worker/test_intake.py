@@ -24,7 +24,7 @@ def _placed() -> Event:
 
 
 def _message(event: Event, *, body: Any = None, **headers: object) -> Any:
-    """What kombu hands to a worker, as far as `adapt` looks at it."""
+    """A message as kombu hands it to a worker, with the attributes that `adapt` reads."""
     return SimpleNamespace(
         headers={**encode_headers(event), **headers},
         body=event.data if body is None else body,

@@ -109,7 +109,7 @@ async def test_a_redelivery_beyond_its_time_limit_is_tried_again(settings: Setti
 async def test_an_event_older_than_the_inbox_is_rejected_and_has_no_effect(
     settings: Settings, database_url: str, step: str, kind: str, redelivered: bool
 ) -> None:
-    """Its row finds no partition. Nobody can say whether it was done, so a person must look."""
+    """Its row finds no partition. It is unknown whether the event was done, so an operator must check."""
 
     async with step_harness(settings.model_copy(update={"database_url": database_url})) as harness:
         order, _ = await harness.synced()

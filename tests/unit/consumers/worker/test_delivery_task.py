@@ -1,4 +1,4 @@
-"""What a delivery's span hangs on and what its log lines bear, whatever its message says."""
+"""The parent, links and attributes of a delivery's span, and the fields of its log lines."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""How a delivery ends: done, tried again by the schedule, given up, or refused; and what a lost Postgres changes."""
+"""The results of a delivery: done, retried by the schedule, dead-lettered or refused; and a lost Postgres."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -57,7 +57,7 @@ async def test_a_step_that_raises_is_expected_and_scheduled_again_in_its_own_que
         assert "in apply" in row["error_trace"]
         (waiting,) = await harness.scheduled(placed)
         assert (waiting.destination, waiting.event) == (QUEUE, again(placed, 2))
-        # Full jitter on top of what the step asked for: 7 s, and up to the base of 4 s.
+        # The step asked for 7 s; full jitter adds up to the base of 4 s.
         assert before + timedelta(seconds=7) <= waiting.due_at <= after + timedelta(seconds=7 + 4)
         shown = await harness.shown(order, STEP)
         assert (shown["state"], shown["attempt"], shown["error"]) == ("retrying", 1, "StepError: no luck")
@@ -226,7 +226,7 @@ async def test_a_holder_that_cannot_renew_its_lease_stops_acting_while_the_lease
         proxy.cut()
         await double.stopped.wait()
         left = "SELECT extract(epoch FROM lease_until - clock_timestamp()) FROM outbox.deliveries WHERE event_id = :id"
-        # SAP has its longest commit yet, before anyone looks; some of it has gone by since the stop.
+        # SAP's longest commit fits before the next look-up; part of it has passed since the stop.
         assert await harness.value(left, id=placed.id) > 0.5
         proxy.restore()
         assert await delivery is DeliveryResult.BUSY
@@ -378,7 +378,7 @@ async def test_a_commit_whose_answer_is_lost_is_not_done_twice(settings: Setting
 async def test_a_failure_whose_commit_was_not_answered_ends_as_it_was_written(
     settings: Settings, last: bool, outcome: DeliveryResult
 ) -> None:
-    """Given up is given up: were it acknowledged, the message would never reach the dead-letter queue."""
+    """A dead-lettered delivery is rejected again: acknowledged, its message would never reach the dead-letter queue."""
 
     async with _behind_proxy(settings) as (harness, proxy, cut_off):
         _, placed = await _placed(harness)
