@@ -1,0 +1,181 @@
+"""docs/extending.md works as it is written: an order goes through a copy of the sources with the page's code."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import amqp
+import httpx
+import pytest
+
+from ops.doctor.broker_client import connection
+from tests.support.deadlines import ANSWER_SECONDS
+from tests.support.paths import ROOT
+from tests.support.processes.running_system import order
+
+PAGE = ROOT / "docs" / "extending.md"
+COPIED = ("api", "consumers", "deploy", "lab", "migrations", "ops", "orders", "outbox", "relay", "runtime")
+BLOCK = re.compile(
+    r"^<!-- (file|insert|replace): (\S+)(?: (?:before|text): (.+?))? -->\n```python\n(.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+FINISHED_SECONDS = 120.0
+
+SYSTEM = """
+import asyncio, sys
+from pathlib import Path
+from lab.stack.local import LocalStack
+from lab.workload.seed import fill_empty_shelves
+with LocalStack.fresh(Path(".local/extended"), {"WAREHOUSE_URL": sys.argv[1], "RETRY_BASE_SECONDS": "0.3"}) as stack:
+    asyncio.run(fill_empty_shelves(stack.database_url))
+    print(stack.api_url, stack.amqp_url, flush=True)
+    sys.stdin.read()
+"""
+
+
+class Warehouse(ThreadingHTTPServer):
+    """Takes requests as the page's warehouse does. It fails the first PUT, so that one is sent again."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.arrived = threading.Condition()
+
+    def wait_for(self, event_type: str, count: int) -> list[tuple[str, dict[str, Any]]]:
+        """The requests because of this event, as soon as there are `count`."""
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: len(self.because_of(event_type)) >= count, FINISHED_SECONDS)
+            return self.because_of(event_type)
+
+    def because_of(self, event_type: str) -> list[tuple[str, dict[str, Any]]]:
+        """The requests so far because of this event, each with its path and body."""
+        return [one for one in self.requests if one[1]["because"] == event_type]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Warehouse
+
+    def do_GET(self) -> None:
+        self._answer(200, {})
+
+    def do_PUT(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.arrived:
+            first = not self.server.requests
+            self.server.requests.append((self.path, body))
+            self.server.arrived.notify_all()
+        self._answer(503 if first else 201, {"pick": f"P-{len(self.server.requests)}"})
+
+    def _answer(self, status: int, body: dict[str, str]) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        """Log nothing."""
+
+
+@pytest.fixture
+def warehouse() -> Iterator[Warehouse]:
+    """A warehouse on a free port."""
+    with Warehouse() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def apply_page(tree: Path) -> None:
+    """Put each code block of the page where its comment says."""
+    for what, file, anchor, code in BLOCK.findall(PAGE.read_text()):
+        path = tree / file
+        if what == "file":
+            path.write_text(code)
+            continue
+        text = path.read_text()
+        assert text.count(anchor) == 1, f"{anchor!r} is not once in {file}"
+        if what == "replace":
+            path.write_text(text.replace(anchor, code.rstrip("\n")))
+        else:
+            start = text.rindex("\n", 0, text.index(anchor)) + 1
+            path.write_text(text[:start] + code + text[start:])
+
+
+@contextmanager
+def running_copy(tree: Path, warehouse: Warehouse) -> Iterator[tuple[str, str]]:
+    """The extended system; the URLs of its API and its broker."""
+    for package in COPIED:
+        shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "compose.yaml", tree)
+    apply_page(tree)
+    command = [sys.executable, "-c", SYSTEM, f"http://127.0.0.1:{warehouse.server_port}"]
+    with subprocess.Popen(command, cwd=tree, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as system:
+        assert system.stdin is not None
+        assert system.stdout is not None
+        try:
+            api_url, amqp_url = system.stdout.readline().split()
+            yield api_url, amqp_url
+        finally:
+            system.stdin.close()
+            assert system.wait(FINISHED_SECONDS) == 0
+
+
+def settled(order_id: str) -> amqp.Message:
+    """The other service's event, always the same one."""
+    attributes = {
+        "specversion": "1.0",
+        "id": "settlement 4711",
+        "source": "urn:example:billing",
+        "type": "payment.settled",
+        "time": "2026-03-01T12:00:00Z",
+    }
+    headers = {f"cloudEvents:{name}": value for name, value in attributes.items()}
+    body = json.dumps({"reference_id": order_id, "paid": "in full"})
+    return amqp.Message(body, content_type="application/json", application_headers=headers, delivery_mode=2)
+
+
+def test_the_pages_step_takes_part_in_an_order_and_listens_to_the_other_service(
+    tmp_path: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATABASE_URL", "AMQP_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with running_copy(tmp_path, warehouse) as (api_url, amqp_url):
+        placed = httpx.post(f"{api_url}/orders", json=order("EXT-1"), timeout=ANSWER_SECONDS)
+        assert placed.status_code == 202, placed.text
+        location = api_url + placed.headers["Location"]
+
+        failed, repeated = warehouse.wait_for("order.synced", 2)
+        assert failed == repeated
+        assert repeated[1]["skus"]
+        steps = finished(location)
+        assert steps["notify_warehouse"]["attempt"] == 2
+
+        with connection(amqp_url) as link:
+            for _ in range(2):
+                link.channel().basic_publish(settled(location.rpartition("/")[2]), "orders.events", "payment.settled")
+        warehouse.wait_for("payment.settled", 1)
+        # The next event of the same queue comes after the second copy: by then the copy was acknowledged.
+        httpx.post(f"{api_url}/orders", json=order("EXT-2"), timeout=ANSWER_SECONDS)
+        warehouse.wait_for("order.synced", 3)
+        assert len(warehouse.because_of("payment.settled")) == 1
+
+
+def finished(location: str) -> dict[str, dict[str, Any]]:
+    """The steps of an order by name, as soon as it waits for none."""
+    deadline = time.monotonic() + FINISHED_SECONDS
+    while time.monotonic() < deadline:
+        shown = httpx.get(location, timeout=ANSWER_SECONDS).json()
+        if shown["status"] == "completed" and all(step["state"] == "done" for step in shown["steps"]):
+            return {step["step"]: step for step in shown["steps"]}
+        time.sleep(0.1)  # the poll's pace; what is waited for is the order's state
+    raise AssertionError(f"{location} did not finish: {shown}")
