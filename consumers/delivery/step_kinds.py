@@ -25,6 +25,7 @@ from consumers.delivery.limits import time_limit
 from consumers.delivery.result import DeliveryResult
 from orders.workflow import ErrorKind
 from outbox.inbox import Refusal
+from runtime.log_context import bind_attempt
 from runtime.logging import get_logger
 from runtime.settings import Settings
 
@@ -150,6 +151,8 @@ class RecordingStep(StepKind):
     async def run(self, delivery: Delivery) -> DeliveryResult:
         """Keep the row. A first recording is one statement, which needs no BEGIN and COMMIT around it."""
         first = delivery.event.generation == 1
+        if first:
+            bind_attempt(1)
         work = self.record if first else self._record_again
         fresh = await delivery.ctx.transactions.run(partial(work, delivery), one_statement=first)
         return DeliveryResult.DONE if fresh else DeliveryResult.DUPLICATE

@@ -77,13 +77,12 @@ async def deliver(
 
 
 def log_context_of(step: Step, event: Event) -> LogContext:
-    """The log context of a delivery. `attempt` is the generation until the inbox has given the attempt's number."""
+    """The log context of a delivery. `attempt` is unknown until the inbox has counted it."""
     return LogContext(
         step.name,
         order_id=event.subject if _UUID.match(event.subject) else None,
         event_id=str(event.id),
         task_id=task_id(step.queue, event),
-        attempt=event.generation,
         traceparent=valid(event.traceparent),
     )
 

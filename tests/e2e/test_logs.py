@@ -36,7 +36,7 @@ FIELDS = {"order_id", "event_id", "task_id", "step", "attempt", "trace_id"}
 OURS = ("api", "relay", "collector", "worker-local", "worker-sap", "worker-email", "worker-invoice")
 TOO_LONG_FOR_SAP = 41  # characters of a material
 
-FAILED_AT_SAP = "SELECT 1 FROM outbox.deliveries WHERE consumer = 'sap' AND error_class = 'SapUnavailable'"
+FAILED_AT_SAP = "SELECT 1 FROM outbox.deliveries WHERE consumer = 'sap' AND error_class = 'ErpUnavailable'"
 UNDECODABLE = "SELECT count(*) FROM outbox.dead_letters WHERE reason = 'undecodable'"
 A_ROW_THAT_POSTGRES_REFUSES = """
 INSERT INTO orders (id, reference, customer_name, customer_email, street, city, country, currency, net_total, open_joins, leaf_steps,
@@ -185,12 +185,21 @@ def test_no_password_or_key_is_in_any_log(stack: LocalStack, customers: list[Cus
 def test_each_line_of_a_request_or_step_says_which(stack: LocalStack, customers: list[Customer]) -> None:
     about_work = [line for line in _lines(stack) if FIELDS & line.keys()]
     said = {line["event"] for line in about_work}
-    assert {"order_accepted", "step_ended", "step_failed", "step_gave_up", "message_refused", "event_refused"} <= said
+    assert {
+        "order_accepted",
+        "step_ended",
+        "step_failed",
+        "step_dead_lettered",
+        "message_refused",
+        "event_refused",
+    } <= said
     assert [line for line in about_work if not line.keys() >= FIELDS] == []
     for line in about_work:
-        if line["event"] in {"step_ended", "step_failed", "step_gave_up"}:
+        if line["event"] in {"step_ended", "step_failed", "step_dead_lettered"}:
             assert line["task_id"]
             assert line["event_id"]
+            assert line["attempt"] is None or line["attempt"] >= 1
+        if line["event"] in {"step_failed", "step_dead_lettered"} or line.get("outcome") in {"done", "retried"}:
             assert line["attempt"] >= 1
         if line["event"] in {"order_accepted", "step_failed"}:
             assert line["trace_id"] == UUID(line["order_id"]).hex

@@ -142,7 +142,7 @@ def test_a_subject_that_is_no_order_is_in_no_line() -> None:
         "event_id": str(sound.id),
         "task_id": task_id("sap", sound),
         "step": "sync_order_to_sap",
-        "attempt": 1,
+        "attempt": None,
         "trace_id": ORDER_ID.replace("-", ""),
     }
     assert log_context_of(STEP, strange).fields()["order_id"] is None
