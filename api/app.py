@@ -71,7 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C, answer what was accepted, and end with exit code 0."""
-    # uvicorn stops in good order and then raises the signal again, for whoever handled it before: that is this.
+    # uvicorn stops in good order and then raises the signal again, for the handler that was there before: this one.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     tracer.set_up(settings, "api")

@@ -1,4 +1,4 @@
-"""The outermost layer: each request is timed and counted, and what nobody caught becomes a problem document."""
+"""The outermost layer: each request is timed and counted, and an uncaught exception becomes a problem document."""
 
 from http import HTTPStatus
 from time import perf_counter
@@ -54,7 +54,7 @@ class Observed:
                 tracer.failed(error)
                 log.exception("answer_broke", method=scope["method"], path=excerpt(scope["path"], LONGEST_PATH))
                 # Only a broken connection can still say that the answer is not whole. What the server logs of this is
-                # outside of the request, where nobody knows what is private: so nothing of the cause is in it.
+                # outside of the request and its redaction: so nothing of the cause is in it.
                 raise AnswerBrokeError from None
             await render(_problem_of(error, scope), scope["path"])(scope, receive, watch)
         finally:

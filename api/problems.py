@@ -1,6 +1,6 @@
 """Every refusal and failure as RFC 9457 `application/problem+json`: the one error tree and the one renderer of HTTP.
 
-Handlers raise a ProblemError; what nobody raised on purpose becomes a 503 when the database is away and otherwise a
+Handlers raise a ProblemError; any other exception becomes a 503 when the database is away and otherwise a
 500 that says nothing of our insides. `type` is `urn:waybill:problem:<slug>`, stable for programs; `detail` is a
 sentence for people.
 """
@@ -20,7 +20,7 @@ from starlette.responses import Response
 from api.field_errors import FieldError, sentence, told
 
 MEDIA_TYPE = "application/problem+json"
-OUTBOX_FULL_RETRY_AFTER_SECONDS = 30  # somebody has to start the relay
+OUTBOX_FULL_RETRY_AFTER_SECONDS = 30  # an operator has to start the relay
 RETRY_AFTER_SECONDS = 2  # Postgres restarts in about a second; a client that waits longer loses nothing
 
 

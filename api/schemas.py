@@ -85,14 +85,14 @@ class OrderRequest(_Strict):
         """The same order in the words of the business."""
         address = self.customer.address
         return model.NewOrder(
-            self.reference,
-            model.Customer(
+            reference=self.reference,
+            customer=model.Customer(
                 self.customer.name,
                 self.customer.email,
                 model.Address(address.street, address.city, address.country, address.postal_code, address.region),
             ),
-            self.currency,
-            tuple(model.Line(line.sku, line.quantity, line.unit_price, line.discount) for line in self.lines),
+            currency=self.currency,
+            lines=tuple(model.Line(line.sku, line.quantity, line.unit_price, line.discount) for line in self.lines),
         )
 
 

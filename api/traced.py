@@ -15,14 +15,14 @@ from runtime.tracing import tracer
 from runtime.tracing.spans import Kind, Span
 
 _HEADER = b"traceparent"
-# What OpenTelemetry knows; any other is `_OTHER`, so that a stranger cannot make names.
+# The methods that OpenTelemetry knows. Any other is `_OTHER`, so that a client cannot make names.
 _METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
-LONGEST_PATH = 200  # characters of what somebody asked for
+LONGEST_PATH = 200  # characters of a requested path
 _UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Request(LogContext):
-    """A request as its log lines tell of it; its step is the name of the route."""
+    """A request in its log lines; its step is the name of the route."""
 
     __slots__ = ("_scope",)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from orders.model import Order, Status, StepProgress, StepState
-from orders.tracking.timeline import Outcome, Timeline, What
+from orders.tracking.timeline import EntryKind, Outcome, Timeline
 from outbox.dead_letters.queries import OpenDeadLetter
 
 
@@ -78,8 +78,8 @@ class StepView(_View):
     finished_at: datetime | None
 
 
-class AttentionView(_View):
-    """Why somebody must look at an order: a message about it was given up, and not yet sent again or discarded."""
+class OpenDeadLetterView(_View):
+    """Why an order needs attention: a message about it was dead-lettered, and not yet replayed or discarded."""
 
     dead_letter: int
     queue: str
@@ -102,7 +102,7 @@ class _OrderHead(_View):
 class OrderSummary(_OrderHead):
     """An order in a list."""
 
-    attention_needed: bool
+    needs_attention: bool
 
 
 class _OrderFacts(_OrderHead):
@@ -117,8 +117,8 @@ class OrderView(_OrderFacts):
     """An order with all that has become of it."""
 
     steps: list[StepView]
-    attention_needed: bool
-    attention: list[AttentionView]
+    needs_attention: bool
+    open_dead_letters: list[OpenDeadLetterView]
 
 
 class OrderPage(_View):
@@ -132,12 +132,14 @@ class EntryView(_View):
     """One thing that happened to the order; what does not apply is null.
 
     Times are the database's, but for `accepted` (the API's clock), `published` and `confirmed` (the relay's), and an
-    event that is past retention, which was `committed` by the clock of whoever recorded it, between its cause and what
-    came of it.
+    event that is past retention, which was `committed` by its writer's clock, between its cause and its
+    consequence.
     """
 
     at: datetime
-    what: Annotated[What, Field(description="an `attempt` is at a step; `done` is a step whose attempts are not known")]
+    what: Annotated[
+        EntryKind, Field(description="an `attempt` is at a step; `done` is a step whose attempts are not known")
+    ]
     gap_ms: Annotated[float | None, Field(description="since the entry before")]
     event: Annotated[str | None, Field(description="the event's type; of an attempt, what the step reacted to")]
     queue: Annotated[str | None, Field(description="the one queue that a message is for, or where a dead letter died")]
@@ -153,7 +155,9 @@ class EntryView(_View):
     ]
     outcome: Annotated[
         Outcome | None,
-        Field(description="of an attempt; `away`: the other side was, which is no try; `lost`: its worker died"),
+        Field(
+            description="of an attempt; `away`: the other side did not answer, which is no attempt; `lost`: its worker died"
+        ),
     ]
     ended_at: datetime | None
     duration_ms: float | None
@@ -161,31 +165,31 @@ class EntryView(_View):
     error: str | None
     dead_letter: Annotated[int | None, Field(description="the dead letter's number")]
     actor: str | None
-    why: Annotated[str | None, Field(description="why it was given up, rejected, replayed, discarded or restored")]
+    why: Annotated[str | None, Field(description="why it was dead-lettered, rejected, replayed, discarded or restored")]
     due_at: Annotated[datetime | None, Field(description="when a replay is sent; null: at once")]
 
 
-class StandView(_View):
-    """A step that is next for the order, and where it stands."""
+class PendingStepView(_View):
+    """A step that is next for the order, and what blocks it."""
 
     step: str
     queue: str
     event: Annotated[str, Field(description="what the step reacts to")]
-    stands: Annotated[str, Field(examples=["waiting in sap, attempt 3, next try 12:04:10, last error …"])]
+    blocked_by: Annotated[str, Field(examples=["waiting in sap, attempt 3, next attempt 12:04:10, last error …"])]
 
 
 class TimelineView(_View):
-    """The order's story, oldest first. `remarks` say what is not known any more.
+    """The order's timeline, oldest first. `remarks` say which facts are lost.
 
-    `waits_for` has the steps that are next, and what the audit gave up, which a completed order has too; it is empty
-    when nothing is left to do.
+    `waits_for` has the steps that are next, and events that the audit dead-lettered, also of a completed order. It is
+    empty when nothing is left to do.
     """
 
     order_id: UUID
     number: str
     status: Status
     entries: list[EntryView]
-    waits_for: list[StandView]
+    waits_for: list[PendingStepView]
     remarks: list[str]
 
 
@@ -197,7 +201,7 @@ def timeline_view(order: Order, told: Timeline) -> TimelineView:
         status=order.status,
         entries=[EntryView.model_validate(entry) for entry in told.entries],
         waits_for=[
-            StandView(step=one.step.name, queue=one.step.queue, event=one.event_type, stands=one.text)
+            PendingStepView(step=one.step.name, queue=one.step.queue, event=one.event_type, blocked_by=one.text)
             for one in told.waits_for
         ],
         remarks=list(told.remarks),
@@ -209,16 +213,16 @@ def order_view(order: Order, steps: list[StepProgress], dead_letters: list[OpenD
     return OrderView.model_construct(
         **dict(_OrderFacts.model_validate(order)),
         steps=[StepView.model_validate(step) for step in steps],
-        attention_needed=bool(dead_letters),
-        attention=[AttentionView.model_validate(dead_letter) for dead_letter in dead_letters],
+        needs_attention=bool(dead_letters),
+        open_dead_letters=[OpenDeadLetterView.model_validate(dead_letter) for dead_letter in dead_letters],
     )
 
 
-def order_page(orders: list[Order], need_attention: set[str], following: str | None) -> OrderPage:
-    """One page of a list; `need_attention` are the ids of those about which there is an open dead letter."""
+def order_page(orders: list[Order], needing_attention: set[str], following: str | None) -> OrderPage:
+    """One page of a list; `needing_attention` are the ids of those about which there is an open dead letter."""
     rows = [
         OrderSummary.model_construct(
-            **dict(_OrderHead.model_validate(order)), attention_needed=str(order.id) in need_attention
+            **dict(_OrderHead.model_validate(order)), needs_attention=str(order.id) in needing_attention
         )
         for order in orders
     ]

@@ -1,7 +1,7 @@
-"""How many orders stand where, how old they are, and whether they were finished in time: for gauges and counters.
+"""Counts of orders by status, their age, and whether they were finished in time. Read by the collector's gauges.
 
 Unfinished orders are read by an index that holds no others, so that their figures cost what the backlog is. Finished
-ones are all the rest of the table, for which Postgres keeps no count: that one is for whoever asks seldom.
+orders are the rest of the table, for which Postgres keeps no count: a caller should ask for them seldom.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ from orders.model import FINAL, Status
 from orders.workflow import PROMISED_SECONDS
 
 UNFINISHED = tuple(status for status in Status if status not in FINAL)
-# Whoever finishes an order takes the time first and commits then. Nobody is judged before a commit has come that far.
+# A step takes the time of completion first and commits then. No order is judged before such a commit has come through.
 SETTLED_SECONDS = 2.0
 OF_AGE = timedelta(seconds=PROMISED_SECONDS + SETTLED_SECONDS)
-STRETCH = timedelta(hours=1)  # that is judged at once
+STRETCH = timedelta(hours=1)  # of placement times, judged by one statement
 
 # The words of the partial index `orders_unfinished`, or Postgres would not use it.
 _UNFINISHED = text("""
@@ -31,7 +31,7 @@ _FINISHED = text("SELECT status, count(*) AS orders FROM orders WHERE status IN 
 
 _CLOCK = text("SELECT clock_timestamp()")
 
-# A range of the index `orders_newest`. statement_timestamp() is one moment for the bound and for what is told of it.
+# A range of the index `orders_newest`. statement_timestamp() is one moment for the bound and for the `until` that is returned.
 _DUE = text("""
 SELECT count(orders.id) AS orders,
   count(*) FILTER (WHERE completed_at - placed_at <= CAST(:promised AS interval)) AS in_time, until

@@ -99,7 +99,7 @@ class Customer:
         return self.name, self.email, self.address.street
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewOrder:
     """An order as a client hands it in. `reference` is the client's own name for it, unique over all orders."""
 
@@ -114,7 +114,7 @@ class NewOrder:
         return sum((line.net for line in self.lines), Decimal("0.00"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Order(NewOrder):
     """An accepted order, as stored.
 
@@ -151,7 +151,7 @@ class AttemptEnd(StrEnum):
 
     DONE = "done"
     RETRIED = "retried"
-    AWAY = "away"  # nobody was there to try it with: counts as no try
+    AWAY = "away"  # the other side was away: it counts as no attempt
     DEAD = "dead"
 
 
@@ -190,7 +190,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Audited:
+class AuditedEvent:
     """An event of an order as the audit log keeps it, when the outbox has long forgotten it."""
 
     event_id: UUID

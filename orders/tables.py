@@ -82,7 +82,7 @@ order_steps = sa.Table(
 )
 
 # The history of the steps: a row for each attempt, for good. No foreign key: a row is selected from its order, which is
-# never deleted, and the check would cost every attempt a look and a lock.
+# never deleted, and the check would cost every attempt a read and a lock.
 order_attempts = sa.Table(
     "order_attempts",
     metadata,

@@ -24,17 +24,17 @@ class ErrorKind(StrEnum):
     Adapters classify their own errors, `consumers.delivery.error_kinds` all others.
     """
 
-    CONNECTION = "connection"  # nobody answers
+    CONNECTION = "connection"  # no answer
     TIMEOUT = "timeout"
     THROTTLED = "throttled"  # 429: later, please
     SERVER = "server"  # 5xx: the other side's own trouble
     LOCK = "lock"  # Postgres: lock time-out, deadlock, serialization
-    UNEXPECTED = "unexpected"  # nobody has thought of it, so nobody can say that it stays
+    UNEXPECTED = "unexpected"  # an error that no adapter knows: it may pass
     REFUSED = "refused"  # 4xx: asked again, the answer is the same
     BAD_DATA = "bad_data"  # what is asked for cannot be done with this order or event
 
 
-WORTH_ANOTHER_TRY = frozenset(
+RETRYABLE = frozenset(
     {
         ErrorKind.CONNECTION,
         ErrorKind.TIMEOUT,
@@ -57,16 +57,16 @@ class RetryPolicy:
 
     max_retries: int = 5
     cap_seconds: float = 600.0
-    worth_another_try: frozenset[ErrorKind] = WORTH_ANOTHER_TRY
+    worth_another_try: frozenset[ErrorKind] = RETRYABLE
 
-    def delay_seconds(self, tries: int, base_seconds: float, rng: random.Random) -> float:
-        """Seconds from the failure of try number `tries` (from 1) until the next."""
-        bound = min(self.cap_seconds, base_seconds * 2 ** (tries - 1))
+    def delay_seconds(self, attempt: int, base_seconds: float, rng: random.Random) -> float:
+        """Seconds from the failure of attempt number `attempt` (from 1) until the next."""
+        bound = min(self.cap_seconds, base_seconds * 2 ** (attempt - 1))
         return rng.uniform(0, bound)
 
-    def gives_up_after(self, tries: int) -> bool:
-        """Whether try number `tries` (from 1) was the last."""
-        return tries > self.max_retries
+    def is_last(self, attempt: int) -> bool:
+        """Whether attempt number `attempt` (from 1) is the last."""
+        return attempt > self.max_retries
 
 
 @dataclass(frozen=True, slots=True)

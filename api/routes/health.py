@@ -17,7 +17,7 @@ from api.services import services
 router = APIRouter(tags=["operations"])
 
 READY_SECONDS = 2.0  # a probe's usual patience is a few seconds
-# Fails without the schema. A row of it would be looked for with every segment open and locked.
+# Fails without the schema. Reading a row would open and lock every segment.
 _READY = text("SELECT 1 FROM outbox.events WHERE false")
 
 

@@ -20,9 +20,9 @@ from api.problems import ProblemError, not_found
 from api.schemas import parse_order
 from api.services import Services, services
 from api.views import AcceptedView, OrderPage, OrderView, TimelineView, order_page, order_view, timeline_view
-from orders import books, repository, service
+from orders import invoices, repository, service
 from orders.model import Order, Status
-from orders.tracking.load import one_moment, story
+from orders.tracking.load import load_timeline, repeatable_read
 from outbox.dead_letters.queries import open_dead_letters_of, with_open_dead_letters
 from runtime.documents import DocumentStoreError
 from runtime.log_context import bind_order, redact
@@ -47,7 +47,7 @@ log = get_logger(__name__)
     summary="Place an order",
     responses={
         HTTPStatus.ACCEPTED.value: {
-            "headers": {"Location": {"schema": {"type": "string"}, "description": "where the order can be looked at"}}
+            "headers": {"Location": {"schema": {"type": "string"}, "description": "where the order can be read"}}
         },
         **problems(
             HTTPStatus.BAD_REQUEST,
@@ -114,20 +114,20 @@ async def list_orders(
     async with services(request).single.connect() as tx:
         # One more than is shown tells whether there is a next page.
         orders = await repository.newest(tx, limit + 1, before)
-        need_attention = await with_open_dead_letters(tx, [str(order.id) for order in orders])
-    return _json(order_page(orders[:limit], need_attention, _next_page(orders, limit)))
+        needing_attention = await with_open_dead_letters(tx, [str(order.id) for order in orders])
+    return _json(order_page(orders[:limit], needing_attention, _next_page(orders, limit)))
 
 
 @router.get(
     "/orders/{order_id}",
     response_model=OrderView,
-    summary="Look at an order",
+    summary="Read an order",
     responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def get_order(request: Request, order_id: OrderId) -> Response:
     """An order with the state of each step, its SAP document, its invoice number and why it was rejected.
 
-    `attention_needed` says that something about it was given up and waits for a person; it goes on by itself after.
+    `needs_attention` says that a message about it was dead-lettered. The order continues when an operator replays it.
     """
     async with services(request).single.connect() as tx:
         order = await _order(tx, order_id)
@@ -139,18 +139,18 @@ async def get_order(request: Request, order_id: OrderId) -> Response:
 @router.get(
     "/orders/{order_id}/timeline",
     response_model=TimelineView,
-    summary="Follow an order's story",
+    summary="Read an order's timeline",
     responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 async def get_timeline(request: Request, order_id: OrderId) -> Response:
     """Everything that happened to an order, with the gaps between, and what it waits for now.
 
     Accepted; each event committed, published, confirmed; each attempt at a step with its worker, duration and error;
-    what was given up and what somebody did about it.
+    dead letters and what operators did about them.
     """
-    async with one_moment(services(request).single).begin() as tx:
+    async with repeatable_read(services(request).single).begin() as tx:
         order = await _order(tx, order_id)
-        told = await story(tx, order)
+        told = await load_timeline(tx, order)
     return _json(timeline_view(order, told))
 
 
@@ -168,7 +168,7 @@ async def get_invoice(request: Request, order_id: OrderId) -> Response:
     edge = services(request)
     async with edge.single.connect() as tx:
         order = await _order(tx, order_id)
-        invoice = await books.invoice_of(tx, order.id)
+        invoice = await invoices.invoice_of(tx, order.id)
     if invoice is None or invoice.document is None:
         raise not_found(_no_invoice(order))
     pdf = await edge.documents.get(invoice.document)

@@ -65,4 +65,4 @@ class RetryDecider:
             return None
         if kind_of(error) not in self._policy.worth_another_try:
             return DeadLetterReason.REJECTED
-        return DeadLetterReason.RETRIES_EXHAUSTED if self._policy.gives_up_after(attempt) else None
+        return DeadLetterReason.RETRIES_EXHAUSTED if self._policy.is_last(attempt) else None

@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from consumers.delivery.delivery import Delivery
 from consumers.delivery.step_kinds import LocalStep
 from consumers.steps.joined import joined_step_done
-from orders import books
+from orders import sales
 
 
 class UpdateAnalytics(LocalStep):
@@ -13,7 +13,7 @@ class UpdateAnalytics(LocalStep):
 
     async def apply(self, delivery: Delivery, tx: AsyncConnection) -> None:
         """Exact under redelivery, because the inbox row commits with the sums."""
-        await books.add_sales(tx, delivery.order_id)
+        await sales.add_sales(tx, delivery.order_id)
         await joined_step_done(delivery, tx)
 
 

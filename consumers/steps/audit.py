@@ -4,7 +4,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consumers.delivery.delivery import Delivery
 from consumers.delivery.step_kinds import RecordingStep
-from orders import books
+from orders import audit_log
 
 
 class RecordAudit(RecordingStep):
@@ -12,7 +12,7 @@ class RecordAudit(RecordingStep):
 
     async def record(self, delivery: Delivery, tx: AsyncConnection) -> bool:
         """Keep the event; False when it was kept before."""
-        return await books.write_audit(tx, delivery.order_id, delivery.event)
+        return await audit_log.write_audit(tx, delivery.order_id, delivery.event)
 
 
 STEP_CLASS = RecordAudit

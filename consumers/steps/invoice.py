@@ -12,7 +12,7 @@ from consumers.delivery.delivery import Delivery
 from consumers.delivery.step_kinds import OutsideStep
 from consumers.steps.joined import joined_step_done
 from consumers.steps.order import load_order
-from orders import books
+from orders import invoices
 from orders.model import Invoice, Order
 from runtime.document_store import document_store
 from runtime.documents import DocumentStore
@@ -34,7 +34,7 @@ class GenerateInvoicePdf(OutsideStep):
     async def prepare(self, delivery: Delivery, tx: AsyncConnection) -> tuple[Order, Invoice]:
         """The order and its invoice. A second attempt finds the number that the first was given."""
         order = await load_order(delivery, tx)
-        return order, await books.issue_invoice(tx, order.id, datetime.now(UTC))
+        return order, await invoices.issue_invoice(tx, order.id, datetime.now(UTC))
 
     async def perform(self, delivery: Delivery, prepared: tuple[Order, Invoice]) -> dict[str, Any]:
         """The journal: the document's key and the invoice's number."""
@@ -48,7 +48,7 @@ class GenerateInvoicePdf(OutsideStep):
 
     async def conclude(self, delivery: Delivery, tx: AsyncConnection, journal: Mapping[str, Any]) -> None:
         """Store the PDF's key."""
-        await books.invoice_stored(tx, delivery.order_id, journal["document"])
+        await invoices.invoice_stored(tx, delivery.order_id, journal["document"])
         await joined_step_done(delivery, tx)
 
 

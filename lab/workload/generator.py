@@ -145,7 +145,9 @@ def _order(rng: random.Random, number: int, customers: Sequence[Customer], wares
     if rng.random() < _SAME_SKU_TWICE:
         again = rng.choice(lines)
         lines.insert(0, replace(again, quantity=rng.randint(1, 12), discount=Decimal(0)))
-    return NewOrder(f"DEMO-{number:05d}", rng.choice(customers), CURRENCY, tuple(lines))
+    return NewOrder(
+        reference=f"DEMO-{number:05d}", customer=rng.choice(customers), currency=CURRENCY, lines=tuple(lines)
+    )
 
 
 def _line(rng: random.Random, ware: _Ware) -> Line:

@@ -104,7 +104,9 @@ def _orders(orders: Table, customers: dict[str, Row], lines: dict[str, list[Line
             email=addresses.address(customer_id, customer_id),
             address=_address(row),
         )
-        order = NewOrder(REFERENCE.format(order_id), customer, CURRENCY, tuple(lines[order_id]))
+        order = NewOrder(
+            reference=REFERENCE.format(order_id), customer=customer, currency=CURRENCY, lines=tuple(lines[order_id])
+        )
         made.append(ExpectedOrder(order))
     return tuple(made)
 

@@ -18,7 +18,7 @@ import httpx
 from consumers.adapters.erp import AmbiguousDocuments, Erp, ErpError
 from consumers.adapters.erp_factory import make_erp
 from ops.errors import OpsError
-from orders.audit.rules import Known
+from orders.audit.rules import OrderRecord
 from runtime.documents import DocumentStore
 from runtime.settings import Settings
 
@@ -43,7 +43,7 @@ class SapDocument:
 class SapProbe(Protocol):
     """A source of sales documents."""
 
-    async def documents(self, orders: Sequence[Known]) -> list[SapDocument]:
+    async def documents(self, orders: Sequence[OrderRecord]) -> list[SapDocument]:
         """The documents of these orders, and of all others if the source can list them.
 
         Raises ProbeError.
@@ -56,11 +56,11 @@ class SapOverOData:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    async def documents(self, orders: Sequence[Known]) -> list[SapDocument]:
+    async def documents(self, orders: Sequence[OrderRecord]) -> list[SapDocument]:
         """See SapProbe."""
         erp, limit = make_erp(self._settings), asyncio.Semaphore(AT_A_TIME)
 
-        async def one(order: Known) -> list[SapDocument]:
+        async def one(order: OrderRecord) -> list[SapDocument]:
             async with limit:
                 return [SapDocument(number, order.number, order.id) for number in await _numbers(erp, order)]
 
@@ -74,7 +74,7 @@ class SapOverOData:
         return [document for task in queries for document in task.result()]
 
 
-async def _numbers(erp: Erp, order: Known) -> Sequence[str]:
+async def _numbers(erp: Erp, order: OrderRecord) -> Sequence[str]:
     try:
         document = await erp.find(order.number, order.id)
     except AmbiguousDocuments as several:
@@ -88,7 +88,7 @@ class SapSandbox:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    async def documents(self, orders: Sequence[Known]) -> list[SapDocument]:  # noqa: ARG002 - the ledger lists all
+    async def documents(self, orders: Sequence[OrderRecord]) -> list[SapDocument]:  # noqa: ARG002 - the ledger lists all
         """See SapProbe."""
         ledger = await _json(f"{self._url}/sandbox/ledger")
         return [SapDocument(row["number"], row["order_number"], _uuid(row["order_id"])) for row in ledger["documents"]]

@@ -18,9 +18,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ops.audit.probes import Mailbox, ProbeError, SapDocument, SapProbe, numbers_by_order, read_mail, stored
 from ops.errors import OpsError
 from orders.audit import queries, reconciliation
-from orders.audit.queries import Books, Window
+from orders.audit.queries import OrderRecords, Window
 from orders.audit.reconciliation import AuditDifference, SalesDifference, StockDifference
-from orders.audit.rules import Doubled, Effect, Known, Missing, Orphan, Seen, judge
+from orders.audit.rules import (
+    DuplicateEffect,
+    Effect,
+    MissingEffect,
+    ObservedEffects,
+    OrderRecord,
+    OrphanEffect,
+    find_discrepancies,
+)
 from orders.model import Status
 from orders.workflow import BY_QUEUE
 from outbox.envelope import lowest_id
@@ -63,9 +71,9 @@ class AuditReport:
     taken_at: datetime
     orders: int
     statuses: dict[str, int]
-    missing: list[Missing]
-    doubled: list[Doubled]
-    orphans: list[Orphan]
+    missing: list[MissingEffect]
+    doubled: list[DuplicateEffect]
+    orphans: list[OrphanEffect]
     resent: int
     invoice_gaps: int
     audit_missing: int
@@ -76,7 +84,7 @@ class AuditReport:
     not_seen: dict[str, str] = field(default_factory=dict)
 
     @property
-    def overdue(self) -> list[Missing]:
+    def overdue(self) -> list[MissingEffect]:
         """The missing effects past their deadline."""
         return [one for one in self.missing if one.overdue]
 
@@ -115,9 +123,9 @@ async def audit(engine: AsyncEngine, probes: Probes, window: Window, deadline: t
     books, sums = await _read(engine, probes, window, deadline)
     not_seen: dict[str, str] = {}
     observed = await _observe(probes, books.orders, not_seen)
-    judgement = judge(books.orders, _seen(observed, books), now, deadline)
+    judgement = find_discrepancies(books.orders, _seen(observed, books), now, deadline)
     unknown = [orphan async for orphan in _of_unknown_orders(engine, observed, books)]
-    audited = [Orphan("audit", f"event {event} of order {order}") for event, order in sums.audit.of_no_order]
+    audited = [OrphanEffect("audit", f"event {event} of order {order}") for event, order in sums.audit.of_no_order]
     return AuditReport(
         since=window.since,
         until=window.until,
@@ -138,13 +146,15 @@ async def audit(engine: AsyncEngine, probes: Probes, window: Window, deadline: t
     )
 
 
-async def _read(engine: AsyncEngine, probes: Probes, window: Window, deadline: timedelta | None) -> tuple[Books, _Sums]:
+async def _read(
+    engine: AsyncEngine, probes: Probes, window: Window, deadline: timedelta | None
+) -> tuple[OrderRecords, _Sums]:
     """Our tables, read in one snapshot."""
     allowed = timedelta(seconds=BY_QUEUE["audit"].deadline_seconds) if deadline is None else deadline
     one_moment = engine.execution_options(isolation_level="REPEATABLE READ")
     async with one_moment.connect() as tx:
         _refuse_expired(window, await horizon(tx))
-        books = await queries.read_books(tx, window)
+        books = await queries.read_orders(tx, window)
         return books, _Sums(
             await reconciliation.invoice_gaps(tx),
             await reconciliation.audit_differences(tx, window, allowed),
@@ -161,7 +171,7 @@ def _refuse_expired(window: Window, oldest: UUID | None) -> None:
         )
 
 
-async def _observe(probes: Probes, orders: Sequence[Known], not_seen: dict[str, str]) -> _Observed:
+async def _observe(probes: Probes, orders: Sequence[OrderRecord], not_seen: dict[str, str]) -> _Observed:
     """Run each probe; the error of one that does not answer goes into `not_seen`."""
 
     async def run(effect: Effect, probe: Awaitable[T] | None) -> T | None:
@@ -180,7 +190,7 @@ async def _observe(probes: Probes, orders: Sequence[Known], not_seen: dict[str, 
     )
 
 
-def _seen(observed: _Observed, books: Books) -> Seen:
+def _seen(observed: _Observed, books: OrderRecords) -> ObservedEffects:
     """The observed effects by order, as `orders.audit.rules` takes them."""
     sap = mails = None
     if observed.sap is not None:
@@ -190,17 +200,19 @@ def _seen(observed: _Observed, books: Books) -> Seen:
         for event_id in observed.mail.copies:
             if event_id in books.order_of_mail:
                 mails[books.order_of_mail[event_id]].append(event_id)
-    return Seen(sap, mails, observed.documents)
+    return ObservedEffects(sap, mails, observed.documents)
 
 
-def _resent(mail: Mailbox | None, books: Books) -> int:
+def _resent(mail: Mailbox | None, books: OrderRecords) -> int:
     """The number of second copies of e-mails to the window's orders."""
     if mail is None:
         return 0
     return sum(copies - 1 for event_id, copies in mail.copies.items() if event_id in books.order_of_mail)
 
 
-async def _of_unknown_orders(engine: AsyncEngine, observed: _Observed, books: Books) -> AsyncIterator[Orphan]:
+async def _of_unknown_orders(
+    engine: AsyncEngine, observed: _Observed, books: OrderRecords
+) -> AsyncIterator[OrphanEffect]:
     """Effects whose order is in none of our tables, in or outside the window."""
     known = {order.id for order in books.orders}
     documents = [one for one in observed.sap or () if one.order_id not in known]
@@ -213,9 +225,9 @@ async def _of_unknown_orders(engine: AsyncEngine, observed: _Observed, books: Bo
         there = await queries.existing(tx, named)
     for one in documents:
         if one.order_id not in there:
-            yield Orphan(Effect.SAP, f"document {one.number} for order {one.order_number!r}")
+            yield OrphanEffect(Effect.SAP, f"document {one.number} for order {one.order_number!r}")
     for event_id in events:
         if order_of.get(event_id) not in there:
-            yield Orphan(Effect.EMAIL, f"e-mail {event_id}")
+            yield OrphanEffect(Effect.EMAIL, f"e-mail {event_id}")
     for message_id in observed.mail.foreign if observed.mail else ():
-        yield Orphan(Effect.EMAIL, f"e-mail {message_id}")
+        yield OrphanEffect(Effect.EMAIL, f"e-mail {message_id}")

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ops.audit.report import AuditReport
-from orders.audit.rules import Missing
+from orders.audit.rules import MissingEffect
 
 SHOWN = 100  # rows printed of one kind; --json prints them all
 
@@ -69,16 +69,18 @@ def print_report(console: Console, report: AuditReport) -> None:
     console.print(verdict)
 
 
-def _print_missing(console: Console, title: str, missing: Sequence[Missing]) -> None:
+def _print_missing(console: Console, title: str, missing: Sequence[MissingEffect]) -> None:
     """Print a row for each order and blocking step: effects that wait for the same step share its row."""
-    by_step: defaultdict[tuple[str, str], list[Missing]] = defaultdict(list)
+    by_step: defaultdict[tuple[str, str], list[MissingEffect]] = defaultdict(list)
     for one in missing:
-        stands = one.stands.partition(": ")[2] if one.stands.startswith("waits for ") else one.stands
-        by_step[one.order, stands].append(one)
+        blocked_by = one.blocked_by.partition(": ")[2] if one.blocked_by.startswith("waits for ") else one.blocked_by
+        by_step[one.order, blocked_by].append(one)
     rows = []
-    for (order, stands), effects in by_step.items():
-        blocked_here = any(one.stands == stands for one in effects)
-        rows.append((order, ", ".join(one.effect for one in effects), stands if blocked_here else effects[0].stands))
+    for (order, blocked_by), effects in by_step.items():
+        blocked_here = any(one.blocked_by == blocked_by for one in effects)
+        rows.append(
+            (order, ", ".join(one.effect for one in effects), blocked_by if blocked_here else effects[0].blocked_by)
+        )
     _rows(console, f"{title}: {len(missing)}", rows)
 
 

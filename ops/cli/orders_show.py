@@ -13,8 +13,8 @@ from ops.orders.find import id_of
 from ops.target import target_settings
 from orders import repository, service
 from orders.model import Order, StepProgress
-from orders.tracking.load import one_moment, story
-from orders.tracking.progress import Stand, one_line
+from orders.tracking.load import load_timeline, repeatable_read
+from orders.tracking.progress import PendingStep, one_line
 from orders.tracking.timeline import Timeline
 from outbox.dead_letters.queries import OpenDeadLetter, open_dead_letters_of
 from runtime.database import is_unavailable, make_engine
@@ -30,7 +30,7 @@ class Shown:
     order: Order
     steps: list[StepProgress]
     dead_letters: list[OpenDeadLetter]
-    story: Timeline
+    load_timeline: Timeline
 
 
 def show_order(name: str) -> None:
@@ -50,23 +50,23 @@ def show_order(name: str) -> None:
     _print_order(console, shown.order)
     for dead_letter in shown.dead_letters:
         _print_attention(console, dead_letter)
-    for stand in shown.story.waits_for:
+    for stand in shown.load_timeline.waits_for:
         _print_stand(console, stand)
     _print_lines(console, shown.order)
     _print_steps(console, shown.steps)
-    print_story(console, shown.story)
+    print_story(console, shown.load_timeline)
 
 
 async def _load(settings: Settings, name: str) -> Shown | None:
     engine = make_engine(settings, "waybill orders show")
     try:
-        async with one_moment(engine).begin() as tx:
+        async with repeatable_read(engine).begin() as tx:
             order_id = await id_of(tx, name)
             order = None if order_id is None else await repository.get(tx, order_id)
             if order is None:
                 return None
             steps = await service.progress(tx, order)
-            return Shown(order, steps, await open_dead_letters_of(tx, str(order.id)), await story(tx, order))
+            return Shown(order, steps, await open_dead_letters_of(tx, str(order.id)), await load_timeline(tx, order))
     finally:
         await engine.dispose()
 
@@ -99,7 +99,7 @@ def _print_attention(console: Console, dead_letter: OpenDeadLetter) -> None:
     )
 
 
-def _print_stand(console: Console, stand: Stand) -> None:
+def _print_stand(console: Console, stand: PendingStep) -> None:
     console.print(f"  waits for     {escape(stand.step.name)}: {escape(stand.text)}", soft_wrap=True)
 
 

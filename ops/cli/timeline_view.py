@@ -12,13 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from orders.tracking.progress import one_line
-from orders.tracking.timeline import Entry, Outcome, Timeline, What
+from orders.tracking.timeline import Entry, EntryKind, Outcome, Timeline
 
 COLOURS = {
-    What.DEAD_LETTER: "red",
-    What.REJECTED: "red",
-    What.DISCARDED: "yellow",
-    What.COMPLETED: "green",
+    EntryKind.DEAD_LETTER: "red",
+    EntryKind.REJECTED: "red",
+    EntryKind.DISCARDED: "yellow",
+    EntryKind.COMPLETED: "green",
 }
 OUTCOME_COLOURS = {Outcome.RETRIED: "yellow", Outcome.AWAY: "yellow", Outcome.DEAD: "red", Outcome.LOST: "red"}
 
@@ -59,13 +59,13 @@ def _lines(story: Timeline) -> Iterator[Line]:
 def sentence(entry: Entry) -> str:
     """An entry as a sentence for people."""
     match entry.what:
-        case What.ATTEMPT:
+        case EntryKind.ATTEMPT:
             return f"{entry.step}, attempt {entry.attempt}{_as_generation(entry)} by {entry.worker}: {_outcome(entry)}"
-        case What.DONE:
+        case EntryKind.DONE:
             return f"{entry.step} done"
-        case What.REJECTED:
+        case EntryKind.REJECTED:
             return f"rejected: {one_line(entry.why)}"
-        case What.DEAD_LETTER:
+        case EntryKind.DEAD_LETTER:
             return f"dead letter {entry.dead_letter} in {entry.queue} ({entry.why}){_error(entry)}"
     return _action(entry) if entry.dead_letter is not None else _message(entry)
 

@@ -17,10 +17,11 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders.audit.rules import STEP_OF, Effect, Known, Stock, steps_owed
+from orders.audit.rules import STEP_OF, Effect, OrderRecord, Stock, steps_owed
 from orders.model import Status, StepProgress, StepState, invoice_number
-from orders.tracking.progress import DeadLetter, Way
+from orders.tracking.progress import DeadLetter, OrderProgress
 from orders.workflow import BY_NAME, leaf_steps
+from outbox import subject_queries
 from outbox.cursor.id_ranges import NotPassed, not_passed
 from outbox.envelope import lowest_id
 
@@ -44,15 +45,6 @@ FROM due FULL JOIN held USING (order_id, sku)
 WHERE due.units IS DISTINCT FROM held.units
 """)
 
-# Every e-mail that was begun, and sales figures that were counted. A e-mail with a journal was sent, whatever became
-# of its try.
-_INBOX = text("""
-SELECT o.id AS order_id, d.consumer, d.event_id, d.state, d.journal IS NOT NULL AS acted
-FROM outbox.deliveries d JOIN orders o ON o.id::text = d.subject
-WHERE o.placed_at >= :since AND o.placed_at < :until AND d.event_id >= :lowest
-  AND (d.consumer = :email OR (d.consumer = :analytics AND d.state = 'done'))
-""")
-
 # A completed order has every step behind it, but leaf steps, for which no other step waits.
 _STEPS = text("""
 SELECT s.order_id, s.step, s.event_type, s.state, s.attempt, s.error, s.next_try_at, s.finished_at
@@ -61,27 +53,10 @@ WHERE o.placed_at >= :since AND o.placed_at < :until
   AND (o.status <> 'completed' OR s.step = ANY(o.leaf_steps))
 """)
 
-# Whatever was given up of an order, also what no step's code ever saw.
-_EMAILS = text("""
-SELECT subject, id, state, queue, type, reason, error, generation FROM outbox.dead_letters
-WHERE subject = ANY(CAST(:subjects AS text[]))
-""")
-
-_DUE = text("""
-SELECT subject, type, destination, min(due_at) AS due_at FROM outbox.scheduled
-WHERE subject = ANY(CAST(:subjects AS text[])) GROUP BY 1, 2, 3
-""")
-
 _THERE_ARE = text("SELECT id FROM orders WHERE id = ANY(CAST(:ids AS uuid[]))")
 
-# The audit log keeps for good what the inbox forgets.
-_ORDERS_OF_EVENTS = text("""
-SELECT event_id, CAST(subject AS uuid) AS order_id FROM outbox.deliveries
-WHERE consumer = :email AND event_id = ANY(CAST(:ids AS uuid[]))
-  AND subject ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-UNION
-SELECT event_id, order_id FROM audit_log WHERE event_id = ANY(CAST(:ids AS uuid[]))
-""")
+# The audit log keeps an event for good, the inbox forgets it.
+_ORDERS_OF_EVENTS = text("SELECT event_id, order_id FROM audit_log WHERE event_id = ANY(CAST(:ids AS uuid[]))")
 
 # Read from the few that are not finished, by the index that holds only them.
 _OVERDUE = text("""
@@ -110,24 +85,26 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class OrderRecords:
     """The orders of a window as our tables have them, and whose order each event of an e-mail is."""
 
-    orders: list[Known]
+    orders: list[OrderRecord]
     order_of_mail: dict[UUID, UUID]
 
 
-async def read_books(tx: AsyncConnection, window: Window) -> Books:
+async def read_orders(tx: AsyncConnection, window: Window) -> OrderRecords:
     """Every order of the window with all that our own tables say of it."""
     values = {"since": window.since, "until": window.until}
     rows = (await tx.execute(_ORDERS, values)).all()
-    inbox = await _inbox(tx, window)
+    inbox = await _inbox(tx, window, [row.id for row in rows])
     stock: defaultdict[UUID, list[Stock]] = defaultdict(list)
     for row in await tx.execute(_STOCK, values):
         stock[row.order_id].append(Stock(row.sku, row.due, row.reserved))
     open_rows = [row for row in rows if row.status != Status.COMPLETED or row.leaf_steps]
-    ways = await _ways(tx, window, open_rows) if open_rows else {}
-    return Books([_known(row, inbox, stock.get(row.id, ()), ways.get(row.id)) for row in rows], inbox.order_of_mail)
+    progresses = await _progress_of(tx, window, open_rows) if open_rows else {}
+    return OrderRecords(
+        [_known(row, inbox, stock.get(row.id, ()), progresses.get(row.id)) for row in rows], inbox.order_of_mail
+    )
 
 
 async def existing(tx: AsyncConnection, order_ids: Iterable[UUID]) -> set[UUID]:
@@ -137,8 +114,18 @@ async def existing(tx: AsyncConnection, order_ids: Iterable[UUID]) -> set[UUID]:
 
 async def orders_of_mails(tx: AsyncConnection, event_ids: Iterable[UUID]) -> dict[UUID, UUID]:
     """The order that each of these events names, as far as any table of ours remembers the event."""
-    values = {"email": STEP_OF[Effect.EMAIL].queue, "ids": list(event_ids)}
-    return {row.event_id: row.order_id for row in await tx.execute(_ORDERS_OF_EVENTS, values)}
+    ids = list(event_ids)
+    subjects = await subject_queries.subjects_of(tx, STEP_OF[Effect.EMAIL].queue, ids)
+    named = {event_id: order_id for event_id, subject in subjects.items() if (order_id := _uuid(subject)) is not None}
+    kept = {row.event_id: row.order_id for row in await tx.execute(_ORDERS_OF_EVENTS, {"ids": ids})}
+    return {**named, **kept}
+
+
+def _uuid(subject: str) -> UUID | None:
+    try:
+        return UUID(subject)
+    except ValueError:
+        return None
 
 
 async def overdue(tx: AsyncConnection, limit: int = GAUGED_AT_MOST) -> dict[str, int]:
@@ -167,42 +154,40 @@ class _Inbox:
     order_of_mail: dict[UUID, UUID]
 
 
-async def _inbox(tx: AsyncConnection, window: Window) -> _Inbox:
+async def _inbox(tx: AsyncConnection, window: Window, order_ids: Sequence[UUID]) -> _Inbox:
+    """E-mails that were begun, and sales figures that were counted. An e-mail with a journal was sent."""
     email, analytics = STEP_OF[Effect.EMAIL].queue, STEP_OF[Effect.ANALYTICS].queue
-    values = {
-        "since": window.since,
-        "until": window.until,
-        "lowest": lowest_id(window.since - CLOCK_SKEW),
-        "email": email,
-        "analytics": analytics,
-    }
+    subjects = {str(order_id): order_id for order_id in order_ids}
+    lowest = lowest_id(window.since - CLOCK_SKEW)
     inbox = _Inbox(defaultdict(list), defaultdict(int), {})
-    for row in await tx.execute(_INBOX, values):
-        done = row.state == StepState.DONE
+    for row in await subject_queries.deliveries(tx, (email, analytics), subjects, lowest):
+        order_id, done = subjects[row.subject], row.state == StepState.DONE
         if row.consumer == email:
-            inbox.order_of_mail[row.event_id] = row.order_id
+            inbox.order_of_mail[row.event_id] = order_id
             if done or row.acted:
-                inbox.mails[row.order_id].append(row.event_id)
+                inbox.mails[order_id].append(row.event_id)
         elif done:
-            inbox.counted[row.order_id] += 1
+            inbox.counted[order_id] += 1
     return inbox
 
 
-async def _ways(tx: AsyncConnection, window: Window, rows: Sequence[Row[Any]]) -> dict[UUID, Way]:
+async def _progress_of(tx: AsyncConnection, window: Window, rows: Sequence[Row[Any]]) -> dict[UUID, OrderProgress]:
     """The progress of each of these orders."""
     subjects = {str(row.id): row for row in rows}
     steps: defaultdict[UUID, dict[tuple[str, str], StepProgress]] = defaultdict(dict)
     for row in await tx.execute(_STEPS, {"since": window.since, "until": window.until}):
         steps[row.order_id][BY_NAME[row.step].queue, row.event_type] = _progress(row)
     dead_letters: defaultdict[str, list[DeadLetter]] = defaultdict(list)
-    for row in await tx.execute(_EMAILS, {"subjects": list(subjects)}):
-        dead_letters[row.subject].append(DeadLetter(*row[1:]))
+    for one in await subject_queries.dead_letters(tx, subjects):
+        dead_letters[one.subject].append(
+            DeadLetter(one.id, one.state, one.queue, one.type, one.reason, one.error, one.generation)
+        )
     due: defaultdict[str, dict[tuple[str, str | None], datetime]] = defaultdict(dict)
-    for row in await tx.execute(_DUE, {"subjects": list(subjects)}):
-        due[row.subject][row.type, row.destination] = row.due_at
+    for message in await subject_queries.due(tx, subjects):
+        due[message.subject][message.type, message.destination] = message.due_at
     waiting = _by_subject(await not_passed(tx, window.since))
     return {
-        row.id: Way(
+        row.id: OrderProgress(
             steps.get(row.id, {}),
             dead_letters.get(subject, ()),
             due.get(subject, {}),
@@ -225,8 +210,8 @@ def _progress(row: Row[Any]) -> StepProgress:
     return StepProgress(row.step, StepState(row.state), row.attempt, row.error, row.next_try_at, row.finished_at)
 
 
-def _known(row: Row[Any], inbox: _Inbox, stock: Sequence[Stock], way: Way | None) -> Known:
-    return Known(
+def _known(row: Row[Any], inbox: _Inbox, stock: Sequence[Stock], progress: OrderProgress | None) -> OrderRecord:
+    return OrderRecord(
         id=row.id,
         number=row.number,
         status=Status(row.status),
@@ -237,5 +222,5 @@ def _known(row: Row[Any], inbox: _Inbox, stock: Sequence[Stock], way: Way | None
         stock=stock,
         mails=inbox.mails.get(row.id, ()),
         counted=inbox.counted.get(row.id, 0),
-        way=way or Way(),
+        progress=progress or OrderProgress(),
     )

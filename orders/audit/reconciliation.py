@@ -17,6 +17,7 @@ from orders.audit.queries import CLOCK_SKEW, Window
 from orders.audit.rules import STEP_OF, Effect
 from outbox.cursor.id_ranges import first_id_since
 from outbox.envelope import lowest_id
+from outbox.subject_queries import done_subjects
 
 # A number that was given out is an invoice, or it was given back.
 _INVOICE_GAPS = text("""
@@ -26,9 +27,7 @@ FROM invoice_series s
 
 # Whole days, because that is what the figures are of: each order of them whose delivery is done.
 _SALES = text("""
-WITH counted AS MATERIALIZED (
-  SELECT DISTINCT subject FROM outbox.deliveries
-  WHERE consumer = :analytics AND state = 'done' AND event_id >= :lowest),
+WITH counted AS MATERIALIZED (SELECT unnest(CAST(:counted AS text[])) AS subject),
 due AS (
   SELECT (o.placed_at AT TIME ZONE 'UTC')::date AS day, l.sku, o.country, o.currency,
          sum(l.quantity) AS units, sum(l.net) AS revenue
@@ -120,8 +119,7 @@ async def sales_differences(tx: AsyncConnection, window: Window) -> list[SalesDi
     past = last + timedelta(days=1)
     begin = _midnight(first)
     values = {
-        "analytics": STEP_OF[Effect.ANALYTICS].queue,
-        "lowest": lowest_id(begin - CLOCK_SKEW),
+        "counted": await done_subjects(tx, STEP_OF[Effect.ANALYTICS].queue, lowest_id(begin - CLOCK_SKEW)),
         "begin": begin,
         "end": _midnight(past),
         "first": first,
@@ -131,7 +129,7 @@ async def sales_differences(tx: AsyncConnection, window: Window) -> list[SalesDi
 
 
 async def stock_differences(tx: AsyncConnection, initial: Mapping[str, int]) -> list[StockDifference]:
-    """Products of which units were lost or made up, by what there was of each before the first order."""
+    """Products whose units were lost or made up, given the stock of each before the first order."""
     values = {"skus": list(initial), "units": list(initial.values())}
     return [StockDifference(*row) for row in await tx.execute(_STOCK, values)]
 

@@ -1,8 +1,9 @@
-"""Judges orders by what is known of them: which effects each owes, what is missing, what was done twice. Pure.
+"""The audit's rules: which effects each order owes, which are missing, which were done twice. Pure.
 
-An effect counts as there when it is in its own place (`Seen`), not when a step says so; only where nobody could look is
-our own word taken. What is missing is late once its step's deadline has passed since the order was placed, and at once
-when its step says that it is done, because then nobody is left who would still do it.
+An effect is there when its own system has it (`ObservedEffects`), not when a step says so. For a system that did not
+answer, our own tables are believed. A leaf step has no other system: its row is believed. A missing effect is overdue
+when its step's deadline, counted from the order's placement, has passed. It is overdue at once when its step says that
+it is done: no delivery is left that would still do it. Facts come from `orders.audit.queries` and `ops.audit.probes`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from orders.model import Status, StepState
-from orders.tracking.progress import REJECTED, Way, heard, leaves_of, where_it_stands
+from orders.tracking.progress import REJECTED, OrderProgress, blocking_step, leaves_of, trigger_of
 from orders.workflow import BY_NAME, BY_QUEUE, Step, leaf_steps
 
 
@@ -47,7 +48,7 @@ def steps_owed() -> dict[str, Step]:
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """A SKU of which an order holds another number of units than its lines ask for."""
+    """A SKU whose reserved units are not the number that the order's lines ask for."""
 
     sku: str
     due: int
@@ -55,8 +56,8 @@ class Stock:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """An order by our own tables. `mails`: the events of which an e-mail was sent; `counted`: analytics done."""
+class OrderRecord:
+    """An order in our own tables. `mails` are the events that an e-mail was sent for; `counted` is how often analytics ran."""
 
     id: UUID
     number: str
@@ -68,12 +69,12 @@ class Known:
     stock: Sequence[Stock] = ()
     mails: Sequence[UUID] = ()
     counted: int = 0
-    way: Way = field(default_factory=Way)
+    progress: OrderProgress = field(default_factory=OrderProgress)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What was seen in the places themselves; None where nobody looked."""
+class ObservedEffects:
+    """The effects found in their own systems; None for a system that was not asked or did not answer."""
 
     sap_documents: Mapping[UUID, Sequence[str]] | None = None  # by order
     mails: Mapping[UUID, Sequence[UUID]] | None = None  # events by order, each once
@@ -81,17 +82,17 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class MissingEffect:
     """An effect that an order owes and that is not there. `order` is its number; a leaf step's effect is its queue."""
 
     order: str
     effect: str
-    stands: str
+    blocked_by: str
     overdue: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Doubled:
+class DuplicateEffect:
     """An effect that an order has had more than once."""
 
     order: str
@@ -100,20 +101,20 @@ class Doubled:
 
 
 @dataclass(frozen=True, slots=True)
-class Orphan:
-    """An effect that nobody owes: there is no such order, or it was rejected. `effect` may be `audit` as well."""
+class OrphanEffect:
+    """An effect that no order owes: its order does not exist, or was rejected. `effect` may be `audit` as well."""
 
     effect: str
     what: str
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Discrepancies:
     """What is wrong with some orders, or not done yet."""
 
-    missing: list[Missing]
-    doubled: list[Doubled]
-    orphans: list[Orphan]
+    missing: list[MissingEffect]
+    doubled: list[DuplicateEffect]
+    orphans: list[OrphanEffect]
 
 
 def owed(status: Status) -> frozenset[Effect]:
@@ -121,27 +122,29 @@ def owed(status: Status) -> frozenset[Effect]:
     return frozenset({Effect.EMAIL}) if status is Status.REJECTED else frozenset(Effect)
 
 
-def judge(orders: Iterable[Known], seen: Seen, now: datetime, deadline: timedelta | None = None) -> Judgement:
+def find_discrepancies(
+    orders: Iterable[OrderRecord], seen: ObservedEffects, now: datetime, deadline: timedelta | None = None
+) -> Discrepancies:
     """Every order against what it owes. `deadline`, from placement, takes the place of each step's own."""
-    judgement = Judgement([], [], [])
+    judgement = Discrepancies([], [], [])
     for order in orders:
         due = owed(order.status)
         for effect in Effect:
             there = _there(effect, order, seen)
             if effect not in due:
                 judgement.orphans.extend(
-                    Orphan(effect, f"{what} of {order.number}, which is rejected") for what in there
+                    OrphanEffect(effect, f"{what} of {order.number}, which is rejected") for what in there
                 )
             elif not there:
                 judgement.missing.append(_missing(order, effect, now, deadline))
             elif len(there) > 1:
-                judgement.doubled.append(Doubled(order.number, effect, " and ".join(there)))
-        judgement.doubled.extend(Doubled(order.number, Effect.STOCK, what) for what in _too_many(order))
+                judgement.doubled.append(DuplicateEffect(order.number, effect, " and ".join(there)))
+        judgement.doubled.extend(DuplicateEffect(order.number, Effect.STOCK, what) for what in _too_many(order))
         judgement.missing.extend(_missing_leaves(order, now, deadline))
     return judgement
 
 
-def _there(effect: Effect, order: Known, seen: Seen) -> Sequence[str]:
+def _there(effect: Effect, order: OrderRecord, seen: ObservedEffects) -> Sequence[str]:
     """What is there of an effect, a text for each; it should be one."""
     match effect:
         case Effect.STOCK:
@@ -162,43 +165,43 @@ def _there(effect: Effect, order: Known, seen: Seen) -> Sequence[str]:
             return ["completion"] if order.status is Status.COMPLETED else ()
 
 
-def _reserved(order: Known) -> Sequence[str]:
+def _reserved(order: OrderRecord) -> Sequence[str]:
     """A rejected order owes no unit, so each SKU that it holds counts; of any other nothing may be short."""
     if order.status is Status.REJECTED:
         return [f"{stock.reserved} units of {stock.sku}" for stock in order.stock if stock.reserved]
     return () if any(stock.reserved < stock.due for stock in order.stock) else ["reservation"]
 
 
-def _too_many(order: Known) -> Iterator[str]:
+def _too_many(order: OrderRecord) -> Iterator[str]:
     if order.status is not Status.REJECTED:
         for stock in order.stock:
             if stock.reserved > stock.due:
                 yield f"{stock.reserved} units of {stock.sku}, {stock.due} ordered"
 
 
-def _missing(order: Known, effect: Effect, now: datetime, deadline: timedelta | None) -> Missing:
+def _missing(order: OrderRecord, effect: Effect, now: datetime, deadline: timedelta | None) -> MissingEffect:
     step = STEP_OF[effect]
     allowed = timedelta(seconds=step.deadline_seconds) if deadline is None else deadline
-    event_type = REJECTED if order.status is Status.REJECTED else heard(step)
-    known = order.way.steps.get((step.queue, event_type))
+    event_type = REJECTED if order.status is Status.REJECTED else trigger_of(step)
+    known = order.progress.steps.get((step.queue, event_type))
     if order.status is Status.COMPLETED or (known is not None and known.state is StepState.DONE):
         lost = f"{step.queue} says it is done, and it is not there{_own_word(effect, order)}"
-        return Missing(order.number, effect, lost, overdue=True)
-    stands = where_it_stands(step, event_type, order.way, now)
-    return Missing(order.number, effect, stands, now - order.placed_at >= allowed)
+        return MissingEffect(order.number, effect, lost, overdue=True)
+    blocked_by = blocking_step(step, event_type, order.progress, now)
+    return MissingEffect(order.number, effect, blocked_by, now - order.placed_at >= allowed)
 
 
-def _missing_leaves(order: Known, now: datetime, deadline: timedelta | None) -> Iterator[Missing]:
+def _missing_leaves(order: OrderRecord, now: datetime, deadline: timedelta | None) -> Iterator[MissingEffect]:
     """The leaf steps that an order owes and that are not done, by the word of their own rows."""
-    for step, event_type in leaves_of(order.status, order.way):
-        known = order.way.steps.get((step.queue, event_type))
+    for step, event_type in leaves_of(order.status, order.progress):
+        known = order.progress.steps.get((step.queue, event_type))
         if known is None or known.state is not StepState.DONE:
             allowed = timedelta(seconds=step.deadline_seconds) if deadline is None else deadline
-            text = where_it_stands(step, event_type, order.way, now)
-            yield Missing(order.number, step.queue, text, now - order.placed_at >= allowed)
+            text = blocking_step(step, event_type, order.progress, now)
+            yield MissingEffect(order.number, step.queue, text, now - order.placed_at >= allowed)
 
 
-def _own_word(effect: Effect, order: Known) -> str:
+def _own_word(effect: Effect, order: OrderRecord) -> str:
     """What our own tables say of an effect that is not there."""
     words = {
         Effect.SAP: order.sap_document and f"document {order.sap_document}",

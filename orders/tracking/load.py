@@ -10,9 +10,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from orders import repository
-from orders.books import audited
+from orders.audit_log import audited
 from orders.model import Order
-from orders.tracking.snapshot import Facts
+from orders.tracking.snapshot import OrderSnapshot
 from orders.tracking.timeline import Timeline, timeline
 from orders.workflow import BY_QUEUE
 from outbox.cursor import message_tracking
@@ -22,13 +22,13 @@ from outbox.dead_letters.queries import Selection
 _NOW = text("SELECT clock_timestamp()")
 
 
-def one_moment(engine: AsyncEngine) -> AsyncEngine:
+def repeatable_read(engine: AsyncEngine) -> AsyncEngine:
     """The same pool, each transaction seeing the moment of its first statement."""
     return engine.execution_options(isolation_level="REPEATABLE READ")
 
 
-async def story(tx: AsyncConnection, order: Order) -> Timeline:
-    """What has become of an order, and what it waits for."""
+async def load_timeline(tx: AsyncConnection, order: Order) -> Timeline:
+    """An order's timeline, with what it waits for."""
     subject = str(order.id)
     messages = await message_tracking.messages(tx, subject, order.placed_at)
     kept = await audited(tx, order.id)
@@ -38,7 +38,7 @@ async def story(tx: AsyncConnection, order: Order) -> Timeline:
     event_ids = (
         {event.event_id for event in kept} | {one.event_id for one in messages} | {one.event_id for one in waiting}
     )
-    facts = Facts(
+    facts = OrderSnapshot(
         order=order,
         now=(await tx.execute(_NOW)).scalar_one(),
         messages=messages,

@@ -1,4 +1,4 @@
-"""Where an order stands on its way to an effect: the first step that is not done, and why not. Pure.
+"""The progress of one order: the steps that it waits for, and why each is not done. Pure.
 
 The steps that come before another are read from the table of steps: those that emit what it listens to.
 """
@@ -34,14 +34,14 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """How far an order is. Steps and dead letters by queue and event type.
+class OrderProgress:
+    """The facts about one order's steps, by queue and event type.
 
-    `due` are its events that wait for their time, `unread` those that the relay has not passed, each with the queue
-    that it is addressed to, None for all.
-    `open_joins` and `leaf_steps` are the order's own sets of steps that it owes (`orders.model.Order`).
-    `leases` say by queue until when a worker has a step's event for itself; None: nobody asked for them. `generations` is the
-    try that a step's attempts leave to come, or the one that it gave up, where attempts are known.
+    `due` are its scheduled events, `unread` those that the cursor has not advanced past; each with the queue that it is
+    addressed to, None for all. `open_joins` and `leaf_steps` are the sets of steps that the order owes
+    (`orders.model.Order`). `leases` holds, by queue, when the lease on a step's event ends; None if leases were not read.
+    `generations` holds, per step, the next expected generation, or the last one if it was dead-lettered; empty when no
+    attempts are recorded.
     """
 
     steps: Mapping[tuple[str, str], StepProgress] = field(default_factory=dict)
@@ -54,71 +54,71 @@ class Way:
     generations: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
-def where_it_stands(step: Step, event_type: str, way: Way, now: datetime) -> str:
+def blocking_step(step: Step, event_type: str, progress: OrderProgress, now: datetime) -> str:
     """The first step on the way to this one that is not done, and why not."""
     for before, its_event in path_to(step, event_type):
-        stands = _at(before, its_event, way, now)
-        if stands is not None:
-            return stands if before is step else f"waits for {before.queue}: {stands}"
+        blocked = _blocked_by(before, its_event, progress, now)
+        if blocked is not None:
+            return blocked if before is step else f"waits for {before.queue}: {blocked}"
     return f"{step.queue} is done"
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
-    """A step that an order waits for, and where it stands."""
+class PendingStep:
+    """A step that an order waits for; `text` says what blocks it."""
 
     step: Step
     event_type: str
     text: str
 
 
-def waits_for(status: Status, way: Way, now: datetime) -> list[Stand]:
+def waits_for(status: Status, progress: OrderProgress, now: datetime) -> list[PendingStep]:
     """The steps that are next for an order: those before them are done, and they are not.
 
     Also the open dead letters of the steps that no order's page shows, such as the audit's. An order at its end may
     wait for a leaf step and for such a dead letter.
     """
-    stands = []
-    for step, event_type in [*_way_to_the_end(status), *leaves_of(status, way)]:
-        text = _at(step, event_type, way, now)
+    pending = []
+    for step, event_type in [*_way_to_the_end(status), *leaves_of(status, progress)]:
+        text = _blocked_by(step, event_type, progress, now)
         before = path_to(step, event_type)[:-1]
-        if text is not None and all(_at(one, kind, way, now) is None for one, kind in before):
-            stands.append(Stand(step, event_type, text))
-    return stands + _untracked(way)
+        if text is not None and all(_blocked_by(one, kind, progress, now) is None for one, kind in before):
+            pending.append(PendingStep(step, event_type, text))
+    return pending + _untracked(progress)
 
 
 def _way_to_the_end(status: Status) -> list[tuple[Step, str]]:
     if status is Status.COMPLETED:
         return []
-    return path_to(_TELLING, REJECTED) if status is Status.REJECTED else path_to(_LAST, heard(_LAST))
+    return path_to(_TELLING, REJECTED) if status is Status.REJECTED else path_to(_LAST, trigger_of(_LAST))
 
 
-def leaves_of(status: Status, way: Way) -> list[tuple[Step, str]]:
+def leaves_of(status: Status, progress: OrderProgress) -> list[tuple[Step, str]]:
     """The leaf steps that an order owes, each with the event that it reacts to, as far as its events reach them.
 
     A rejected order's events are known by the steps that they have started, and so are those of other services. Any
     other order gets each of our events but the rejection.
     """
     rejected = status is Status.REJECTED
-    reaching = {kind for _, kind in way.steps} | ({REJECTED, *_STARTING} if rejected else set(EVENT_TYPES))
+    reaching = {kind for _, kind in progress.steps} | ({REJECTED, *_STARTING} if rejected else set(EVENT_TYPES))
     if not rejected:
         reaching -= {REJECTED}
     return [
         (step, kind)
         for step in workflow.STEPS
-        if step.name in way.leaf_steps
+        if step.name in progress.leaf_steps
         for kind in step.listens_to
         if kind in reaching
     ]
 
 
-def _untracked(way: Way) -> list[Stand]:
+def _untracked(progress: OrderProgress) -> list[PendingStep]:
     """Open dead letters of steps that are not tracked. No step comes after them, and their work is recorded elsewhere."""
     return [
-        Stand(step, dead_letter.type, _open(dead_letter))
+        PendingStep(step, dead_letter.type, _open(dead_letter))
         for step in workflow.STEPS
         if not step.tracked
-        for dead_letter in way.dead_letters
+        for dead_letter in progress.dead_letters
         if dead_letter.queue == step.queue and dead_letter.state == "open" and dead_letter.type is not None
     ]
 
@@ -131,133 +131,152 @@ def path_to(step: Step, event_type: str) -> list[tuple[Step, str]]:
     path: dict[str, tuple[Step, str]] = {}
     if event_type != REJECTED:
         for before in emitters_of(event_type):
-            path.update({one.queue: (one, kind) for one, kind in path_to(before, heard(before))})
+            path.update({one.queue: (one, kind) for one, kind in path_to(before, trigger_of(before))})
     path[step.queue] = (step, event_type)
     return list(path.values())
 
 
-def heard(step: Step) -> str:
+def trigger_of(step: Step) -> str:
     """The event that a step reacts to on an order's way to its completion."""
     return next(kind for kind in step.listens_to if kind != REJECTED)
 
 
-def _at(step: Step, event_type: str, way: Way, now: datetime) -> str | None:
-    """The state of one step in words; None if it is done, or not owed and not begun."""
-    known = way.steps.get((step.queue, event_type))
+def _blocked_by(step: Step, event_type: str, progress: OrderProgress, now: datetime) -> str | None:
+    """What blocks one step, in words; None if it is done, or not owed and not begun."""
+    known = progress.steps.get((step.queue, event_type))
     if known is not None and known.state is StepState.DONE:
         return None
-    dead_letter = _dead_letter(step, event_type, way)
-    if known is None and dead_letter is None and _joined_later(step, event_type, way):
+    dead_letter = _dead_letter(step, event_type, progress)
+    if known is None and dead_letter is None and _joined_later(step, event_type, progress):
         return None
     if dead_letter is not None and dead_letter.state == "open":
         return _open(dead_letter)
     if (
         dead_letter is not None
         and dead_letter.state == "discarded"
-        and _was_the_last(dead_letter, step, event_type, way, now)
+        and _was_the_last(dead_letter, step, event_type, progress, now)
     ):
         return _discarded(dead_letter)
-    return _by_its_row(step, event_type, way, known, dead_letter, now)
+    return _by_its_row(step, event_type, progress, known, dead_letter, now)
 
 
-def _joined_later(step: Step, event_type: str, way: Way) -> bool:
+def _joined_later(step: Step, event_type: str, progress: OrderProgress) -> bool:
     """Whether a joined step is not among those that the order was placed with."""
-    return event_type != REJECTED and step.name in joined_steps() and step.name not in way.open_joins
+    return event_type != REJECTED and step.name in joined_steps() and step.name not in progress.open_joins
 
 
 def _by_its_row(
-    step: Step, event_type: str, way: Way, known: StepProgress | None, dead_letter: DeadLetter | None, now: datetime
+    step: Step,
+    event_type: str,
+    progress: OrderProgress,
+    known: StepProgress | None,
+    dead_letter: DeadLetter | None,
+    now: datetime,
 ) -> str:
     if known is None or known.state is StepState.PENDING:
-        return f"not begun: {_on_its_way(step, event_type, way, now)}"
+        return f"not begun: {_on_its_way(step, event_type, progress, now)}"
     if known.state is StepState.DEAD:
-        return _given_up(step, event_type, way, known, dead_letter, now)
+        return _dead_lettered(step, event_type, progress, known, dead_letter, now)
     if known.state is StepState.RUNNING:
-        return _running(step, event_type, way, known, dead_letter, now)
-    return f"waiting in {step.queue}, attempt {known.attempt}{_next_try(step, event_type, way, known, now)}"
+        return _running(step, event_type, progress, known, dead_letter, now)
+    return f"waiting in {step.queue}, attempt {known.attempt}{_next_attempt(step, event_type, progress, known, now)}"
 
 
-def _was_the_last(dead_letter: DeadLetter, step: Step, event_type: str, way: Way, now: datetime) -> bool:
+def _was_the_last(dead_letter: DeadLetter, step: Step, event_type: str, progress: OrderProgress, now: datetime) -> bool:
     """Whether nothing of the step is left beside a dead letter, whatever its row says.
 
-    No step's code has seen what the broker or the relay gave up, or a stranger's data: its row stays as it was.
+    No step's code ran for a message that the broker or the relay dead-lettered, or that was unreadable: its row is unchanged.
     """
-    until = (way.leases or {}).get(step.queue)
-    on_its_way = _due(step, event_type, way) is not None or _unread(step, event_type, way)
-    return not (on_its_way or (until is not None and until > now) or _tried_after(dead_letter, step, event_type, way))
+    until = (progress.leases or {}).get(step.queue)
+    on_its_way = _due(step, event_type, progress) is not None or _unread(step, event_type, progress)
+    return not (
+        on_its_way or (until is not None and until > now) or _attempted_after(dead_letter, step, event_type, progress)
+    )
 
 
-def _tried_after(dead_letter: DeadLetter, step: Step, event_type: str, way: Way) -> bool:
-    generation = way.generations.get((step.queue, event_type))
+def _attempted_after(dead_letter: DeadLetter, step: Step, event_type: str, progress: OrderProgress) -> bool:
+    generation = progress.generations.get((step.queue, event_type))
     return generation is not None and dead_letter.generation is not None and generation > dead_letter.generation
 
 
 def _running(
-    step: Step, event_type: str, way: Way, known: StepProgress, dead_letter: DeadLetter | None, now: datetime
+    step: Step,
+    event_type: str,
+    progress: OrderProgress,
+    known: StepProgress,
+    dead_letter: DeadLetter | None,
+    now: datetime,
 ) -> str:
-    """Whoever runs it has a lease. Without one its worker was lost, and its message went on without it."""
+    """A running step has a lease. Without one its worker was lost, and its message was delivered again or dead-lettered."""
     runs = f"running in {step.queue}, attempt {known.attempt}"
-    if way.leases is None:
+    if progress.leases is None:
         return runs
-    until = way.leases.get(step.queue)
+    until = progress.leases.get(step.queue)
     if until is None and dead_letter is not None and dead_letter.state == "replayed":
-        return _replayed(step, event_type, way, dead_letter, now)
+        return _replayed(step, event_type, progress, dead_letter, now)
     if until is None:
         lost = f"attempt {known.attempt} in {step.queue} never ended"
-        return f"{lost}: {_on_its_way(step, event_type, way, now)}"
+        return f"{lost}: {_on_its_way(step, event_type, progress, now)}"
     if until > now:
         return f"{runs}, its lease ends {clock(until, now)}"
     return f"{runs}, its lease ran out {clock(until, now)}: its worker is gone, the next delivery takes it"
 
 
-def _next_try(step: Step, event_type: str, way: Way, known: StepProgress, now: datetime) -> str:
-    """When it is tried again; what is due and has not begun waits for its worker, which may have paused."""
+def _next_attempt(step: Step, event_type: str, progress: OrderProgress, known: StepProgress, now: datetime) -> str:
+    """When the next attempt is. One that is due and has not begun waits for its worker, which may have paused."""
     due = known.next_try_at
     if due is None or due > now:
-        when = "" if due is None else f", next try {clock(due, now)}"
+        when = "" if due is None else f", next attempt {clock(due, now)}"
     else:
-        when = f", due since {clock(due, now)}: {_on_its_way(step, event_type, way, now)}"
+        when = f", due since {clock(due, now)}: {_on_its_way(step, event_type, progress, now)}"
     return when + _last(known.error)
 
 
-def _given_up(
-    step: Step, event_type: str, way: Way, known: StepProgress, dead_letter: DeadLetter | None, now: datetime
+def _dead_lettered(
+    step: Step,
+    event_type: str,
+    progress: OrderProgress,
+    known: StepProgress,
+    dead_letter: DeadLetter | None,
+    now: datetime,
 ) -> str:
-    if dead_letter is None or _tried_after(dead_letter, step, event_type, way):
-        uncollected = f"given up in {step.queue} after attempt {known.attempt}, its dead letter is not collected yet"
+    if dead_letter is None or _attempted_after(dead_letter, step, event_type, progress):
+        uncollected = (
+            f"dead-lettered in {step.queue} after attempt {known.attempt}, its dead letter is not collected yet"
+        )
         return uncollected + _last(known.error)
     if dead_letter.state == "discarded":
         return _discarded(dead_letter)
-    return _replayed(step, event_type, way, dead_letter, now)
+    return _replayed(step, event_type, progress, dead_letter, now)
 
 
 def _open(dead_letter: DeadLetter) -> str:
-    return f"given up: dead letter {dead_letter.number} in {dead_letter.queue} ({dead_letter.reason}){_last(dead_letter.error)}"
+    return f"dead letter {dead_letter.number} in {dead_letter.queue} is open ({dead_letter.reason}){_last(dead_letter.error)}"
 
 
 def _discarded(dead_letter: DeadLetter) -> str:
-    return f"given up: dead letter {dead_letter.number} in {dead_letter.queue} was discarded{_last(dead_letter.error)}"
+    return f"dead letter {dead_letter.number} in {dead_letter.queue} was discarded{_last(dead_letter.error)}"
 
 
-def _replayed(step: Step, event_type: str, way: Way, dead_letter: DeadLetter, now: datetime) -> str:
-    return f"dead letter {dead_letter.number} in {dead_letter.queue} is replayed: {_on_its_way(step, event_type, way, now)}"
+def _replayed(step: Step, event_type: str, progress: OrderProgress, dead_letter: DeadLetter, now: datetime) -> str:
+    return f"dead letter {dead_letter.number} in {dead_letter.queue} is replayed: {_on_its_way(step, event_type, progress, now)}"
 
 
-def _on_its_way(step: Step, event_type: str, way: Way, now: datetime) -> str:
-    due = _due(step, event_type, way)
+def _on_its_way(step: Step, event_type: str, progress: OrderProgress, now: datetime) -> str:
+    due = _due(step, event_type, progress)
     if due is not None:
         return f"its event is due {clock(due, now)}" if due > now else "its event is due, the relay has not moved it"
-    if _unread(step, event_type, way):
+    if _unread(step, event_type, progress):
         return "its event waits in the outbox"
     return f"its event is in queue {step.queue}"
 
 
-def _due(step: Step, event_type: str, way: Way) -> datetime | None:
-    return min((way.due[one] for one in _addresses(step, event_type) if one in way.due), default=None)
+def _due(step: Step, event_type: str, progress: OrderProgress) -> datetime | None:
+    return min((progress.due[one] for one in _addresses(step, event_type) if one in progress.due), default=None)
 
 
-def _unread(step: Step, event_type: str, way: Way) -> bool:
-    return bool(way.unread & _addresses(step, event_type))
+def _unread(step: Step, event_type: str, progress: OrderProgress) -> bool:
+    return bool(progress.unread & _addresses(step, event_type))
 
 
 def _addresses(step: Step, event_type: str) -> set[tuple[str, str | None]]:
@@ -265,11 +284,11 @@ def _addresses(step: Step, event_type: str) -> set[tuple[str, str | None]]:
     return {(event_type, None), (event_type, step.queue)}
 
 
-def _dead_letter(step: Step, event_type: str, way: Way) -> DeadLetter | None:
+def _dead_letter(step: Step, event_type: str, progress: OrderProgress) -> DeadLetter | None:
     """The newest dead letter of a step, or of its event, which the relay could not publish; an open one first."""
     of_step = [
         dead_letter
-        for dead_letter in way.dead_letters
+        for dead_letter in progress.dead_letters
         if dead_letter.type in {event_type, None}
         and (dead_letter.queue == step.queue or dead_letter.queue not in BY_QUEUE)
     ]

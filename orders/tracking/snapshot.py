@@ -1,15 +1,16 @@
-"""What is known of an order at one moment, and what of it belongs together. Pure.
+"""A snapshot of one order at one moment, and the matching of its rows. Pure.
 
-No row names the other that it goes with: an attempt is at the message of its event and try, a dead letter's by its event's
-id. Where clocks differ, or one transaction writes two rows, a cause is dated no later than what it caused.
+Rows carry no foreign keys: an attempt is matched to a message by event and generation, a dead letter by its event's id.
+Where clocks differ, or one transaction writes two rows, a cause is dated no later than its consequence. Loaded by
+`orders.tracking.load`, told in order of time by `orders.tracking.timeline`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from orders.model import Attempt, AttemptEnd, Audited, Order, StepProgress
-from orders.tracking.progress import DeadLetter, Way
+from orders.model import Attempt, AttemptEnd, AuditedEvent, Order, StepProgress
+from orders.tracking.progress import DeadLetter, OrderProgress
 from orders.workflow import BY_NAME
 from outbox.cursor.message_tracking import Message, ScheduledMessage
 from outbox.dead_letter_reason import DeadLetterReason
@@ -18,13 +19,13 @@ from outbox.dead_letters.queries import DeadLetter as KeptDeadLetter
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class OrderSnapshot:
     """What is known of an order at the moment `now`. Steps with the type of the event that each reacts to."""
 
     order: Order
     now: datetime
     messages: Sequence[Message] = ()
-    audited: Sequence[Audited] = ()
+    audited: Sequence[AuditedEvent] = ()
     attempts: Sequence[Attempt] = ()
     steps: Sequence[tuple[str, StepProgress]] = ()
     dead_letters: Sequence[KeptDeadLetter] = ()
@@ -33,12 +34,12 @@ class Facts:
     leases: Mapping[str, datetime] = field(default_factory=dict)
 
 
-def sent_at(message: Message, facts: Facts) -> datetime | None:
-    """When it was published: neither before it was recorded nor after somebody worked on it. None: that is not known.
+def sent_at(message: Message, facts: OrderSnapshot) -> datetime | None:
+    """When it was published: neither before it was recorded nor after an attempt at it began. None: unknown.
 
-    What the relay has set aside was never sent.
+    A message that the relay dead-lettered was never sent.
     """
-    if message.sent_at is None or set_aside(message, facts):
+    if message.sent_at is None or unpublishable(message, facts):
         return None
     begun = min((one.begun_at for one in facts.attempts if _was_for(message, one)), default=message.sent_at)
     return max(message.recorded_at, min(message.sent_at, begun))
@@ -47,15 +48,15 @@ def sent_at(message: Message, facts: Facts) -> datetime | None:
 def _was_for(message: Message, attempt: Attempt) -> bool:
     """Whether an attempt may have worked on this message. An order has one event of a type.
 
-    What comes back when a lease is over bears the try of the message before it, whose attempts are older.
+    A message that is scheduled for the end of a lease has the generation of the message before it, whose attempts are older.
     """
     same = (attempt.event_type, attempt.generation) == (message.type, message.generation)
     later = attempt.begun_at >= message.recorded_at
     return same and later and attempt.step in BY_NAME and message.destination in {None, BY_NAME[attempt.step].queue}
 
 
-def set_aside(message: Message, facts: Facts) -> bool:
-    """Whether the relay could not send it, and made a dead letter of it."""
+def unpublishable(message: Message, facts: OrderSnapshot) -> bool:
+    """Whether the relay could not send it, and dead-lettered it."""
     return any(
         dead_letter.reason == DeadLetterReason.UNPUBLISHABLE and _is_of(dead_letter, message)
         for dead_letter in facts.dead_letters
@@ -67,17 +68,17 @@ def _is_of(dead_letter: KeptDeadLetter, message: Message) -> bool:
     return same and message.destination in {None, dead_letter.queue}
 
 
-def forgotten(facts: Facts) -> list[Audited]:
+def forgotten(facts: OrderSnapshot) -> list[AuditedEvent]:
     """The events that are past retention, which the audit log has for good.
 
-    A retry, a redelivery or a replay bears its event's id and may be kept for longer: the event itself is the first
-    try, for all who listen.
+    A retry, a redelivery or a replay has its event's id and may be kept for longer: the event itself is the message of
+    the first generation that is addressed to the event exchange.
     """
     known = {one.event_id for one in facts.messages if one.generation == 1 and one.destination is None}
     return [event for event in facts.audited if event.event_id not in known]
 
 
-def committed_at(event: Audited, facts: Facts) -> datetime:
+def committed_at(event: AuditedEvent, facts: OrderSnapshot) -> datetime:
     """When a forgotten event was recorded: by its own time, but not after what came of it, nor before its step's end.
 
     A step's event is committed with the attempt that is done. Of several that may have emitted it, the last did.
@@ -96,33 +97,35 @@ def _emits(attempt: Attempt, event_type: str) -> bool:
     return attempt.step in BY_NAME and event_type in BY_NAME[attempt.step].emits
 
 
-def attempts_at(step: tuple[str, str], facts: Facts) -> list[Attempt]:
+def attempts_at(step: tuple[str, str], facts: OrderSnapshot) -> list[Attempt]:
     """The attempts at a step for its event, in order."""
     of_step = [one for one in facts.attempts if (one.step, one.event_type) == step]
     return sorted(of_step, key=lambda one: (one.generation, one.claim))
 
 
-def acted_at(action: Action, dead_letter: KeptDeadLetter, facts: Facts) -> datetime:
-    """When somebody did something with a dead letter. A replay's message is recorded first, in the same transaction."""
+def acted_at(action: Action, dead_letter: KeptDeadLetter, facts: OrderSnapshot) -> datetime:
+    """When an operator acted on a dead letter. A replay's message is recorded first, in the same transaction."""
     of_replay = replace(dead_letter, generation=action.generation)
     recorded = [one.recorded_at for one in facts.messages if action.generation is not None and _is_of(of_replay, one)]
     return min([action.acted_at, *recorded])
 
 
-def way(facts: Facts) -> Way:
+def progress(facts: OrderSnapshot) -> OrderProgress:
     """How far the order is."""
     due: dict[tuple[str, str | None], datetime] = {}
     for one in facts.waiting:
         address = (one.type, one.destination)
         due[address] = min(one.due_at, due.get(address, one.due_at))
-    return Way(
+    return OrderProgress(
         steps={(BY_NAME[step.step].queue, kind): step for kind, step in facts.steps if step.step in BY_NAME},
         dead_letters=[
             DeadLetter(one.id, one.state, one.queue, one.type, one.reason, one.error, one.generation)
             for one in facts.dead_letters
         ],
         due=due,
-        unread={(one.type, one.destination) for one in facts.messages if not (one.published or set_aside(one, facts))},
+        unread={
+            (one.type, one.destination) for one in facts.messages if not (one.published or unpublishable(one, facts))
+        },
         open_joins=facts.order.open_joins,
         leaf_steps=facts.order.leaf_steps,
         leases=facts.leases,
@@ -130,8 +133,8 @@ def way(facts: Facts) -> Way:
     )
 
 
-def _generations(facts: Facts) -> dict[tuple[str, str], int]:
-    """The try that each step's attempts leave to come, or the one that it gave up."""
+def _generations(facts: OrderSnapshot) -> dict[tuple[str, str], int]:
+    """The next expected generation of each step, or the last one if it was dead-lettered."""
     generations: dict[tuple[str, str], int] = {}
     for one in facts.attempts:
         if one.step in BY_NAME:

@@ -1,9 +1,9 @@
-"""One order's story: what happened to it, in order of time, and what it waits for. Pure.
+"""One order's timeline: what happened to it, in order of time, and what it waits for. Pure.
 
 Times are Postgres's but for three: an order is accepted by the API's clock, an event published and confirmed by the
-relay's, and an event that only the audit log remembers was recorded by the clock of whoever did. Where clocks differ,
-what was caused is never told before its cause. An event's publish and confirm are its page's; a consumer may have had
-it between the two.
+relay's, and an event that only the audit log remembers was recorded by its writer's clock. Where clocks differ, a
+consequence never stands before its cause. An event's publish and confirm are its page's; a consumer may have received
+it between the two. Made of a `snapshot.OrderSnapshot`; shown by the API and `waybill orders show`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,13 +13,22 @@ from enum import StrEnum
 from typing import Any
 
 from orders.model import Attempt, Order, Status, StepProgress, StepState
-from orders.tracking.progress import Stand, waits_for
-from orders.tracking.snapshot import Facts, acted_at, attempts_at, committed_at, forgotten, sent_at, set_aside, way
+from orders.tracking.progress import PendingStep, waits_for
+from orders.tracking.snapshot import (
+    OrderSnapshot,
+    acted_at,
+    attempts_at,
+    committed_at,
+    forgotten,
+    progress,
+    sent_at,
+    unpublishable,
+)
 from orders.workflow import BY_NAME
 from outbox.envelope import id_time
 
 
-class What(StrEnum):
+class EntryKind(StrEnum):
     """What happened; of one moment, in the order in which it does."""
 
     ACCEPTED = "accepted"
@@ -28,7 +37,7 @@ class What(StrEnum):
     PUBLISHED = "published"
     CONFIRMED = "confirmed"
     ATTEMPT = "attempt"
-    DONE = "done"  # of a step whose attempts nobody wrote down
+    DONE = "done"  # of a step whose attempts were not recorded
     REJECTED = "rejected"
     COMPLETED = "completed"
     DEAD_LETTER = "dead_letter"
@@ -47,8 +56,8 @@ class Outcome(StrEnum):
     LOST = "lost"  # its worker died, or was cut off from Postgres
 
 
-_ACTIONS = {"replay": What.REPLAYED, "discard": What.DISCARDED, "restore": What.RESTORED}
-_RANK = {what: rank for rank, what in enumerate(What)}
+_ACTIONS = {"replay": EntryKind.REPLAYED, "discard": EntryKind.DISCARDED, "restore": EntryKind.RESTORED}
+_RANK = {what: rank for rank, what in enumerate(EntryKind)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +66,11 @@ class Entry:
 
     `event` is an event's type. `generation` is the delivery's generation, which every retry, outage and replay raises: of a
     message if it is not the first. `attempt` is a step's, counted from 1 since the last replay, without outages.
-    `queue`: the one that a message is for, and where a dead letter died. `why`: a dead letter's reason, and what somebody said
-    who did something with it.
+    `queue`: the one that a message is for, and where a dead letter died. `why`: a dead letter's reason, or an operator's.
     """
 
     at: datetime
-    what: What
+    what: EntryKind
     gap_ms: float | None = None
     event: str | None = None
     queue: str | None = None
@@ -82,18 +90,18 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The story, oldest first. `waits_for` is empty when nothing is left to do; `remarks` say what nobody knows.
+    """The entries, oldest first. `waits_for` is empty when nothing is left to do; `remarks` say which facts are lost.
 
-    It names the steps that are next, and an event that the audit gave up, also of a completed order.
+    `waits_for` names the steps that are next, and events that the audit dead-lettered, also of a completed order.
     """
 
     entries: tuple[Entry, ...]
-    waits_for: tuple[Stand, ...]
+    waits_for: tuple[PendingStep, ...]
     remarks: tuple[str, ...]
 
 
-def timeline(facts: Facts) -> Timeline:
-    """The story that the facts make."""
+def timeline(facts: OrderSnapshot) -> Timeline:
+    """The timeline of a snapshot."""
     told = [
         _accepted(facts),
         *_events(facts),
@@ -102,7 +110,7 @@ def timeline(facts: Facts) -> Timeline:
         *_ending(facts.order),
         *_dead_letters(facts),
     ]
-    stands = waits_for(facts.order.status, way(facts), facts.now)
+    stands = waits_for(facts.order.status, progress(facts), facts.now)
     return Timeline(tuple(_with_gaps(told)), tuple(stands), tuple(_remarks(facts)))
 
 
@@ -117,30 +125,30 @@ def _ms(begin: datetime, end: datetime) -> float:
     return round((end - begin).total_seconds() * 1000, 3)
 
 
-def _accepted(facts: Facts) -> Entry:
-    return Entry(min(id_time(facts.order.id), facts.order.placed_at), What.ACCEPTED)
+def _accepted(facts: OrderSnapshot) -> Entry:
+    return Entry(min(id_time(facts.order.id), facts.order.placed_at), EntryKind.ACCEPTED)
 
 
-def _events(facts: Facts) -> Iterator[Entry]:
+def _events(facts: OrderSnapshot) -> Iterator[Entry]:
     for event in forgotten(facts):
-        yield Entry(committed_at(event, facts), What.COMMITTED, event=event.type)
+        yield Entry(committed_at(event, facts), EntryKind.COMMITTED, event=event.type)
     for message in facts.messages:
         of_event: dict[str, Any] = {
             "event": message.type,
             "queue": message.destination,
             "generation": message.generation if message.generation > 1 else None,
         }
-        yield Entry(message.recorded_at, What.COMMITTED, **of_event)
+        yield Entry(message.recorded_at, EntryKind.COMMITTED, **of_event)
         published_at = sent_at(message, facts)
         if published_at is not None and message.confirmed_at is not None:
-            yield Entry(published_at, What.PUBLISHED, **of_event)
-            yield Entry(max(message.confirmed_at, published_at), What.CONFIRMED, **of_event)
+            yield Entry(published_at, EntryKind.PUBLISHED, **of_event)
+            yield Entry(max(message.confirmed_at, published_at), EntryKind.CONFIRMED, **of_event)
 
 
-def _attempt(attempt: Attempt, facts: Facts) -> Entry:
+def _attempt(attempt: Attempt, facts: OrderSnapshot) -> Entry:
     return Entry(
         attempt.begun_at,
-        What.ATTEMPT,
+        EntryKind.ATTEMPT,
         event=attempt.event_type,
         step=attempt.step,
         generation=attempt.generation,
@@ -153,7 +161,7 @@ def _attempt(attempt: Attempt, facts: Facts) -> Entry:
     )
 
 
-def _outcome(attempt: Attempt, facts: Facts) -> Outcome:
+def _outcome(attempt: Attempt, facts: OrderSnapshot) -> Outcome:
     """Without an end it runs, if it is the step's last, the step says so, and its lease is there and not over."""
     if attempt.end is not None:
         return Outcome(attempt.end.value)
@@ -164,22 +172,22 @@ def _outcome(attempt: Attempt, facts: Facts) -> Outcome:
     return Outcome.RUNNING if runs and lease is not None and lease > facts.now else Outcome.LOST
 
 
-def _steps_without_attempts(facts: Facts) -> Iterator[Entry]:
+def _steps_without_attempts(facts: OrderSnapshot) -> Iterator[Entry]:
     """Steps that were done before attempts were kept."""
     known = {(one.step, one.event_type) for one in facts.attempts}
     for kind, step in facts.steps:
         if step.finished_at is not None and (step.step, kind) not in known:
-            yield Entry(step.finished_at, What.DONE, event=kind, step=step.step, attempt=step.attempt)
+            yield Entry(step.finished_at, EntryKind.DONE, event=kind, step=step.step, attempt=step.attempt)
 
 
 def _ending(order: Order) -> Iterator[Entry]:
     if order.completed_at is not None and order.status is Status.REJECTED:
-        yield Entry(order.completed_at, What.REJECTED, why="; ".join(one.message for one in order.reject_reasons))
+        yield Entry(order.completed_at, EntryKind.REJECTED, why="; ".join(one.message for one in order.reject_reasons))
     elif order.completed_at is not None:
-        yield Entry(order.completed_at, What.COMPLETED)
+        yield Entry(order.completed_at, EntryKind.COMPLETED)
 
 
-def _dead_letters(facts: Facts) -> Iterator[Entry]:
+def _dead_letters(facts: OrderSnapshot) -> Iterator[Entry]:
     for dead_letter in facts.dead_letters:
         of_dead_letter: dict[str, Any] = {
             "dead_letter": dead_letter.id,
@@ -188,7 +196,7 @@ def _dead_letters(facts: Facts) -> Iterator[Entry]:
         }
         yield Entry(
             dead_letter.first_seen_at,
-            What.DEAD_LETTER,
+            EntryKind.DEAD_LETTER,
             why=dead_letter.reason,
             error=dead_letter.error,
             **of_dead_letter,
@@ -205,12 +213,12 @@ def _dead_letters(facts: Facts) -> Iterator[Entry]:
             )
 
 
-def _remarks(facts: Facts) -> Iterator[str]:
+def _remarks(facts: OrderSnapshot) -> Iterator[str]:
     gone = len(forgotten(facts))
     if gone:
         told = "an event is" if gone == 1 else f"{gone} events are"
         yield f"{told} past retention, told from the audit log: when published and confirmed is not known any more"
-    unknown = sum(one.published and one.sent_at is None and not set_aside(one, facts) for one in facts.messages)
+    unknown = sum(one.published and one.sent_at is None and not unpublishable(one, facts) for one in facts.messages)
     if unknown:
         told = "an event was" if unknown == 1 else f"{unknown} events were"
         yield f"{told} published at a time that the cursor's log does not remember any more"
@@ -218,7 +226,7 @@ def _remarks(facts: Facts) -> Iterator[str]:
         yield "attempts at its steps that were made before attempts were kept are not told"
 
 
-def _lacks_attempts(kind: str, step: StepProgress, facts: Facts) -> bool:
+def _lacks_attempts(kind: str, step: StepProgress, facts: OrderSnapshot) -> bool:
     """Whether a step was tried before its first attempt that is kept; a replay counts from 1 again."""
     kept = attempts_at((step.step, kind), facts)
     return kept[0].attempt > 1 if kept else step.state is not StepState.PENDING

@@ -33,20 +33,20 @@ def test_an_order_with_a_dead_letter_needs_attention_and_completes_by_itself_whe
     _refuse(stack, {"pattern": address, "code": 550})
     try:
         location = place(stack, order(reference))
-        page = page_when(stack, location, lambda page: bool(page["attention_needed"]))
+        page = page_when(stack, location, lambda page: bool(page["needs_attention"]))
     finally:
         _refuse(stack)
-    (why,) = page["attention"]
+    (why,) = page["open_dead_letters"]
     assert (why["queue"], why["reason"]) == ("email", "rejected")
     assert "550" in why["error"]
     assert page["status"] == "synced"
-    assert [one["attention_needed"] for one in _listed(stack, reference)] == [True]
+    assert [one["needs_attention"] for one in _listed(stack, reference)] == [True]
 
     words = ("dead-letters", "replay", "--order", page["order_id"], "--by", "anna", "--why", "the mailbox is there")
     run_command(words, stack.environment())
 
     page = finished(location)
-    assert (page["status"], page["attention_needed"], page["attention"]) == ("completed", False, [])
+    assert (page["status"], page["needs_attention"], page["open_dead_letters"]) == ("completed", False, [])
     assert len(emails_to(stack, address)) == 1
 
 

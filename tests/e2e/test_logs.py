@@ -148,7 +148,7 @@ def _wait_until(so: Callable[[], bool], what: str) -> None:
 def _have_ended(stack: LocalStack, accepted: list[Accepted]) -> bool:
     """Each order is completed, rejected, or needs somebody's attention."""
     pages = (httpx.get(stack.api_url + one.location, timeout=ANSWER_SECONDS).json() for one in accepted)
-    return all(page["status"] in {"completed", "rejected"} or page["attention_needed"] for page in pages)
+    return all(page["status"] in {"completed", "rejected"} or page["needs_attention"] for page in pages)
 
 
 def _files(stack: LocalStack) -> list[Path]:

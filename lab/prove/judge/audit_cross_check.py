@@ -19,7 +19,7 @@ async def audit_cross_check(trial: Trial) -> list[Finding]:
 def differences(report: AuditReport, orders: int) -> Iterator[Finding]:
     """A report as findings of a proof. A report that is not clean for any other reason is a finding as well."""
     found = [
-        *(Finding("lost", _by_audit(one.effect), one.order, one.stands) for one in report.missing),
+        *(Finding("lost", _by_audit(one.effect), one.order, one.blocked_by) for one in report.missing),
         *(Finding("duplicated", _by_audit(one.effect), one.order, one.what) for one in report.doubled),
         *(Finding("duplicated", _by_audit(one.effect), one.what, "of no order") for one in report.orphans),
     ]

@@ -1,4 +1,4 @@
-"""An order about which something was given up says so, as long as the dead letter is open, and costs a list one query."""
+"""An order with an open dead letter says so, as long as the dead letter is open, and costs a list one query."""
 
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,13 @@ async def test_an_order_with_open_dead_letters_says_what_was_given_up_and_why(
 ) -> None:
     async with running_api(database_url, tmp_path) as api, dead_letter_database(database_url) as database:
         order_id = await placed(api)
-        assert (await seen(api, order_id))["attention"] == []
+        assert (await seen(api, order_id))["open_dead_letters"] == []
         await database.keep(dead_letter_for(new_event(order_id)), dead_letter_for(new_event("another"), "email"))
         (dead_letter, _) = await database.dead_letters()
         order = await seen(api, order_id)
-        assert order["attention_needed"] is True
+        assert order["needs_attention"] is True
         assert order["status"] == "pending"  # never a status of its own
-        assert order["attention"] == [
+        assert order["open_dead_letters"] == [
             {
                 "dead_letter": dead_letter.id,
                 "queue": "sap",
@@ -50,10 +50,10 @@ async def test_an_order_whose_dead_letters_are_replayed_or_discarded_needs_nobod
         order_id = await placed(api)
         await database.keep(dead_letter_for(new_event(order_id)), dead_letter_for(new_event(order_id), "email"))
         await database.do(lambda tx: replay(tx, Selection(queues=("sap",)), ANNA, EXCHANGE))
-        assert [one["queue"] for one in (await seen(api, order_id))["attention"]] == ["email"]
+        assert [one["queue"] for one in (await seen(api, order_id))["open_dead_letters"]] == ["email"]
         await database.do(lambda tx: discard(tx, Selection(queues=("email",)), ANNA))
         order = await seen(api, order_id)
-        assert (order["attention_needed"], order["attention"]) == (False, [])
+        assert (order["needs_attention"], order["open_dead_letters"]) == (False, [])
 
 
 async def test_a_list_says_which_orders_need_attention_with_one_query_for_all(
@@ -71,5 +71,5 @@ async def test_a_list_says_which_orders_need_attention_with_one_query_for_all(
             counter.sent.clear()
             page = (await api.client.get(f"/orders?limit={limit}")).json()
             statements.append(counter.statements)
-        assert [order["attention_needed"] for order in page["orders"]] == [False, True, False, True, False]
+        assert [order["needs_attention"] for order in page["orders"]] == [False, True, False, True, False]
         assert statements == [2, 2]

@@ -15,7 +15,7 @@ import pytest
 
 from api import observed
 from api.body import MAX_BODY_BYTES
-from orders import books, repository
+from orders import invoices, repository
 from orders.model import AttemptEnd, AttemptRecord, RejectReason, Status, StepProgress, StepState
 from tests.support.builders.in_process_api import Api, order_body, running_api
 from tests.support.proxies.postgres_wire_counter import counted_statements
@@ -284,10 +284,10 @@ async def test_an_invoice_is_served_once_it_is_stored(api: Api) -> None:
     address = f"/orders/{order_id}/invoice.pdf"
     too_early = is_problem(await api.client.get(address), 404)
     async with api.app.state.services.single.connect() as tx:
-        await books.issue_invoice(tx, order_id, datetime(2026, 3, 1, tzinfo=UTC))
+        await invoices.issue_invoice(tx, order_id, datetime(2026, 3, 1, tzinfo=UTC))
         not_stored = is_problem(await api.client.get(address), 404)
         await api.app.state.services.documents.put("invoices/2026-000001.pdf", b"%PDF-1.7 one")
-        await books.invoice_stored(tx, order_id, "invoices/2026-000001.pdf")
+        await invoices.invoice_stored(tx, order_id, "invoices/2026-000001.pdf")
 
     answer = await api.client.get(address)
 
@@ -328,8 +328,8 @@ async def test_a_fault_of_ours_says_nothing_of_our_insides(api: Api, monkeypatch
 
     order_id = await placed(api)
     async with api.app.state.services.single.connect() as tx:
-        await books.issue_invoice(tx, order_id, datetime(2026, 3, 1, tzinfo=UTC))
-        await books.invoice_stored(tx, order_id, "invoices/gone.pdf")
+        await invoices.issue_invoice(tx, order_id, datetime(2026, 3, 1, tzinfo=UTC))
+        await invoices.invoice_stored(tx, order_id, "invoices/gone.pdf")
 
     problem = is_problem(await api.client.get(f"/orders/{order_id}/invoice.pdf"), 500)
 

@@ -53,7 +53,7 @@ async def test_a_new_order_is_accepted_committed_published_and_confirmed(databas
                 "step": "validate_order",
                 "queue": "validation",
                 "event": "order.placed",
-                "stands": "not begun: its event waits in the outbox",
+                "blocked_by": "not begun: its event waits in the outbox",
             }
         ]
         await publish(database_url)
@@ -65,7 +65,7 @@ async def test_a_new_order_is_accepted_committed_published_and_confirmed(databas
         assert [entry["event"] for entry in story["entries"]] == [None, *["order.placed"] * 3]
         assert [entry["gap_ms"] is None for entry in story["entries"]] == [True, False, False, False]
         assert story["entries"][3]["gap_ms"] == 1000
-        assert story["waits_for"][0]["stands"] == "not begun: its event is in queue validation"
+        assert story["waits_for"][0]["blocked_by"] == "not begun: its event is in queue validation"
 
 
 async def test_a_discarded_dead_letter_is_in_the_story_with_who_did_it_and_why(
@@ -86,8 +86,8 @@ async def test_a_discarded_dead_letter_is_in_the_story_with_who_did_it_and_why(
         assert given_up["error"] == "400: no such material"
         assert (discarded["what"], discarded["dead_letter"]) == ("discarded", given_up["dead_letter"])
         assert (discarded["actor"], discarded["why"]) == (ANNA.actor, ANNA.why)
-        assert story["waits_for"][0]["stands"] == (
-            f"given up: dead letter {given_up['dead_letter']} in validation was discarded, last error 400: no such material"
+        assert story["waits_for"][0]["blocked_by"] == (
+            f"dead letter {given_up['dead_letter']} in validation was discarded, last error 400: no such material"
         )
 
 

@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.routes import health
 from orders import repository
-from orders.audit.queries import Window, read_books
+from orders.audit.queries import Window, read_orders
 from orders.model import Order
 from orders.service import Placed, place
-from orders.tracking.load import one_moment, story
-from orders.tracking.timeline import What
+from orders.tracking.load import load_timeline, repeatable_read
+from orders.tracking.timeline import EntryKind
 from outbox.cursor.id_ranges import first_id_since
 from outbox.segments import SEGMENT_EVENTS, SEGMENT_PAGES
 from tests.support.builders.orders import sample_order
@@ -76,7 +76,7 @@ async def busy_shop(database_url: str) -> AsyncIterator[tuple[AsyncEngine, Order
 async def opened(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[object]]) -> list[str]:
     """The segments that a piece of work has locked, at whichever of its executions these were the most."""
     most: list[str] = []
-    async with one_moment(engine).connect() as tx:
+    async with repeatable_read(engine).connect() as tx:
         for _ in range(TIMES):
             await work(tx)
             most = max(most, list((await tx.execute(OPENED)).scalars()), key=len)
@@ -88,7 +88,7 @@ async def test_a_story_opens_the_segments_of_its_orders_lifetime_whatever_is_kep
     database_url: str,
 ) -> None:
     async with busy_shop(database_url) as (engine, order):
-        assert await opened(engine, lambda tx: story(tx, order)) == EVENTS_OF_TODAY + PAGES_OF_TODAY
+        assert await opened(engine, lambda tx: load_timeline(tx, order)) == EVENTS_OF_TODAY + PAGES_OF_TODAY
 
 
 async def test_an_older_orders_events_are_found_in_every_segment_since_also_behind_an_empty_one(
@@ -100,12 +100,12 @@ async def test_an_older_orders_events_are_found_in_every_segment_since_also_behi
         async with engine.begin() as tx:
             await tx.execute(AGED, {"days": days, "id": order.id, "first_id": (KEPT - days) * SEGMENT_EVENTS})
             await tx.execute(EMPTIED, {"id": (KEPT - 2) * SEGMENT_EVENTS})
-        async with one_moment(engine).begin() as tx:
+        async with repeatable_read(engine).begin() as tx:
             older = await repository.get(tx, order.id)
             assert older is not None
-            told = await story(tx, older)
-        assert [one.what for one in told.entries].count(What.COMMITTED) == days
-        segments = await opened(engine, lambda tx: story(tx, older))
+            told = await load_timeline(tx, older)
+        assert [one.what for one in told.entries].count(EntryKind.COMMITTED) == days
+        segments = await opened(engine, lambda tx: load_timeline(tx, older))
         assert [one for one in segments if one.startswith("events")] == events(*range(KEPT - days - 1, KEPT + 1))
 
 
@@ -113,7 +113,7 @@ async def test_an_audit_of_today_opens_the_events_of_today(database_url: str) ->
     async with busy_shop(database_url) as (engine, _):
         now = datetime.now(UTC)
         window = Window(now - timedelta(hours=1), now + timedelta(hours=1))
-        books = await opened(engine, lambda tx: read_books(tx, window))
+        books = await opened(engine, lambda tx: read_orders(tx, window))
         assert [one for one in books if one.startswith("events")] == EVENTS_OF_TODAY
         first_id = await opened(engine, lambda tx: first_id_since(tx, window.since))
         assert first_id == EVENTS_OF_TODAY + PAGES_OF_TODAY

@@ -20,7 +20,7 @@ from consumers.adapters.mailer import Mailer
 from ops.audit.probes import SapSandbox
 from ops.audit.report import AuditReport, Probes, audit
 from orders.audit.queries import Window
-from orders.audit.rules import Orphan
+from orders.audit.rules import OrphanEffect
 from orders.model import Order
 from orders.workflow import BY_QUEUE
 from outbox.cursor.log import ConfirmedPage, advance
@@ -71,7 +71,7 @@ class AuditedOrders:
     places: Probes
     since: datetime
     documents: Path
-    found_before: list[Orphan]
+    found_before: list[OrphanEffect]
 
     async def audit(self, deadline: timedelta | None = AT_ONCE, **places: Any) -> AuditReport:
         """Orders of this test alone, and orphans that no test before it has made."""

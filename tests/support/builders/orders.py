@@ -58,5 +58,5 @@ def sample_invoice(**changes: Any) -> Invoice:
 
 def new_order(reference: str = "PO-1", **changes: object) -> NewOrder:
     sample = sample_order()
-    order = NewOrder(reference, sample.customer, sample.currency, sample.lines)
+    order = NewOrder(reference=reference, customer=sample.customer, currency=sample.currency, lines=sample.lines)
     return replace(order, **changes)  # type: ignore[arg-type]

@@ -87,7 +87,7 @@ class StepHarness:
     async def place_order(self, *lines: Line, customer: Customer = CUSTOMER, currency: str = "USD") -> Order:
         """A new order, as the API places it; without lines, one line of a product of its own."""
         lines = lines or (Line(await self.product(), 2, Decimal("14.00"), Decimal("0.05")),)
-        new = NewOrder(f"PO-{uuid4().hex}", customer, currency, lines)
+        new = NewOrder(reference=f"PO-{uuid4().hex}", customer=customer, currency=currency, lines=lines)
         async with self.ctx.engine.begin() as tx:
             placed = await service.place(tx, new, self.ctx.settings.event_source)
             assert isinstance(placed, service.Placed)

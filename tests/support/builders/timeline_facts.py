@@ -5,8 +5,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from orders.model import Order, RejectReason, Status
-from orders.tracking.snapshot import Facts
-from orders.tracking.timeline import Entry, Timeline, What, timeline
+from orders.tracking.snapshot import OrderSnapshot
+from orders.tracking.timeline import Entry, EntryKind, Timeline, timeline
 from orders.workflow import joined_steps
 from outbox.cursor.message_tracking import Message
 from outbox.dead_letters.queries import DeadLetter
@@ -26,10 +26,10 @@ def an_order(status: Status = Status.PENDING, completed_at: datetime | None = No
     new = sample_order()
     made_at = UUID(int=lowest_id(NOON).int | (7 << 76) | (2 << 62) | 1)
     return Order(
-        new.reference,
-        new.customer,
-        new.currency,
-        new.lines,
+        reference=new.reference,
+        customer=new.customer,
+        currency=new.currency,
+        lines=new.lines,
         id=made_at,
         number="WB-00000001",
         status=status,
@@ -41,7 +41,7 @@ def an_order(status: Status = Status.PENDING, completed_at: datetime | None = No
 
 
 def timeline_with(**facts: Any) -> Timeline:
-    return timeline(Facts(**{"order": an_order(), "now": at(60_000), **facts}))
+    return timeline(OrderSnapshot(**{"order": an_order(), "now": at(60_000), **facts}))
 
 
 def message(recorded: float, sent: float | None = None, confirmed: float | None = None, **more: Any) -> Message:
@@ -77,5 +77,5 @@ def dead_letter(
     )
 
 
-def entries_of(story: Timeline, what: What) -> list[Entry]:
+def entries_of(story: Timeline, what: EntryKind) -> list[Entry]:
     return [entry for entry in story.entries if entry.what is what]

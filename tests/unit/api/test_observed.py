@@ -1,4 +1,4 @@
-"""What fails after an answer has begun is told within its request, and nothing of it leaves with the exception."""
+"""A failure after an answer has begun is logged within its request, and nothing of it leaves with the exception."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What is an order and what is not, without a server."""
+"""Which bodies are orders, without a server."""
 
 import copy
 import json

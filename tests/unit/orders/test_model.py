@@ -55,7 +55,7 @@ def test_a_net_is_in_whole_cents_within_half_a_cent_of_the_exact_figure(line: Li
 @given(st.lists(LINES, max_size=20))
 def test_an_orders_net_is_the_sum_of_its_lines_nets(lines: list[Line]) -> None:
     sample = sample_order()
-    order = NewOrder("R", sample.customer, "USD", tuple(lines))
+    order = NewOrder(reference="R", customer=sample.customer, currency="USD", lines=tuple(lines))
     assert order.net_total == sum(line.net for line in lines)
     assert order.net_total.as_tuple().exponent == -2
 

@@ -102,8 +102,8 @@ def test_the_jitter_is_full_it_fills_the_whole_range_evenly(attempt: int, bound:
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
 def test_a_step_is_tried_six_times_and_sap_five_times(step: Step) -> None:
-    tries = next(attempt for attempt in range(1, 100) if step.retry.gives_up_after(attempt))
-    assert tries == (5 if step.queue == "sap" else 6)
+    attempts = next(attempt for attempt in range(1, 100) if step.retry.is_last(attempt))
+    assert attempts == (5 if step.queue == "sap" else 6)
     assert step.retry.cap_seconds == 600
     assert pool_of(step).retry_base == ("sap_retry_base_seconds" if step.queue == "sap" else "retry_base_seconds")
 
@@ -116,7 +116,7 @@ def test_a_step_has_its_deadline_after_that_of_the_step_before_it() -> None:
             assert all(step.deadline_seconds > deadline for deadline in before)
 
 
-def test_sap_may_use_all_its_tries_before_its_deadline() -> None:
+def test_sap_may_use_all_its_attempts_before_its_deadline() -> None:
     sap = next(step for step in STEPS if step.queue == "sap")
-    longest = sum(min(sap.retry.cap_seconds, 20 * 2**tries) for tries in range(sap.retry.max_retries))
+    longest = sum(min(sap.retry.cap_seconds, 20 * 2**attempt) for attempt in range(sap.retry.max_retries))
     assert sap.deadline_seconds > longest + sap.time_limit_seconds

@@ -14,9 +14,9 @@ from consumers.delivery.error_kinds import StepError
 from consumers.delivery.result import DeliveryResult
 from consumers.delivery.step_kinds import LocalStep, OutsideStep
 from orders.model import Order
-from orders.tracking.load import one_moment, story
+from orders.tracking.load import load_timeline, repeatable_read
+from orders.tracking.timeline import EntryKind, Timeline
 from orders.tracking.timeline import Outcome as Ending
-from orders.tracking.timeline import Timeline, What
 from orders.workflow import ErrorKind
 from outbox.envelope import Event
 from outbox.inbox import MAX_CLAIMS
@@ -43,8 +43,8 @@ def _numbers(rows: Sequence[RowMapping]) -> list[tuple[int, int, int, str | None
 
 
 async def _told(harness: StepHarness, order: Order) -> Timeline:
-    async with one_moment(harness.ctx.engine).begin() as tx:
-        return await story(tx, await harness.order(order.id))
+    async with repeatable_read(harness.ctx.engine).begin() as tx:
+        return await load_timeline(tx, await harness.order(order.id))
 
 
 async def test_a_local_step_is_one_attempt_that_is_written_with_its_end(settings: Settings) -> None:
@@ -74,7 +74,7 @@ async def test_an_outside_step_opens_its_attempt_with_the_claim_and_closes_it_wi
         await double.begun.wait()
         (opened,) = await _kept(harness, order)
         assert (_numbers([opened]), opened["ended_at"]) == ([(1, 1, 1, None)], None)
-        (tried,) = [one for one in (await _told(harness, order)).entries if one.what is What.ATTEMPT]
+        (tried,) = [one for one in (await _told(harness, order)).entries if one.what is EntryKind.ATTEMPT]
         assert tried.outcome is Ending.RUNNING
         double.may_end.set()
         assert await holder is DeliveryResult.DONE
@@ -91,7 +91,7 @@ async def test_an_attempt_at_an_event_that_is_past_retention_still_runs(settings
         holder = asyncio.create_task(harness.runner(OUTSIDE, double).deliver(placed))
         await double.begun.wait()
         await harness.sql("DELETE FROM outbox.events WHERE event_id = :id", id=placed.id)
-        (tried,) = [one for one in (await _told(harness, order)).entries if one.what is What.ATTEMPT]
+        (tried,) = [one for one in (await _told(harness, order)).entries if one.what is EntryKind.ATTEMPT]
         assert tried.outcome is Ending.RUNNING
         double.may_end.set()
         assert await holder is DeliveryResult.DONE
@@ -158,12 +158,12 @@ async def test_a_worker_that_dies_leaves_an_attempt_without_an_end_and_the_story
         order, _ = await _placed(harness)
         placed = await harness.event(order, "order.placed")
         await _kill(harness, OUTSIDE, Acting(), placed)
-        (dead,) = [one for one in (await _told(harness, order)).entries if one.what is What.ATTEMPT]
+        (dead,) = [one for one in (await _told(harness, order)).entries if one.what is EntryKind.ATTEMPT]
         assert (dead.outcome, dead.ended_at) == (Ending.LOST, None)  # the lease is over
 
         assert await harness.runner(OUTSIDE, Acting(waits=False)).deliver(placed) is DeliveryResult.DONE
         assert _numbers(await _kept(harness, order)) == [(1, 1, 1, None), (1, 2, 1, "done")]
-        tries = [one for one in (await _told(harness, order)).entries if one.what is What.ATTEMPT]
+        tries = [one for one in (await _told(harness, order)).entries if one.what is EntryKind.ATTEMPT]
         assert [one.outcome for one in tries] == [Ending.LOST, Ending.DONE]
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from ops.audit.probes import SapOverOData
-from orders.audit.rules import Doubled, Effect, Missing
+from orders.audit.rules import DuplicateEffect, Effect, MissingEffect
 from outbox.envelope import new_event_id
 from outbox.schedule import schedule
 from tests.support.builders.audited_orders import (
@@ -42,7 +42,7 @@ async def test_a_rejected_order_owes_only_the_email_about_it(audited: AuditedOrd
     await audited.record_audit(order)
     report = await audited.audit()
     assert wrong(report) == [(Effect.EMAIL, True)]
-    assert report.missing[0].stands == "not begun: its event waits in the outbox"
+    assert report.missing[0].blocked_by == "not begun: its event waits in the outbox"
     await audited.harness.deliver("send_confirmation_email", event)
     assert (await audited.audit()).clean
 
@@ -57,11 +57,11 @@ async def test_a_waiting_order_names_its_step_and_is_overdue_only_after_its_dead
     own_sap.faults(outage=False)
     report = await audited.audit(deadline=None)
     assert wrong(report) == [(effect, False) for effect in Effect if effect is not Effect.STOCK]
-    stands = {one.effect: one.stands for one in report.missing}
+    blocked_by = {one.effect: one.blocked_by for one in report.missing}
     shown = await audited.harness.shown(order, "sync_order_to_sap")
-    assert stands[Effect.SAP].startswith(f"waiting in sap, attempt {shown['attempt']}, ")  # perhaps due already
-    assert "last error Erp" in stands[Effect.SAP] or "last error StepError" in stands[Effect.SAP]
-    assert stands[Effect.EMAIL] == f"waits for sap: {stands[Effect.SAP]}"
+    assert blocked_by[Effect.SAP].startswith(f"waiting in sap, attempt {shown['attempt']}, ")  # perhaps due already
+    assert "last error Erp" in blocked_by[Effect.SAP] or "last error StepError" in blocked_by[Effect.SAP]
+    assert blocked_by[Effect.EMAIL] == f"waits for sap: {blocked_by[Effect.SAP]}"
     assert report.clean
     late = await audited.audit(timedelta(0))
     assert all(one.overdue for one in late.missing)
@@ -75,8 +75,8 @@ async def test_an_unpublished_event_is_distinguished_from_one_in_its_queue(
     before = (await audited.audit()).missing[0]
     await audited.read_outbox()
     after = (await audited.audit()).missing[0]
-    assert before.stands == "waits for validation: not begun: its event waits in the outbox"
-    assert after.stands == "waits for validation: not begun: its event is in queue validation"
+    assert before.blocked_by == "waits for validation: not begun: its event waits in the outbox"
+    assert after.blocked_by == "waits for validation: not begun: its event is in queue validation"
 
 
 async def test_an_event_that_is_sent_to_all_again_later_is_due_then(audited: AuditedOrders) -> None:
@@ -85,8 +85,8 @@ async def test_an_event_that_is_sent_to_all_again_later_is_due_then(audited: Aud
     again = replace(await audited.harness.event(order, "order.placed"), generation=2)
     async with audited.harness.ctx.engine.begin() as tx:
         await schedule(tx, again, None, datetime(2099, 1, 1, 13, tzinfo=UTC))
-    stands = (await audited.audit()).missing[0].stands
-    assert stands == "waits for validation: not begun: its event is due 2099-01-01 13:00:00"
+    blocked_by = (await audited.audit()).missing[0].blocked_by
+    assert blocked_by == "waits for validation: not begun: its event is due 2099-01-01 13:00:00"
 
 
 async def test_a_dead_lettered_step_names_its_dead_letter(audited: AuditedOrders) -> None:
@@ -95,22 +95,24 @@ async def test_a_dead_lettered_step_names_its_dead_letter(audited: AuditedOrders
     number = await audited.harness.value(
         EMAIL, key=uuid4().hex, queue="validation", event_id=event.id, type=event.type, subject=str(order.id)
     )
-    stands = (await audited.audit()).missing[0].stands
-    expected = f"given up: dead letter {number} in validation (rejected), last error ErpRefused: no"
-    assert stands == f"waits for validation: {expected}"
+    blocked_by = (await audited.audit()).missing[0].blocked_by
+    expected = f"dead letter {number} in validation is open (rejected), last error ErpRefused: no"
+    assert blocked_by == f"waits for validation: {expected}"
     # Discarded it stays the reason, though no step's row knows of it.
     await audited.harness.sql("UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = :id", id=number)
     await audited.read_outbox()
-    stands = (await audited.audit()).missing[0].stands
-    discarded = f"given up: dead letter {number} in validation was discarded, last error ErpRefused: no"
-    assert stands == f"waits for validation: {discarded}"
+    blocked_by = (await audited.audit()).missing[0].blocked_by
+    discarded = f"dead letter {number} in validation was discarded, last error ErpRefused: no"
+    assert blocked_by == f"waits for validation: {discarded}"
 
 
 async def test_a_second_document_in_sap_is_a_doubled_effect(audited: AuditedOrders) -> None:
     order = await audited.completed()
     second = await book(audited, draft(order))
     (doubled,) = (await audited.audit()).doubled
-    assert doubled == Doubled(order.number, Effect.SAP, f"document {order.sap_document} and document {second.number}")
+    assert doubled == DuplicateEffect(
+        order.number, Effect.SAP, f"document {order.sap_document} and document {second.number}"
+    )
     over_odata = await audited.audit(sap=SapOverOData(audited.harness.ctx.settings))
     assert over_odata.doubled == [doubled]
 
@@ -134,7 +136,7 @@ async def test_a_recorded_document_that_sap_lacks_is_missing_at_once(audited: Au
     await audited.harness.sql("UPDATE orders SET status = 'completed', sap_document = '1' WHERE id = :id", id=order.id)
     found = [one for one in (await audited.audit(deadline=None)).missing if one.effect is Effect.SAP]
     said = "sap says it is done, and it is not there: document 1"
-    assert found == [Missing(order.number, Effect.SAP, said, overdue=True)]
+    assert found == [MissingEffect(order.number, Effect.SAP, said, overdue=True)]
 
 
 async def test_while_sap_does_not_answer_our_tables_are_trusted_and_the_report_says_so(
@@ -177,7 +179,7 @@ async def test_an_invoice_without_a_pdf_is_missing(audited: AuditedOrders) -> No
     pdf.write_bytes(b"")
     report = await audited.audit()
     assert wrong(report) == [(Effect.INVOICE, True)]
-    assert report.missing[0].stands.endswith(f"it is not there: invoices/{order.invoice_number}.pdf")
+    assert report.missing[0].blocked_by.endswith(f"it is not there: invoices/{order.invoice_number}.pdf")
     pdf.unlink()
     assert wrong(await audited.audit()) == [(Effect.INVOICE, True)]
 
@@ -189,7 +191,9 @@ async def test_units_that_an_order_lacks_has_too_many_of_or_should_not_have(audi
     assert wrong(await audited.audit()) == [(Effect.STOCK, True)]
     await audited.harness.sql(change, units=4, id=order.id)
     sku = order.lines[0].sku
-    assert (await audited.audit()).doubled == [Doubled(order.number, Effect.STOCK, f"4 units of {sku}, 2 ordered")]
+    assert (await audited.audit()).doubled == [
+        DuplicateEffect(order.number, Effect.STOCK, f"4 units of {sku}, 2 ordered")
+    ]
     rejected, event = await audited.harness.rejected()
     await audited.harness.deliver("send_confirmation_email", event)
     await audited.harness.sql(

@@ -82,7 +82,7 @@ def keyboard(shared_database_url: str, monkeypatch: pytest.MonkeyPatch) -> Itera
 def placed(keyboard: Keyboard) -> tuple[UUID, str]:
     """An order: its id and its number."""
     order = sample_order()
-    new = NewOrder(order.reference, order.customer, order.currency, order.lines)
+    new = NewOrder(reference=order.reference, customer=order.customer, currency=order.currency, lines=order.lines)
     assert isinstance(order.customer, Customer)
     assert all(isinstance(line, Line) for line in order.lines)
 
@@ -351,5 +351,5 @@ def test_an_order_is_shown_with_its_dead_letters_and_its_next_attempt(keyboard: 
     assert result.exit_code == 0, result.output
     assert f"needs attention dead letter {dead_letter} in sap, rejected: 400: [no] such material" in result.stdout
     assert f"`waybill dead-letters show {dead_letter}`" in result.stdout
-    stands = "waiting in sap, attempt 3, next try 2030-01-01 12:04:00, last error no answer"
+    stands = "waiting in sap, attempt 3, next attempt 2030-01-01 12:04:00, last error no answer"
     assert f"waits for     sync_order_to_sap: {stands}" in result.stdout

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from ops.cli.main import app
 from ops.cli.timeline_view import print_story, sentence
 from orders.model import Order
-from orders.tracking.load import one_moment, story
-from orders.tracking.timeline import Entry, Outcome, Timeline, What
+from orders.tracking.load import load_timeline, repeatable_read
+from orders.tracking.timeline import Entry, EntryKind, Outcome, Timeline
 from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import Act, discard
 from outbox.dead_letters.store import store
@@ -44,8 +44,8 @@ def shown(module_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
 
 
 async def timeline_of(audited: AuditedOrders, order: Order) -> Timeline:
-    async with one_moment(audited.harness.ctx.engine).begin() as tx:
-        return await story(tx, await audited.harness.order(order.id))
+    async with repeatable_read(audited.harness.ctx.engine).begin() as tx:
+        return await load_timeline(tx, await audited.harness.order(order.id))
 
 
 async def go(audited: AuditedOrders, order: Order) -> None:
@@ -62,12 +62,12 @@ async def test_a_completed_order_shows_its_whole_timeline(audited: AuditedOrders
     assert (whole.waits_for, whole.remarks) == ((), ())
     for kind in WAY:
         messages = [one.what for one in whole.entries if one.event == kind and one.step is None]
-        assert messages == [What.COMMITTED, What.PUBLISHED, What.CONFIRMED]
-    attempts = [one.step for one in whole.entries if one.what is What.ATTEMPT]
+        assert messages == [EntryKind.COMMITTED, EntryKind.PUBLISHED, EntryKind.CONFIRMED]
+    attempts = [one.step for one in whole.entries if one.what is EntryKind.ATTEMPT]
     assert attempts[:3] == ["validate_order", "reserve_inventory", "sync_order_to_sap"]
     assert (len(attempts), attempts[-1]) == (7, "finalize_order")
-    assert whole.entries[0].what is What.ACCEPTED
-    assert What.COMPLETED in {one.what for one in whole.entries}
+    assert whole.entries[0].what is EntryKind.ACCEPTED
+    assert EntryKind.COMPLETED in {one.what for one in whole.entries}
     assert all(one.gap_ms is None or one.gap_ms >= 0 for one in whole.entries)
 
     text = await asyncio.to_thread(shown, order.number)
@@ -93,7 +93,9 @@ async def test_an_order_is_found_by_its_id_its_number_and_its_reference(
 
 
 def test_an_attempt_names_its_generation_where_that_is_another_number() -> None:
-    tried = Entry(datetime.now(UTC), What.ATTEMPT, step="s", generation=4, attempt=1, worker="w", outcome=Outcome.LOST)
+    tried = Entry(
+        datetime.now(UTC), EntryKind.ATTEMPT, step="s", generation=4, attempt=1, worker="w", outcome=Outcome.LOST
+    )
     assert sentence(tried).startswith("s, attempt 1 (generation 4) by w: ")
     assert sentence(replace(tried, attempt=4)).startswith("s, attempt 4 by w: ")
 

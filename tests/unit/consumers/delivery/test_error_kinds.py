@@ -8,7 +8,7 @@ from consumers.adapters.erp import ErpRefused, ErpUnavailable, ErpUnreached
 from consumers.adapters.mailer import MailRefused, MailUnavailable
 from consumers.adapters.typesetter import TypesetError
 from consumers.delivery.error_kinds import KilledWorkerError, StepError, failure_of, fingerprint, kind_of, wait_seconds
-from orders.workflow import STEPS, WORTH_ANOTHER_TRY, ErrorKind
+from orders.workflow import RETRYABLE, STEPS, ErrorKind
 from outbox.envelope import EnvelopeError, decode
 from runtime.documents import DocumentStoreError
 
@@ -49,8 +49,8 @@ def test_each_error_has_its_kind(error: Exception, kind: ErrorKind) -> None:
 
 
 def test_what_is_asked_wrongly_is_never_asked_again_and_all_else_is() -> None:
-    assert set(ErrorKind) - WORTH_ANOTHER_TRY == {ErrorKind.REFUSED, ErrorKind.BAD_DATA}
-    assert {step.retry.worth_another_try for step in STEPS} == {WORTH_ANOTHER_TRY}
+    assert set(ErrorKind) - RETRYABLE == {ErrorKind.REFUSED, ErrorKind.BAD_DATA}
+    assert {step.retry.worth_another_try for step in STEPS} == {RETRYABLE}
 
 
 def _raised(error: Exception) -> Exception:

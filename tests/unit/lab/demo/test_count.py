@@ -15,7 +15,7 @@ from lab.workload.expectations import Workload
 from lab.workload.generator import generate
 from ops.audit.report import AuditReport
 from orders.audit.reconciliation import SalesDifference, StockDifference
-from orders.audit.rules import Doubled, Effect, Missing, Orphan
+from orders.audit.rules import DuplicateEffect, Effect, MissingEffect, OrphanEffect
 
 WORKLOAD = generate(60)
 PLACED = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -150,16 +150,16 @@ def test_a_demo_that_went_well_has_no_wrong_figure() -> None:
         ),
         ({"dead_letters": 1}, {"dead letters"}),
         (audited(resent=1), {"duplicates: e-mails"}),
-        (audited(doubled=[Doubled("WB-1", Effect.EMAIL, "")]), {"duplicates: e-mails", AUDIT}),
-        (audited(orphans=[Orphan(Effect.EMAIL, "")]), {"duplicates: e-mails of no order", AUDIT}),
-        (audited(doubled=[Doubled("WB-1", Effect.SAP, "")]), {"duplicates: SAP documents", AUDIT}),
-        (audited(orphans=[Orphan(Effect.SAP, "")]), {"duplicates: SAP documents", AUDIT}),
-        (audited(orphans=[Orphan(Effect.INVOICE, "")]), {"duplicates: invoices", AUDIT}),
-        (audited(doubled=[Doubled("WB-1", Effect.STOCK, "")]), {"duplicates: reservations", AUDIT}),
+        (audited(doubled=[DuplicateEffect("WB-1", Effect.EMAIL, "")]), {"duplicates: e-mails", AUDIT}),
+        (audited(orphans=[OrphanEffect(Effect.EMAIL, "")]), {"duplicates: e-mails of no order", AUDIT}),
+        (audited(doubled=[DuplicateEffect("WB-1", Effect.SAP, "")]), {"duplicates: SAP documents", AUDIT}),
+        (audited(orphans=[OrphanEffect(Effect.SAP, "")]), {"duplicates: SAP documents", AUDIT}),
+        (audited(orphans=[OrphanEffect(Effect.INVOICE, "")]), {"duplicates: invoices", AUDIT}),
+        (audited(doubled=[DuplicateEffect("WB-1", Effect.STOCK, "")]), {"duplicates: reservations", AUDIT}),
         (audited(sales_wrong=[SALES_WRONG]), {"duplicates: sales figures", AUDIT}),
         (audited(audit_extra=1), {"duplicates: audit rows", AUDIT}),
         (audited(audit_missing=1, audit_overdue=1), {"events missing from the audit log", AUDIT}),
-        (audited(missing=[Missing("WB-1", Effect.STOCK, "", overdue=True)]), {"effects missing", AUDIT}),
+        (audited(missing=[MissingEffect("WB-1", Effect.STOCK, "", overdue=True)]), {"effects missing", AUDIT}),
         (audited(stock_wrong=[StockDifference("SKU", 3, 2, 0)]), {AUDIT}),
         (audited(not_seen={"sap": "no answer"}), {AUDIT}),
     ],

@@ -14,7 +14,7 @@ from ops.audit.report import AuditReport
 from ops.cli.audit_view import SHOWN, as_json, print_report
 from ops.cli.orders_audit import orders_audit
 from orders.audit.reconciliation import SalesDifference, StockDifference
-from orders.audit.rules import Doubled, Effect, Missing, Orphan
+from orders.audit.rules import DuplicateEffect, Effect, MissingEffect, OrphanEffect
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 CLEAN = AuditReport(
@@ -34,7 +34,7 @@ CLEAN = AuditReport(
     sales_wrong=[],
     stock_wrong=[],
 )
-LATE = Missing("WB-1", Effect.SAP, "waiting in sap, attempt 3 [bold]", overdue=True)
+LATE = MissingEffect("WB-1", Effect.SAP, "waiting in sap, attempt 3 [bold]", overdue=True)
 SALES = SalesDifference(date(2026, 3, 1), "SKU-1", "Chile", "EUR", 2, Decimal(20), 4, Decimal(40))
 
 BEHIND = [("WB-1", Effect.EMAIL), ("WB-1", Effect.INVOICE), ("WB-2", Effect.EMAIL), ("WB-2", Effect.ANALYTICS)]
@@ -62,8 +62,8 @@ def test_an_unusable_time_ends_the_command_with_its_option_and_value(
     "change",
     [
         {"missing": [LATE]},
-        {"doubled": [Doubled("WB-1", Effect.SAP, "document 1 and document 2")]},
-        {"orphans": [Orphan("audit", "event 1 of order 2")]},
+        {"doubled": [DuplicateEffect("WB-1", Effect.SAP, "document 1 and document 2")]},
+        {"orphans": [OrphanEffect("audit", "event 1 of order 2")]},
         {"sales_wrong": [SALES]},
         {"stock_wrong": [StockDifference("SKU-1", 10, 7, 2)]},
         {"invoice_gaps": 1},
@@ -91,9 +91,9 @@ def test_an_effect_in_progress_or_sent_again_is_shown_and_clean() -> None:
 
 
 def test_an_order_blocked_by_one_step_is_one_row_with_all_effects_that_wait_for_it() -> None:
-    stands = "waiting in sap, attempt 3, last error SapUnavailable: 503"
-    behind = [Missing(one, effect, f"waits for sap: {stands}", overdue=True) for one, effect in BEHIND]
-    shown = page(replace(CLEAN, missing=[Missing("WB-1", Effect.SAP, stands, overdue=True), *behind]))
+    blocked_by = "waiting in sap, attempt 3, last error SapUnavailable: 503"
+    behind = [MissingEffect(one, effect, f"waits for sap: {blocked_by}", overdue=True) for one, effect in BEHIND]
+    shown = page(replace(CLEAN, missing=[MissingEffect("WB-1", Effect.SAP, blocked_by, overdue=True), *behind]))
 
     assert "Overdue: 5" in shown
     (first,) = [line for line in shown.splitlines() if "WB-1" in line]
@@ -101,7 +101,7 @@ def test_an_order_blocked_by_one_step_is_one_row_with_all_effects_that_wait_for_
     assert "waits for" not in first
     (second,) = [line for line in shown.splitlines() if "WB-2" in line]
     assert "email, analytics" in second
-    assert f"waits for sap: {stands}" in second
+    assert f"waits for sap: {blocked_by}" in second
 
 
 def test_a_long_list_is_cut_and_says_so() -> None:

@@ -1,12 +1,12 @@
-"""What is past the outbox's retention is told from the audit log: which events, when, and in what order."""
+"""Events past the outbox's retention are read from the audit log: which events, when, and in what order."""
 
 from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 
-from orders.model import Attempt, AttemptEnd, Audited, Status
-from orders.tracking.timeline import What
+from orders.model import Attempt, AttemptEnd, AuditedEvent, Status
+from orders.tracking.timeline import EntryKind
 from orders.workflow import joined_steps
 from tests.support.builders.timeline_facts import (
     HEARD,
@@ -23,13 +23,13 @@ from tests.support.builders.timeline_facts import (
 
 def test_what_the_outbox_has_forgotten_is_told_from_the_audit_log_and_said() -> None:
     known = message(5000, 5010, 5020, type="order.validated")
-    audited = [Audited(uuid4(), "order.placed", at(4)), Audited(known.event_id, known.type, at(4999))]
+    audited = [AuditedEvent(uuid4(), "order.placed", at(4)), AuditedEvent(known.event_id, known.type, at(4999))]
     story = timeline_with(messages=[known], audited=audited)
-    assert [(one.event, one.at) for one in entries_of(story, What.COMMITTED)] == [
+    assert [(one.event, one.at) for one in entries_of(story, EntryKind.COMMITTED)] == [
         ("order.placed", at(4)),
         ("order.validated", at(5000)),
     ]
-    assert [one.event for one in entries_of(story, What.PUBLISHED)] == ["order.validated"]
+    assert [one.event for one in entries_of(story, EntryKind.PUBLISHED)] == ["order.validated"]
     assert story.remarks == (
         "an event is past retention, told from the audit log: when published and confirmed is not known any more",
     )
@@ -40,12 +40,12 @@ def test_an_event_is_forgotten_also_when_a_later_message_of_it_is_kept() -> None
     for facts in ({"destination": "sap"}, {"destination": "sap", "generation": 2}, {"generation": 2}):
         later = replace(message(5000, 5010, 5020, type=HEARD, **facts), event_id=event_id)
         first = replace(message(20, 30, 40, type=HEARD), event_id=event_id)
-        audited = [Audited(event_id, HEARD, at(19))]
+        audited = [AuditedEvent(event_id, HEARD, at(19))]
         story = timeline_with(messages=[later], audited=audited)
-        assert [one.at for one in entries_of(story, What.COMMITTED)] == [at(19), at(5000)]
+        assert [one.at for one in entries_of(story, EntryKind.COMMITTED)] == [at(19), at(5000)]
         assert [remark[:27] for remark in story.remarks] == ["an event is past retention,"]
         story = timeline_with(messages=[first, later], audited=audited)
-        assert [one.at for one in entries_of(story, What.COMMITTED)] == [at(20), at(5000)]
+        assert [one.at for one in entries_of(story, EntryKind.COMMITTED)] == [at(20), at(5000)]
         assert story.remarks == ()
 
 
@@ -53,7 +53,7 @@ def test_an_event_is_forgotten_also_when_a_later_message_of_it_is_kept() -> None
 def test_where_clocks_differ_no_forgotten_event_is_told_before_its_cause_or_after_what_came_of_it(skew: float) -> None:
     """The hosts that recorded the events are behind, right, or ahead."""
     kinds = ["order.placed", "order.validated", HEARD, "order.synced", "order.fulfilled", "order.completed"]
-    audited = [Audited(uuid4(), kind, at(5 + 100 * number + skew)) for number, kind in enumerate(kinds)]
+    audited = [AuditedEvent(uuid4(), kind, at(5 + 100 * number + skew)) for number, kind in enumerate(kinds)]
     line = ["validate_order", "reserve_inventory", SAP]
     path = [
         *zip(line, kinds, strict=False),
@@ -67,7 +67,9 @@ def test_where_clocks_differ_no_forgotten_event_is_told_before_its_cause_or_afte
         for (step, kind), begin, end in zip(path, begins, ends, strict=True)
     ]
     told_of = timeline_with(order=an_order(Status.COMPLETED, at(504)), audited=audited, attempts=attempts).entries
-    order = [f"{one.what} {one.step or one.event or ''}".strip() for one in told_of if one.what is not What.COMPLETED]
+    order = [
+        f"{one.what} {one.step or one.event or ''}".strip() for one in told_of if one.what is not EntryKind.COMPLETED
+    ]
     assert order == [
         "accepted",
         "committed order.placed",
@@ -83,15 +85,18 @@ def test_where_clocks_differ_no_forgotten_event_is_told_before_its_cause_or_afte
         "committed order.completed",
     ]
     if skew == 0:
-        committed = [one.at for one in told_of if one.what is What.COMMITTED]
+        committed = [one.at for one in told_of if one.what is EntryKind.COMMITTED]
         assert committed == [one.occurred_at for one in audited]
 
 
 def test_a_forgotten_event_comes_before_its_later_message_and_its_dead_letter() -> None:
     event_id = uuid4()
-    audited = [Audited(event_id, HEARD, at(9000))]
+    audited = [AuditedEvent(event_id, HEARD, at(9000))]
     again = replace(message(5000, type=HEARD, destination="sap", generation=2), event_id=event_id)
     story = timeline_with(audited=audited, messages=[again], dead_letters=[dead_letter(event_id=event_id, seen=8000)])
-    assert [(one.at, one.generation) for one in entries_of(story, What.COMMITTED)] == [(at(5000), None), (at(5000), 2)]
+    assert [(one.at, one.generation) for one in entries_of(story, EntryKind.COMMITTED)] == [
+        (at(5000), None),
+        (at(5000), 2),
+    ]
     story = timeline_with(audited=audited, dead_letters=[dead_letter(event_id=event_id, seen=8000)])
-    assert [one.what for one in story.entries] == [What.ACCEPTED, What.COMMITTED, What.DEAD_LETTER]
+    assert [one.what for one in story.entries] == [EntryKind.ACCEPTED, EntryKind.COMMITTED, EntryKind.DEAD_LETTER]

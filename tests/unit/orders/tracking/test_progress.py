@@ -6,7 +6,7 @@ import pytest
 
 from orders import workflow
 from orders.model import Status, StepProgress, StepState
-from orders.tracking.progress import REJECTED, DeadLetter, Way, path_to, waits_for, where_it_stands
+from orders.tracking.progress import REJECTED, DeadLetter, OrderProgress, blocking_step, path_to, waits_for
 from orders.workflow import BY_NAME, BY_QUEUE, STEPS, Step
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -23,10 +23,10 @@ HEARD = {
 DUE: dict[tuple[str, str | None], datetime] = {("inventory.reserved", "sap"): SOON}
 
 
-def stands(queue: str, *done: str, **way: object) -> str:
+def stands(queue: str, *done: str, **progress: object) -> str:
     """Where the step of a queue stands when those queues are done."""
-    steps = {(one, HEARD[one]): at(one, StepState.DONE) for one in done} | way.pop("steps", {})  # type: ignore[operator]
-    return where_it_stands(BY_QUEUE[queue], HEARD[queue], Way(steps, **way), NOW)  # type: ignore[arg-type]
+    steps = {(one, HEARD[one]): at(one, StepState.DONE) for one in done} | progress.pop("steps", {})  # type: ignore[operator]
+    return blocking_step(BY_QUEUE[queue], HEARD[queue], OrderProgress(steps, **progress), NOW)  # type: ignore[arg-type]
 
 
 def at(
@@ -67,26 +67,26 @@ def test_what_was_rejected_waits_for_nothing_but_the_dead_letter_about_it() -> N
 
 def test_a_retry_says_its_attempt_its_time_and_its_last_error() -> None:
     waiting = in_sap(StepState.RETRYING, 3, "SapUnavailable: no\nanswer", SOON)
-    expected = "waiting in sap, attempt 3, next try 12:04:10, last error SapUnavailable: no answer"
+    expected = "waiting in sap, attempt 3, next attempt 12:04:10, last error SapUnavailable: no answer"
     assert stands("sap", "validation", "inventory", steps=waiting) == expected
     assert stands("invoice", "validation", "inventory", steps=waiting) == f"waits for sap: {expected}"
 
 
 def test_a_time_on_another_day_says_its_day() -> None:
     waiting = in_sap(StepState.RETRYING, 3, None, NOW + timedelta(days=1))
-    assert stands("sap", "validation", "inventory", steps=waiting).endswith("next try 2026-03-02 12:00:00")
+    assert stands("sap", "validation", "inventory", steps=waiting).endswith("next attempt 2026-03-02 12:00:00")
 
 
 def test_a_try_that_is_due_says_where_its_event_is_and_no_next_try_in_the_past() -> None:
     past = NOW - timedelta(minutes=5)
     waiting = in_sap(StepState.RETRYING, 3, "SapUnavailable: no answer", past)
     said = "waiting in sap, attempt 3, due since 11:55:00: {}, last error SapUnavailable: no answer"
-    for way, where in (
+    for progress, where in (
         ({"due": {(HEARD["sap"], "sap"): past}}, "its event is due, the relay has not moved it"),
         ({"unread": {("inventory.reserved", "sap")}}, "its event waits in the outbox"),
         ({}, "its event is in queue sap"),
     ):
-        assert stands("sap", "validation", "inventory", steps=waiting, **way) == said.format(where)
+        assert stands("sap", "validation", "inventory", steps=waiting, **progress) == said.format(where)
 
 
 def test_what_runs_says_when_its_lease_ends_or_that_its_worker_is_gone() -> None:
@@ -102,20 +102,20 @@ def test_what_runs_says_when_its_lease_ends_or_that_its_worker_is_gone() -> None
 def test_an_order_waits_for_every_step_whose_turn_it_is() -> None:
     done = {(one, HEARD[one]): at(one, StepState.DONE) for one in ("validation", "inventory", "sap", "invoice")}
     dead = {("email", HEARD["email"]): at("email", StepState.DEAD, 6)}
-    way = Way(done | dead, dead_letters=[dead_letter("open", "email", "order.synced")])
-    waiting = waits_for(Status.SYNCED, way, NOW)
+    progress = OrderProgress(done | dead, dead_letters=[dead_letter("open", "email", "order.synced")])
+    waiting = waits_for(Status.SYNCED, progress, NOW)
     assert [(one.step.queue, one.event_type) for one in waiting] == [
         ("email", "order.synced"),
         ("analytics", "order.synced"),
     ]
-    assert waiting[0].text.startswith("given up: dead letter 17 in email")
+    assert waiting[0].text.startswith("dead letter 17 in email")
 
 
 def test_an_order_that_is_at_its_end_waits_for_nothing_and_a_rejected_one_for_its_dead_letter() -> None:
-    assert waits_for(Status.COMPLETED, Way(), NOW) == []
-    (stand,) = waits_for(Status.REJECTED, Way(), NOW)
+    assert waits_for(Status.COMPLETED, OrderProgress(), NOW) == []
+    (stand,) = waits_for(Status.REJECTED, OrderProgress(), NOW)
     assert (stand.step.queue, stand.text) == ("email", "not begun: its event is in queue email")
-    told = Way({("email", REJECTED): at("email", StepState.DONE)})
+    told = OrderProgress({("email", REJECTED): at("email", StepState.DONE)})
     assert waits_for(Status.REJECTED, told, NOW) == []
 
 
@@ -130,7 +130,7 @@ def test_what_runs_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("way", "expected"),
+    ("progress", "expected"),
     [
         ({"unread": {("inventory.reserved", None)}}, "its event waits in the outbox"),
         ({"unread": {("inventory.reserved", "sap")}}, "its event waits in the outbox"),
@@ -143,8 +143,8 @@ def test_what_runs_says_so() -> None:
         ({}, "its event is in queue sap"),
     ],
 )
-def test_what_has_not_begun_says_where_its_event_is(way: dict[str, object], expected: str) -> None:
-    assert stands("sap", "validation", "inventory", **way) == f"not begun: {expected}"
+def test_what_has_not_begun_says_where_its_event_is(progress: dict[str, object], expected: str) -> None:
+    assert stands("sap", "validation", "inventory", **progress) == f"not begun: {expected}"
 
 
 def test_what_was_given_up_names_its_open_dead_letter() -> None:
@@ -154,15 +154,19 @@ def test_what_was_given_up_names_its_open_dead_letter() -> None:
         dead_letter("open"),
         dead_letter("open", queue="email", number=99),
     ]
-    expected = "given up: dead letter 17 in sap (rejected), last error SapRefused: no"
+    expected = "dead letter 17 in sap is open (rejected), last error SapRefused: no"
     assert stands("sap", "validation", "inventory", steps=dead, dead_letters=dead_letters) == expected
 
 
 @pytest.mark.parametrize(
-    ("dead_letters", "way", "expected"),
+    ("dead_letters", "progress", "expected"),
     [
-        ([], {}, "given up in sap after attempt 6, its dead letter is not collected yet, last error SapRefused: no"),
-        ([dead_letter("discarded")], {}, "given up: dead letter 17 in sap was discarded, last error SapRefused: no"),
+        (
+            [],
+            {},
+            "dead-lettered in sap after attempt 6, its dead letter is not collected yet, last error SapRefused: no",
+        ),
+        ([dead_letter("discarded")], {}, "dead letter 17 in sap was discarded, last error SapRefused: no"),
         (
             [dead_letter("replayed")],
             {"due": DUE},
@@ -172,16 +176,16 @@ def test_what_was_given_up_names_its_open_dead_letter() -> None:
     ],
 )
 def test_what_was_given_up_says_what_became_of_its_dead_letter(
-    dead_letters: list[DeadLetter], way: dict[str, object], expected: str
+    dead_letters: list[DeadLetter], progress: dict[str, object], expected: str
 ) -> None:
     dead = in_sap(StepState.DEAD, 6, "SapRefused: no")
-    assert stands("sap", "validation", "inventory", steps=dead, dead_letters=dead_letters, **way) == expected
+    assert stands("sap", "validation", "inventory", steps=dead, dead_letters=dead_letters, **progress) == expected
 
 
 def test_an_event_that_the_relay_could_not_publish_is_given_up_too() -> None:
     unpublishable = dead_letter("open", queue="orders.events")
     assert stands("sap", "validation", "inventory", dead_letters=[unpublishable]).startswith(
-        "given up: dead letter 17 in orders.events"
+        "dead letter 17 in orders.events"
     )
 
 
@@ -191,7 +195,7 @@ def test_another_steps_dead_letter_is_not_this_ones() -> None:
 
 
 LIVE = {"leases": {"sap": SOON}}
-DISCARDED = "given up: dead letter 17 in sap was discarded, last error SapRefused: no"
+DISCARDED = "dead letter 17 in sap was discarded, last error SapRefused: no"
 NOT_DONE = [None, StepState.PENDING, StepState.RUNNING, StepState.RETRYING, StepState.DEAD]
 
 
@@ -207,7 +211,7 @@ def test_a_discarded_dead_letter_is_the_end_whatever_its_steps_row_says(
 
 @pytest.mark.parametrize("state", [None, StepState.PENDING, StepState.RUNNING, StepState.RETRYING])
 @pytest.mark.parametrize(
-    ("way", "said"),
+    ("progress", "said"),
     [
         ({"due": DUE}, "its event is due 12:04:10"),
         ({"due": {("inventory.reserved", None): SOON}}, "its event is due 12:04:10"),
@@ -218,11 +222,11 @@ def test_a_discarded_dead_letter_is_the_end_whatever_its_steps_row_says(
     ],
 )
 def test_a_discarded_dead_letter_is_not_the_end_while_something_of_its_step_is_on_its_way(
-    state: StepState | None, way: dict[str, object], said: str
+    state: StepState | None, progress: dict[str, object], said: str
 ) -> None:
     steps = {} if state is None else in_sap(state, 2, None, NOW)
     discarded = dead_letter("discarded", generation=2)
-    told = stands("sap", "validation", "inventory", steps=steps, dead_letters=[discarded], **{"leases": {}, **way})
+    told = stands("sap", "validation", "inventory", steps=steps, dead_letters=[discarded], **{"leases": {}, **progress})
     assert "discarded" not in told
     assert ("replayed" in told, said in told) == (False, True)
 
@@ -252,7 +256,9 @@ def test_a_replay_that_died_again_waits_for_its_dead_letter_to_be_collected(stat
         )
         for given_up in (2, 3)
     }
-    uncollected = "given up in sap after attempt 1, its dead letter is not collected yet, last error SapRefused: no"
+    uncollected = (
+        "dead-lettered in sap after attempt 1, its dead letter is not collected yet, last error SapRefused: no"
+    )
     assert said[3] == uncollected
     assert said[2] == (
         DISCARDED if state == "discarded" else "dead letter 17 in sap is replayed: its event is in queue sap"
@@ -261,9 +267,9 @@ def test_a_replay_that_died_again_waits_for_its_dead_letter_to_be_collected(stat
 
 def test_an_event_that_the_audit_gave_up_waits_for_a_person_also_of_an_order_at_its_end() -> None:
     given_up = [dead_letter("open", "audit", "order.placed"), dead_letter("discarded", "audit", "order.synced", 18)]
-    (stand,) = waits_for(Status.COMPLETED, Way(dead_letters=given_up), NOW)
+    (stand,) = waits_for(Status.COMPLETED, OrderProgress(dead_letters=given_up), NOW)
     assert (stand.step.name, stand.event_type) == ("record_audit", "order.placed")
-    assert stand.text == "given up: dead letter 17 in audit (rejected), last error SapRefused: no"
+    assert stand.text == "dead letter 17 in audit is open (rejected), last error SapRefused: no"
 
 
 WAREHOUSE = Step("notify_warehouse", "warehouse", ("order.synced", "order.validated"), (), "local", 30, 900)
@@ -283,8 +289,8 @@ def _done(*queues: str) -> dict[tuple[str, str], StepProgress]:
 
 
 def test_an_order_waits_for_each_leaf_step_that_its_events_reach(leaf: Step) -> None:
-    way = Way(_done("validation", "inventory"), leaf_steps={leaf.name})
-    assert [(one.step.queue, one.event_type) for one in waits_for(Status.RESERVED, way, NOW)] == [
+    progress = OrderProgress(_done("validation", "inventory"), leaf_steps={leaf.name})
+    assert [(one.step.queue, one.event_type) for one in waits_for(Status.RESERVED, progress, NOW)] == [
         ("sap", "inventory.reserved"),
         ("warehouse", "order.validated"),
     ]
@@ -292,27 +298,27 @@ def test_an_order_waits_for_each_leaf_step_that_its_events_reach(leaf: Step) -> 
 
 def test_a_completed_order_still_waits_for_its_leaf_step(leaf: Step) -> None:
     failed = StepProgress(leaf.name, StepState.DONE, 1)
-    way = Way({**_done(*HEARD), ("warehouse", "order.validated"): failed}, leaf_steps={leaf.name})
-    (pending,) = waits_for(Status.COMPLETED, way, NOW)
+    progress = OrderProgress({**_done(*HEARD), ("warehouse", "order.validated"): failed}, leaf_steps={leaf.name})
+    (pending,) = waits_for(Status.COMPLETED, progress, NOW)
     assert (pending.step, pending.event_type) == (leaf, "order.synced")
     assert pending.text == "not begun: its event is in queue warehouse"
 
 
 def test_a_rejected_order_waits_for_a_leaf_step_only_for_the_events_that_it_had(leaf: Step) -> None:
     told = {("email", REJECTED): at("email", StepState.DONE)}
-    assert waits_for(Status.REJECTED, Way({**told, **_done("validation")}, leaf_steps={leaf.name}), NOW) == []
-    reserving = Way({**told, **_done("validation", "inventory")}, leaf_steps={leaf.name})
+    assert waits_for(Status.REJECTED, OrderProgress({**told, **_done("validation")}, leaf_steps={leaf.name}), NOW) == []
+    reserving = OrderProgress({**told, **_done("validation", "inventory")}, leaf_steps={leaf.name})
     assert [one.event_type for one in waits_for(Status.REJECTED, reserving, NOW)] == ["order.validated"]
 
 
 def test_an_order_placed_before_a_leaf_step_joined_does_not_wait_for_it(leaf: Step) -> None:
-    assert waits_for(Status.COMPLETED, Way(_done(*HEARD)), NOW) == []
+    assert waits_for(Status.COMPLETED, OrderProgress(_done(*HEARD)), NOW) == []
 
 
 def test_an_order_placed_before_a_step_joined_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     joined = Step("notify_warehouse", "warehouse", ("order.synced",), ("order.fulfilled",), "local", 30, 900)
     done = _done("validation", "inventory", "sap", "email", "invoice")
-    before = Way(done)
+    before = OrderProgress(done)
     monkeypatch.setattr(workflow, "STEPS", (*STEPS[:-2], joined, *STEPS[-2:]))
     assert [one.step.queue for one in waits_for(Status.SYNCED, before, NOW)] == ["analytics"]
-    assert [one.step.queue for one in waits_for(Status.SYNCED, Way(done), NOW)] == ["analytics", "warehouse"]
+    assert [one.step.queue for one in waits_for(Status.SYNCED, OrderProgress(done), NOW)] == ["analytics", "warehouse"]

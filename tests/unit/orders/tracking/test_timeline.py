@@ -1,11 +1,11 @@
-"""An order's story is told in order of time, with its gaps, causes before what they caused, and what is not known."""
+"""An order's timeline is in order of time, with its gaps, causes before consequences, and remarks on lost facts."""
 
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 from orders.model import Attempt, AttemptEnd, RejectReason, Status, StepProgress, StepState
-from orders.tracking.timeline import Outcome, Timeline, What
+from orders.tracking.timeline import EntryKind, Outcome, Timeline
 from outbox.cursor.message_tracking import Message, ScheduledMessage
 from outbox.dead_letters.queries import Action
 from tests.support.builders.timeline_facts import (
@@ -40,13 +40,13 @@ def running(state: StepState = StepState.RUNNING, number: int = 1) -> list[tuple
     return [*done, (HEARD, StepProgress(SAP, state, number, next_try_at=at(1000)))]
 
 
-def brief(story: Timeline) -> list[tuple[What, str | None, float | None]]:
+def brief(story: Timeline) -> list[tuple[EntryKind, str | None, float | None]]:
     return [(entry.what, entry.event or entry.step, entry.gap_ms) for entry in story.entries]
 
 
 def test_a_new_order_is_accepted_and_committed_and_waits_in_the_outbox() -> None:
     story = timeline_with(messages=[message(4.5)])
-    assert brief(story) == [(What.ACCEPTED, None, None), (What.COMMITTED, "order.placed", 4.5)]
+    assert brief(story) == [(EntryKind.ACCEPTED, None, None), (EntryKind.COMMITTED, "order.placed", 4.5)]
     (stand,) = story.waits_for
     assert (stand.step.queue, stand.text) == ("validation", "not begun: its event waits in the outbox")
     assert story.remarks == ()
@@ -60,16 +60,16 @@ def test_events_and_attempts_are_told_in_order_of_time_with_the_gaps_between() -
         ],
     )
     assert brief(story) == [
-        (What.ACCEPTED, None, None),
-        (What.COMMITTED, "order.placed", 5),
-        (What.PUBLISHED, "order.placed", 7),
-        (What.ATTEMPT, "order.placed", 2),
-        (What.CONFIRMED, "order.placed", 1),
-        (What.COMMITTED, "order.validated", 5),
-        (What.PUBLISHED, "order.validated", 11.5),
-        (What.CONFIRMED, "order.validated", 8.5),
+        (EntryKind.ACCEPTED, None, None),
+        (EntryKind.COMMITTED, "order.placed", 5),
+        (EntryKind.PUBLISHED, "order.placed", 7),
+        (EntryKind.ATTEMPT, "order.placed", 2),
+        (EntryKind.CONFIRMED, "order.placed", 1),
+        (EntryKind.COMMITTED, "order.validated", 5),
+        (EntryKind.PUBLISHED, "order.validated", 11.5),
+        (EntryKind.CONFIRMED, "order.validated", 8.5),
     ]
-    (tried,) = entries_of(story, What.ATTEMPT)
+    (tried,) = entries_of(story, EntryKind.ATTEMPT)
     assert (tried.step, tried.worker, tried.attempt) == ("validate_order", "w@h/1", 1)
     assert (tried.outcome, tried.duration_ms, tried.ended_at) == (Outcome.DONE, 6.25, at(20.25))
 
@@ -77,7 +77,12 @@ def test_events_and_attempts_are_told_in_order_of_time_with_the_gaps_between() -
 def test_where_clocks_differ_no_event_is_published_before_it_is_committed() -> None:
     story = timeline_with(order=an_order(), messages=[message(5, 3, 4)])
     assert [entry.at for entry in story.entries] == [at(0), at(5), at(5), at(5)]
-    assert [entry.what for entry in story.entries] == [What.ACCEPTED, What.COMMITTED, What.PUBLISHED, What.CONFIRMED]
+    assert [entry.what for entry in story.entries] == [
+        EntryKind.ACCEPTED,
+        EntryKind.COMMITTED,
+        EntryKind.PUBLISHED,
+        EntryKind.CONFIRMED,
+    ]
 
 
 def test_every_try_is_told_with_its_error_and_how_it_ended() -> None:
@@ -89,7 +94,7 @@ def test_every_try_is_told_with_its_error_and_how_it_ended() -> None:
             attempt(3, 2000, 2100, AttemptEnd.DONE, attempt=2),
         ],
     )
-    tries = entries_of(story, What.ATTEMPT)
+    tries = entries_of(story, EntryKind.ATTEMPT)
     assert [(one.attempt, one.outcome, one.duration_ms, one.error) for one in tries] == [
         (1, Outcome.RETRIED, 120, "SapUnavailable: 503"),
         (2, Outcome.AWAY, 10, "SapUnavailable: no answer"),
@@ -105,13 +110,13 @@ def test_an_attempt_without_an_end_runs_if_it_is_the_last_and_has_a_lease_that_i
         ({}, Outcome.LOST),
     ):
         story = timeline_with(steps=running(), attempts=[lost, last], leases=leases)
-        assert [one.outcome for one in entries_of(story, What.ATTEMPT)] == [Outcome.LOST, outcome]
-        assert all(one.duration_ms is None for one in entries_of(story, What.ATTEMPT))
+        assert [one.outcome for one in entries_of(story, EntryKind.ATTEMPT)] == [Outcome.LOST, outcome]
+        assert all(one.duration_ms is None for one in entries_of(story, EntryKind.ATTEMPT))
 
 
 def test_an_attempt_whose_step_has_ended_otherwise_was_lost() -> None:
     story = timeline_with(steps=running(StepState.DEAD), attempts=[attempt(1, 100, None)])
-    assert [one.outcome for one in entries_of(story, What.ATTEMPT)] == [Outcome.LOST]
+    assert [one.outcome for one in entries_of(story, EntryKind.ATTEMPT)] == [Outcome.LOST]
 
 
 def test_what_runs_says_until_when_its_lease_is() -> None:
@@ -127,18 +132,18 @@ def test_dead_letters_are_told_with_what_was_done_with_them() -> None:
     ]
     story = timeline_with(dead_letters=[dead_letter()], actions={17: actions})
     given_up, *done = story.entries[1:]
-    assert (given_up.what, given_up.dead_letter, given_up.queue) == (What.DEAD_LETTER, 17, "sap")
+    assert (given_up.what, given_up.dead_letter, given_up.queue) == (EntryKind.DEAD_LETTER, 17, "sap")
     assert (given_up.why, given_up.error) == ("rejected", "400: no")
     assert [(one.what, one.dead_letter, one.actor, one.why, one.generation, one.due_at) for one in done] == [
-        (What.DISCARDED, 17, "anna", "hopeless", None, None),
-        (What.RESTORED, 17, "ben", "not so", None, None),
-        (What.REPLAYED, 17, "ben", "mended", 2, at(9000)),
+        (EntryKind.DISCARDED, 17, "anna", "hopeless", None, None),
+        (EntryKind.RESTORED, 17, "ben", "not so", None, None),
+        (EntryKind.REPLAYED, 17, "ben", "mended", 2, at(9000)),
     ]
 
 
 def test_a_discarded_dead_letter_is_what_its_order_waits_for() -> None:
     (stand,) = timeline_with(steps=running(StepState.DEAD), dead_letters=[dead_letter(state="discarded")]).waits_for
-    assert stand.text == "given up: dead letter 17 in sap was discarded, last error 400: no"
+    assert stand.text == "dead letter 17 in sap was discarded, last error 400: no"
 
 
 def test_a_message_for_one_queue_says_which_and_its_try() -> None:
@@ -168,16 +173,16 @@ def test_what_is_sent_to_all_again_later_is_waited_for_until_then() -> None:
 
 def test_an_order_ends_completed_or_rejected_with_its_reasons() -> None:
     story = timeline_with(order=an_order(Status.COMPLETED, at(700)))
-    assert (story.entries[-1].what, story.entries[-1].at, story.waits_for) == (What.COMPLETED, at(700), ())
+    assert (story.entries[-1].what, story.entries[-1].at, story.waits_for) == (EntryKind.COMPLETED, at(700), ())
     reason = RejectReason("unknown-sku", "We do not sell SKU-1.", "SKU-1")
     story = timeline_with(order=an_order(Status.REJECTED, at(700), reason))
-    assert (story.entries[-1].what, story.entries[-1].why) == (What.REJECTED, "We do not sell SKU-1.")
+    assert (story.entries[-1].what, story.entries[-1].why) == (EntryKind.REJECTED, "We do not sell SKU-1.")
     assert [stand.step.queue for stand in story.waits_for] == ["email"]
 
 
 def test_a_publish_whose_page_is_forgotten_is_said_and_nothing_waits_for_it() -> None:
     story = timeline_with(messages=[message(5, published=True), message(6, published=True)])
-    assert entries_of(story, What.PUBLISHED) == []
+    assert entries_of(story, EntryKind.PUBLISHED) == []
     assert story.waits_for[0].text == "not begun: its event is in queue validation"
     assert story.remarks == ("2 events were published at a time that the cursor's log does not remember any more",)
 
@@ -185,7 +190,7 @@ def test_a_publish_whose_page_is_forgotten_is_said_and_nothing_waits_for_it() ->
 def test_steps_that_were_done_before_attempts_were_kept_are_done_all_the_same() -> None:
     done = StepProgress("validate_order", StepState.DONE, 2, finished_at=at(50))
     story = timeline_with(steps=[("order.placed", done)])
-    (entry,) = entries_of(story, What.DONE)
+    (entry,) = entries_of(story, EntryKind.DONE)
     assert (entry.step, entry.attempt, entry.at) == ("validate_order", 2, at(50))
     assert story.remarks == ("attempts at its steps that were made before attempts were kept are not told",)
 
@@ -194,12 +199,12 @@ def test_a_step_that_nobody_knows_any_more_is_told_and_waited_for_by_nobody() ->
     gone = Attempt("fax_order", HEARD, 1, 1, 1, WORKER, at(10), None)
     progress = StepProgress("fax_order", StepState.RUNNING, 1)
     story = timeline_with(attempts=[gone], steps=[(HEARD, progress)])
-    assert [one.step for one in entries_of(story, What.ATTEMPT)] == ["fax_order"]
+    assert [one.step for one in entries_of(story, EntryKind.ATTEMPT)] == ["fax_order"]
     assert [stand.step.queue for stand in story.waits_for] == ["validation"]
 
 
 def test_no_event_is_published_after_somebody_worked_on_it() -> None:
-    """The relay's clock is ahead. A later try of the same event, and another queue's, are messages of their own."""
+    """The relay's clock is ahead. A later generation of the same event, and another queue's, are messages of their own."""
     tried = [
         attempt(1, 30, 40, AttemptEnd.RETRIED),
         attempt(2, 130, 140, AttemptEnd.DONE),
@@ -207,22 +212,22 @@ def test_no_event_is_published_after_somebody_worked_on_it() -> None:
     ]
     for destination, published in ((None, 25), ("sap", 30), ("invoice", 5000)):
         story = timeline_with(messages=[message(5, 5000, 5010, type=HEARD, destination=destination)], attempts=tried)
-        assert [one.at for one in entries_of(story, What.PUBLISHED)] == [at(published)]
-        assert [one.at for one in entries_of(story, What.CONFIRMED)] == [at(5010)]
+        assert [one.at for one in entries_of(story, EntryKind.PUBLISHED)] == [at(published)]
+        assert [one.at for one in entries_of(story, EntryKind.CONFIRMED)] == [at(5010)]
     again = timeline_with(
         messages=[message(100, 5000, 5010, type=HEARD, destination="sap", generation=2)], attempts=tried
     )
-    assert [one.at for one in entries_of(again, What.PUBLISHED)] == [at(130)]
+    assert [one.at for one in entries_of(again, EntryKind.PUBLISHED)] == [at(130)]
 
 
 def test_what_came_back_after_a_lease_is_published_when_it_was_and_not_when_the_first_attempt_began() -> None:
     lost, done = attempt(1, 100, None), attempt(1, 180_100, 180_300, AttemptEnd.DONE, claim=2)
     again = message(120_000, 180_000, 180_010, type=HEARD, destination="sap")
     story = timeline_with(now=at(200_000), messages=[message(20, 30, 40, type=HEARD), again], attempts=[lost, done])
-    assert [one.at for one in entries_of(story, What.PUBLISHED)] == [at(30), at(180_000)]
+    assert [one.at for one in entries_of(story, EntryKind.PUBLISHED)] == [at(30), at(180_000)]
     again = replace(again, sent_at=at(190_000))  # the relay's clock is ahead
     story = timeline_with(now=at(200_000), messages=[again], attempts=[lost, done])
-    assert [one.at for one in entries_of(story, What.PUBLISHED)] == [at(180_100)]
+    assert [one.at for one in entries_of(story, EntryKind.PUBLISHED)] == [at(180_100)]
 
 
 def test_a_replay_comes_before_the_message_that_it_recorded() -> None:
@@ -231,15 +236,15 @@ def test_a_replay_comes_before_the_message_that_it_recorded() -> None:
     elsewhere = Message(sent.event_id, HEARD, "email", 2, at(600))
     replay = Action("replay", "ben", "mended", 2, None, at(900))
     for recorded, order in (
-        ([sent, elsewhere], [What.DEAD_LETTER, What.COMMITTED, What.REPLAYED, What.COMMITTED]),
-        ([], [What.DEAD_LETTER, What.REPLAYED]),
+        ([sent, elsewhere], [EntryKind.DEAD_LETTER, EntryKind.COMMITTED, EntryKind.REPLAYED, EntryKind.COMMITTED]),
+        ([], [EntryKind.DEAD_LETTER, EntryKind.REPLAYED]),
     ):
         story = timeline_with(dead_letters=[dead], actions={17: [replay]}, messages=recorded)
         assert [one.what for one in story.entries[1:]] == order
-    assert [one.at for one in entries_of(story, What.REPLAYED)] == [at(900)]
+    assert [one.at for one in entries_of(story, EntryKind.REPLAYED)] == [at(900)]
 
 
-def test_what_the_relay_set_aside_was_neither_published_nor_confirmed() -> None:
+def test_a_message_that_the_relay_dead_lettered_was_neither_published_nor_confirmed() -> None:
     aside, other = message(5, 12, 15), message(6, 13, 16, destination="sap", type=HEARD)
     unpublishable: dict[str, Any] = {"queue": "orders.events", "type": "order.placed", "reason": "unpublishable"}
     for facts, published in (
@@ -249,11 +254,11 @@ def test_what_the_relay_set_aside_was_neither_published_nor_confirmed() -> None:
         ({**unpublishable, "event_id": other.event_id}, ["order.placed", HEARD]),
     ):
         story = timeline_with(messages=[aside, other], dead_letters=[dead_letter(**facts)])
-        assert [one.event for one in entries_of(story, What.PUBLISHED)] == published
-        assert [one.event for one in entries_of(story, What.CONFIRMED)] == published
+        assert [one.event for one in entries_of(story, EntryKind.PUBLISHED)] == published
+        assert [one.event for one in entries_of(story, EntryKind.CONFIRMED)] == published
 
 
-def test_a_discarded_event_that_the_relay_set_aside_is_the_end_also_before_the_cursor_has_passed_it() -> None:
+def test_a_discarded_event_of_the_relay_is_the_end_also_before_the_cursor_advances_past_it() -> None:
     aside = message(5)
     discarded = dead_letter(
         state="discarded",
@@ -263,13 +268,13 @@ def test_a_discarded_event_that_the_relay_set_aside_is_the_end_also_before_the_c
         reason="unpublishable",
     )
     (stand,) = timeline_with(messages=[aside], dead_letters=[discarded]).waits_for
-    assert stand.text == "given up: dead letter 17 in orders.events was discarded, last error 400: no"
+    assert stand.text == "dead letter 17 in orders.events was discarded, last error 400: no"
 
 
 def test_a_replay_that_died_again_says_that_its_dead_letter_is_not_collected() -> None:
     died = [attempt(1, 100, 200, AttemptEnd.DEAD), attempt(2, 900, 950, AttemptEnd.DEAD, attempt=1)]
     for attempts, stands in (
-        (died, "given up in sap after attempt 1, its dead letter is not collected yet"),
+        (died, "dead-lettered in sap after attempt 1, its dead letter is not collected yet"),
         (died[:1], "dead letter 17 in sap is replayed: its event is in queue sap"),
     ):
         (stand,) = timeline_with(
@@ -287,9 +292,9 @@ def test_a_discarded_dead_letter_of_a_try_before_the_one_that_is_to_come_is_not_
 
 
 def test_an_attempt_says_its_number_and_the_try_that_it_worked_on() -> None:
-    (tried,) = entries_of(timeline_with(attempts=[attempt(4, 100, 200, AttemptEnd.DONE, attempt=1)]), What.ATTEMPT)
+    (tried,) = entries_of(timeline_with(attempts=[attempt(4, 100, 200, AttemptEnd.DONE, attempt=1)]), EntryKind.ATTEMPT)
     assert (tried.attempt, tried.generation) == (1, 4)
-    (recorded,) = entries_of(timeline_with(messages=[message(5, generation=4)]), What.COMMITTED)
+    (recorded,) = entries_of(timeline_with(messages=[message(5, generation=4)]), EntryKind.COMMITTED)
     assert (recorded.attempt, recorded.generation) == (None, 4)
 
 
@@ -300,6 +305,6 @@ def test_attempts_that_nobody_kept_are_said_to_be_missing() -> None:
     assert (
         timeline_with(steps=retrying, attempts=[attempt(3, 100, 200, AttemptEnd.RETRIED, attempt=3)]).remarks == remark
     )
-    # After an outage, or a replay of what no step saw, the first attempt is of a later try.
+    # After an outage, or a replay of a message that no step saw, the first attempt is of a later generation.
     assert timeline_with(steps=retrying, attempts=[attempt(3, 100, 200, AttemptEnd.RETRIED, attempt=1)]).remarks == ()
     assert timeline_with(steps=running(StepState.PENDING)[2:]).remarks == ()

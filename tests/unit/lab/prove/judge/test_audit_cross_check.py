@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 from lab.prove.judge.audit_cross_check import differences
 from ops.audit.report import AuditReport
-from orders.audit.rules import Doubled, Effect, Missing, Orphan
+from orders.audit.rules import DuplicateEffect, Effect, MissingEffect, OrphanEffect
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 CLEAN = AuditReport(
@@ -36,9 +36,9 @@ def test_a_clean_report_of_all_orders_is_no_finding() -> None:
 def test_a_missing_doubled_or_ownerless_effect_is_a_finding() -> None:
     report = replace(
         CLEAN,
-        missing=[Missing("WB-1", Effect.EMAIL, "waiting in email", overdue=True)],
-        doubled=[Doubled("WB-2", Effect.SAP, "1000001, 1000002")],
-        orphans=[Orphan("invoice", "2026-000009")],
+        missing=[MissingEffect("WB-1", Effect.EMAIL, "waiting in email", overdue=True)],
+        doubled=[DuplicateEffect("WB-2", Effect.SAP, "1000001, 1000002")],
+        orphans=[OrphanEffect("invoice", "2026-000009")],
     )
 
     assert kinds(report) == [
