@@ -13,12 +13,11 @@ from tests.support.deadlines import ANSWER_SECONDS
 from tests.support.processes.running_system import emails_to, order, place
 
 Finished = Callable[[str], dict[str, Any]]
-PATIENCE_SECONDS = 60
 
 
 def page_when(stack: LocalStack, location: str, so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """An order's page, once it says so."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + ANSWER_SECONDS
     while not so(page := httpx.get(stack.api_url + location, timeout=ANSWER_SECONDS).json()):
         assert time.monotonic() < deadline, page
         time.sleep(0.1)  # the poll's pace; what is waited for is on the page

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +25,11 @@ from ops.doctor import broker_client
 from orders.model import Customer, NewOrder
 from orders.workflow import STEPS
 from outbox.envelope import Event, new_event_id
-from tests.support.deadlines import ANSWER_SECONDS
+from tests.support.deadlines import ANSWER_SECONDS, wait_until
 from tests.support.processes.running_system import SECRETS, query
 
 Finished = Callable[[str], dict[str, Any]]
 ORDERS = 12
-PATIENCE_SECONDS = 60
 FIELDS = {"order_id", "event_id", "task_id", "step", "attempt", "trace_id"}
 OURS = ("api", "relay", "collector", "worker-local", "worker-sap", "worker-email", "worker-invoice")
 TOO_LONG_FOR_SAP = 41  # characters of a material
@@ -54,11 +52,11 @@ def customers(stack: LocalStack) -> list[Customer]:
     _faults(stack, refused_by_mail.email, error_rate=1)
     try:
         accepted = asyncio.run(submit(stack.api_url, orders, lambda _: None))
-        _wait_until(lambda: bool(query(stack, FAILED_AT_SAP)), "a failed try")
+        wait_until(lambda: bool(query(stack, FAILED_AT_SAP)), "a failed try")
         _faults(stack, refused_by_mail.email, error_rate=0)
         _have_garbage_refused(stack, refused_by_sap.customer)
         _have_a_row_refused(stack, refused_by_sap.customer)
-        _wait_until(lambda: _have_ended(stack, accepted), "the end of each order")
+        wait_until(lambda: _have_ended(stack, accepted), "the end of each order")
         _lose_a_child_and_stop(stack, "worker-email")
     finally:
         _faults(stack, None, error_rate=0)
@@ -105,7 +103,7 @@ def _have_garbage_refused(stack: LocalStack, customer: Customer) -> None:
             for piece in pieces:
                 channel.basic_publish_confirm(copy(piece), "", step.queue)
     all_of_it = before + len(STEPS) * len(pieces)
-    _wait_until(lambda: query(stack, UNDECODABLE)[0][0] >= all_of_it, "a dead letter of each piece")
+    wait_until(lambda: query(stack, UNDECODABLE)[0][0] >= all_of_it, "a dead letter of each piece")
 
 
 def _now(stack: LocalStack) -> Any:
@@ -128,21 +126,14 @@ def _lose_a_child_and_stop(stack: LocalStack, worker: str) -> None:
     children = Path(f"/proc/{main}/task/{main}/children")
     begun = _count(stack, worker, " ready.")
     os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
-    _wait_until(lambda: _count(stack, worker, "exited with") > 0, "a line about the lost child")
+    wait_until(lambda: _count(stack, worker, "exited with") > 0, "a line about the lost child")
     os.kill(main, signal.SIGTERM)
-    _wait_until(lambda: _count(stack, worker, "worker_stopping") > 0, "a line about the stop")
-    _wait_until(lambda: _count(stack, worker, " ready.") > begun, "the worker's next life")
+    wait_until(lambda: _count(stack, worker, "worker_stopping") > 0, "a line about the stop")
+    wait_until(lambda: _count(stack, worker, " ready.") > begun, "the worker's next life")
 
 
 def _count(stack: LocalStack, program: str, event: str) -> int:
     return sum(event in line["event"] for line in _lines(stack, (program,)))
-
-
-def _wait_until(so: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not so():
-        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_SECONDS} s"
-        time.sleep(0.1)  # the poll's pace
 
 
 def _have_ended(stack: LocalStack, accepted: list[Accepted]) -> bool:

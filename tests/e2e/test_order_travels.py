@@ -16,7 +16,6 @@ from tests.support.deadlines import ANSWER_SECONDS
 from tests.support.processes.running_system import emails_to, order, place, query
 
 Finished = Callable[[str], dict[str, Any]]
-PATIENCE_SECONDS = 60
 WAY = [
     "order.placed",
     "order.validated",
@@ -35,7 +34,7 @@ def documents_in_sap(stack: LocalStack, number: str) -> list[dict[str, Any]]:
 
 def audited(stack: LocalStack, order_id: str, events: int) -> list[str]:
     """The types of an order's events, once so many are in the books: nothing that an order shows waits for these."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + ANSWER_SECONDS
     while len(rows := query(stack, AUDITED, order_id)) < events:
         assert time.monotonic() < deadline, rows
         time.sleep(0.1)  # the poll's pace

@@ -5,10 +5,8 @@ import json
 import socket
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 from unittest.mock import AsyncMock
 
-import asyncpg
 import httpx
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
@@ -17,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 from api.traced import Traced
 from runtime.tracing import tracer
 from tests.support.builders.in_process_api import order_body, running_api
-from tests.support.probes.traces import TRACEPARENT, UNSAMPLED, Traces, said, span_id, trace_id, traced
-from tests.support.processes.api import ApiProcess, api_process
+from tests.support.probes.traces import TRACEPARENT, UNSAMPLED, Traces, recorded, said, span_id, trace_id, traced
+from tests.support.processes.api import RunningApi, api_process
 
 Headers = list[tuple[bytes, bytes]]
 CLIENTS = (b"traceparent", TRACEPARENT.encode())
@@ -35,17 +33,6 @@ def asked(database_url: str, folder: Path, *requests: tuple[str, str, Headers]) 
                 body = order_body(reference=f"r{number}") if method == "POST" else None
                 answers.append(await api.client.request(method, path, json=body, headers=headers))
             return answers
-
-    return asyncio.run(main())
-
-
-def recorded(database_url: str) -> list[Any]:
-    async def main() -> list[Any]:
-        connection = await asyncpg.connect(database_url)
-        try:
-            return [row[0] for row in await connection.fetch("SELECT traceparent FROM outbox.events ORDER BY id")]
-        finally:
-            await connection.close()
 
     return asyncio.run(main())
 
@@ -69,7 +56,7 @@ def test_without_tracing_a_clients_valid_context_is_recorded_as_it_is(
     assert recorded(database_url) == [carried]
 
 
-def _pipelined(api: ApiProcess, *headers: str) -> None:
+def _pipelined(api: RunningApi, *headers: str) -> None:
     """Post orders over one connection, each with its header or none, without waiting for an answer in between."""
     requests = b""
     for number, header in enumerate(headers):

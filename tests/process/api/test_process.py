@@ -11,13 +11,13 @@ import httpx
 from api.body import MAX_BODY_BYTES
 from tests.support.builders.in_process_api import order_body
 from tests.support.deadlines import ANSWER_SECONDS
-from tests.support.processes.api import ApiProcess, api_process
+from tests.support.processes.api import RunningApi, api_process
 
 
 async def test_on_sigterm_what_was_accepted_is_answered_and_the_exit_code_is_0(
     database_url: str, tmp_path: Path
 ) -> None:
-    async def scenario(api: ApiProcess) -> None:
+    async def scenario(api: RunningApi) -> None:
         blocker = await asyncpg.connect(database_url)
         async with httpx.AsyncClient(base_url=api.url, timeout=30) as client:
             async with blocker.transaction():

@@ -9,8 +9,9 @@ from pathlib import Path
 from lab.stack.ports import free_port
 from tests.support.builders.events import new_event
 from tests.support.builders.steady_writer import writing
+from tests.support.deadlines import wait_until
 from tests.support.probes.metrics_page import metric
-from tests.support.probes.process_usage import Usage, wait_until, wait_until_steady
+from tests.support.probes.process_usage import Usage, wait_until_steady
 from tests.support.probes.relay_harness import RelayHarness, assert_all_there_in_order
 from tests.support.processes.relay import relay
 from tests.support.servers.private_servers import OwnRabbitMQ

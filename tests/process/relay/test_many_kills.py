@@ -14,7 +14,8 @@ from outbox.envelope import Event
 from tests.support.builders.events import new_event
 from tests.support.probes.database import Asyncpg
 from tests.support.probes.relay_harness import RelayHarness, first_copies
-from tests.support.processes.relay import RelayProcess, relay
+from tests.support.processes.program import RunningProgram
+from tests.support.processes.relay import relay
 
 SEED = 20_260_301
 KILLS = 8
@@ -99,7 +100,7 @@ def test_relays_killed_at_random_moments_skip_nothing_that_was_committed_and_car
     work = threading.Thread(target=lambda: asyncio.run(writers()))
     with ExitStack() as stack:
 
-        def another() -> RelayProcess:
+        def another() -> RunningProgram:
             return stack.enter_context(
                 relay(
                     harness.database_url,

@@ -6,14 +6,15 @@ from tests.support.builders.events import new_event
 from tests.support.builders.steady_writer import writing
 from tests.support.probes.relay_harness import RelayHarness, assert_all_there_in_order
 from tests.support.probes.waking_clock import waking_clock
-from tests.support.processes.relay import RelayProcess, relay
+from tests.support.processes.program import RunningProgram
+from tests.support.processes.relay import relay
 from tests.support.proxies.tcp_proxy import proxied
 
 IMPATIENT = "?socket_timeout=2&stack_timeout=2"
 GIVEN_UP_SECONDS = 9  # sooner than it would be without what its URL says
 
 
-def assert_session_ended(process: RelayProcess) -> None:
+def assert_session_ended(process: RunningProgram) -> None:
     """The session ends because of the broker, which had as long as its URL says."""
     assert "PublisherLostError: no answer within 2.0 s" in str(process.wait_for("session_ended")["error"])
 

@@ -10,9 +10,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from outbox.envelope import Event
 from tests.support.builders.events import new_event
+from tests.support.deadlines import ANSWER_SECONDS
 from tests.support.probes.database import committed, engine_of
 
-PATIENCE_SECONDS = 30
 PAUSE_SECONDS = 0.01
 SUBJECTS = 20
 BATCH = 5
@@ -36,13 +36,13 @@ class SteadyWriter:
     def stop(self) -> list[Event]:
         """Finish the transaction that is under way; what was committed."""
         self._stopping.set()
-        self._thread.join(PATIENCE_SECONDS)
+        self._thread.join(ANSWER_SECONDS)
         assert not self._thread.is_alive(), f"{self._thread.name} hangs"
         return self.committed
 
     def wait_for(self, more: int) -> None:
         """Return once so many events more than now are committed."""
-        wanted, deadline = len(self.committed) + more, time.monotonic() + PATIENCE_SECONDS
+        wanted, deadline = len(self.committed) + more, time.monotonic() + ANSWER_SECONDS
         while len(self.committed) < wanted:
             assert time.monotonic() < deadline, f"{self._thread.name} committed {len(self.committed)} of {wanted}"
             time.sleep(0.005)

@@ -30,8 +30,8 @@ from relay.__main__ import Relay
 from runtime.settings import Settings
 from tests.support.builders.dead_letters import DeadLetterDatabase
 from tests.support.builders.in_process_api import Api, running_api
+from tests.support.deadlines import ANSWER_SECONDS
 
-PATIENCE_SECONDS = 60
 _PRODUCT = "INSERT INTO products (sku, name, sellable, available) VALUES (:sku, :sku, true, 1000)"
 _PRICE = "INSERT INTO product_prices (sku, currency, unit_price) VALUES (:sku, :currency, :price)"
 
@@ -61,7 +61,7 @@ class WholeSystem:
 
     async def work_until(self, reached: Callable[[], Any]) -> None:
         """Run deliveries as they come, one after another, until something is so; asked between two of them."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(ANSWER_SECONDS):
             while not await reached():
                 if not await self._deliver_one():
                     await asyncio.sleep(0.02)  # the poll's pace; what is waited for is `reached`

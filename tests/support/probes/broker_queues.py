@@ -12,8 +12,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from outbox.envelope import Event, encode_headers
-
-WAIT_SECONDS = 45.0
+from tests.support.deadlines import ANSWER_SECONDS
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Queues:
 
     def wait_for(self, queue: str, messages: int) -> None:
         """Return once a queue holds this many ready messages."""
-        deadline = time.monotonic() + WAIT_SECONDS
+        deadline = time.monotonic() + ANSWER_SECONDS
         while (depth := self.depth(queue)) != messages:
             assert time.monotonic() < deadline, f"{queue}: {messages} messages wanted, {depth} there"
             self.connection.sleep(0.02)

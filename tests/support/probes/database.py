@@ -13,16 +13,16 @@ from outbox.envelope import Event
 from outbox.record import record
 from runtime.database import make_engine
 from runtime.settings import Settings
+from tests.support.deadlines import ANSWER_SECONDS
 
 Asyncpg: TypeAlias = "Connection[Record]"
-PATIENCE_SECONDS = 60
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
     """Run one scenario in a loop of its own, within a time that only a hang exceeds."""
 
     async def main() -> None:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(ANSWER_SECONDS):
             await scenario()
 
     asyncio.run(main())

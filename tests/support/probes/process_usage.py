@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import psutil
 
+from tests.support.deadlines import ANSWER_SECONDS
+
 MEBIBYTE = 1024 * 1024
 STEADY_LOOKS = 15
-PATIENCE_SECONDS = 20
 
 
 class Usage:
@@ -33,17 +34,9 @@ class Usage:
 def wait_until_steady(value: Callable[[], float]) -> None:
     """Return once a value has been the same for some looks: in a pause of the machine there is none."""
     seen, looks = value(), 1
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + ANSWER_SECONDS
     while looks < STEADY_LOOKS:
         assert time.monotonic() < deadline, f"it still changes: {seen}"
         time.sleep(0.02)
         before, seen = seen, value()
         looks = looks + 1 if seen == before else 1
-
-
-def wait_until(reached: Callable[[], bool]) -> None:
-    """Return once this is so."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not reached():
-        assert time.monotonic() < deadline, "it has not come to pass"
-        time.sleep(0.02)

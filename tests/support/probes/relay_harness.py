@@ -15,9 +15,9 @@ from outbox import required_queues
 from outbox.envelope import Event
 from runtime.settings import Settings
 from tests.support.builders.events import new_event
+from tests.support.deadlines import ANSWER_SECONDS
 from tests.support.probes.database import committed, engine_of
 
-PATIENCE_SECONDS = 60
 EVENT_EXCHANGE: str = Settings.model_fields["event_exchange"].default
 QUEUES = sorted({queue.name for queue, _, _ in topology.bindings(EVENT_EXCHANGE)})
 
@@ -88,7 +88,7 @@ class RelayHarness:
         async def watch() -> None:
             database = await asyncpg.connect(self.database_url)
             try:
-                async with asyncio.timeout(PATIENCE_SECONDS):
+                async with asyncio.timeout(ANSWER_SECONDS):
                     while not await database.fetchval(sql, *args):  # noqa: ASYNC110 - the database is what is waited for
                         await asyncio.sleep(0.005)
             finally:
@@ -113,14 +113,14 @@ class RelayHarness:
                 channel.basic_qos(0, declared.message_count, False)
                 tag = channel.basic_consume(queue, callback=kept.append)
                 while len(kept) < expected:
-                    link.drain_events(timeout=PATIENCE_SECONDS)
+                    link.drain_events(timeout=ANSWER_SECONDS)
                 channel.basic_cancel(tag)
                 channel.basic_ack(0, multiple=True)  # all of them
         return kept
 
     def take_until(self, queue: str, distinct: int) -> list[amqp.Message]:
         """Take until so many different messages have come."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + ANSWER_SECONDS
         while len(set(ids(self.take(queue)))) < distinct:
             assert time.monotonic() < deadline, f"{len(set(ids(self.taken[queue])))} of {distinct} came to {queue}"
             time.sleep(0.01)

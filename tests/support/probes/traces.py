@@ -1,11 +1,13 @@
 """Spans as a test sees them: kept in memory by a tracer that is otherwise the product's own."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -82,3 +84,16 @@ def traced(ratio: float = 1.0) -> Iterator[Traces]:
         yield Traces(exporter)
     finally:
         tracer.shut_down()
+
+
+def recorded(database_url: str) -> list[Any]:
+    """The trace contexts that were recorded with events, in order."""
+
+    async def read() -> list[Any]:
+        connection = await asyncpg.connect(database_url)
+        try:
+            return [row[0] for row in await connection.fetch("SELECT traceparent FROM outbox.events ORDER BY id")]
+        finally:
+            await connection.close()
+
+    return asyncio.run(read())

@@ -1,61 +1,24 @@
 """Workers as an operator starts them, `waybill worker POOL`, on a broker and a database of their own."""
 
 import asyncio
-import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+import signal
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from consumers import topology
 from orders.workflow import steps_of
 from runtime.settings import Settings
-from tests.support.paths import ROOT
-from tests.support.probes.broker_queues import WAIT_SECONDS, Queues
+from tests.support.probes.broker_queues import Queues
+from tests.support.processes.program import RunningProgram, program
 
-_STOP_SECONDS = 30.0
 # Of /proc/net/tcp: columns, and states.
 _LOCAL, _REMOTE = 1, 2
 _ESTABLISHED, _LISTENING = "01", "0A"
 
 
-@dataclass
-class Worker:
-    """A worker's main process and what it has logged."""
-
-    process: "subprocess.Popen[bytes]"
-    log: Path
-
-    def lines(self) -> list[dict[str, Any]]:
-        """Every line logged so far, as JSON; what is no JSON is under `event`."""
-        return [_parsed(line) for line in self.log.read_text(errors="replace").splitlines()]
-
-    def count(self, event: str) -> int:
-        """How many lines say this."""
-        return sum(event in str(line.get("event")) for line in self.lines())
-
-    def wait_for_line(self, event: str, count: int = 1) -> None:
-        """Return once so many lines say this."""
-        self.wait_until(lambda: self.count(event) >= count, f"{count} x {event!r} in the log")
-
-    def wait_until(self, true: Callable[[], bool], what: str) -> None:
-        """Return once something is so; fail when it takes too long or the worker ends."""
-        deadline = time.monotonic() + WAIT_SECONDS
-        while not true():
-            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
-            assert self.process.poll() is None, f"the worker ended while waiting for {what}:\n{tail}"
-            assert time.monotonic() < deadline, f"{what}: not within {WAIT_SECONDS} s\n{tail}"
-            time.sleep(0.02)
-
-    def stop(self) -> int:
-        """SIGTERM; the exit code."""
-        self.process.terminate()
-        return self.process.wait(_STOP_SECONDS)
+class Worker(RunningProgram):
+    """A worker's main process, with its children."""
 
     def children(self) -> list[int]:
         """Process ids of the pool's children."""
@@ -78,23 +41,13 @@ class Worker:
 def worker(
     pool: str, settings: Settings, folder: Path, entry: Sequence[str] = ("-m", "ops.cli"), **variables: str
 ) -> Iterator[Worker]:
-    """A worker process; killed at the end if it still runs. `entry`: what Python runs in the command line's place."""
-    log = folder / f"worker-{pool}-{time.monotonic_ns()}.log"
-    environment = {**os.environ, **_environment(settings), **variables}
-    with (
-        log.open("ab") as output,
-        subprocess.Popen(
-            [sys.executable, *entry, "worker", pool], cwd=ROOT, env=environment, stdout=output, stderr=output
-        ) as process,
-    ):
-        try:
-            yield Worker(process, log)
-        finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    """A worker process, ended with the block. `entry` is what Python runs in place of the command line."""
+    command = (*entry, "worker", pool)
+    # By SIGTERM, because a worker's children would outlive its SIGKILL.
+    with program(
+        f"worker-{pool}", folder, command, {**_environment(settings), **variables}, end_by=signal.SIGTERM
+    ) as started:
+        yield Worker(started.process, started.log)
 
 
 def wait_until_it_consumes(started: Worker, queues: Queues, pool: str) -> None:
@@ -111,15 +64,7 @@ def apply_topology(settings: Settings) -> None:
 
 def _environment(settings: Settings) -> dict[str, str]:
     values = settings.model_dump(exclude_defaults=True)
-    return {name.upper(): str(value) for name, value in values.items()} | {"LOG_FORMAT": "json"}
-
-
-def _parsed(line: str) -> dict[str, Any]:
-    try:
-        parsed = json.loads(line)
-    except ValueError:
-        return {"event": line}
-    return parsed if isinstance(parsed, dict) else {"event": line}
+    return {name.upper(): str(value) for name, value in values.items()}
 
 
 def _sockets(column: int, port: int, state: str) -> set[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-PATIENCE_SECONDS = 30
+from tests.support.deadlines import ANSWER_SECONDS
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Receiver:
 
     def wait_for(self, *wanted: tuple[str, str]) -> list[Received]:
         """The first span of each of these services and names, once all have come."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + ANSWER_SECONDS
         while True:
             found = {(span.service, span.name): span for span in reversed(tuple(self.spans))}
             if found.keys() >= set(wanted):

@@ -1,82 +1,28 @@
 """`waybill dead-letters` as people and programs use it, on a real database."""
 
-import asyncio
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from ops.cli import dead_letters_view as view
 from ops.cli.main import app
 from orders import service
 from orders.model import Customer, Line, NewOrder
-from outbox.dead_letters.store import NewDeadLetter
 from outbox.envelope import Event
 from runtime.settings import load_settings
-from tests.support.builders.dead_letters import DeadLetterDatabase, dead_letter_database, dead_letter_for
+from tests.support.builders.dead_letters import DeadLetterDatabase, dead_letter_for
 from tests.support.builders.events import new_event
 from tests.support.builders.orders import sample_order
+from tests.support.fixtures.dead_letter_commands import NOWHERE, Keyboard
 from tests.support.paths import ROOT
-
-NOWHERE = "amqp://127.0.0.1:1/"
-
-
-@dataclass(frozen=True)
-class Keyboard:
-    """The command line on a database of dead letters."""
-
-    url: str
-
-    def run(self, *words: str, code: int = 0) -> Result:
-        """Run `waybill dead-letters WORDS`."""
-        result = CliRunner().invoke(app, ["dead-letters", *words], prog_name="waybill")
-        assert result.exit_code == code, result.output
-        return result
-
-    def json(self, *words: str) -> Any:
-        """The JSON that a command prints."""
-        return json.loads(self.run(*words, "--json").stdout)
-
-    def in_database(self, work: Callable[[DeadLetterDatabase], Coroutine[Any, Any, Any]]) -> Any:
-        """Run a coroutine on the database."""
-
-        async def run() -> Any:
-            async with dead_letter_database(self.url) as database:
-                return await work(database)
-
-        return asyncio.run(run())
-
-    def keep(self, *dead_letters: NewDeadLetter) -> list[int]:
-        """Store dead letters and return their numbers."""
-
-        async def store(database: DeadLetterDatabase) -> list[int]:
-            await database.keep(*dead_letters)
-            return [dead_letter.id for dead_letter in await database.dead_letters()]
-
-        return list(self.in_database(store))
-
-    def sql(self, statement: str, **values: object) -> Sequence[Any]:
-        """The rows of a statement."""
-        rows: Sequence[Any] = self.in_database(lambda database: database.sql(statement, **values))
-        return rows
-
-
-@pytest.fixture
-def keyboard(shared_database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Keyboard]:
-    monkeypatch.setenv("DATABASE_URL", shared_database_url)
-    monkeypatch.setenv("AMQP_URL", NOWHERE)
-    monkeypatch.setenv("COLUMNS", "200")
-    load_settings.cache_clear()
-    yield Keyboard(shared_database_url)
-    load_settings.cache_clear()
 
 
 def placed(keyboard: Keyboard) -> tuple[UUID, str]:

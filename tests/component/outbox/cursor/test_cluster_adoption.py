@@ -1,8 +1,6 @@
 """Another cluster's outbox is taken over without a loss: real clusters, real dumps."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,9 +8,9 @@ import pytest
 from lab.stack.servers.obtain import ServerUrls
 from outbox.cursor import cluster_adoption
 from outbox.cursor.cluster_adoption import Adoption, RestoreUnfinishedError, WritersActiveError, adopt
-from outbox.cursor.reader import Reader
+from tests.support.fixtures.adoption import identifier, newest, read_on, restored
 from tests.support.probes.database import Asyncpg, connected, run, waits_for_a_lock
-from tests.support.probes.outbox_reader import confirm, insert, lead, outbox, pages
+from tests.support.probes.outbox_reader import confirm, insert, outbox, pages
 from tests.support.servers import databases as real
 from tests.support.servers.second_cluster import burn, counter, dump, other_cluster, restore
 
@@ -20,60 +18,11 @@ __all__ = ["other_cluster"]
 
 FOREIGN = 4711
 
-# As the migration leaves it; few segments, for the dump's sake.
-_AS_NEW = """
-DELETE FROM outbox.adoptions;
-INSERT INTO outbox.adoptions (system_identifier, floor_id, after_page)
-SELECT system_identifier, 0, 0 FROM pg_control_system();
-ALTER SEQUENCE outbox.page_ids RESTART;
-DO $$ DECLARE segment text; BEGIN
-  FOR segment IN SELECT relid::text FROM pg_partition_tree('outbox.events')
-    WHERE isleaf AND relid::text > 'outbox.events_000001'
-  LOOP EXECUTE 'DROP TABLE ' || segment; END LOOP;
-END $$"""
-
-
-@pytest.fixture
-def home(shared_database_url: str) -> str:
-    """An empty outbox in the cluster where its tables were made."""
-    real.run_sql(shared_database_url, _AS_NEW)
-    return shared_database_url
-
-
-@contextmanager
-def restored(home: str, server_url: str, folder: Path) -> Iterator[str]:
-    """A database on another server, or the same, with what is dumped from `home`."""
-    archive = dump(home, folder / "dump")
-    with real.database(server_url) as url:
-        restore(archive, url)
-        yield url
-
 
 async def run_ahead(home: str, server_url: str) -> None:
     """Let home's transaction ids lie well above those of the server that it will be restored to."""
     async with connected(home) as (here,), connected(server_url) as (there,):
         await burn(here, await counter(there) + 500)
-
-
-async def read_on(connection: Asyncpg, page_size: int = 100) -> list[int]:
-    """What a new leader reads that begins here, in pages that it confirms."""
-    await lead(connection, epoch=2)
-    reader = Reader(connection, page_size)
-    await reader.resume()
-    read = await pages(reader)
-    await confirm(reader, read, epoch=2)
-    return [row.id for page in read for row in page.rows]
-
-
-async def newest(connection: Asyncpg) -> tuple[int, int, int]:
-    """Identifier, floor and last foreign page of the newest adoption."""
-    row = await connection.fetchrow("SELECT * FROM outbox.adoptions ORDER BY adoption DESC LIMIT 1")
-    assert row is not None
-    return row["system_identifier"], row["floor_id"], row["after_page"]
-
-
-async def identifier(connection: Asyncpg) -> int:
-    return int(await connection.fetchval("SELECT system_identifier FROM pg_control_system()"))
 
 
 def test_what_was_not_confirmed_is_read_in_the_other_cluster_from_the_middle_of_its_window_on(

@@ -2,16 +2,13 @@
 
 import asyncio
 import http.client
-import json
 import signal
 import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,34 +17,13 @@ from relay.health import liveness as liveness_module
 from relay.health.endpoint import Probes, ProbesError
 from relay.health.liveness import Liveness, RelayStatus
 from tests.support.builders.events import new_event
+from tests.support.probes.health_endpoint import asked, waited_for
 from tests.support.probes.metrics_page import metric
 from tests.support.probes.relay_harness import RelayHarness
 from tests.support.processes.relay import relay
 from tests.support.proxies.tcp_proxy import proxied
 
-PATIENCE_SECONDS = 30
 NEVER = 3600  # a lease that no test waits out
-
-Answer = tuple[int, dict[str, Any]]
-
-
-def asked(port: int, path: str, seconds: float = 10) -> Answer:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=seconds) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
-
-
-def waited_for(port: int, path: str, wanted: Callable[[Answer], bool]) -> Answer:
-    """The first answer that is the wanted one."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        answer = asked(port, path)
-        if wanted(answer):
-            return answer
-        assert time.monotonic() < deadline, answer
-        time.sleep(0.02)
 
 
 def test_the_leader_and_the_standby_are_ready_each_in_its_role(harness: RelayHarness, tmp_path: Path) -> None:

@@ -17,25 +17,19 @@ from relay.health.monitor import Monitor
 from relay.health.postgres import PostgresStats
 from runtime.settings import Settings
 from tests.support.builders.events import new_event
+from tests.support.deadlines import wait_until
 from tests.support.probes.database import connected
 from tests.support.probes.metrics_page import metric
 from tests.support.probes.relay_harness import RelayHarness, numbered
-from tests.support.processes.relay import RelayProcess, relay
+from tests.support.processes.program import RunningProgram
+from tests.support.processes.relay import relay
 from tests.support.proxies.tcp_proxy import proxied
 
-PATIENCE_SECONDS = 30
 OLDEST = "waybill_outbox_oldest_unpublished_age_seconds"
 BACKLOG = "waybill_outbox_backlog_events"
 OLDEST_TRANSACTION = "waybill_outbox_oldest_transaction_age_seconds"
 SUCCESS = "waybill_relay_monitor_last_success_timestamp_seconds"
 POSTGRES_SUCCESS = "waybill_relay_monitor_postgres_last_success_timestamp_seconds"
-
-
-def wait_until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_the_oldest_unpublished_event_ages_while_a_queue_is_missing_and_the_writer_that_holds_back_is_named(
@@ -44,7 +38,7 @@ def test_the_oldest_unpublished_event_ages_while_a_queue_is_missing_and_the_writ
     port = free_port()
     harness.delete_queue("sap")
 
-    def look(process: RelayProcess, writers_pid: int) -> None:
+    def look(process: RunningProgram, writers_pid: int) -> None:
         process.wait_for("required_queues_missing")
         harness.record(numbered(30, subjects=30))
         wait_until(lambda: metric(port, BACKLOG) == 30)
@@ -60,7 +54,7 @@ def test_the_oldest_unpublished_event_ages_while_a_queue_is_missing_and_the_writ
         assert metric(port, "waybill_relay_publishing_held") == 1
         assert harness.confirmed() == 0
 
-    def look_afterwards(process: RelayProcess) -> None:
+    def look_afterwards(process: RunningProgram) -> None:
         harness.declare()
         harness.wait_for_cursor(30)
         wait_until(lambda: metric(port, OLDEST) == 0 and metric(port, BACKLOG) == 0)

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ import pytest
 
 from consumers.collector.queues import BATCH_DEAD_LETTERS
 from lab.stack.ports import free_port
+from tests.support.deadlines import ANSWER_SECONDS, wait_until
 from tests.support.probes.collector_harness import CollectorHarness
 from tests.support.probes.database import Asyncpg
 from tests.support.probes.metrics_page import metric
 from tests.support.processes.collector import collector
-from tests.support.processes.relay import PATIENCE_SECONDS, RelayProcess
+from tests.support.processes.program import RunningProgram
 from tests.support.proxies.tcp_proxy import proxied
 from tests.support.servers.private_servers import OwnPostgres
 
@@ -29,13 +30,6 @@ CREATE FUNCTION outbox.wait_in_commit() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END $$;
 CREATE CONSTRAINT TRIGGER wait_in_commit AFTER INSERT ON outbox.dead_letters
 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION outbox.wait_in_commit()"""
-
-
-def wait_until(true: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not true():
-        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_SECONDS} s"
-        time.sleep(0.02)
 
 
 class Holder:
@@ -81,7 +75,7 @@ def publish(collector_harness: CollectorHarness, dead_letters: int = DEAD_LETTER
 
 
 @contextmanager
-def running(collector_harness: CollectorHarness, folder: Path, **settings: object) -> Iterator[RelayProcess]:
+def running(collector_harness: CollectorHarness, folder: Path, **settings: object) -> Iterator[RunningProgram]:
     given = {
         "database_url": collector_harness.settings.database_url,
         "amqp_url": collector_harness.settings.amqp_url,
@@ -145,7 +139,7 @@ def test_told_to_stop_it_ends_in_good_order_and_leaves_what_it_had_not_stored(
         wait_until(holder.holds_somebody_up, "a collector that waits to insert")
         process.process.terminate()
         holder.execute("COMMIT")
-        assert process.process.wait(PATIENCE_SECONDS) == 0
+        assert process.process.wait(ANSWER_SECONDS) == 0
         assert process.logged("collector_stopped")
         assert not process.logged("collecting_failed")
     assert holder.dead_letters() == BATCH_DEAD_LETTERS  # the batch at work was finished, and no other begun
@@ -192,5 +186,5 @@ def test_a_port_that_is_taken_is_named_with_its_settings(collector_harness: Coll
         socket.create_server(("127.0.0.1", 0)) as taken,
         running(collector_harness, tmp_path, collector_http_port=taken.getsockname()[1]) as process,
     ):
-        assert process.process.wait(PATIENCE_SECONDS) == 1
+        assert process.process.wait(ANSWER_SECONDS) == 1
         assert "COLLECTOR_HTTP_PORT" in process.log.read_text()

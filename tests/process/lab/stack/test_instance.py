@@ -15,7 +15,7 @@ from lab.stack.errors import InstanceBusyError
 from lab.stack.instance import MARK, Instance
 from lab.stack.program import Child
 from lab.stack.servers.obtain import native_postgres
-from tests.support.probes.process_usage import wait_until
+from tests.support.deadlines import wait_until
 
 DEAF = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
 SLEEPER = "import time; print(1, flush=True); time.sleep(600)"

@@ -19,8 +19,9 @@ from tests.support.deadlines import ANSWER_SECONDS
 from tests.support.paths import ROOT
 from tests.support.probes.broker_queues import Queues
 from tests.support.probes.traces import TRACE_ID, TRACEPARENT
-from tests.support.processes.api import ApiProcess, api_process
-from tests.support.processes.relay import RelayProcess, relay
+from tests.support.processes.api import RunningApi, api_process
+from tests.support.processes.program import RunningProgram
+from tests.support.processes.relay import relay
 from tests.support.processes.worker import Worker, wait_until_it_consumes, worker
 from tests.support.servers.otlp_receiver import otlp_receiver
 
@@ -51,7 +52,7 @@ for pool in ("local", "sap", "email", "invoice"):
 
 
 @contextmanager
-def programs(settings: Settings, tmp_path: Path) -> Iterator[tuple[ApiProcess, RelayProcess, Worker]]:
+def programs(settings: Settings, tmp_path: Path) -> Iterator[tuple[RunningApi, RunningProgram, Worker]]:
     """An API, a relay, and a local worker that consumes."""
     with (
         api_process(settings.database_url, tmp_path) as api,

@@ -13,8 +13,8 @@ from lab.stack.program import Child
 from lab.stack.servers import rabbitmq
 from lab.stack.servers.obtain import native_rabbitmq
 from ops.doctor import broker_client
+from tests.support.deadlines import wait_until
 from tests.support.probes.metrics_page import metric
-from tests.support.probes.process_usage import wait_until
 
 
 @pytest.fixture(scope="module")
