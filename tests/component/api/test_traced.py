@@ -1,8 +1,6 @@
 """A request's span and context: what a client sends is honoured if it is valid, and recorded with the event."""
 
 import asyncio
-import json
-import socket
 from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import AsyncMock
@@ -16,7 +14,6 @@ from api.traced import Traced
 from runtime.tracing import tracer
 from tests.support.builders.in_process_api import order_body, running_api
 from tests.support.probes.traces import TRACEPARENT, UNSAMPLED, Traces, recorded, said, span_id, trace_id, traced
-from tests.support.processes.api import RunningApi, api_process
 
 Headers = list[tuple[bytes, bytes]]
 CLIENTS = (b"traceparent", TRACEPARENT.encode())
@@ -54,30 +51,6 @@ def test_without_tracing_a_clients_valid_context_is_recorded_as_it_is(
     (answer,) = asked(database_url, tmp_path, ("POST", "/orders", headers))
     assert answer.status_code == 202
     assert recorded(database_url) == [carried]
-
-
-def _pipelined(api: RunningApi, *headers: str) -> None:
-    """Post orders over one connection, each with its header or none, without waiting for an answer in between."""
-    requests = b""
-    for number, header in enumerate(headers):
-        body = json.dumps(order_body(reference=f"p{number}")).encode()
-        head = f"POST /orders HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        requests += f"{head}{header}\r\n".encode() + body
-    with socket.create_connection(("127.0.0.1", api.port), timeout=30) as connection:
-        connection.sendall(requests)
-        answers = b""
-        while answers.count(b"HTTP/1.1 202") < len(headers):
-            more = connection.recv(65_536)
-            assert more, answers
-            answers += more
-
-
-def test_a_pipelined_request_has_nothing_of_the_one_before_it(database_url: str, tmp_path: Path) -> None:
-    with api_process(database_url, tmp_path) as api:
-        _pipelined(api, f"traceparent: {TRACEPARENT}\r\n", "", "")
-        lines = [json.loads(line) for line in api.log.read_text().splitlines()]
-    assert recorded(database_url) == [TRACEPARENT, None, None]
-    assert len({line["trace_id"] for line in lines if line["event"] == "order_accepted"}) == 3
 
 
 @pytest.mark.parametrize("on", [False, True])

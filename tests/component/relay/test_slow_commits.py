@@ -1,28 +1,19 @@
 """A commit that does not come to its end keeps its locks: it holds up who would take over, and no renewal."""
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
 from outbox.cursor.log import ConfirmedPage, advance
 from outbox.cursor.reader import FencedError, Page, Reader
 from outbox.dead_letters.store import dead_letter_unpublishable
-from outbox.envelope import Event
-from outbox.record import record
 from relay import leadership as module
 from relay.leadership import Leadership
 from tests.support.builders.events import new_event
-from tests.support.fixtures.shared_database import empty
-from tests.support.probes.database import Asyncpg, committed, connected, engine_of, run, waits_for_a_lock
-from tests.support.probes.relay_harness import RelayHarness, assert_all_there_in_order, numbered
-from tests.support.processes.relay import relay
-from tests.support.servers.private_servers import OwnPostgres
+from tests.support.probes.database import Asyncpg, committed, connected, engine_of, waits_for_a_lock
 
-TERM = 3.0
 LONG_TERM = 10.0
 NEVER = 3600.0
 EXPIRY = "SELECT expires_at FROM outbox.leases"
@@ -108,58 +99,3 @@ async def test_of_relays_that_start_together_on_a_new_database_one_leads_and_non
             stopping.set()
             epochs = await asyncio.gather(*waiting)
             assert [epoch for epoch in epochs if epoch is not None] == [1]
-
-
-@contextlib.contextmanager
-def hanging_commits(harness: RelayHarness) -> Iterator[None]:
-    """Commits wait for a replica that is not there, with all their locks, as they do for a disk that hangs."""
-    try:
-        harness.rows("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-        harness.rows("SELECT pg_reload_conf()")
-        yield
-    finally:
-        harness.rows("ALTER SYSTEM RESET synchronous_standby_names")
-        harness.rows("SELECT pg_reload_conf()")
-
-
-def record_at_once(harness: RelayHarness, events: Sequence[Event]) -> None:
-    """Commit events without waiting for the replica."""
-
-    async def write() -> None:
-        async with engine_of(harness.database_url) as engine, engine.begin() as tx:
-            await tx.exec_driver_sql("SET LOCAL synchronous_commit = local")
-            await record(tx, events)
-
-    run(write)
-
-
-def test_while_the_cursors_commit_hangs_reading_publishing_and_renewing_go_on(
-    own_postgres: OwnPostgres, clean_broker: str, tmp_path: Path
-) -> None:
-    run(lambda: empty(own_postgres.url))
-    harness = RelayHarness(own_postgres.url, clean_broker)
-    harness.declare()
-    harness.purge()
-    events = numbered(60, subjects=6)
-    with relay(own_postgres.url, clean_broker, tmp_path, lease_seconds=TERM) as process:
-        process.wait_for("leading")
-        harness.record(events[:10])
-        harness.wait_for_cursor(10)
-        with hanging_commits(harness):
-            record_at_once(harness, events[10:20])
-            harness.wait_until("SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
-            granted = harness.value(EXPIRY)
-            record_at_once(harness, events[20:40])
-            harness.take_until("validation", 40)
-            # A lease later, the same term still renews and publishes.
-            harness.wait_until(
-                "SELECT expires_at > $1::timestamptz + make_interval(secs => $2) FROM outbox.leases", granted, TERM
-            )
-            record_at_once(harness, events[40:])
-            harness.take_until("validation", 60)
-            assert harness.confirmed() == 10
-        harness.wait_for_cursor(60)
-        assert not process.logged("session_ended")
-        assert {row["epoch"] for row in harness.rows("SELECT epoch FROM outbox.pages")} == {1}
-    assert_all_there_in_order(events, harness.take("validation"))
-    assert len(harness.take("validation")) == 60

@@ -11,6 +11,7 @@ import httpx
 from api.body import MAX_BODY_BYTES
 from tests.support.builders.in_process_api import order_body
 from tests.support.deadlines import ANSWER_SECONDS
+from tests.support.probes.traces import TRACEPARENT, recorded
 from tests.support.processes.api import RunningApi, api_process
 
 
@@ -87,3 +88,27 @@ def raw(port: int, request: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as link:
         link.sendall(request)
         return b"".join(iter(lambda: link.recv(65_536), b""))
+
+
+def _pipelined(api: RunningApi, *headers: str) -> None:
+    """Post orders over one connection, each with its header or none, without waiting for an answer in between."""
+    requests = b""
+    for number, header in enumerate(headers):
+        body = json.dumps(order_body(reference=f"p{number}")).encode()
+        head = f"POST /orders HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        requests += f"{head}{header}\r\n".encode() + body
+    with socket.create_connection(("127.0.0.1", api.port), timeout=30) as connection:
+        connection.sendall(requests)
+        answers = b""
+        while answers.count(b"HTTP/1.1 202") < len(headers):
+            more = connection.recv(65_536)
+            assert more, answers
+            answers += more
+
+
+def test_a_pipelined_request_has_nothing_of_the_one_before_it(database_url: str, tmp_path: Path) -> None:
+    with api_process(database_url, tmp_path) as api:
+        _pipelined(api, f"traceparent: {TRACEPARENT}\r\n", "", "")
+        lines = [json.loads(line) for line in api.log.read_text().splitlines()]
+    assert recorded(database_url) == [TRACEPARENT, None, None]
+    assert len({line["trace_id"] for line in lines if line["event"] == "order_accepted"}) == 3

@@ -1,20 +1,11 @@
 """One relay publishes, another waits, and whatever becomes of the one, the other follows it soon."""
 
-import asyncio
 import signal
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import asyncpg
-import pytest
-
-from outbox.cursor.reader import FencedError
-from relay.connections import NO_WAIT_FOR_DISK
-from relay.leadership import Leadership
 from tests.support.builders.events import new_event
 from tests.support.fixtures.shared_database import empty
-from tests.support.probes.database import connected, run
+from tests.support.probes.database import run
 from tests.support.probes.relay_harness import RelayHarness, assert_all_there_in_order, numbered
 from tests.support.probes.waking_clock import waking_clock
 from tests.support.processes.relay import relay
@@ -25,7 +16,6 @@ TAKE_OVER_SECONDS = 5.0
 DEFAULT_TERM = 3
 LONGER_TERM = 4
 NEVER = 3600  # a lease that no test waits out
-LEASE = "SELECT expires_at > clock_timestamp() FROM outbox.leases"
 
 
 def test_a_stopped_leader_is_replaced_within_five_seconds_and_wakes_up_as_a_standby_that_follows_a_killed_one(
@@ -114,72 +104,6 @@ def test_a_relay_whose_database_sessions_were_ended_leads_again_without_waiting_
             "WHERE application_name = 'waybill-relay' AND datname = current_database()"
         )
         assert process.wait_for("leading", 2)["epoch"] == 2
-
-
-async def test_a_relay_told_to_stop_at_any_moment_of_its_acquisition_leaves_no_lease_behind(
-    shared_database_url: str,
-) -> None:
-    async with connected(shared_database_url, 2) as (own, observer):
-        acquired: list[bool] = []
-        while sum(acquired) < 10:  # from before the first statement until well after the last one
-            stopping = asyncio.Event()
-            leadership = Leadership(own, NEVER, "it")
-            waiting = asyncio.create_task(leadership.wait_to_lead(stopping))
-            await asyncio.sleep(0.0002 * len(acquired))
-            stopping.set()
-            acquired.append(await waiting is not None)
-            await leadership.release()
-            assert not await observer.fetchval(LEASE), f"told at moment {len(acquired)}"
-        assert not acquired[0]
-
-
-async def test_a_release_reaches_also_a_lease_whose_grant_was_never_read(shared_database_url: str) -> None:
-    async with connected(shared_database_url, 2) as (own, observer):
-        leadership = Leadership(own, NEVER, "it")
-        acquiring = asyncio.create_task(leadership.wait_to_lead(asyncio.Event()))
-        while not await observer.fetchval(LEASE):
-            pass
-        acquiring.cancel()
-        await asyncio.wait([acquiring])
-        await leadership.release()
-        assert not await observer.fetchval(LEASE)
-
-
-def test_a_leader_whose_loop_hangs_is_replaced_and_learns_it_when_the_loop_turns_again(
-    shared_database_url: str,
-) -> None:
-    hanging, replaced = threading.Event(), threading.Event()
-
-    async def hang_while_leading() -> None:
-        connection = await asyncpg.connect(shared_database_url, server_settings=NO_WAIT_FOR_DISK)
-        try:
-            leadership = Leadership(connection, 1, "the one that hangs")
-            epoch = await leadership.wait_to_lead(asyncio.Event())
-            assert epoch == 1
-            keeping = asyncio.create_task(leadership.keep(epoch))
-            await asyncio.sleep(0)
-            hanging.set()
-            replaced.wait(30)  # the process lives, its loop does not turn
-            with pytest.raises(FencedError):
-                await keeping
-        finally:
-            await connection.close()
-
-    async def follow() -> None:
-        async with connected(shared_database_url) as (connection,):
-            while await connection.fetchval(LEASE):  # noqa: ASYNC110 - the database is what is waited for
-                await asyncio.sleep(0.01)
-            successor = Leadership(connection, NEVER, "its successor")
-            assert await successor.wait_to_lead(asyncio.Event()) == 2
-
-    with ThreadPoolExecutor(1) as pool:
-        leader = pool.submit(asyncio.run, hang_while_leading())
-        try:
-            assert hanging.wait(30)
-            run(follow)
-        finally:
-            replaced.set()
-        leader.result(30)
 
 
 def test_a_server_in_recovery_is_refused_until_it_is_promoted(

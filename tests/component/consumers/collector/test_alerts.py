@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
@@ -23,8 +22,6 @@ from tests.support.builders.dead_letters import (
     dead_letter_for,
 )
 from tests.support.builders.events import new_event
-from tests.support.probes.collector_harness import CollectorHarness
-from tests.support.processes.collector import collector
 from tests.support.servers.webhook import Webhook, webhook
 
 INTERVAL_SECONDS = 3600
@@ -173,23 +170,3 @@ async def test_a_webhook_that_is_not_there_is_asked_again_and_its_address_is_not
     said = capsys.readouterr()
     assert "alert_unanswered" in said.out + said.err
     assert "T0secret" not in said.out + said.err
-
-
-def test_the_collector_tells_once_and_never_says_where(
-    collector_harness: CollectorHarness, hook: Webhook, tmp_path: Path
-) -> None:
-    settings = collector_harness.settings
-    hook.status = 503
-    with collector(settings.database_url, settings.amqp_url, tmp_path, alert_webhook_url=hook.url) as process:
-        process.wait_for("collecting")
-        for n in range(5):
-            collector_harness.queues.publish("sap.dlq", b"%d" % n, {})
-        process.wait_for("alert_refused")
-        hook.status = 200
-        process.wait_for("alert_sent")
-        collector_harness.queues.publish("sap.dlq", b"one more", {})
-        process.wait_for("dead_letters_stored", 2)
-        assert process.stop() == 0
-        assert Webhook.SECRET not in process.log.read_text()
-    assert len(hook.texts) == 1
-    assert "new dead letter" in hook.texts[0]

@@ -1,10 +1,5 @@
 """The audit reports sums that disagree: stock, sales, invoice numbers, the audit log; the command prints them."""
 
-import asyncio
-import json
-import os
-import subprocess
-import sys
 from decimal import Decimal
 from uuid import uuid4
 
@@ -19,8 +14,6 @@ from tests.support.builders.audited_orders import (
     own_sap,
     wrong,
 )
-from tests.support.paths import ROOT
-from tests.support.processes.sandboxes import Sap
 
 __all__ = ["audited", "module_database", "own_inbox", "own_sap"]
 
@@ -76,33 +69,3 @@ async def test_the_audit_log_lacks_an_event_has_a_type_twice_or_holds_an_unknown
     await audited.harness.sql(again, event=event, order=unknown)
     assert [one.what for one in (await audited.audit()).orphans] == [f"event {event} of order {unknown}"]
     await audited.harness.sql("DELETE FROM audit_log WHERE event_id = :event", event=event)
-
-
-async def test_the_command_prints_the_report_as_json_and_sets_the_exit_code(
-    audited: AuditedOrders, own_sap: Sap, module_database: str
-) -> None:
-    order = await audited.completed()
-    words = ("--since", audited.since.isoformat())
-    environment = {
-        "DATABASE_URL": module_database,
-        "AMQP_URL": "amqp://guest:guest@127.0.0.1:1/",
-        "SAP_URL": own_sap.url,
-        "DOCUMENTS_DIR": str(audited.documents),
-    }
-    code, output = await asyncio.to_thread(waybill_audit, environment, *words, "--json")
-    report = json.loads(output)
-    assert (code, report["orders"], report["clean"]) == (0, 1, True)
-    await audited.harness.sql("DELETE FROM reservations WHERE order_id = :id", id=order.id)
-    code, output = await asyncio.to_thread(waybill_audit, environment, *words)
-    assert code == 1
-    assert "Overdue: 1" in output
-    assert order.number in output
-
-
-def waybill_audit(environment: dict[str, str], *words: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "ops.cli", "orders", "audit", *words]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
-    assert done.stderr == ""
-    return done.returncode, done.stdout

@@ -1,9 +1,5 @@
 """`waybill dead-letters` as people and programs use it, on a real database."""
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -21,8 +17,7 @@ from runtime.settings import load_settings
 from tests.support.builders.dead_letters import DeadLetterDatabase, dead_letter_for
 from tests.support.builders.events import new_event
 from tests.support.builders.orders import sample_order
-from tests.support.fixtures.dead_letter_commands import NOWHERE, Keyboard
-from tests.support.paths import ROOT
+from tests.support.fixtures.dead_letter_commands import Keyboard
 
 
 def placed(keyboard: Keyboard) -> tuple[UUID, str]:
@@ -67,24 +62,6 @@ def test_a_program_reads_the_list_and_replays_all_and_finds_what_it_did(keyboard
     (action,) = shown["history"]
     assert (action["action"], action["actor"], action["why"]) == ("replay", "prove", "healed")
     assert (shown["state"], shown["replay_count"], shown["body"]) == ("replayed", 1, event.data.decode())
-
-
-def test_the_installed_command_says_the_same_as_a_process(keyboard: Keyboard) -> None:
-    keyboard.keep(dead_letter_for(), dead_letter_for(headers={}))
-    words = ["dead-letters", "replay", "--all", "--by", "prove", "--why", "healed", "--json"]
-    result = subprocess.run(
-        [sys.executable, "-m", "ops.cli", *words],
-        cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": keyboard.url, "AMQP_URL": NOWHERE},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert result.returncode == 0, result.stderr
-    done = json.loads(result.stdout)
-    assert done["replayed"] == 1
-    assert [sorted(refused) for refused in done["refused"]] == [["dead_letter", "why"]]
 
 
 def test_a_refused_dead_letter_is_named_with_its_reason_and_stays(keyboard: Keyboard) -> None:

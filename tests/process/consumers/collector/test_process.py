@@ -21,6 +21,7 @@ from tests.support.processes.collector import collector
 from tests.support.processes.program import RunningProgram
 from tests.support.proxies.tcp_proxy import proxied
 from tests.support.servers.private_servers import OwnPostgres
+from tests.support.servers.webhook import Webhook, webhook
 
 DEAD_LETTERS = 150
 
@@ -188,3 +189,29 @@ def test_a_port_that_is_taken_is_named_with_its_settings(collector_harness: Coll
     ):
         assert process.process.wait(ANSWER_SECONDS) == 1
         assert "COLLECTOR_HTTP_PORT" in process.log.read_text()
+
+
+@pytest.fixture
+def hook() -> Iterator[Webhook]:
+    with webhook() as taking:
+        yield taking
+
+
+def test_the_collector_tells_once_and_never_says_where(
+    collector_harness: CollectorHarness, hook: Webhook, tmp_path: Path
+) -> None:
+    settings = collector_harness.settings
+    hook.status = 503
+    with collector(settings.database_url, settings.amqp_url, tmp_path, alert_webhook_url=hook.url) as process:
+        process.wait_for("collecting")
+        for n in range(5):
+            collector_harness.queues.publish("sap.dlq", b"%d" % n, {})
+        process.wait_for("alert_refused")
+        hook.status = 200
+        process.wait_for("alert_sent")
+        collector_harness.queues.publish("sap.dlq", b"one more", {})
+        process.wait_for("dead_letters_stored", 2)
+        assert process.stop() == 0
+        assert Webhook.SECRET not in process.log.read_text()
+    assert len(hook.texts) == 1
+    assert "new dead letter" in hook.texts[0]
