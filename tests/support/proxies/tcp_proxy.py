@@ -1,19 +1,36 @@
-"""A TCP proxy that a test can cut, make deaf (what the server answers is held back while requests still arrive), or
-silence in both directions. Each connection stays open, and new ones are accepted, in either case.
+"""The TCP proxy of the tests: a test cuts it, has it refuse connections, holds back answers, or silences both directions.
+
+While answers are held back, or both directions are silent, each connection stays open and new ones are accepted. A `Tap`
+reads and changes what passes: `postgres_proxy` and `postgres_wire_counter` are taps. Each connection has two threads of
+its own, so the proxy works for synchronous tests and beside a running loop.
 """
 
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit, urlunsplit
 
+# What a connection's bytes go through: the bytes, and whether they go to the server. Returns what is passed on, or None
+# to end the connection.
+Tap = Callable[[bytes, bool], bytes | None]
+
+
+def _untapped(data: bytes, to_server: bool) -> bytes:
+    return data
+
 
 class TcpProxy:
-    """One listening socket before one server. All its methods may be called while bytes flow."""
+    """One listening socket before one server. All its methods may be called while bytes flow.
 
-    def __init__(self, host: str, port: int) -> None:
+    `tap` makes the tap of each connection. `refused` counts the connections that were closed at once.
+    """
+
+    def __init__(self, host: str, port: int, tap: Callable[[], Tap] = lambda: _untapped) -> None:
+        self._tap = tap
+        self._refusing = False
+        self.refused = 0
         self._server = (host, port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
@@ -45,12 +62,21 @@ class TcpProxy:
             self._answers.notify_all()
 
     def cut(self) -> None:
-        """End every connection at once; new ones are let through."""
+        """End every connection at once; new ones are let through unless the proxy refuses them."""
         with self._answers:
             sockets, self._sockets = self._sockets, []
         for end in sockets:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def refuse(self) -> None:
+        """End every connection, and close each new one at once."""
+        self._refusing = True
+        self.cut()
+
+    def accept(self) -> None:
+        """Let new connections through again."""
+        self._refusing = False
 
     def close(self) -> None:
         """End everything and wait for it."""
@@ -74,6 +100,10 @@ class TcpProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self._refusing:
+                client.close()
+                self.refused += 1
+                continue
             try:
                 server = socket.create_connection(self._server)
             except OSError:
@@ -81,19 +111,26 @@ class TcpProxy:
                 continue
             with self._answers:
                 self._sockets += [client, server]
+            if self._refusing:  # since it was accepted
+                self.cut()
             self._start(self._serve, client, server)
 
     def _serve(self, client: socket.socket, server: socket.socket) -> None:
-        answers = threading.Thread(target=self._pass_on, args=(server, client, True), daemon=True)
+        tap = self._tap()
+        answers = threading.Thread(target=self._pass_on, args=(server, client, tap, True), daemon=True)
         answers.start()
-        self._pass_on(client, server, False)
+        self._pass_on(client, server, tap, False)
         answers.join()
         client.close()
         server.close()
 
-    def _pass_on(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
+    def _pass_on(self, source: socket.socket, target: socket.socket, tap: Tap, answers: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
+                tapped = tap(data, not answers)
+                if tapped is None:
+                    break
+                data = tapped
                 if answers:
                     data = self._within_budget(data, target)
                 else:
@@ -123,12 +160,12 @@ class TcpProxy:
 
 
 @contextmanager
-def proxied(url: str) -> Iterator[tuple[str, TcpProxy]]:
+def proxied(url: str, tap: Callable[[], Tap] = lambda: _untapped) -> Iterator[tuple[str, TcpProxy]]:
     """The same address through a proxy, and the proxy."""
     parts = urlsplit(url)
     assert parts.hostname
     assert parts.port
-    proxy = TcpProxy(parts.hostname, parts.port)
+    proxy = TcpProxy(parts.hostname, parts.port, tap)
     address = parts.netloc.rsplit("@", 1)[0] + f"@127.0.0.1:{proxy.port}"
     try:
         yield urlunsplit(parts._replace(netloc=address)), proxy

@@ -22,7 +22,7 @@ from outbox.inbox import MAX_CLAIMS
 from runtime.settings import Settings
 from tests.support.builders.step_doubles import Acting, Failing, Pausing
 from tests.support.builders.step_harness import StepHarness, again, step_harness
-from tests.support.proxies.postgres_proxy import Proxy, proxied
+from tests.support.proxies.postgres_proxy import PostgresProxy, proxied
 
 STEP, QUEUE = "validate_order", "validation"
 OUTSIDE_STEP, OUTSIDE_QUEUE = "send_confirmation_email", "email"
@@ -286,7 +286,7 @@ async def test_a_delivery_that_kills_its_workers_is_given_up_at_the_fourth_claim
 
 
 @asynccontextmanager
-async def _behind_proxy(settings: Settings) -> AsyncIterator[tuple[StepHarness, Proxy, StepHarness]]:
+async def _behind_proxy(settings: Settings) -> AsyncIterator[tuple[StepHarness, PostgresProxy, StepHarness]]:
     """A harness, a proxy, and a second harness that reaches Postgres through the proxy only."""
 
     async with step_harness(settings) as harness, proxied(settings.database_url) as proxy:
