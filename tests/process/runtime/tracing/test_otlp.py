@@ -34,7 +34,7 @@ from runtime.settings import load_settings
 
 settings = load_settings()
 configure_logging(settings, "test")
-tracing.set_up(settings, "test")
+tracer.set_up(settings, "test")
 {more}
 with tracer.span("anything") as span:
     assert span.traceparent is None
