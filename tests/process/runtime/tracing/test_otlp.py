@@ -38,7 +38,7 @@ tracer.set_up(settings, "test")
 {more}
 with tracer.span("anything") as span:
     assert span.traceparent is None
-tracing.shut_down()
+tracer.shut_down()
 print(*(name for name in sys.modules if name.split(".")[0] == "opentelemetry"))
 """
 _API = "from api.app import create_app; create_app(settings)"
