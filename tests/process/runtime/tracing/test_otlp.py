@@ -43,11 +43,12 @@ print(*(name for name in sys.modules if name.split(".")[0] == "opentelemetry"))
 """
 _API = "from api.app import create_app; create_app(settings)"
 _OTHERS = """
-from consumers import app, collector_process
+from consumers.collector import process
+from consumers.worker import app
 from relay.__main__ import Relay
 for pool in ("local", "sap", "email", "invoice"):
     app.make_celery(settings, pool)
-    app._import_before_forking(settings, pool)
+    app._import_before_forking(settings, {step: app.step_class(step) for step in app.steps_of(pool)})
 """
 
 
