@@ -62,7 +62,7 @@ class Email:
 async def audit_effects(engine: AsyncEngine, stack: LocalStack, workload: Workload, since: datetime) -> AuditReport:
     """The completeness audit of all orders placed since a moment; a missing effect is overdue at once."""
     stock = {product.sku: product.stock for product in workload.products}
-    settings = Settings(database_url=stack.database_url, documents_dir=stack.documents_dir)
+    settings = Settings(database_url=stack.database_url, amqp_url=stack.amqp_url, documents_dir=stack.documents_dir)
     places = Probes(SapSandbox(stack.sap_url), stack.mail_url, document_store(settings), stock)
     window = Window(since - CLOCK_MARGIN, datetime.now(UTC) + CLOCK_MARGIN)
     return await audit(engine, places, window, timedelta(0))
