@@ -14,11 +14,9 @@ MODULES_IN_A_FOLDER = 15  # beside __init__.py, which holds the folder's docstri
 
 
 def crowded_folders(paths: Iterable[str]) -> Iterator[str]:
-    """Folders of code, not of tests, with more modules side by side than one can take in."""
+    """Folders with more modules side by side than a reader can take in; those of the tests as well."""
     modules = Counter(
-        str(path.parent)
-        for path in map(PurePosixPath, paths)
-        if path.suffix == ".py" and path.name != "__init__.py" and path.parts[0] != "tests"
+        str(path.parent) for path in map(PurePosixPath, paths) if path.suffix == ".py" and path.name != "__init__.py"
     )
     for folder, count in sorted(modules.items()):
         if count > MODULES_IN_A_FOLDER:
@@ -32,10 +30,17 @@ def long_readme(text: str) -> Iterator[str]:
         yield f"README.md: {lines} lines, at most {README_LINES}: move a part to docs/"
 
 
+def excesses_of(root: Path) -> list[str]:
+    """All that is too large in a checkout: each tracked folder, and its README."""
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=root, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    return [*crowded_folders(listed), *long_readme((root / "README.md").read_text())]
+
+
 def main() -> int:
-    """Print what is too large here; 1 if anything is."""
-    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout.splitlines()
-    excesses = [*crowded_folders(listed), *long_readme(Path("README.md").read_text())]
+    """Print each excess of this checkout; 1 if there is any."""
+    excesses = excesses_of(Path())
     sys.stdout.write("".join(f"{excess}\n" for excess in excesses))
     return 1 if excesses else 0
 

@@ -1,6 +1,7 @@
-"""A folder with too many modules and a README that is too long are named."""
+"""A folder with too many modules and a README that is too long are named; the repository has neither."""
 
-from lab.checks.sizes import crowded_folders, long_readme
+from lab.checks.sizes import crowded_folders, excesses_of, long_readme
+from tests.support.paths import ROOT
 
 
 def test_a_folder_of_sixteen_modules_is_named_and_one_of_fifteen_is_not() -> None:
@@ -14,3 +15,7 @@ def test_a_folder_of_sixteen_modules_is_named_and_one_of_fifteen_is_not() -> Non
 def test_a_readme_of_more_than_150_lines_is_named() -> None:
     assert list(long_readme("line\n" * 150)) == []
     assert list(long_readme("line\n" * 151)) == ["README.md: 151 lines, at most 150: move a part to docs/"]
+
+
+def test_the_repository_has_no_crowded_folder_and_a_short_readme() -> None:
+    assert excesses_of(ROOT) == []
