@@ -57,7 +57,7 @@ class RetryPolicy:
 
     max_retries: int = 5
     cap_seconds: float = 600.0
-    worth_another_try: frozenset[ErrorKind] = RETRYABLE
+    worth_another_attempt: frozenset[ErrorKind] = RETRYABLE
 
     def delay_seconds(self, attempt: int, base_seconds: float, rng: random.Random) -> float:
         """Seconds from the failure of attempt number `attempt` (from 1) until the next."""

@@ -14,6 +14,7 @@ import asyncpg
 from asyncpg import Connection, Record
 
 from runtime.logging import get_logger
+from runtime.loops import Backoff, sleep_until
 
 CHANNEL = "waybill_recorded"
 APPLICATION_NAME = "waybill-hint"
@@ -41,7 +42,7 @@ class Hint:
         self._given = asyncio.Event()
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._pause = FIRST_PAUSE_SECONDS
+        self._backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
 
     def open(self) -> None:
         """Start the sending task. Touches no server."""
@@ -65,18 +66,17 @@ class Hint:
                 async with self._connected() as connection:
                     await self._send(connection)
             except _LOST as error:
-                log.warning("hint_not_sent", error=f"{type(error).__name__}: {error}", retry_in_seconds=self._pause)
+                pause = self._backoff.next()
+                log.warning("hint_not_sent", error=f"{type(error).__name__}: {error}", retry_in_seconds=pause)
                 self._given.set()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._closing.wait(), self._pause)
-                self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
+                await sleep_until(self._closing, pause)
 
     async def _send(self, connection: "Connection[Record]") -> None:
         """Send hints until closed."""
         while await self._wanted():
             self._given.clear()
             await connection.execute(NOTIFY)
-            self._pause = FIRST_PAUSE_SECONDS
+            self._backoff.reset()
             await asyncio.sleep(GAP_SECONDS)
 
     async def _wanted(self) -> bool:

@@ -85,7 +85,7 @@ async def deliveries(
 
 
 async def done_subjects(tx: AsyncConnection, consumer: str, lowest: UUID) -> list[str]:
-    """The subjects of which this consumer has finished an event, of event ids from `lowest` on."""
+    """The subjects with an event that this consumer has finished, of event ids from `lowest` on."""
     return list((await tx.execute(_DONE, {"consumer": consumer, "lowest": lowest})).scalars())
 
 

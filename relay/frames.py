@@ -1,7 +1,8 @@
 """AMQP 0-9-1 frames of one message: basic.publish, content header, body. Pure. Called by `relay.publisher`.
 
 pika makes the same bytes through a dozen objects per message and sends each frame by itself. That costs several times
-as much as all other work of the relay for an event. A test compares these bytes with pika's. Source: AMQP 0-9-1 specification, sections 2.3.5, 4.2 and 1.8.3.7.
+as much as all other work of the relay for an event. A test compares these bytes with pika's. Source: AMQP 0-9-1
+specification, sections 2.3.5, 4.2 and 1.8.3.7.
 """
 
 import struct

@@ -47,8 +47,8 @@ SELECT holder, epoch FROM outbox.leases WHERE name = 'relay' AND expires_at >= c
 
 # The epoch is a key column. The cursor's writes of a term hold the row FOR KEY SHARE until their commit is on disk. A
 # statement that changes the epoch waits for them, so a new term starts behind the last write of the old one; a
-# statement that leaves the epoch alone does not wait. An acquisition always changes it, also when a process takes its own lease
-# again after a session that ended without a release. A renewal and a release never change it.
+# statement that leaves the epoch alone does not wait. An acquisition always changes it, also when a process takes its
+# own lease again after a session that ended without a release. A renewal and a release never change it.
 
 # Not ON CONFLICT (name) DO UPDATE: of two relays that insert the first row at once, one would fail on (name, epoch).
 # Here it finds no row to update yet, and checks again.
@@ -121,16 +121,19 @@ class Leadership:
         return None
 
     async def keep(self, epoch: int) -> None:
-        """Renew until cancelled. Raises FencedError once another relay leads, RenewalError if Postgres does not answer."""
+        """Renew until cancelled.
+
+        Raises FencedError once another relay leads, RenewalError if Postgres does not answer.
+        """
         while True:
             # Counted from the start of the last renewal, not from its answer: slow answers do not delay the next one.
             due = max(self._renewed_at + self._lease_seconds * RENEW_AFTER, self._now())
             await asyncio.sleep(due - self._now())
-            begun = self._now()
+            started_at = self._now()
             trusted_until = self._renewed_at + self._lease_seconds * TRUST_FOR
             # A process that slept past its trust window renews all the same: it may not have been replaced.
-            if due < trusted_until <= begun:
-                trusted_until = begun + self._lease_seconds * GRACE_AFTER_SLEEP
+            if due < trusted_until <= started_at:
+                trusted_until = started_at + self._lease_seconds * GRACE_AFTER_SLEEP
             try:
                 async with asyncio.timeout_at(trusted_until):
                     kept = await self._connection.fetchval(_RENEW, epoch, self._lease_seconds)
@@ -139,10 +142,13 @@ class Leadership:
                 raise RenewalError(f"no answer to the renewal of epoch {epoch}; is Postgres out of reach?") from error
             if kept is None:
                 raise FencedError(f"another relay took over from epoch {epoch}")
-            self._renewed_at = begun
+            self._renewed_at = started_at
 
     async def release(self) -> None:
-        """Release the lease, whatever its epoch. An unanswered release is not waited for: the lease expires by itself."""
+        """Release the lease, whatever its epoch.
+
+        An unanswered release is not waited for: the lease expires by itself.
+        """
         if not self._answered:
             return
         with contextlib.suppress(*DATABASE_ERRORS):

@@ -106,7 +106,10 @@ class Pipeline:
         self._woken.set()
 
     def stop(self) -> None:
-        """Read no more pages. `run` returns once the open events are confirmed and advanced past, or refused, or held."""
+        """Read no more pages.
+
+        `run` returns once the open events are confirmed and advanced past, or refused, or held.
+        """
         self._stopping.set()
         self._woken.set()
 

@@ -1,10 +1,10 @@
 """Publisher with pipelined confirms on pika's asyncio adapter. The only module that imports pika.
 
-Called by `relay.pipeline`, which draws the callbacks. A message is settled by its own acknowledgement alone. `basic.return` of an unroutable message comes before its ack and
-makes that ack a failure. A lost connection leaves every pending message unknown: `lost` has the reason, and the caller
-publishes them again. A channel that the broker closes because of a message's content is opened again; its pending
-messages are handed back. `publish` never blocks: the caller bounds the messages in flight, because pika's write buffers
-have no bound.
+Called by `relay.pipeline`, which draws the callbacks. A message is settled by its own acknowledgement alone.
+`basic.return` of an unroutable message comes before its ack and makes that ack a failure. A lost connection leaves
+every pending message unknown: `lost` has the reason, and the caller publishes them again. A channel that the broker
+closes because of a message's content is opened again; its pending messages are handed back. `publish` never blocks:
+the caller bounds the messages in flight, because pika's write buffers have no bound.
 """
 
 import asyncio

@@ -34,7 +34,10 @@ async def sleep_until(event: asyncio.Event, seconds: float) -> bool:
 
 
 async def keep_running(run_once: Callable[[], Awaitable[object]], pause: float, stopping: asyncio.Event) -> None:
-    """Call `run_once` with a pause of so many seconds after each call, until `stopping` is set. Its errors are raised."""
+    """Call `run_once` until `stopping` is set, with a pause of so many seconds after each call.
+
+    Errors of `run_once` are raised.
+    """
     while not stopping.is_set():
         await run_once()
         await sleep_until(stopping, pause)

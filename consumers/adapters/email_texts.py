@@ -1,8 +1,9 @@
-"""What the e-mails say: one e-mail for an accepted order, one for a rejected one, from the templates next door. Pure.
+"""Texts of the e-mails: one for an accepted order, one for a rejected order. Pure. Called by `consumers.steps.email`.
 
-Each try of a delivery writes the same e-mail under the same Message-ID, which comes from the event id alone, so that a
-mailbox can tell a second copy. Nothing that a customer chose can begin a header or an HTML tag: control characters
-become blanks, the HTML is autoescaped, and the body is quoted-printable, whose lines are short whatever is in it.
+The templates are in `templates/`. Each attempt of a delivery writes the same e-mail under the same Message-ID, which is
+made from the event id alone, so that a mailbox can recognise a second copy. No text of a customer can begin a header or
+an HTML tag: control characters become blanks, the HTML is autoescaped, and the body is quoted-printable, which keeps
+every line short.
 """
 
 from datetime import UTC, datetime
@@ -28,20 +29,20 @@ _TEMPLATES = Environment(
     keep_trailing_newline=True,
 )
 _COLUMNS = ("Item", "Quantity", "Price", "Discount", "Net")
-# What would end an address, or begin a second one.
+# Characters that would end an address, or begin a second one.
 _NOT_IN_ADDRESS = frozenset(' ,;:<>()[]"\\')
 
 
 class EmailError(Exception):
-    """This e-mail cannot be written, now or later; the message says which order and why."""
+    """This e-mail cannot be written, now or later. The message names the order and the reason."""
 
 
 def confirmation(
     order: Order, *, event_id: UUID, settings: Settings, written_at: datetime | None = None
 ) -> EmailMessage:
-    """The e-mail for an accepted order, `written_at` now unless told.
+    """The e-mail for an accepted order. `written_at` is now unless given.
 
-    Raises LetterError when the customer's e-mail address cannot be one.
+    Raises EmailError when the customer's e-mail address is not valid.
     """
     message = _envelope(order, event_id, settings, written_at)
     message["Subject"] = f"Order {order.number} confirmed - your reference {_in_header(order.reference)}"
@@ -56,9 +57,9 @@ def rejection(
     settings: Settings,
     written_at: datetime | None = None,
 ) -> EmailMessage:
-    """The e-mail for a rejected order with one sentence per reason, `written_at` now unless told.
+    """The e-mail for a rejected order with one sentence per reason. `written_at` is now unless given.
 
-    Raises LetterError when there is no reason, or the customer's e-mail address cannot be one.
+    Raises EmailError when there is no reason, or when the customer's e-mail address is not valid.
     """
     if not reasons:
         raise EmailError(f"order {order.number} was rejected without a reason; a rejection must give one at least")
@@ -83,7 +84,7 @@ def _envelope(order: Order, event_id: UUID, settings: Settings, written_at: date
 
 
 def _mailbox(name: str, address: str, whose: str) -> Mailbox:
-    """A name and an address as a header takes them; a domain beyond ASCII is written in its ASCII form."""
+    """A name and an address in the form of a header. A domain beyond ASCII is written in its ASCII form (IDNA)."""
     local, _, domain = address.rpartition("@")
     try:
         ascii_domain = domain.encode("idna").decode()
@@ -95,7 +96,7 @@ def _mailbox(name: str, address: str, whose: str) -> Mailbox:
 
 
 def _in_header(text: str) -> str:
-    """One line with single blanks; the library folds a run of them into fewer."""
+    """One line with single blanks, because the library folds a run of blanks into fewer."""
     return " ".join(one_line(text).split())
 
 

@@ -113,7 +113,7 @@ class Erp(Protocol):
         """
 
     async def is_away(self) -> bool:
-        """Whether the ERP serves no request of ours: down, blocked, or our log-on is refused. Answers within seconds."""
+        """Whether the ERP serves no request of ours: down, blocked, or our log-on is refused. Takes seconds at most."""
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -1,7 +1,7 @@
-"""How e-mails and invoices write figures and names: the same figure looks the same on both. Pure.
+"""Formats of figures and names in e-mails and invoices, the same in both. Pure.
 
-No thousands separators: a total can be found by its digits. Text that customers chose keeps every character that shows
-and loses those that would begin a new line or header.
+There are no thousands separators, so that a total can be found by its digits. A customer's text keeps every visible
+character and loses those that would begin a new line or header.
 """
 
 import unicodedata
@@ -18,7 +18,7 @@ def money(amount: Decimal) -> str:
 
 
 def unit_price(price: Decimal) -> str:
-    """A price as it is, with two decimals at least: `14.00`, `0.125`. The store's trailing zeros are dropped."""
+    """The exact price with two decimals at least: `14.00`, `0.125`. The database's trailing zeros are dropped."""
     shortest = price.normalize()
     return f"{shortest if shortest != round(shortest, 2) else shortest.quantize(CENT):f}"
 

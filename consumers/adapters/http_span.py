@@ -13,7 +13,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def http_call(method: str, url: str, service: str, asked: str) -> SpanAround:
-    """A span around one call. Its name is the path without the prefix `service`; `asked` describes the call in words."""
+    """A span around one call, named by the path without the prefix `service`. `asked` describes the call in words."""
     if not tracer.is_on():
         return tracer.NO_SPAN
     parts = urlsplit(url)

@@ -1,11 +1,12 @@
-"""Hands e-mails to an SMTP server, with aiosmtplib.
+"""SMTP client of the e-mail step, on aiosmtplib. Called by `consumers.steps.email`.
 
-A call sends its message at most once: a connection kept from the last e-mail is probed before it is used again and
-replaced when dead, and after that nothing is tried twice. A connection lost once DATA was sent leaves it unknown
-whether the server took the message; the caller's next try then goes out under the same Message-ID.
+A call sends its message at most once. A connection kept from the last e-mail is probed before it is used again, and is
+replaced when it is dead; after that the call repeats nothing. When a connection is lost after DATA was sent, it is
+unknown whether the server took the message. The caller's next attempt then sends it under the same Message-ID.
 
-What an error says goes to logs, e-mails and alerts: it names a message by its Message-ID, and where a server's words
-quote whom it is for, they are replaced. The library's own error, which quotes him as well, is not kept as the cause.
+The text of an error goes to logs, pages and alerts. It names a message by its Message-ID. Where the server's reply
+quotes the recipient, the quotation is replaced. The library's own error quotes the recipient as well, so it is not kept
+as the cause.
 """
 
 import asyncio
@@ -22,24 +23,24 @@ from runtime.settings import Settings
 from runtime.tracing import tracer
 from runtime.tracing.spans import Attributes, Kind, SpanAround
 
-# A server may hang up on an idle client after 5 minutes (RFC 5321, 4.5.3.2.7), and routers forget a silent connection
-# without a word, sooner; a fresh connection costs a few round trips.
+# A server may close an idle connection after 5 minutes (RFC 5321, 4.5.3.2.7). Routers drop a silent connection sooner,
+# without a packet to either side. A fresh connection costs a few round trips.
 _KEEP_SECONDS = 30.0
 _LONGEST_PROBE_SECONDS = 5.0
 
 
 class MailError(Exception):
-    """A message was not handed over; the text says which, why, and the server's own words, and not for whom."""
+    """A message was not sent. The text has its Message-ID, the reason and the server's reply, but not the recipient."""
 
 
-class MailUnavailable(MailError):  # noqa: N818 - says what the caller decides by
-    """Worth another try: no connection, no session, a time-out, or a 4xx reply."""
+class MailUnavailable(MailError):  # noqa: N818 - named by what the caller decides
+    """Worth another attempt: no connection, no session, a time-out, or a 4xx reply."""
 
     kind = ErrorKind.SERVER
 
 
-class MailRefused(MailError):  # noqa: N818 - says what the caller decides by
-    """Never to be tried again as it is: a 5xx reply, or an address that the server cannot take."""
+class MailRefused(MailError):  # noqa: N818 - named by what the caller decides
+    """Not worth another attempt as it is: a 5xx reply, or an address that the server cannot take."""
 
     kind = ErrorKind.REFUSED
 
@@ -56,8 +57,8 @@ class Mailer:
     async def send(self, message: EmailMessage) -> None:
         """Return once the server has taken the message for its recipient.
 
-        Raises MailUnavailable or MailRefused; MailUnavailable may hide that the server took the message and its answer
-        was lost.
+        Raises MailUnavailable or MailRefused. After MailUnavailable the server may have taken the message all the same:
+        its answer may be lost.
         """
         with self._span(message):
             async with self._one_at_a_time:
@@ -65,7 +66,7 @@ class Mailer:
                 try:
                     refused, _ = await connection.send_message(message)
                 except BaseException as error:
-                    # Also when cancelled: what the server still answers would be read as the next command's reply.
+                    # Also when cancelled: an answer that is still to come would be read as the next command's reply.
                     self._drop()
                     if isinstance(error, (aiosmtplib.SMTPException, OSError, ValueError)):
                         raise _as_mail_error(error, message) from None
@@ -75,20 +76,20 @@ class Mailer:
                 replies = "; ".join(f"{reply.code} {reply.message}" for reply in refused.values())
                 raise MailRefused(_text(message, f"the server took it, but not for the recipient: {replies}"))
 
-    async def answers(self) -> bool:
-        """Whether the mail server gives us a session, log-in included: one that is opened and closed again."""
+    async def is_away(self) -> bool:
+        """Whether the mail server opens no session for us, log-in included. A session that it opens is closed again."""
         try:
             connection = await self._connect(min(_LONGEST_PROBE_SECONDS, self._settings.smtp_timeout_seconds))
         except MailUnavailable:
-            return False
+            return True
         try:
             await connection.quit()
         except (aiosmtplib.SMTPException, OSError):
             connection.close()
-        return True
+        return False
 
     async def close(self) -> None:
-        """Take leave of the server; the next `send` connects anew."""
+        """Close the connection with QUIT. The next `send` connects again."""
         async with self._one_at_a_time:
             connection, self._connection = self._connection, None
             if connection is not None and connection.is_connected:
@@ -98,7 +99,7 @@ class Mailer:
                     connection.close()
 
     def _span(self, message: EmailMessage) -> SpanAround:
-        """A span around one hand-over, which names the message and not whom it is for."""
+        """A span around one `send`. It has the Message-ID and not the recipient."""
         known: Attributes = {
             "network.protocol.name": "smtp",
             "server.address": self._settings.smtp_host,
@@ -130,7 +131,8 @@ class Mailer:
     async def _connect(self, timeout_seconds: float) -> SMTP:
         """A session ready for MAIL FROM.
 
-        A 5xx before that point, such as a wrong password, says nothing about the message: MailUnavailable as well.
+        A 5xx before that point, such as a wrong password, is no refusal of the message: it raises MailUnavailable as
+        well.
         """
         settings = self._settings
         password = settings.smtp_password.get_secret_value() if settings.smtp_password else None
@@ -141,7 +143,7 @@ class Mailer:
             password=password,
             start_tls=settings.smtp_starttls,
             timeout=timeout_seconds,
-            # The library would ask the resolver for this host's full name, which can take seconds.
+            # By default the library asks the resolver for this host's full name, which can take seconds.
             local_hostname=parseaddr(settings.mail_from)[1].rpartition("@")[2] or "localhost",
         )
         try:
@@ -160,7 +162,7 @@ class Mailer:
 
 
 def _as_mail_error(error: Exception, message: EmailMessage) -> MailError:
-    """What a failed hand-over means for the next try."""
+    """The error that a failed `send` raises, by whether another attempt may succeed."""
     text = _text(message, str(error))
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         final = all(refusal.code >= 500 for refusal in error.recipients)
@@ -173,15 +175,15 @@ def _as_mail_error(error: Exception, message: EmailMessage) -> MailError:
     return MailUnavailable(text)
 
 
-def _text(message: EmailMessage, told: str) -> str:
-    """The text of an error: which message, and what was told of it without whom it is for."""
-    for quoted in _whom(message):
-        told = re.sub(rf"(?<!\w){re.escape(quoted)}(?!\w)", "the recipient", told, flags=re.IGNORECASE)
-    return f"mail {message['Message-ID']}: {told}"
+def _text(message: EmailMessage, reason: str) -> str:
+    """The text of an error: the Message-ID, and the reason without the recipient."""
+    for form in _recipient_forms(message):
+        reason = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", "the recipient", reason, flags=re.IGNORECASE)
+    return f"mail {message['Message-ID']}: {reason}"
 
 
-def _whom(message: EmailMessage) -> list[str]:
-    """What may stand for a recipient in a server's words, the longest first: part of an address is in the address."""
+def _recipient_forms(message: EmailMessage) -> list[str]:
+    """The forms in which a reply may quote a recipient, the longest first, because an address contains the shorter."""
     forms = {
         form
         for mailbox in message["To"].addresses

@@ -1,9 +1,9 @@
-"""An invoice as PDF, set by typst from templates/invoice.typ.
+"""Typesetter of invoices: a PDF, set by typst from `templates/invoice.typ`. Called by `consumers.steps.invoice`.
 
-The order reaches the template as JSON in `sys.inputs`, so that nothing a customer wrote is ever read as markup. Only
-the fonts inside the typst package are used, and the PDF's time stamp is the invoice's: the same invoice gives the same
-bytes on every machine. The main one, Libertinus Serif, has Latin with all its accents, Greek and Cyrillic; a character
-that no bundled font has (CJK, for one) is printed as an empty box.
+The template gets the order as JSON in `sys.inputs`, so that a customer's text is never read as markup. Only the fonts
+inside the typst package are used, and the PDF's time stamp is the invoice's. So the same invoice gives the same bytes
+on every machine. The main font, Libertinus Serif, has Latin with all its accents, Greek and Cyrillic. A character that
+no bundled font has, such as CJK, is printed as an empty box.
 """
 
 import json
@@ -24,18 +24,18 @@ _one_at_a_time = threading.Lock()
 
 
 class TypesetError(Exception):
-    """An invoice could not be set; the message names it and the typesetter's complaint."""
+    """An invoice could not be set. The message has its number and typst's error."""
 
     kind = ErrorKind.BAD_DATA  # the same page is set in the same way each time
 
 
 def typeset_invoice(order: Order, invoice: Invoice, seller: Settings) -> bytes:
-    """The invoice of an order as a PDF, A4; takes milliseconds of CPU, so an event loop had better use a thread.
+    """The invoice of an order as a PDF, A4. It takes milliseconds of CPU: call it in a thread from an event loop.
 
     Raises TypesetError with the cause when typst fails.
     """
     data = json.dumps(_page_data(order, invoice, seller), ensure_ascii=False)
-    # A compiler refuses a second call while one is under way.
+    # A compiler refuses a second call while one is running.
     with _one_at_a_time:
         try:
             pdf = _compiler().compile(
@@ -50,7 +50,7 @@ def typeset_invoice(order: Order, invoice: Invoice, seller: Settings) -> bytes:
 
 @lru_cache(maxsize=1)
 def _compiler() -> typst.Compiler:
-    """One compiler per process keeps the fonts and the parsed template."""
+    """The compiler of this process, which keeps the fonts and the parsed template."""
     return typst.Compiler(
         _TEMPLATES / "invoice.typ",
         root=_TEMPLATES,
@@ -101,12 +101,12 @@ def _seller(seller: Settings) -> dict[str, object]:
 
 
 def _address(address: Address) -> list[str]:
-    """The lines of an envelope below the name; what a place lacks leaves no gap."""
+    """The lines of an address below the name, without empty lines for missing parts."""
     town = " ".join(one_line(part) for part in (address.postal_code, address.city) if part)
     parts = (address.street, town, address.region, address.country)
     return [one_line(part) for part in parts if part and one_line(part)]
 
 
 def _day(moment: datetime) -> str:
-    """The date in UTC, as everywhere in Waybill: the series of a year ends with the year in UTC."""
+    """The date in UTC, as everywhere in Waybill: the invoice numbers of a year end with the year in UTC."""
     return moment.astimezone(UTC).date().isoformat()

@@ -1,8 +1,9 @@
 """Alerts about new dead letters: one message for each cause and interval, to a webhook with Slack's format.
 
-Run by `consumers.collector.process`. A webhook that refuses or does not answer is called again after a pause that grows.
-Until then the dead letters are counted, and the alert that gets through counts them all. The message has no customer
-data: quotations and addresses are cut from an error. The webhook's URL is a secret: no log line and no error shows it.
+Run by `consumers.collector.process`. A webhook that refuses or does not answer is called again after a pause that
+grows. Until then the dead letters are counted, and the alert that gets through counts them all. The message has no
+customer data: quotations and addresses are cut from an error. The webhook's URL is a secret: no log line and no error
+shows it.
 """
 
 import asyncio

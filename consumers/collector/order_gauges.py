@@ -1,4 +1,7 @@
-"""Order gauges of the collector: each method runs one query and sets its gauges. Called by `consumers.collector.refresh`."""
+"""Order gauges of the collector: each method runs one query and sets its gauges.
+
+Called by `consumers.collector.refresh`.
+"""
 
 import time
 from datetime import datetime, timedelta

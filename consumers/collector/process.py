@@ -76,7 +76,7 @@ async def count_open(engine: AsyncEngine, stopping: asyncio.Event) -> None:
 
 
 async def count_once(engine: AsyncEngine) -> None:
-    """Read how many dead letters are open and when the newest was stored, whichever process stored it."""
+    """Read how many dead letters are open and when the newest was stored, by this process or by another."""
     async with engine.begin() as tx:
         waiting = await open_by_queue(tx)
     # A reason that only a later version knows has no series here, and must not break the others.

@@ -1,8 +1,9 @@
-"""Client of the dead-letter queues: count, take a batch, acknowledge it or return it. Used by `consumers.collector.sweep`.
+"""Client of the dead-letter queues: count, take a batch, acknowledge it or return it.
 
-Blocking, and for one thread at a time. A message that is taken belongs to the broker until it is acknowledged: the
-broker gets it back when the process dies, the connection is lost or the channel is closed. Every call waits for the
-broker ANSWER_SECONDS at most. Only BROKER_ERRORS are raised; then `close` returns everything.
+Used by `consumers.collector.sweep`. Blocking, and for one thread at a time. A message that is taken belongs to the
+broker until it is acknowledged: the broker gets it back when the process dies, the connection is lost or the channel is
+closed. Every call waits for the broker ANSWER_SECONDS at most. Only BROKER_ERRORS are raised; then `close` returns
+everything.
 """
 
 from collections.abc import Sequence

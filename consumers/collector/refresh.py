@@ -1,10 +1,10 @@
 """Refresh of the collector's order gauges, each by a loop of its own, so that a failing one delays no other.
 
 Run by `consumers.collector.process`; the queries are in `consumers.collector.order_gauges`. A refresh that took t is
-repeated after 100 t at the earliest, so that no gauge takes more than about 1 % of a connection's time however large the
-tables are. That is 5 s for nearly all, and minutes for the count of the finished orders among a hundred million. The
-gauges with alerts are refreshed after a minute at the latest, whatever they cost. A refresh that exceeds the session's
-statement_timeout fails, and its gauge keeps its value.
+repeated after 100 t at the earliest, so that no gauge takes more than about 1 % of a connection's time however large
+the tables are. That is 5 s for nearly all, and minutes for the count of the finished orders among a hundred million.
+The gauges with alerts are refreshed after a minute at the latest, whatever they cost. A refresh that exceeds the
+session's statement_timeout fails, and its gauge keeps its value.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ async def keep_fresh(refresh: Refresh, engine: AsyncEngine, stopping: asyncio.Ev
 async def run_once(refresh: Refresh, engine: AsyncEngine) -> float:
     """Refresh once and return the seconds until the next time. A failure is logged.
 
-    Only Postgres's own work counts: a server that is away is tried again after the usual pause.
+    Only Postgres's own work counts: after an error of a server that is away the pause is the usual one.
     """
     began = time.monotonic()
     try:

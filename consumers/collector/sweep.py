@@ -1,9 +1,10 @@
-"""Sweep of the broker's dead-letter queues into `outbox.dead_letters`, exactly once. Run by `consumers.collector.process`.
+"""Sweep of the broker's dead-letter queues into `outbox.dead_letters`, exactly once.
 
-A batch is taken from one queue, stored in one transaction, and acknowledged after the commit. If the process dies in
-between, the broker delivers the batch again, and the dead letters' keys make one dead letter of both copies. No batch is
-taken while Postgres is away, and a batch taken before an outage goes back. A dead letter that Postgres refuses is kept
-in a form that it accepts, so that it does not block the messages behind it.
+Run by `consumers.collector.process`. A batch is taken from one queue, stored in one transaction, and acknowledged after
+the commit. If the process dies in between, the broker delivers the batch again, and the dead letters' keys make one
+dead letter of both copies. No batch is taken while Postgres is away, and a batch taken before an outage goes back to
+the broker. A dead letter that Postgres refuses is kept in a form that it accepts, so that it does not block the
+messages behind it.
 """
 
 import asyncio
@@ -165,9 +166,8 @@ def _log_failed(error: Exception, pause: float) -> None:
     if isinstance(error, BROKER_ERRORS) or may_pass(error):
         log.warning("collecting_postponed", error=_short(error), retry_in_seconds=pause)
     else:
-        shown = (
-            None if isinstance(error, DBAPIError) else error
-        )  # the trace of a statement shows its parameters, which are dead letters
+        # The trace of a statement's error shows its parameters, which are dead letters.
+        shown = None if isinstance(error, DBAPIError) else error
         log.error("collecting_failed", error=_short(error), retry_in_seconds=pause, exc_info=shown)
 
 

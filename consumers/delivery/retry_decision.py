@@ -63,6 +63,6 @@ class RetryDecider:
             return DeadLetterReason.RETRIES_EXHAUSTED
         if outage:
             return None
-        if kind_of(error) not in self._policy.worth_another_try:
+        if kind_of(error) not in self._policy.worth_another_attempt:
             return DeadLetterReason.REJECTED
         return DeadLetterReason.RETRIES_EXHAUSTED if self._policy.is_last(attempt) else None

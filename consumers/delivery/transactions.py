@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from outbox.record import NoSegmentError
 from runtime.database import autocommit, is_unavailable, lacks_schema, may_pass
 from runtime.logging import get_logger
+from runtime.loops import Backoff
 from runtime.redaction.redact import excerpt
 
 FIRST_PAUSE_SECONDS = 0.2
@@ -45,7 +46,7 @@ class Transactions:
         an error that may pass by itself, such as a lock time-out. It is for work that writes a failure down: its own
         failure could be written nowhere.
         """
-        pause = FIRST_PAUSE_SECONDS
+        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         while True:
             try:
                 opened = self._autocommit.connect() if one_statement else self._engine.begin()
@@ -53,6 +54,7 @@ class Transactions:
                     return await work(tx)
             except Exception as error:
                 passes = may_pass(error) if patient else is_unavailable(error)
+                pause = backoff.next()
                 if lacks_schema(error):
                     log.error(  # noqa: TRY400 - its trace says nothing more
                         "schema_missing",
@@ -65,4 +67,3 @@ class Transactions:
                 else:
                     raise
             await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

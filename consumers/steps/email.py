@@ -47,7 +47,7 @@ class SendConfirmationEmail(OutsideStep):
 
     async def is_away(self) -> bool:
         """The mail server opens no session."""
-        return not await self._mailer.answers()
+        return await self._mailer.is_away()
 
     async def conclude(self, delivery: Delivery, tx: AsyncConnection, journal: Mapping[str, Any]) -> None:
         """A confirmation is one of the joined steps; nothing follows a rejection."""

@@ -1,10 +1,9 @@
-"""The bindings of a worker's queues, made again at its start and at each connect: a lost one starves it silently.
+"""Bindings of a worker's queues, made again at its start and at each connect: a lost binding starves it silently.
 
-A worker declares no queue: made anew without its bindings, a queue would miss every event.
+A worker declares no queue, because a queue that is made again without its bindings would miss every event.
 """
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from amqp.exceptions import NotFound
@@ -14,6 +13,7 @@ from kombu import Connection
 from consumers.topology import bind_again
 from orders.workflow import steps_of
 from runtime.logging import get_logger
+from runtime.loops import Backoff
 from runtime.settings import Settings
 
 # Between two checks for a queue that is not there yet.
@@ -26,7 +26,7 @@ log = get_logger(__name__)
 class BindQueues(bootsteps.StartStopStep):
     """Binds the worker's queues at each connect to the broker.
 
-    A queue that is gone ends the connect with the broker's 404, and the worker tries again until it is back.
+    A queue that is gone ends the connect with the broker's 404, and the worker connects again until the queue is back.
     """
 
     requires = ("celery.worker.consumer.connection:Connection",)
@@ -41,26 +41,21 @@ class BindQueues(bootsteps.StartStopStep):
 def bind_at_start(settings: Settings, pool: str) -> None:
     """Bind a pool's queues; wait, and log it, while the broker or one of them is not there."""
     queues = frozenset(step.queue for step in steps_of(pool))
-    for pause in _pauses():
+    # Short pauses at first, because `topology apply` may run at this moment.
+    backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+    while True:
         try:
             with Connection(settings.amqp_url) as connection:
                 connection.ensure_connection(errback=_log_broker_away, interval_start=1, interval_max=5)
                 bind_again(connection.default_channel, settings.event_exchange, queues)
         except NotFound as error:
+            pause = backoff.next()
             log.warning(
                 "queue_missing", error=error.reply_text, remedy="waybill topology apply", retry_in_seconds=pause
             )
             time.sleep(pause)
         else:
             return
-
-
-def _pauses() -> Iterator[float]:
-    """Seconds between two checks: short at first, because `topology apply` may run at this moment."""
-    pause = FIRST_PAUSE_SECONDS
-    while True:
-        yield pause
-        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
 def _log_broker_away(error: Exception, seconds: float) -> None:

@@ -67,7 +67,7 @@ def not_seen(new: str) -> str:
 # the two snapshots, or of one that was running in the first.
 
 
-def begun_between(old: str, new: str) -> str:
+def started_between(old: str, new: str) -> str:
     """The transactions that began after `old` and before `new`, as a range of the index on (xid, id)."""
     return f"xid >= pg_snapshot_xmax({old}) AND xid < pg_snapshot_xmax({new})"
 
@@ -79,4 +79,4 @@ def running_in(old: str) -> str:
 
 def in_window(old: str, new: str) -> str:
     """Whether a row is in the window (`old`, `new`], as a filter of rows that are read anyway."""
-    return f"(({begun_between(old, new)}) OR {running_in(old)}) AND pg_visible_in_snapshot(xid, {new})"
+    return f"(({started_between(old, new)}) OR {running_in(old)}) AND pg_visible_in_snapshot(xid, {new})"

@@ -30,7 +30,7 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from outbox.cursor.passed import CURSOR, begun_between, in_window, running_in
+from outbox.cursor.passed import CURSOR, in_window, running_in, started_between
 from outbox.envelope import Event
 from outbox.message_columns import MESSAGE_COLUMNS
 
@@ -44,13 +44,13 @@ _COLUMNS = f"id, {MESSAGE_COLUMNS}, recorded_at"
 
 # Ids of the window (old $1, new $2] by the (xid, id) index: of transactions that began between the snapshots, and of
 # those that were running in the old one. The bound $4 is a parameter because the executor then prunes the segments
-# ahead before the plan starts, which is most of what a small window would cost. Two clauses change no result, but keep
+# ahead before the plan starts, which is most of the cost of a small window. Two clauses change no result, but keep
 # the planner from walking a history of few transactions by id: the bound $3 in a form that fits no index, and the range
-# of xid around the running transactions, which looks small to the planner whatever its statistics say.
+# of xid around the running transactions, which the planner takes for small whatever its statistics say.
 _VISIBLE = f"""
   SELECT id FROM outbox.events
   WHERE id - $3 > 0 AND id <= $4
-    AND {begun_between("$1", "$2")} AND pg_visible_in_snapshot(xid, $2)
+    AND {started_between("$1", "$2")} AND pg_visible_in_snapshot(xid, $2)
   UNION ALL
   SELECT id FROM outbox.events
   WHERE id - $3 > 0 AND id <= $4

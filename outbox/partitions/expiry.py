@@ -1,10 +1,10 @@
-"""Partition expiry: the oldest partition of a table is detached and dropped once nobody can need its rows.
+"""Partition expiry: the oldest partition of a table is detached and dropped once its rows are not needed any more.
 
-One algorithm for every table; what "nobody can need it" means is a policy: `expire_events` for the segments of `events`
+One algorithm for every table; when its rows are not needed is a policy: `expire_events` for the segments of `events`
 and `pages`, `expire_inbox` for the months of `deliveries`. `relay.maintenance` calls them, one partition per call.
 
 Detaching concurrently makes no other transaction wait. The price: new statements do not see the partition from the
-moment at which its detaching begins, so a row that somebody needs must not be in it, nor come into it any more.
+moment at which its detaching begins, so a row that is needed must not be in it, nor come into it any more.
 
              closed, spent,        COMMENT          DETACH             spent,
              writers gone          'expired: …'     CONCURRENTLY       checked again

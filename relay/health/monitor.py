@@ -1,8 +1,8 @@
 """Monitor of the outbox and of Postgres: a thread with its own event loop and connection. Started by `relay.__main__`.
 
-Its gauges stay true while the relay's loop hangs, while there is no broker, and in a standby. Ages keep growing
-between two readings and while Postgres is away, because they are computed at each scrape. The outbox is read first: a failure to
-read Postgres's own figures does not hide the events that wait.
+Its gauges stay true while the relay's loop hangs, while there is no broker, and in a standby. Ages keep growing between
+two readings and while Postgres is away, because they are computed at each scrape. The outbox is read first: a failure
+to read Postgres's own figures does not hide the events that wait.
 """
 
 import asyncio

@@ -6,8 +6,8 @@ connection, which a long scan may keep busy. A rescan reads the dead index entri
 snapshot is held open for hours. So rescans take at most a 20th of the time: each is followed by a pause of 20 times its
 duration.
 
-A lock or a missing segment that keeps a due row from becoming an event does not stop the publishing of other events: the
-scheduler tries again after a pause while the session continues.
+A lock or a missing segment that keeps a due row from becoming an event does not stop the publishing of other events:
+the scheduler repeats its scan after a pause while the session continues.
 """
 
 import asyncio

@@ -5,8 +5,8 @@ SQL, doubled backslashes for a second quoting, or another composition of its acc
 characters once accents and the signs between characters are left out. A text is read once from left to right. No
 pattern is made from text of a customer, and the time grows linearly with the text. Used by `name_matcher`.
 
-An escape can be ambiguous: `\xc3\xab` is ë in a repr of bytes, and Ã« in an `ascii`. So a text has up to three readings.
-An escape within another kind of escape is not read, except for backslashes in a URL.
+An escape can be ambiguous: `\xc3\xab` is ë in a repr of bytes, and Ã« in an `ascii`. So a text has up to three
+readings. An escape within another kind of escape is not read, except for backslashes in a URL.
 """
 
 import html.entities

@@ -1,8 +1,8 @@
 """OpenTelemetry implementation of spans, sent as OTLP over HTTP. The only module that imports its libraries.
 
 `runtime.tracing.tracer` imports it when tracing is on. A thread sends spans in batches from a bounded queue. Spans that
-the receiver does not take are dropped, with one warning a minute. The libraries read the standard variables `OTEL_EXPORTER_OTLP_*` (headers, time-out, certificates),
-`OTEL_BSP_*` (the queue) and `OTEL_RESOURCE_ATTRIBUTES` themselves.
+the receiver does not take are dropped, with one warning a minute. The libraries themselves read the standard variables
+`OTEL_EXPORTER_OTLP_*` (headers, time-out, certificates), `OTEL_BSP_*` (the queue) and `OTEL_RESOURCE_ATTRIBUTES`.
 """
 
 import logging

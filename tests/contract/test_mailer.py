@@ -180,7 +180,7 @@ async def test_a_connection_found_dead_before_an_email_is_replaced_within_the_ca
 @pytest.mark.parametrize(
     ("reply", "error"), [("451 come back later", MailUnavailable), ("550 no such mailbox", MailRefused)]
 )
-async def test_a_4xx_is_worth_another_try_and_a_5xx_is_not(stage: str, reply: str, error: type[MailError]) -> None:
+async def test_a_4xx_is_worth_another_attempt_and_a_5xx_is_not(stage: str, reply: str, error: type[MailError]) -> None:
     async with serving(Inbox(replies={stage: [says(reply)]})) as inbox, mailer_to(inbox) as mailer:
         with pytest.raises(error, match=reply[4:]):
             await mailer.send(email())
@@ -256,7 +256,7 @@ async def test_an_address_beyond_ascii_is_refused_by_name_where_the_server_canno
         assert inbox.emails == []
 
 
-async def test_no_server_is_worth_another_try_and_named() -> None:
+async def test_no_server_is_worth_another_attempt_and_named() -> None:
     async with serving(Inbox()) as gone:
         pass
     async with mailer_to(gone) as mailer:

@@ -1,4 +1,4 @@
-"""A step fails for good, its dead letter is replayed, fails again for all to see, and then goes through: nothing by hand.
+"""A dead letter is replayed, fails again visibly, is replayed again and then goes through: nothing by hand.
 
 Real relay, worker and collector; the dead letter is sent again by the command line.
 """

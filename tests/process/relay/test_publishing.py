@@ -69,7 +69,9 @@ def test_an_event_that_no_queue_listens_to_is_kept_as_unrouted(harness: RelayHar
     assert harness.depths() == {"unrouted": 1}
 
 
-def test_an_event_addressed_to_one_queue_goes_there_only_with_its_try(harness: RelayHarness, tmp_path: Path) -> None:
+def test_an_event_addressed_to_one_queue_goes_there_only_with_its_generation(
+    harness: RelayHarness, tmp_path: Path
+) -> None:
     event = new_event(generation=3)
     with relay(harness.database_url, harness.amqp_url, tmp_path):
         harness.record([event], destination="sap")

@@ -22,7 +22,7 @@ ANNA = Act("anna@desk", "SAP is back")
 
 
 def dead_letter_for(event: Event | None = None, queue: str = "sap", **changes: Any) -> NewDeadLetter:
-    """The dead letter of an event that its step gave up; `changes` are fields of NewDeadLetter."""
+    """The dead letter of an event that its step dead-lettered; `changes` are fields of NewDeadLetter."""
     event = event or new_event()
     dead_letter = NewDeadLetter(
         queue=queue,

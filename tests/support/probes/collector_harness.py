@@ -1,4 +1,4 @@
-"""Real dead-letter queues and the table of dead letters: messages die as in production, and the collector stores them."""
+"""Real dead-letter queues and the table of dead letters: messages die as in production, the collector stores them."""
 
 import asyncio
 import json

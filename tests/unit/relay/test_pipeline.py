@@ -29,7 +29,10 @@ class Pages:
 
 
 class Stage:
-    """A pipeline between prepared pages and a broker that answers on command. `advanced`: first ids of finished pages."""
+    """A pipeline between prepared pages and a broker that answers on command.
+
+    `advanced` has the first ids of finished pages.
+    """
 
     def __init__(
         self, *pages: Page, page_size: int = 2, window: int = 4, open_events: int = 100, idle: float = 0.001

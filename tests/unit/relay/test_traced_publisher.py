@@ -71,7 +71,7 @@ def test_the_message_carries_the_span_and_the_span_is_a_child_of_the_rows(traces
     assert span.status.status_code is StatusCode.UNSET
 
 
-def test_a_later_try_names_the_span_that_it_was_recorded_in(traces: Traces) -> None:
+def test_a_later_generation_names_the_span_that_it_was_recorded_in(traces: Traces) -> None:
     (headers,) = published(confirm, row(generation=2, destination="sap"))
     assert headers[TRACESTATE] == f"waybill={TRACEPARENT[36:52]}"
     assert traces.one("publish sap")

@@ -13,7 +13,8 @@ from tests.support.processes.log_lines import FIELDS, ORDER_ID, lines, printed, 
 
 def test_each_line_within_a_delivery_bears_all_six_fields_a_librarys_too() -> None:
     our, their = lines("""
-        with bind(LogContext("a_step", order_id=ORDER_ID, event_id="e", task_id="t", attempt=1, traceparent=TRACEPARENT)):
+        context = LogContext("a_step", order_id=ORDER_ID, event_id="e", task_id="t", attempt=1, traceparent=TRACEPARENT)
+        with bind(context):
             bind_attempt(3)
             ours.info("step_ended", outcome="done")
             theirs.warning("retrying in %s s", 3)

@@ -1,4 +1,4 @@
-"""People are told of each cause once in an interval, by whichever collector comes first, sooner or later."""
+"""Each cause is alerted once in an interval, by the first collector that claims it, sooner or later."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -34,7 +34,7 @@ def hook() -> Iterator[Webhook]:
 
 
 @dataclass(frozen=True)
-class Teller:
+class Alerter:
     """A database of dead letters, and the alerts about them."""
 
     database: DeadLetterDatabase
@@ -54,7 +54,7 @@ class Teller:
 
 
 @asynccontextmanager
-async def teller(url: str, address: str) -> AsyncIterator[Teller]:
+async def teller(url: str, address: str) -> AsyncIterator[Alerter]:
     settings = Settings(
         database_url=url,
         amqp_url="amqp://127.0.0.1:1/",
@@ -62,17 +62,17 @@ async def teller(url: str, address: str) -> AsyncIterator[Teller]:
         alert_interval_seconds=INTERVAL_SECONDS,
     )
     async with dead_letter_database(url) as database, httpx.AsyncClient(timeout=10, trust_env=False) as client:
-        yield Teller(database, Alerts(settings, database.engine, asyncio.Event()), client)
+        yield Alerter(database, Alerts(settings, database.engine, asyncio.Event()), client)
 
 
 @pytest.fixture
-async def one(shared_database_url: str, hook: Webhook) -> AsyncIterator[Teller]:
+async def one(shared_database_url: str, hook: Webhook) -> AsyncIterator[Alerter]:
     async with teller(shared_database_url, hook.url) as one:
         yield one
 
 
-async def test_a_cause_is_told_of_once_in_an_interval_however_many_dead_letters_it_has(
-    one: Teller, hook: Webhook
+async def test_a_cause_is_alerted_once_in_an_interval_however_many_dead_letters_it_has(
+    one: Alerter, hook: Webhook
 ) -> None:
     await one.database.keep(*(dead_letter_for() for _ in range(40)))
     assert await one.tell() == "sent"
@@ -93,7 +93,7 @@ async def test_a_cause_is_told_of_once_in_an_interval_however_many_dead_letters_
     assert await one.tell() is None  # nothing new
 
 
-async def test_each_cause_is_told_of_by_itself(one: Teller, hook: Webhook) -> None:
+async def test_each_cause_has_an_alert_of_its_own(one: Alerter, hook: Webhook) -> None:
     await one.database.keep(
         dead_letter_for(), dead_letter_for(fingerprint="it's another"), dead_letter_for(queue="email")
     )
@@ -105,7 +105,7 @@ async def test_each_cause_is_told_of_by_itself(one: Teller, hook: Webhook) -> No
     assert any("""--fingerprint 'it'"'"'s another'""" in text for text in hook.texts)
 
 
-async def test_a_replay_that_died_again_says_so(one: Teller, hook: Webhook) -> None:
+async def test_a_replay_that_died_again_says_so(one: Alerter, hook: Webhook) -> None:
     event = new_event()
     await one.database.keep(dead_letter_for(event))
     await one.database.do(lambda tx: replay(tx, Selection(), ANNA, EXCHANGE))
@@ -114,7 +114,7 @@ async def test_a_replay_that_died_again_says_so(one: Teller, hook: Webhook) -> N
     assert "replayed 1 times before" in hook.texts[0]
 
 
-async def test_two_collectors_do_not_tell_the_same_twice(one: Teller, hook: Webhook) -> None:
+async def test_two_collectors_do_not_tell_the_same_twice(one: Alerter, hook: Webhook) -> None:
     await one.database.keep(dead_letter_for())
     hook.may_answer.clear()
     telling_first = asyncio.create_task(one.tell())
@@ -126,7 +126,7 @@ async def test_two_collectors_do_not_tell_the_same_twice(one: Teller, hook: Webh
     assert len(hook.texts) == 1
 
 
-async def test_what_came_while_people_were_told_counts_for_the_next_time(one: Teller, hook: Webhook) -> None:
+async def test_a_dead_letter_stored_during_an_alert_counts_for_the_next(one: Alerter, hook: Webhook) -> None:
     await one.database.keep(dead_letter_for(), dead_letter_for())
     hook.may_answer.clear()
     telling_first = asyncio.create_task(one.tell())
@@ -139,7 +139,7 @@ async def test_what_came_while_people_were_told_counts_for_the_next_time(one: Te
     assert [text.split()[0] for text in hook.texts] == ["2", "1"]
 
 
-async def test_a_webhook_that_refuses_is_told_later_of_all_that_there_is_by_then(one: Teller, hook: Webhook) -> None:
+async def test_a_webhook_that_refuses_gets_later_an_alert_that_counts_all(one: Alerter, hook: Webhook) -> None:
     await one.database.keep(dead_letter_for())
     for status in (500, 429, 404, 302):
         hook.status = status
@@ -150,7 +150,7 @@ async def test_a_webhook_that_refuses_is_told_later_of_all_that_there_is_by_then
     assert hook.texts[0].startswith("2 new dead letters")
 
 
-async def test_a_collector_that_dies_while_it_tells_leaves_the_alert_to_another(one: Teller, hook: Webhook) -> None:
+async def test_a_collector_that_dies_while_it_tells_leaves_the_alert_to_another(one: Alerter, hook: Webhook) -> None:
     await one.database.keep(dead_letter_for())
     assert await one.database.do(lambda tx: claim(tx, INTERVAL_SECONDS, 60)) is not None  # and then it dies
     assert await one.tell() is None
@@ -159,7 +159,7 @@ async def test_a_collector_that_dies_while_it_tells_leaves_the_alert_to_another(
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1/T0secret", "nonsense/T0secret", "http://[T0secret"])
-async def test_a_webhook_that_is_not_there_is_asked_again_and_its_address_is_not_told(
+async def test_a_webhook_that_is_not_there_is_called_again_and_its_address_is_not_logged(
     shared_database_url: str, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with teller(shared_database_url, address) as one:

@@ -1,4 +1,4 @@
-"""The collector's figures of orders: where they stand, how old they are, whether the promise was kept, what waits."""
+"""The collector's gauges of orders (status, age, kept promise) and of scheduled messages."""
 
 import asyncio
 import subprocess
@@ -84,7 +84,10 @@ async def test_orders_are_counted_by_status_and_a_status_that_empties_is_zero(sh
 
 
 def test_the_finished_have_no_figure_before_they_were_counted() -> None:
-    program = "from consumers.collector import metrics; print([s.labels['status'] for s in metrics.ORDERS.collect()[0].samples])"
+    program = (
+        "from consumers.collector import metrics; "
+        "print([s.labels['status'] for s in metrics.ORDERS.collect()[0].samples])"
+    )
     said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     assert said.strip() == str([status.value for status in UNFINISHED])
 
@@ -227,7 +230,7 @@ async def test_a_figure_takes_about_a_hundredth_of_the_time_at_most(shared_datab
         assert Refresh("quick", slow).pause_after(0.001) == Refresh("quick", slow).pause_seconds
 
 
-def test_what_people_are_told_by_is_read_again_within_a_minute_however_long_it_took() -> None:
+def test_a_gauge_with_an_alert_is_refreshed_within_a_minute_however_long_it_took() -> None:
     longest = {refresh.figure: refresh.pause_after(30) for refresh in refreshes(OrderGauges(time.monotonic()))}
     assert longest.pop("finished") == 30 * PAUSE_PER_SECOND
     assert set(longest.values()) == {60}
@@ -247,7 +250,7 @@ async def test_each_figure_says_when_it_was_read_and_one_that_fails_stays_behind
         assert {figure for figure in WATCHED if last_read(figure) == before[figure]} == {"promise"}
 
 
-async def test_a_look_that_fails_holds_up_no_other_and_all_end_when_told(shared_database_url: str) -> None:
+async def test_a_refresh_that_fails_delays_no_other_and_all_end_at_a_stop(shared_database_url: str) -> None:
     async with connected(shared_database_url) as (connection,), engine_of(shared_database_url) as engine:
         stopping = asyncio.Event()
         figures = OrderGauges(time.monotonic())

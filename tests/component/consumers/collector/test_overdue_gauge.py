@@ -21,7 +21,7 @@ LONG = timedelta(days=1)
 
 
 async def overdue(engine: AsyncEngine) -> dict[Effect, float]:
-    """The gauge after a look."""
+    """The gauge after a refresh."""
     await run_once(Refresh("overdue", OrderGauges(0.0).overdue), engine)
     return {effect: gauge(effect) for effect in Effect}
 

@@ -1,4 +1,4 @@
-"""Whatever died becomes one dead letter, whole, with what is known of its death."""
+"""Every dead message becomes one dead letter, whole, with its recorded cause."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ def facts(whole: WholeDeadLetter) -> tuple[str, str | None, str | None, UUID | N
     return dead_letter.reason, dead_letter.fingerprint, dead_letter.error_class, dead_letter.event_id
 
 
-def test_a_step_that_gave_up_says_why_in_its_dead_letter(collector_harness: CollectorHarness) -> None:
+def test_a_step_that_dead_letters_says_why_in_its_dead_letter(collector_harness: CollectorHarness) -> None:
     event = reserved(generation=3)
     cause = {
         "reason": "retries_exhausted",
@@ -52,7 +52,7 @@ def test_a_step_that_gave_up_says_why_in_its_dead_letter(collector_harness: Coll
     assert collector_harness.queues.depth("sap.dlq") == 0
 
 
-def test_what_the_inbox_knows_of_another_try_is_not_what_this_one_died_of(collector_harness: CollectorHarness) -> None:
+def test_the_cause_of_another_generation_is_not_the_cause_of_this_one(collector_harness: CollectorHarness) -> None:
     event = reserved(generation=2)
     collector_harness.in_database(
         lambda database: database.delivery(replace(event, generation=3), "dead", error="another")
@@ -63,7 +63,7 @@ def test_what_the_inbox_knows_of_another_try_is_not_what_this_one_died_of(collec
     assert "step_broke" in str(found.dead_letter.error)
 
 
-def test_what_the_broker_gave_up_says_so(collector_harness: CollectorHarness) -> None:
+def test_a_message_that_the_broker_dead_lettered_says_so(collector_harness: CollectorHarness) -> None:
     often, late = reserved(), reserved()
     collector_harness.queues.publish_event("sap", often)
     for _ in range(DELIVERY_LIMIT + 1):

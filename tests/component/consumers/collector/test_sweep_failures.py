@@ -1,4 +1,4 @@
-"""Whatever fails while dead letters are collected, each is stored once, and none stands in the way of the others."""
+"""After any failure of the collector each dead letter is stored once, and none blocks the others."""
 
 import asyncio
 import json
@@ -109,7 +109,7 @@ def test_a_queue_that_fails_again_and_again_does_not_keep_the_others_full(
 def test_a_dead_letter_that_postgres_refuses_is_kept_bare_and_the_others_as_they_are(
     collector_harness: CollectorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody knows a message that is refused so: the test makes one by a limit on the table."""
+    """No message is known that Postgres refuses so: the test makes one by a limit on the table."""
     collector_harness.in_database(
         lambda database: database.sql(
             "ALTER TABLE outbox.dead_letters ADD CONSTRAINT no_bad CHECK (NOT headers ? 'bad')"

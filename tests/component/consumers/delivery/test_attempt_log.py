@@ -42,7 +42,7 @@ def _numbers(rows: Sequence[RowMapping]) -> list[tuple[int, int, int, str | None
     return [(row["generation"], row["claim"], row["attempt"], row["outcome"]) for row in rows]
 
 
-async def _told(harness: StepHarness, order: Order) -> Timeline:
+async def _timeline(harness: StepHarness, order: Order) -> Timeline:
     async with repeatable_read(harness.ctx.engine).begin() as tx:
         return await load_timeline(tx, await harness.order(order.id))
 
@@ -74,7 +74,7 @@ async def test_an_outside_step_opens_its_attempt_with_the_claim_and_closes_it_wi
         await double.begun.wait()
         (opened,) = await _kept(harness, order)
         assert (_numbers([opened]), opened["ended_at"]) == ([(1, 1, 1, None)], None)
-        (tried,) = [one for one in (await _told(harness, order)).entries if one.what is EntryKind.ATTEMPT]
+        (tried,) = [one for one in (await _timeline(harness, order)).entries if one.what is EntryKind.ATTEMPT]
         assert tried.outcome is Ending.RUNNING
         double.may_end.set()
         assert await holder is DeliveryResult.DONE
@@ -91,7 +91,7 @@ async def test_an_attempt_at_an_event_that_is_past_retention_still_runs(settings
         holder = asyncio.create_task(harness.runner(OUTSIDE, double).deliver(placed))
         await double.begun.wait()
         await harness.sql("DELETE FROM outbox.events WHERE event_id = :id", id=placed.id)
-        (tried,) = [one for one in (await _told(harness, order)).entries if one.what is EntryKind.ATTEMPT]
+        (tried,) = [one for one in (await _timeline(harness, order)).entries if one.what is EntryKind.ATTEMPT]
         assert tried.outcome is Ending.RUNNING
         double.may_end.set()
         assert await holder is DeliveryResult.DONE
@@ -112,7 +112,7 @@ class Refusing(Acting):
         return self.other_side_is_away
 
 
-async def test_retries_an_outage_and_the_last_try_are_attempts_of_their_own(settings: Settings) -> None:
+async def test_retries_an_outage_and_the_last_delivery_are_attempts_of_their_own(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order, placed = await _placed(harness)
         double = Refusing()
@@ -158,16 +158,16 @@ async def test_a_worker_that_dies_leaves_an_attempt_without_an_end_and_the_story
         order, _ = await _placed(harness)
         placed = await harness.event(order, "order.placed")
         await _kill(harness, OUTSIDE, Acting(), placed)
-        (dead,) = [one for one in (await _told(harness, order)).entries if one.what is EntryKind.ATTEMPT]
+        (dead,) = [one for one in (await _timeline(harness, order)).entries if one.what is EntryKind.ATTEMPT]
         assert (dead.outcome, dead.ended_at) == (Ending.LOST, None)  # the lease is over
 
         assert await harness.runner(OUTSIDE, Acting(waits=False)).deliver(placed) is DeliveryResult.DONE
         assert _numbers(await _kept(harness, order)) == [(1, 1, 1, None), (1, 2, 1, "done")]
-        tries = [one for one in (await _told(harness, order)).entries if one.what is EntryKind.ATTEMPT]
-        assert [one.outcome for one in tries] == [Ending.LOST, Ending.DONE]
+        attempts = [one for one in (await _timeline(harness, order)).entries if one.what is EntryKind.ATTEMPT]
+        assert [one.outcome for one in attempts] == [Ending.LOST, Ending.DONE]
 
 
-async def test_a_killer_of_workers_ends_with_the_claim_that_gives_it_up(settings: Settings) -> None:
+async def test_a_killer_of_workers_ends_with_the_claim_that_dead_letters_it(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order, placed = await _placed(harness)
         double = Acting()

@@ -20,7 +20,7 @@ STEP = "send_confirmation_email"
         ("ALTER TABLE order_attempts RENAME worker TO w", "ALTER TABLE order_attempts RENAME w TO worker"),
     ],
 )
-async def test_a_worker_that_is_started_before_the_migration_waits_for_it_and_spends_no_try(
+async def test_a_worker_that_is_started_before_the_migration_waits_for_it_and_spends_no_attempt(
     database_url: str, settings: Settings, older: str, migrated: str
 ) -> None:
     async with step_harness(settings.model_copy(update={"database_url": database_url})) as harness:

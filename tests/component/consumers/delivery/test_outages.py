@@ -36,7 +36,7 @@ class Unreachable(Acting):
         return self.other_side_is_away
 
 
-async def test_an_outage_is_no_try_however_long_it_lasts(settings: Settings) -> None:
+async def test_an_outage_is_no_attempt_however_long_it_lasts(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order, placed = await _placed(harness)
         double = Unreachable()
@@ -64,7 +64,7 @@ async def test_an_outage_is_no_try_however_long_it_lasts(settings: Settings) -> 
         assert (await harness.inbox_row("email", placed))["reason"] == "retries_exhausted"
 
 
-async def test_what_cannot_be_done_is_given_up_without_asking_whether_anybody_is_there(settings: Settings) -> None:
+async def test_a_hopeless_delivery_is_dead_lettered_without_a_probe_of_the_other_side(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         _, placed = await _placed(harness)
         double = Unreachable()

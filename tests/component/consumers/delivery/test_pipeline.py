@@ -65,7 +65,7 @@ async def test_a_step_that_raises_is_expected_and_scheduled_again_in_its_own_que
         assert await _effects(harness, order) == 0
 
 
-async def test_the_original_delivered_again_while_its_next_try_waits_is_stale(settings: Settings) -> None:
+async def test_the_original_delivered_again_while_its_next_generation_waits_is_stale(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order, placed = await _placed(harness)
         double = Failing(StepError("no luck"))
@@ -103,7 +103,7 @@ async def test_the_sixth_failure_gives_up_and_so_does_every_redelivery_of_it(set
         assert await _effects(harness, order) == 1
 
 
-async def test_the_highest_number_that_a_try_can_have_is_the_last(settings: Settings) -> None:
+async def test_the_highest_generation_is_the_last(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         _, placed = await _placed(harness)
         assert (
@@ -144,7 +144,7 @@ async def test_an_outside_step_beyond_its_time_limit_is_tried_again(settings: Se
         assert double.concluded == 0
 
 
-async def test_an_outside_step_whose_order_does_not_exist_is_given_up_at_once(settings: Settings) -> None:
+async def test_an_outside_step_whose_order_does_not_exist_is_dead_lettered_at_once(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order, synced = await harness.synced()
         await harness.sql("DELETE FROM order_lines WHERE order_id = :id", id=order.id)
@@ -158,7 +158,7 @@ async def test_an_outside_step_whose_order_does_not_exist_is_given_up_at_once(se
 
 
 async def test_a_delivery_that_another_worker_holds_comes_back_when_the_lease_ends(settings: Settings) -> None:
-    # So long that it is not renewed between the look at it and the look at what was scheduled by it.
+    # So long that it is not renewed between the reading of it and the reading of the messages that it scheduled.
     async with step_harness(settings.model_copy(update={"delivery_lease_seconds": 60})) as harness:
         order, placed = await _placed(harness)
         double = Acting()
@@ -260,7 +260,7 @@ async def test_a_claim_that_fails_after_a_worker_died_leaves_the_delivery_schedu
         assert await harness.runner(OUTSIDE_STEP, Acting(waits=False)).deliver(placed) is DeliveryResult.DONE
 
 
-async def test_a_delivery_that_kills_its_workers_is_given_up_at_the_fourth_claim(settings: Settings) -> None:
+async def test_a_delivery_that_kills_its_workers_is_dead_lettered_at_the_fourth_claim(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         _, placed = await _placed(harness)
         double = Acting()
@@ -299,7 +299,7 @@ async def _behind_proxy(settings: Settings) -> AsyncIterator[tuple[StepHarness, 
             await cut_off.close()
 
 
-async def test_a_local_step_waits_while_postgres_is_away_and_burns_no_try(settings: Settings) -> None:
+async def test_a_local_step_waits_while_postgres_is_away_and_spends_no_attempt(settings: Settings) -> None:
     async with _behind_proxy(settings) as (harness, proxy, cut_off):
         order, placed = await _placed(harness)
         double = Pausing()
@@ -346,7 +346,7 @@ async def test_a_delivery_that_finds_no_postgres_at_all_waits_for_it(settings: S
 
 
 @pytest.mark.parametrize("step", ["sync_order_to_sap", "send_confirmation_email", "generate_invoice_pdf"])
-async def test_a_postgres_that_goes_away_right_after_the_claim_burns_no_try(settings: Settings, step: str) -> None:
+async def test_a_postgres_that_goes_away_right_after_the_claim_spends_no_attempt(settings: Settings, step: str) -> None:
     """The claim is committed and its answer lost: the worker finds a claim that it does not know to be its own."""
 
     async with _behind_proxy(settings) as (harness, proxy, cut_off):
@@ -389,7 +389,7 @@ async def test_a_failure_whose_commit_was_not_answered_ends_as_it_was_written(
         assert len(await harness.scheduled(placed)) == int(not last)
 
 
-async def test_an_outside_step_given_up_without_an_answer_is_dead_as_well(settings: Settings) -> None:
+async def test_an_outside_step_dead_lettered_without_an_answer_is_dead_as_well(settings: Settings) -> None:
     async with _behind_proxy(settings) as (harness, proxy, cut_off):
         _, placed = await _placed(harness)
 

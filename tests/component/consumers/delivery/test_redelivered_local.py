@@ -50,7 +50,7 @@ async def test_an_audited_event_that_comes_again_is_kept_once_and_leaves_no_clai
         assert await harness.delivery("audit", placed) is None
 
 
-async def test_a_local_step_that_kills_its_workers_is_given_up_at_the_fourth_claim(settings: Settings) -> None:
+async def test_a_local_step_that_kills_its_workers_is_dead_lettered_at_the_fourth_claim(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order = await harness.place_order()
         placed = await harness.event(order, "order.placed")

@@ -249,7 +249,7 @@ async def test_an_audited_event_leaves_no_inbox_row_and_a_retried_one_no_open_on
         assert await harness.deliver("record_audit", waiting.event) is DeliveryResult.DUPLICATE
 
 
-async def test_an_event_of_an_order_that_does_not_exist_is_given_up_at_once(settings: Settings) -> None:
+async def test_an_event_of_an_order_that_does_not_exist_is_dead_lettered_at_once(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         placed = await harness.event(await harness.place_order(), "order.placed")
         stray = _of_another_order(placed)

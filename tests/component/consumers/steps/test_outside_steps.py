@@ -128,7 +128,9 @@ async def test_a_document_that_a_restored_inbox_knows_nothing_of_is_found_and_no
         assert (await harness.order(order.id)).sap_document == booked["documents"][0]
 
 
-async def test_a_replay_may_not_come_before_the_last_tries_post_is_over_in_sap(settings: Settings, sap: Sap) -> None:
+async def test_a_replay_may_not_come_before_the_post_of_the_last_attempt_is_over_in_sap(
+    settings: Settings, sap: Sap
+) -> None:
     async with step_harness(settings.model_copy(update={"sap_timeout_seconds": 2})) as harness:
         order, reserved = await harness.reserved()
         sap.faults(timeout_rate=1)
@@ -200,7 +202,7 @@ async def test_a_synced_order_is_confirmed_under_the_events_message_id(
         assert f"{order.net_total}" in _text(email)
 
 
-async def test_a_rejected_order_is_told_why_and_joins_nothing(
+async def test_the_customer_of_a_rejected_order_reads_why_and_nothing_is_joined(
     settings: Settings, inbox: Smtp, customer: Customer
 ) -> None:
     async with step_harness(settings) as harness:
@@ -227,7 +229,7 @@ async def test_an_email_that_the_server_refuses_for_now_is_tried_again(
         assert len(_emails(inbox, customer)) == 1
 
 
-async def test_an_email_that_the_server_refuses_for_good_is_given_up_at_once_and_sent_when_replayed(
+async def test_an_email_that_the_server_refuses_for_good_is_dead_lettered_at_once_and_sent_when_replayed(
     settings: Settings, inbox: Smtp, customer: Customer
 ) -> None:
     async with step_harness(settings) as harness:
@@ -285,9 +287,7 @@ async def test_an_invoice_has_a_number_and_a_pdf_that_bears_it(settings: Setting
         assert str(order.net_total) in text
 
 
-async def test_a_second_try_keeps_the_number_that_the_first_was_given(
-    settings: Settings, block: Callable[[], object]
-) -> None:
+async def test_a_second_attempt_keeps_the_number_of_the_first(settings: Settings, block: Callable[[], object]) -> None:
     async with step_harness(settings) as harness:
         order, synced = await harness.synced()
         block()

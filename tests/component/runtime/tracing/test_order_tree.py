@@ -59,8 +59,8 @@ async def test_an_order_whose_sap_call_fails_once_and_whose_dead_letter_is_repla
     assert {trace_id(span) for span in traces.spans()} == {TRACE_ID}
     assert traces.edges() == SAP_FAILS_ONCE_AND_A_DEAD_LETTER_IS_REPLAYED
     _assert_kinds(traces)
-    _assert_a_retry_is_linked_to_the_try_that_failed(traces)
-    _assert_a_replay_is_linked_to_the_message_that_was_given_up(traces)
+    _assert_a_retry_is_linked_to_the_attempt_that_failed(traces)
+    _assert_a_replay_is_linked_to_the_message_that_was_dead_lettered(traces)
     told = traces.texts()
     assert not [text for text in customer if text in told]
 
@@ -113,7 +113,7 @@ def _assert_failed(span: ReadableSpan, error: str, outcome: str) -> None:
     assert said(span, "waybill.outcome") == outcome
 
 
-def _assert_a_retry_is_linked_to_the_try_that_failed(traces: Traces) -> None:
+def _assert_a_retry_is_linked_to_the_attempt_that_failed(traces: Traces) -> None:
     failed, again = traces.spans("process sap")
     _assert_failed(failed, "StepError", "retried")
     assert linked(failed) == []
@@ -126,7 +126,7 @@ def _assert_a_retry_is_linked_to_the_try_that_failed(traces: Traces) -> None:
     assert said(right, "http.response.status_code") == 201
 
 
-def _assert_a_replay_is_linked_to_the_message_that_was_given_up(traces: Traces) -> None:
+def _assert_a_replay_is_linked_to_the_message_that_was_dead_lettered(traces: Traces) -> None:
     dead, replayed = traces.spans("process email")
     _assert_failed(dead, "MailRefused", "dead")
     assert linked(replayed) == [span_id(traces.one("publish orders.events:order.synced"))]

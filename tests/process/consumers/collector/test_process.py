@@ -1,4 +1,4 @@
-"""`waybill collector` as a process: killed at its worst moments, without a database, told to stop."""
+"""`waybill collector` as a process: killed at its worst moments, without a database, stopped."""
 
 import asyncio
 import socket
@@ -34,7 +34,7 @@ DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION outbox.wait_in_commi
 
 
 class Holder:
-    """A session that holds locks, and one that looks: a transaction sees the sessions of others as they once were."""
+    """A session that holds locks, and one that reads: a transaction sees the sessions of others as they once were."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -47,7 +47,7 @@ class Holder:
     def execute(self, statement: str) -> None:
         self._runner.run(self._holding.execute(statement))
 
-    def holds_somebody_up(self) -> bool:
+    def blocks_a_session(self) -> bool:
         return bool(self._ask("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
 
     def dead_letters(self) -> int:
@@ -102,7 +102,7 @@ def test_killed_before_its_commit_it_has_moved_nothing(
     bodies = publish(collector_harness)
     holder.execute("BEGIN; LOCK TABLE outbox.dead_letters IN SHARE MODE")
     with running(collector_harness, tmp_path) as process:
-        wait_until(holder.holds_somebody_up, "a collector that waits to insert")
+        wait_until(holder.blocks_a_session, "a collector that waits to insert")
         process.kill()
     holder.execute("COMMIT")
     collector_harness.queues.wait_for("sap.dlq", DEAD_LETTERS)
@@ -120,7 +120,7 @@ def test_killed_between_its_commit_and_its_acknowledgement_it_makes_no_second_de
             proxied(collector_harness.settings.database_url) as (url, proxy),
             running(collector_harness, tmp_path, database_url=url) as process,
         ):
-            wait_until(holder.holds_somebody_up, "a collector that waits in its commit")
+            wait_until(holder.blocks_a_session, "a collector that waits in its commit")
             proxy.hold_answers()
             holder.execute("SELECT pg_advisory_unlock(4711)")
             wait_until(lambda: holder.dead_letters() == DEAD_LETTERS, "the commit")
@@ -131,23 +131,23 @@ def test_killed_between_its_commit_and_its_acknowledgement_it_makes_no_second_de
     assert_each_is_one_dead_letter(collector_harness, tmp_path, bodies)
 
 
-def test_told_to_stop_it_ends_in_good_order_and_leaves_what_it_had_not_stored(
+def test_stopped_it_ends_in_good_order_and_leaves_unstored_messages(
     collector_harness: CollectorHarness, holder: Holder, tmp_path: Path
 ) -> None:
     bodies = publish(collector_harness, BATCH_DEAD_LETTERS + 50)
     holder.execute("BEGIN; LOCK TABLE outbox.dead_letters IN SHARE MODE")
     with running(collector_harness, tmp_path) as process:
-        wait_until(holder.holds_somebody_up, "a collector that waits to insert")
+        wait_until(holder.blocks_a_session, "a collector that waits to insert")
         process.process.terminate()
         holder.execute("COMMIT")
         assert process.process.wait(ANSWER_SECONDS) == 0
         assert process.logged("collector_stopped")
         assert not process.logged("collecting_failed")
-    assert holder.dead_letters() == BATCH_DEAD_LETTERS  # the batch at work was finished, and no other begun
+    assert holder.dead_letters() == BATCH_DEAD_LETTERS  # the running batch was finished, and no other started
     assert_each_is_one_dead_letter(collector_harness, tmp_path, bodies)
 
 
-def test_told_to_stop_while_it_is_idle_it_ends_at_once(collector_harness: CollectorHarness, tmp_path: Path) -> None:
+def test_stopped_while_it_is_idle_it_ends_at_once(collector_harness: CollectorHarness, tmp_path: Path) -> None:
     with running(collector_harness, tmp_path) as process:
         process.wait_for("collecting")
         assert process.stop() == 0

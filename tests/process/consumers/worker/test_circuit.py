@@ -57,7 +57,7 @@ def test_a_worker_takes_nothing_while_sap_is_away_and_goes_on_by_itself(
             started.wait_until(lambda: with_step_harness(life, _synced) == ORDERS, "every order synced")
         assert started.stop() == 0
 
-    assert with_step_harness(life, _tries) == [1]
+    assert with_step_harness(life, _attempts) == [1]
     booked = [document["order_id"] for document in sap.ledger()["documents"]]
     assert [booked.count(order.id.hex) for order, _ in reserved] == [1] * ORDERS
     assert (queues.depth("sap"), queues.depth("sap.dlq")) == (0, 0)
@@ -67,7 +67,7 @@ async def _synced(harness: StepHarness) -> int:
     return int(await harness.value("SELECT count(*) FROM orders WHERE status = 'synced'"))
 
 
-async def _tries(harness: StepHarness) -> list[int]:
+async def _attempts(harness: StepHarness) -> list[int]:
     rows = await harness.sql("SELECT DISTINCT attempt FROM order_steps WHERE step = :step", step=SAP_STEP)
     return [row["attempt"] for row in rows]
 
@@ -101,7 +101,7 @@ async def _reserved(harness: StepHarness, orders: int) -> list[tuple[Order, Even
     return [await harness.reserved() for _ in range(orders)]
 
 
-async def test_a_worker_is_told_to_stop_while_its_circuit_is_open(
+async def test_a_worker_is_stopped_while_its_circuit_is_open(
     life: Settings, queues: Queues, sap: Sap, tmp_path: Path
 ) -> None:
     sap.faults(outage=True)

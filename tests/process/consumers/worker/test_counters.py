@@ -159,9 +159,9 @@ def test_totals_are_the_truth_although_children_are_killed_in_mid_step(
         started.wait_until(lambda: _effects(port) >= sum(truth.values()), "every done delivery counted")
         assert _counted(port, "waybill_deliveries_total", outcome="done") == truth
         assert _counted(port, "waybill_commit_to_effect_seconds_count") == truth
-        tries = [_counted(port, "waybill_deliveries_total", outcome=outcome.value) for outcome in ATTEMPTED]
+        attempts = [_counted(port, "waybill_deliveries_total", outcome=outcome.value) for outcome in ATTEMPTED]
         assert _counted(port, "waybill_step_seconds_count") == {
-            step.name: sum(counts[step.name] for counts in tries) for step in steps_of("local")
+            step.name: sum(counts[step.name] for counts in attempts) for step in steps_of("local")
         }
         assert metric(port, "waybill_deliveries_total", outcome="dead") == 0
         assert metric(port, "waybill_worker_reports_lost_total") == 0

@@ -186,7 +186,7 @@ HARMLESS: dict[str, tuple[Headers, dict[str, Any]]] = {
     ),
     "with a priority, an expiry and a reply_to": ({}, {"priority": 9, "expiration": "60000", "reply_to": "nowhere"}),
     "that was redelivered often": ({"x-delivery-count": 19, "x-acquired-count": "x"}, {}),
-    "with a try far ahead": ({"cloudEvents:generation": 32_767}, {}),
+    "with a generation far ahead": ({"cloudEvents:generation": 32_767}, {}),
     "without its schema": ({"cloudEvents:dataschema": None}, {}),
 }
 

@@ -69,7 +69,7 @@ def test_the_headers_name_order_reference_and_event() -> None:
     assert message["Date"].datetime == WRITTEN
 
 
-def test_each_try_writes_the_same_message_id_and_text() -> None:
+def test_each_attempt_writes_the_same_message_id_and_text() -> None:
     first, second = (confirmation(sample_order(), event_id=EVENT, settings=SETTINGS) for _ in range(2))
     assert first["Message-ID"] == second["Message-ID"]
     assert body(first, "plain") == body(second, "plain")

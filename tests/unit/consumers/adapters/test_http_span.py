@@ -1,4 +1,4 @@
-"""A call to SAP as its span tells of it, and what SAP is told of the trace."""
+"""The span of a call to SAP, and the trace context that SAP receives."""
 
 import asyncio
 from decimal import Decimal
@@ -68,7 +68,7 @@ def test_a_call_that_fails_is_an_error() -> None:
     assert _only(traces) == (StatusCode.ERROR, "ErpUnreached")
 
 
-def test_without_tracing_sap_is_told_of_a_context_that_came_from_outside_and_of_no_other() -> None:
+def test_without_tracing_sap_receives_a_context_that_came_from_outside_and_no_other() -> None:
     (request,) = looked_up(sound())
     assert "traceparent" not in request.headers
     with tracer.carried(TRACEPARENT):

@@ -66,7 +66,7 @@ def test_another_body_is_no_odata_error(body: Any) -> None:
         (answer(502, method="GET"), False),
     ],
 )
-def test_what_may_pass_is_worth_another_try(response: httpx.Response, uncertain: bool) -> None:
+def test_what_may_pass_is_worth_another_attempt(response: httpx.Response, uncertain: bool) -> None:
     error = error_of("creation", response, NOW)
     assert isinstance(error, ErpUnavailable)
     assert error.uncertain is uncertain

@@ -59,7 +59,7 @@ def test_the_invoice_shows_numbers_dates_addresses_and_totals() -> None:
 
 
 @pytest.mark.parametrize("name", [*NAMES, *HOSTILE_NAMES])
-def test_a_name_is_printed_letter_by_letter_and_never_read_as_markup(name: str) -> None:
+def test_a_name_is_printed_character_by_character_and_never_read_as_markup(name: str) -> None:
     assert name in " ".join(text(typeset(customer(name=name))).split())
 
 

@@ -1,4 +1,4 @@
-"""What people are told names the cause and nobody's customer."""
+"""The text of an alert has the cause and no customer's data."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from consumers.collector.alerts import LONGEST_ERROR, without_persons
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "shown"),
     [
         ("550 <anna.lund@example.com>: no such user", "550 …: no such user"),
         ("550 anna.lund@example.com unknown", "550 … unknown"),
@@ -16,9 +16,9 @@ from consumers.collector.alerts import LONGEST_ERROR, without_persons
         ("order 0190163d does not exist", "order 0190163d does not exist"),
     ],
 )
-def test_an_error_is_told_without_what_it_quotes_and_without_addresses(error: str, told: str) -> None:
-    assert without_persons(error) == told
+def test_an_error_is_shown_without_its_quotations_and_without_addresses(error: str, shown: str) -> None:
+    assert without_persons(error) == shown
 
 
-def test_an_error_is_told_in_short() -> None:
+def test_a_long_error_is_cut() -> None:
     assert without_persons("x" * 5000) == "x" * LONGEST_ERROR + "…"

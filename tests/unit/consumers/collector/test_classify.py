@@ -1,4 +1,4 @@
-"""Whatever a dead message holds, it becomes a dead letter that Postgres can keep; its cause is the first that is known."""
+"""Every dead message becomes a dead letter that Postgres can keep; its cause is the first that is known."""
 
 import json
 from collections.abc import Mapping

@@ -50,7 +50,7 @@ def test_each_error_has_its_kind(error: Exception, kind: ErrorKind) -> None:
 
 def test_what_is_asked_wrongly_is_never_asked_again_and_all_else_is() -> None:
     assert set(ErrorKind) - RETRYABLE == {ErrorKind.REFUSED, ErrorKind.BAD_DATA}
-    assert {step.retry.worth_another_try for step in STEPS} == {RETRYABLE}
+    assert {step.retry.worth_another_attempt for step in STEPS} == {RETRYABLE}
 
 
 def _raised(error: Exception) -> Exception:

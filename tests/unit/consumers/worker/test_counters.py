@@ -48,7 +48,7 @@ def count(result: DeliveryResult) -> float:
 def test_every_word_of_the_children_is_counted_and_handed_on(reports: ReportPipe) -> None:
     counters = DeliveryCounters(reports, "sap", 8)
     before = {outcome: count(outcome) for outcome in DeliveryResult}
-    tries = value("waybill_step_seconds_count", step=SAP.name)
+    attempts = value("waybill_step_seconds_count", step=SAP.name)
     told = [child_report(outcome) for outcome in (DeliveryResult.DONE, DeliveryResult.DONE, *DeliveryResult)]
     for said in told:
         reports.send(said)
@@ -56,7 +56,7 @@ def test_every_word_of_the_children_is_counted_and_handed_on(reports: ReportPipe
     assert {outcome: count(outcome) - before[outcome] for outcome in DeliveryResult} == {
         outcome: 3 if outcome is DeliveryResult.DONE else 1 for outcome in DeliveryResult
     }
-    assert value("waybill_step_seconds_count", step=SAP.name) - tries == len(ATTEMPTED) + 2
+    assert value("waybill_step_seconds_count", step=SAP.name) - attempts == len(ATTEMPTED) + 2
 
 
 def test_an_effect_is_observed_by_its_event_and_only_where_its_time_is_known(reports: ReportPipe) -> None:

@@ -22,7 +22,7 @@ from tests.support.processes.log_lines import FIELDS, lines
 
 STEP = BY_NAME["sync_order_to_sap"]
 ORDER_ID = "0190163d-8694-739b-aea5-966c26f8ad91"
-FAILED_TRY = "1" * 16
+FAILED_ATTEMPT = "1" * 16
 
 
 class Runner:
@@ -52,25 +52,25 @@ def the_span_of(event: Event, attributes: Mapping[str, Any] | None = None) -> An
     return traces.one("process sap")
 
 
-def test_a_later_try_is_linked_to_the_span_that_the_relay_names() -> None:
-    span = the_span_of(new_event(traceparent=TRACEPARENT, generation=2), {TRACESTATE: f"waybill={FAILED_TRY}"})
-    assert linked(span) == [FAILED_TRY]
+def test_a_later_generation_is_linked_to_the_span_that_the_relay_names() -> None:
+    span = the_span_of(new_event(traceparent=TRACEPARENT, generation=2), {TRACESTATE: f"waybill={FAILED_ATTEMPT}"})
+    assert linked(span) == [FAILED_ATTEMPT]
     assert f"{span.parent.span_id:016x}" == TRACEPARENT[36:52]
 
 
 @pytest.mark.parametrize("tracestate", [None, "other=1", 7])
-def test_a_later_try_is_linked_to_its_own_context_where_the_relay_names_none(tracestate: object) -> None:
+def test_a_later_generation_is_linked_to_its_own_context_where_the_relay_names_none(tracestate: object) -> None:
     span = the_span_of(new_event(traceparent=TRACEPARENT, generation=2), {TRACESTATE: tracestate})
     assert linked(span) == [TRACEPARENT[36:52]]
 
 
-def test_a_first_try_and_one_without_a_context_are_linked_to_nothing() -> None:
+def test_a_first_generation_and_one_without_a_context_are_linked_to_nothing() -> None:
     assert linked(the_span_of(new_event(traceparent=TRACEPARENT))) == []
-    rootless = the_span_of(new_event(traceparent="00-a-b-01", generation=2), {TRACESTATE: f"waybill={FAILED_TRY}"})
+    rootless = the_span_of(new_event(traceparent="00-a-b-01", generation=2), {TRACESTATE: f"waybill={FAILED_ATTEMPT}"})
     assert (linked(rootless), rootless.parent) == ([], None)
 
 
-def test_the_span_says_how_it_ended_and_which_try_it_was() -> None:
+def test_the_span_has_its_outcome_and_its_generation() -> None:
     span = the_span_of(new_event(ORDER_ID))
     assert said(span, "waybill.outcome") == "retried"
     assert said(span, "waybill.attempt") == 3

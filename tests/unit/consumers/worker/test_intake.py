@@ -69,7 +69,7 @@ def test_nothing_of_a_strangers_headers_is_left() -> None:
     assert "callbacks" not in json.loads(soiled.body)[0][0]
 
 
-def test_each_consumer_and_each_try_is_a_task_of_its_own_and_a_redelivery_is_not() -> None:
+def test_each_consumer_and_each_generation_is_a_task_of_its_own_and_a_redelivery_is_not() -> None:
     event = _placed()
     ids = {task_id(queue, replace(event, generation=generation)) for queue in BY_QUEUE for generation in (1, 2)}
     assert len(ids) == 2 * len(BY_QUEUE)

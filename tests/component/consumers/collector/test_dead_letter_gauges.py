@@ -1,4 +1,4 @@
-"""The collector's figures of open dead letters: how many, and how new, whoever stored them."""
+"""The collector's figures of open dead letters: how many, and how new, by any collector."""
 
 from prometheus_client import REGISTRY
 
@@ -12,7 +12,7 @@ from tests.support.fixtures.shared_database import module_database, shared_datab
 __all__ = ["module_database", "shared_database_url"]
 
 
-def told(name: str) -> dict[tuple[str, str], float]:
+def figures(name: str) -> dict[tuple[str, str], float]:
     """A figure's values by queue and reason, without those that are 0; none is missing."""
     found = {}
     for queue, reason in LABELS:
@@ -33,12 +33,12 @@ async def test_the_newest_open_dead_letter_tells_its_time_whoever_stored_it_unti
         await count_once(database.engine)
         _, second, aside = await database.dead_letters()
         newest = {("sap", "rejected"): second.first_seen_at, ("other", "unpublishable"): aside.first_seen_at}
-        assert told("waybill_dead_letters_newest_timestamp_seconds") == {
+        assert figures("waybill_dead_letters_newest_timestamp_seconds") == {
             label: at.timestamp() for label, at in newest.items()
         }
-        assert told("waybill_dead_letters_open") == {("sap", "rejected"): 2, ("other", "unpublishable"): 1}
+        assert figures("waybill_dead_letters_open") == {("sap", "rejected"): 2, ("other", "unpublishable"): 1}
 
         await database.do(lambda tx: discard(tx, Selection(), ANNA))
         await count_once(database.engine)
-        assert not told("waybill_dead_letters_newest_timestamp_seconds")
-        assert not told("waybill_dead_letters_open")
+        assert not figures("waybill_dead_letters_newest_timestamp_seconds")
+        assert not figures("waybill_dead_letters_open")
