@@ -1,1 +1,1 @@
-"""HTTP. The only home of fastapi in the product."""
+"""The HTTP API. No other package of the product imports fastapi."""

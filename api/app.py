@@ -28,9 +28,9 @@ from runtime.tracing import tracer
 _VERSION = "0.1.0"
 # On SIGTERM requests in flight are answered; the longest statement may take 30 s, the rest is margin.
 STOP_SECONDS = 40
-# FastAPI's own would export what clients sent. Requests are traced by api.traced.
+# FastAPI's own telemetry would export clients' values. Requests are traced by `api.traced`.
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
-KEEP_ALIVE_SECONDS = 75  # longer than the idle time of usual proxies, so that it is they who close
+KEEP_ALIVE_SECONDS = 75  # longer than the idle time of usual proxies, so that the proxy closes first
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -88,7 +88,7 @@ def run(settings: Settings) -> None:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            # Or a pipelined request begins within the one before it, and takes what that one has set for its own.
+            # Without it a pipelined request starts in the context of the one before it and takes over its variables.
             reset_contextvars=True,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,

@@ -1,4 +1,4 @@
-"""Reads a request's body: JSON by its content type, and bounded, whatever the client claims or sends."""
+"""The reader of request bodies: it accepts only JSON and limits the size, whatever Content-Length claims."""
 
 from http import HTTPStatus
 
@@ -7,7 +7,8 @@ from fastapi import Request
 from api.problems import ProblemError
 
 MAX_BODY_BYTES = 1_048_576
-# A client that is answered in mid-upload often sees a reset connection instead of the answer: read on, up to here.
+# A client that is answered in mid-upload often sees a reset connection instead of the answer:
+# the rest is read and dropped, up to this size.
 DRAINED_BYTES = 16 * MAX_BODY_BYTES
 
 
@@ -44,7 +45,7 @@ def _refuse_other_media(request: Request) -> None:
 
 
 def _refuse_hopeless(request: Request) -> None:
-    """Refuse at once what would not even be drained."""
+    """Refuse at once a body that is too large even to be drained."""
     claimed = request.headers.get("content-length", "0")
     if claimed.isdecimal() and int(claimed[:20]) > DRAINED_BYTES:
         raise _too_large()

@@ -1,6 +1,6 @@
 """The opaque cursor of a list: where the next page begins, as base64url of (placed_at, id). Pure.
 
-Fixed width, so that whatever else a client sends is refused before it reaches a query.
+Its width is fixed, so that any other text is refused before it reaches a query.
 """
 
 import re
@@ -18,12 +18,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def encode(placed_at: datetime, order_id: UUID) -> str:
-    """The cursor of an order: the next page holds what is older."""
+    """The cursor of an order: the next page holds older orders."""
     return urlsafe_b64encode(_LAYOUT.pack((placed_at - _EPOCH) // timedelta(microseconds=1), order_id.bytes)).decode()
 
 
 def decode(cursor: str) -> tuple[datetime, UUID]:
-    """What `encode` made. Raises ProblemError, a 422 naming the cursor, for anything else."""
+    """The placement time and the id in a cursor. Raises ProblemError, a 422 naming the cursor, for any other text."""
     if not _FORM.fullmatch(cursor):
         raise _foreign(cursor)
     microseconds, order_id = _LAYOUT.unpack(urlsafe_b64decode(cursor))

@@ -1,4 +1,4 @@
-"""What pydantic says about a field, put as a client needs it: the field's path, the value sent, a sentence. Pure."""
+"""Pydantic's errors as a client needs them: the field's path, the value sent, a sentence. Pure."""
 
 import json
 import math
@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-MAX_TOLD = 50  # a body of 1,000 bad lines is understood from the first fifty
+MAX_LISTED = 50  # the first fifty are enough to understand a body of 1,000 bad lines
 MAX_SHOWN = 100  # characters of a value or of a field's name
 BODY = "body"  # the field's name when the whole document is wrong
 
-# Where pydantic's own words are for programmers. What is in braces comes from the error's context.
+# Sentences for errors that pydantic words for programmers. Names in braces come from the error's context.
 _MESSAGES = {
     "missing": "is required",
     "extra_forbidden": "is not a field of this API; leave it out",
@@ -38,20 +38,20 @@ class FieldError:
     message: str
 
 
-def told(errors: Sequence[Mapping[str, Any]], skip: int = 0) -> list[FieldError]:
-    """Pydantic's errors as ours, the first MAX_TOLD; `skip` leading parts of each location are not the client's."""
+def from_pydantic(errors: Sequence[Mapping[str, Any]], skip: int = 0) -> list[FieldError]:
+    """Pydantic's errors as ours, the first MAX_LISTED; `skip` leading parts of each location are not the client's."""
     return [
         FieldError(
             path(error["loc"][skip:]),
             None if error["type"] == "missing" else shown(error["input"]),
             _message(error),
         )
-        for error in errors[:MAX_TOLD]
+        for error in errors[:MAX_LISTED]
     ]
 
 
 def sentence(errors: Sequence[FieldError]) -> str:
-    """All that is wrong in one line."""
+    """The first error and the number of the others, in one line."""
     first = f"{errors[0].field}: {errors[0].message}"
     return first if len(errors) == 1 else f"{first} (and {len(errors) - 1} more)"
 
@@ -65,7 +65,7 @@ def path(location: Sequence[str | int]) -> str:
 
 
 def shown(value: object) -> str | float | bool | None:
-    """A value as a problem document can carry it: scalars as they are, all else as shortened text."""
+    """A value as a problem document can carry it: scalars as they are, other values as shortened text."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float):

@@ -1,4 +1,4 @@
-"""The types of an order's fields: what each takes, and the sentence for what it does not. Pure.
+"""The types of an order's fields: the values that each accepts, and the sentence that refuses others. Pure.
 
 Money comes as a JSON string, because a JSON number has passed through a binary float in most clients and has lost
 cents there. Only plain ASCII decimals of bounded length are read, so that "1e999999", "NaN" and ten thousand digits
@@ -19,12 +19,12 @@ DISCOUNT_PATTERN = r"^0(\.[0-9]{1,8})?$"
 _MONEY = re.compile(MONEY_PATTERN[1:-1])
 _DISCOUNT = re.compile(DISCOUNT_PATTERN[1:-1])
 _LINE_BREAKING = {"Cc", "Cs", "Zl", "Zp"}  # Unicode categories: controls, surrogates, line and paragraph separators
-# For the document only; the validators below decide.
+# For the OpenAPI document only; the validators below decide.
 _TEXT_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$"
 
 
 def _refuse(kind: str, message: str) -> NoReturn:
-    # The message is no template: braces in it would be taken for one.
+    # The message is passed as a value: in a template its braces would be read as fields.
     raise PydanticCustomError("waybill", "{message}", {"kind": kind, "message": message})
 
 
@@ -47,7 +47,7 @@ def discount(value: object) -> Decimal:
 
 
 def text(value: str) -> str:
-    """Text of one line that says something."""
+    """One line of text that is not blank."""
     if not value.isprintable():
         for place, character in enumerate(value):
             if unicodedata.category(character) in _LINE_BREAKING:
@@ -66,7 +66,7 @@ def code(value: str) -> str:
 
 
 def email(value: str) -> str:
-    """A deliverable form of an e-mail address; no network is asked. Test domains (`.example`, `.test`) are fine."""
+    """A deliverable form of an e-mail address; the network is not used. Test domains (`.example`, `.test`) are fine."""
     try:
         # The normalised form is the one that mail servers compare: domain in lower case, characters composed.
         return validate_email(text(value), check_deliverability=False, test_environment=True).normalized

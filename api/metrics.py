@@ -1,6 +1,6 @@
-"""What the API counts. Labels are bounded: a route's template, never a path; paths of no route share one label.
+"""The API's metrics. Labels are bounded: a route's template, never a path; paths of no route share one label.
 
-What the objectives and alerts are about exists from the start, at zero: a rate over a series that appears with its
+The series that objectives and alerts read exist from the start, at zero: a rate over a series that appears with its
 first event misses that event.
 """
 
@@ -9,7 +9,7 @@ from starlette.types import Scope
 
 NO_ROUTE = "none"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# What becomes of an order that is sent: accepted; the client left; our fault; the database or the outbox takes none.
+# How `POST /orders` may end: accepted; the client left; our fault; the database is away or the outbox is full.
 _PLACED = ("202", "499", "500", "503")
 # The kinds of problem by which `POST /orders` refuses an order.
 _REASONS = (
@@ -25,7 +25,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 10, 
 
 
 class Metrics:
-    """One registry per application, so that two of them in one process do not meet."""
+    """One registry per application, so that two applications in one process share no series."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

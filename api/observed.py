@@ -1,4 +1,4 @@
-"""The outermost layer: each request is timed and counted, and an uncaught exception becomes a problem document."""
+"""The layer within `api.traced`: it counts and times requests, and renders uncaught exceptions as problem documents."""
 
 from http import HTTPStatus
 from time import perf_counter
@@ -15,13 +15,13 @@ from runtime.logging import get_logger
 from runtime.redaction.redact import excerpt
 from runtime.tracing import tracer
 
-CLIENT_LEFT = 499  # no status of HTTP's own; the word that proxies use
+CLIENT_LEFT = 499  # not a status of HTTP; proxies use it in their logs
 
 log = get_logger(__name__)
 
 
 class AnswerBrokeError(Exception):
-    """An answer had begun when something failed; the log says what, as answer_broke."""
+    """A failure after the answer had begun; the log event `answer_broke` has its cause."""
 
 
 class Observed:
@@ -32,11 +32,11 @@ class Observed:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and see what comes of it."""
+        """Pass the request on, count its answer and render its exception."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = perf_counter()
+        started = perf_counter()
         status = CLIENT_LEFT
 
         async def watch(message: Message) -> None:
@@ -53,12 +53,12 @@ class Observed:
             if status != CLIENT_LEFT:
                 tracer.failed(error)
                 log.exception("answer_broke", method=scope["method"], path=excerpt(scope["path"], LONGEST_PATH))
-                # Only a broken connection can still say that the answer is not whole. What the server logs of this is
-                # outside of the request and its redaction: so nothing of the cause is in it.
+                # Only a broken connection can still show that the answer is incomplete. The server logs this exception
+                # outside of the request and its redaction: so it holds nothing of the cause.
                 raise AnswerBrokeError from None
             await render(_problem_of(error, scope), scope["path"])(scope, receive, watch)
         finally:
-            self._metrics.answered(scope, status, perf_counter() - begun)
+            self._metrics.answered(scope, status, perf_counter() - started)
 
 
 def _problem_of(error: Exception, scope: Scope) -> ProblemError:

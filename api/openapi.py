@@ -1,7 +1,7 @@
-"""The OpenAPI document: what FastAPI derives from the routes, and the schemas that bypass it.
+"""The OpenAPI document: FastAPI's description of the routes, and the schemas that FastAPI does not know.
 
-The body of an order is parsed in one pass from its bytes and problems are rendered by hand, so FastAPI knows neither;
-both are described from the very models that do the work.
+The body of an order is parsed in one pass from its bytes, and problems are rendered by hand. The document describes
+both from their models.
 """
 
 from http import HTTPStatus

@@ -1,7 +1,7 @@
 """Every refusal and failure as RFC 9457 `application/problem+json`: the one error tree and the one renderer of HTTP.
 
 Handlers raise a ProblemError; any other exception becomes a 503 when the database is away and otherwise a
-500 that says nothing of our insides. `type` is `urn:waybill:problem:<slug>`, stable for programs; `detail` is a
+500 that shows nothing internal. `type` is `urn:waybill:problem:<slug>`, stable for programs; `detail` is a
 sentence for people.
 """
 
@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api.field_errors import FieldError, sentence, told
+from api.field_errors import FieldError, from_pydantic, sentence
 
 MEDIA_TYPE = "application/problem+json"
 OUTBOX_FULL_RETRY_AFTER_SECONDS = 30  # an operator has to start the relay
@@ -73,7 +73,7 @@ def unacceptable(errors: list[FieldError]) -> ProblemError:
 
 
 def not_found(detail: str) -> ProblemError:
-    """The 404 of something that our own routes know but do not have."""
+    """The 404 of a resource that does not exist, under a route that does."""
     return ProblemError(HTTPStatus.NOT_FOUND, "not-found", detail)
 
 
@@ -116,7 +116,7 @@ async def on_problem(request: Request, error: Exception) -> Response:
 async def on_parameters(request: Request, error: Exception) -> Response:
     """Answer query parameters that FastAPI refused."""
     assert isinstance(error, RequestValidationError)
-    return render(unacceptable(told(error.errors(), skip=1)), request.url.path)
+    return render(unacceptable(from_pydantic(error.errors(), skip=1)), request.url.path)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

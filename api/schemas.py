@@ -1,6 +1,6 @@
 """The order as a client sends it, and how its bytes become a NewOrder. Pure.
 
-It refuses what cannot be an order at all; whether the business wants the order is decided by the validate step.
+It refuses a body that cannot be an order; the validate step decides whether the business accepts the order.
 Unknown fields are refused: a misspelt `discount` must not become full price.
 """
 
@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 
-from api.field_errors import FieldError, told
+from api.field_errors import FieldError, from_pydantic
 from api.fields import Code, Currency, Discount, Email, Money, Quantity, Text
 from api.problems import ProblemError, unacceptable
 from orders import model
@@ -45,7 +45,7 @@ class _Strict(BaseModel):
 
 
 class AddressRequest(_Strict):
-    """Where the customer is; half the world has no region, some places no postal code."""
+    """The customer's address; half the world has no region, some places no postal code."""
 
     street: Text
     city: Text
@@ -55,7 +55,7 @@ class AddressRequest(_Strict):
 
 
 class CustomerRequest(_Strict):
-    """Who orders; the e-mail address gets the confirmation."""
+    """The customer; the confirmation goes to the e-mail address."""
 
     name: Text
     email: Email
@@ -82,7 +82,7 @@ class OrderRequest(_Strict):
     lines: Annotated[list[LineRequest], Field(min_length=1, max_length=MAX_LINES)]
 
     def new_order(self) -> model.NewOrder:
-        """The same order in the words of the business."""
+        """The same order as `orders.model` has it."""
         address = self.customer.address
         return model.NewOrder(
             reference=self.reference,
@@ -97,7 +97,7 @@ class OrderRequest(_Strict):
 
 
 def parse_order(body: bytes) -> model.NewOrder:
-    """The order that a request body holds. Raises ProblemError: 400 for what is no JSON, 422 for what is no order."""
+    """The order in a request body. Raises ProblemError: 400 unless the body is JSON, 422 unless it is an order."""
     try:
         order = OrderRequest.model_validate_json(body).new_order()
     except ValidationError as error:
@@ -111,20 +111,20 @@ def parse_order(body: bytes) -> model.NewOrder:
 def _refuse(error: ValidationError, body: bytes) -> NoReturn:
     problems = error.errors(include_url=False)
     if problems[0]["type"] != "json_invalid":
-        raise unacceptable(told(problems)) from error
+        raise unacceptable(from_pydantic(problems)) from error
     _refuse_surrogates(body)
-    # The parser's words name line and column; they hold nothing of ours.
+    # The parser's message names line and column and holds nothing internal.
     detail = f"the body is not JSON in UTF-8: {problems[0]['ctx']['error']}"
     raise ProblemError(HTTPStatus.BAD_REQUEST, "invalid-json", detail) from error
 
 
 def _refuse_surrogates(body: bytes) -> None:
-    r"""Name the field of a lone surrogate such as "\ud800": the fast parser stops there without saying where."""
+    r"""Name the field of a lone surrogate such as "\ud800": the fast parser's error does not name it."""
     if b"\\ud" not in body.lower():
         return
     try:
         OrderRequest.model_validate(json.loads(body.decode()))
     except ValidationError as error:
-        raise unacceptable(told(error.errors(include_url=False))) from error
+        raise unacceptable(from_pydantic(error.errors(include_url=False))) from error
     except (ValueError, RecursionError):
         return  # no JSON by any parser

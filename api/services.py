@@ -1,4 +1,4 @@
-"""What the routes work with: made when the application starts, closed when it ends."""
+"""The routes' dependencies: made when the application starts, closed when it ends."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from runtime.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`single` is the engine whose every statement is its own transaction; `hint` is given after one with an event."""
+    """`single` is an engine in autocommit. `hint` is sent after a statement that recorded an event."""
 
     settings: Settings
     single: AsyncEngine

@@ -1,7 +1,7 @@
-"""The layer outside all others: log lines within a request say which one, and with tracing on it is a span.
+"""The outermost layer: it binds a request to its log lines and, with tracing on, to a span.
 
 A client's `traceparent` is honoured, and carried into the outbox also where tracing is off; a malformed one is ignored.
-What probes and scrapers ask makes no spans.
+Requests of probes and scrapers make no spans.
 """
 
 from http import HTTPStatus
@@ -22,7 +22,7 @@ _UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Request(LogContext):
-    """A request in its log lines; its step is the name of the route."""
+    """A request as its log lines name it; its step is the name of the route."""
 
     __slots__ = ("_scope",)
 
@@ -32,7 +32,7 @@ class Request(LogContext):
 
     @property
     def step(self) -> str:
-        """Known once the router has found it."""
+        """The route's name, once the router has found it."""
         return getattr(self._scope.get("route"), "name", self._step)
 
 
@@ -72,7 +72,7 @@ class Traced:
             try:
                 await self._app(scope, receive, watch)
             finally:
-                _tell(span, request, scope, method, status)
+                _describe(span, request, scope, method, status)
 
 
 def _incoming(scope: Scope) -> str | None:
@@ -81,8 +81,8 @@ def _incoming(scope: Scope) -> str | None:
     return valid(found[0].decode("latin-1")) if len(found) == 1 else None
 
 
-def _tell(span: Span, request: Request, scope: Scope, method: str, status: int) -> None:
-    """What is known only when the request has been answered."""
+def _describe(span: Span, request: Request, scope: Scope, method: str, status: int) -> None:
+    """Add the facts that are known only after the answer: route, order, status."""
     route = getattr(scope.get("route"), "path", None)
     if route is not None:
         span.rename(_name(method, route))

@@ -1,4 +1,4 @@
-"""Orders as clients read them. Money is a string of plain decimals, times are UTC."""
+"""The views of orders that clients read. Money is a string of plain decimals, times are UTC."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -8,12 +8,12 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from orders.model import Order, Status, StepProgress, StepState
-from orders.tracking.timeline import EntryKind, Outcome, Timeline
+from orders.tracking.timeline import AttemptOutcome, EntryKind, Timeline
 from outbox.dead_letters.queries import OpenDeadLetter
 
 
 def _plain(amount: object) -> object:
-    """Decimal's own text of 0.00000001 is 1E-8, which is not what a client expects."""
+    """Plain decimals: Decimal's own text of 0.00000001 is 1E-8, which clients do not expect."""
     return format(amount, "f") if isinstance(amount, Decimal) else amount
 
 
@@ -25,7 +25,7 @@ class _View(BaseModel):
 
 
 class AcceptedView(_View):
-    """An accepted order; all else follows by itself."""
+    """An accepted order; its steps follow by themselves."""
 
     order_id: UUID
     status: Annotated[str, Field(examples=["pending"])]
@@ -42,7 +42,7 @@ class AddressView(_View):
 
 
 class CustomerView(_View):
-    """Who ordered."""
+    """The customer."""
 
     name: str
     email: str
@@ -60,7 +60,7 @@ class LineView(_View):
 
 
 class RejectReasonView(_View):
-    """Why the business said no."""
+    """A reason for the rejection."""
 
     code: str
     message: str
@@ -114,7 +114,7 @@ class _OrderFacts(_OrderHead):
 
 
 class OrderView(_OrderFacts):
-    """An order with all that has become of it."""
+    """An order with its steps and its open dead letters."""
 
     steps: list[StepView]
     needs_attention: bool
@@ -129,7 +129,7 @@ class OrderPage(_View):
 
 
 class EntryView(_View):
-    """One thing that happened to the order; what does not apply is null.
+    """One thing that happened to the order; a field that does not apply is null.
 
     Times are the database's, but for `accepted` (the API's clock), `published` and `confirmed` (the relay's), and an
     event that is past retention, which was `committed` by its writer's clock, between its cause and its
@@ -154,9 +154,10 @@ class EntryView(_View):
         int | None, Field(description="which attempt at the step, from 1; outages do not count, a replay begins anew")
     ]
     outcome: Annotated[
-        Outcome | None,
+        AttemptOutcome | None,
         Field(
-            description="of an attempt; `away`: the other side did not answer, which is no attempt; `lost`: its worker died"
+            description="of an attempt; `away`: the other side did not answer, which counts as none; "
+            "`lost`: its worker died"
         ),
     ]
     ended_at: datetime | None
@@ -193,18 +194,18 @@ class TimelineView(_View):
     remarks: list[str]
 
 
-def timeline_view(order: Order, told: Timeline) -> TimelineView:
-    """The story of one order."""
+def timeline_view(order: Order, timeline: Timeline) -> TimelineView:
+    """The view of one order's timeline."""
     return TimelineView.model_construct(
         order_id=order.id,
         number=order.number,
         status=order.status,
-        entries=[EntryView.model_validate(entry) for entry in told.entries],
+        entries=[EntryView.model_validate(entry) for entry in timeline.entries],
         waits_for=[
             PendingStepView(step=one.step.name, queue=one.step.queue, event=one.event_type, blocked_by=one.text)
-            for one in told.waits_for
+            for one in timeline.waits_for
         ],
-        remarks=list(told.remarks),
+        remarks=list(timeline.remarks),
     )
 
 
@@ -219,7 +220,7 @@ def order_view(order: Order, steps: list[StepProgress], dead_letters: list[OpenD
 
 
 def order_page(orders: list[Order], needing_attention: set[str], following: str | None) -> OrderPage:
-    """One page of a list; `needing_attention` are the ids of those about which there is an open dead letter."""
+    """One page of a list; `needing_attention` holds the ids of the orders with an open dead letter."""
     rows = [
         OrderSummary.model_construct(
             **dict(_OrderHead.model_validate(order)), needs_attention=str(order.id) in needing_attention

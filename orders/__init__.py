@@ -1,1 +1,1 @@
-"""The business: what an order is and what happens to it."""
+"""The business: orders, their steps, their progress and their audit."""

@@ -1,4 +1,7 @@
-"""The audit log: every event of an order, kept for good. Called by the audit step and `tracking.load`; no function commits."""
+"""The audit log: every event of an order, kept for good.
+
+Called by the audit step and `orders.tracking.load`. No function commits.
+"""
 
 from uuid import UUID
 

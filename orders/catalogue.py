@@ -28,7 +28,7 @@ INSERT INTO reservations (order_id, sku, quantity) SELECT :order_id, sku, quanti
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A product as validation sees it. `prices` are (currency, unit price) pairs of the price list."""
+    """A product as validation reads it. `prices` are (currency, unit price) pairs of the price list."""
 
     sku: str
     sellable: bool
@@ -57,7 +57,7 @@ async def products(tx: AsyncConnection, skus: Sequence[str]) -> dict[str, Produc
 
 
 async def reserve(tx: AsyncConnection, order_id: UUID, units: Mapping[str, int]) -> list[Shortage]:
-    """Take the units of every SKU, or of none and say what is short. Locks the products until the end of `tx`."""
+    """Reserve the units of every SKU, or none and return the shortages. Locks the products until the end of `tx`."""
     rows = await tx.execute(_LOCK_STOCK, {"skus": list(units)})
     available = {row.sku: row.available for row in rows}
     short = [

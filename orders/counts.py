@@ -1,7 +1,7 @@
 """Counts of orders by status, their age, and whether they were finished in time. Read by the collector's gauges.
 
-Unfinished orders are read by an index that holds no others, so that their figures cost what the backlog is. Finished
-orders are the rest of the table, for which Postgres keeps no count: a caller should ask for them seldom.
+Unfinished orders are read by an index that holds no others: their counts cost what the backlog is large. Finished
+orders are the rest of the table, for which Postgres keeps no count: a caller should count them seldom.
 """
 
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from orders.model import FINAL, Status
 from orders.workflow import PROMISED_SECONDS
 
 UNFINISHED = tuple(status for status in Status if status not in FINAL)
-# A step takes the time of completion first and commits then. No order is judged before such a commit has come through.
+# A step reads the time of completion before it commits. No order is judged before such a commit can be seen.
 SETTLED_SECONDS = 2.0
 OF_AGE = timedelta(seconds=PROMISED_SECONDS + SETTLED_SECONDS)
 STRETCH = timedelta(hours=1)  # of placement times, judged by one statement
 
-# The words of the partial index `orders_unfinished`, or Postgres would not use it.
+# The condition is that of the partial index `orders_unfinished`, or Postgres would not use it.
 _UNFINISHED = text("""
 SELECT status, count(*) AS orders, extract(epoch FROM clock_timestamp() - min(placed_at))::float8 AS oldest_seconds
 FROM orders WHERE status NOT IN ('completed', 'rejected') GROUP BY status
@@ -31,7 +31,7 @@ _FINISHED = text("SELECT status, count(*) AS orders FROM orders WHERE status IN 
 
 _CLOCK = text("SELECT clock_timestamp()")
 
-# A range of the index `orders_newest`. statement_timestamp() is one moment for the bound and for the `until` that is returned.
+# A range of the index `orders_newest`. statement_timestamp() is one moment, for the bound and for the returned `until`.
 _DUE = text("""
 SELECT count(orders.id) AS orders,
   count(*) FILTER (WHERE completed_at - placed_at <= CAST(:promised AS interval)) AS in_time, until
@@ -43,8 +43,8 @@ GROUP BY until
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """The unfinished orders of one status; `oldest_seconds` ago the oldest was placed, None without any."""
+class StatusCount:
+    """The number of orders of one unfinished status, and the age of the oldest, None without any."""
 
     orders: int
     oldest_seconds: float | None
@@ -52,17 +52,17 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """The orders placed after the last judgement and up to `until`: finished within the promised time, and not."""
+    """The orders placed after the last judgement and up to `until`: finished in the promised time, and not."""
 
     in_time: int
     late: int
     until: datetime
 
 
-async def unfinished(tx: AsyncConnection) -> dict[Status, Standing]:
-    """Every unfinished status, also those that no order has."""
-    rows = {row.status: Standing(row.orders, row.oldest_seconds) for row in await tx.execute(_UNFINISHED)}
-    return {status: rows.get(status.value, Standing(0, None)) for status in UNFINISHED}
+async def unfinished(tx: AsyncConnection) -> dict[Status, StatusCount]:
+    """The count of every unfinished status, also of those that no order has."""
+    rows = {row.status: StatusCount(row.orders, row.oldest_seconds) for row in await tx.execute(_UNFINISHED)}
+    return {status: rows.get(status.value, StatusCount(0, None)) for status in UNFINISHED}
 
 
 async def finished(tx: AsyncConnection) -> Mapping[Status, int]:
@@ -72,7 +72,7 @@ async def finished(tx: AsyncConnection) -> Mapping[Status, int]:
 
 
 async def clock(tx: AsyncConnection) -> datetime:
-    """Postgres's time, which orders are placed and finished by."""
+    """Postgres's time, by which orders are placed and finished."""
     moment: datetime = (await tx.execute(_CLOCK)).scalar_one()
     return moment
 

@@ -1,8 +1,8 @@
 """Every event type of an order, with the schema and version of its data. Pure.
 
-Events are thin: they name the order and carry what a reader outside would ask first; a step reads the rest from the
-order itself, in its own transaction. `dataschema` is `urn:waybill:<type>:<version>`; a field is added without a new
-version, removed or changed never without one.
+Events are thin: they name the order and carry the facts that a reader outside needs first. A step reads the rest
+from the order, in its own transaction. `dataschema` is `urn:waybill:<type>:<version>`. A removed or changed field
+needs a new version, an added one does not.
 """
 
 import json
@@ -20,7 +20,7 @@ class EventDataError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OrderEvent:
-    """What every event of an order says. The event's subject is the order's id."""
+    """The fields of every event of an order. The event's subject is the order's id."""
 
     type: ClassVar[str]
     version: ClassVar[int] = 1
@@ -87,7 +87,7 @@ class OrderCompleted(OrderEvent):
 
 @dataclass(frozen=True, slots=True)
 class OrderRejected(OrderEvent):
-    """The business said no, for these reasons."""
+    """The order is rejected, for these reasons."""
 
     type: ClassVar[str] = "order.rejected"
     reasons: tuple[RejectReason, ...]
@@ -134,7 +134,7 @@ def schema_of(event_type: str) -> str:
 
 
 def parse_order_id(event_type: str, data: bytes) -> UUID:
-    """The order an event is about.
+    """The order that an event is about.
 
     Raises EventDataError when the type is unknown, the data is no JSON object, a field of the type's schema is
     missing, or the order's id is not a UUID.

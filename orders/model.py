@@ -1,4 +1,4 @@
-"""What an order is: customer, lines, money and rounding, statuses and their transitions. Pure.
+"""The model of an order: customer, lines, money and rounding, statuses and their transitions. Pure.
 
 Money is Decimal in the order's currency. A line's net is rounded half up to the cent, and an order's net is the sum of
 its lines' nets: the figure on the page, in SAP, in the e-mail and on the invoice is the same one.
@@ -14,7 +14,7 @@ CENT = Decimal("0.01")
 
 
 class Status(StrEnum):
-    """Where an order stands. The CHECK in the schema lists the same words."""
+    """The status of an order. The CHECK in the schema lists the same words."""
 
     PENDING = "pending"
     VALIDATED = "validated"
@@ -59,7 +59,7 @@ class Line:
 
     @property
     def label(self) -> str:
-        """What a person reads: the product's name with its SKU, or the SKU alone."""
+        """The line's name for people: the product's name with its SKU, or the SKU alone."""
         return f"{self.name} ({self.sku})" if self.name else self.sku
 
     @property
@@ -87,7 +87,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """Who ordered, where the e-mail goes and what the invoice is addressed to."""
+    """The customer: the addressee of the e-mail and of the invoice."""
 
     name: str
     email: str
@@ -95,13 +95,13 @@ class Customer:
 
     @property
     def private(self) -> tuple[str, ...]:
-        """What no log line may show: who it is, and where."""
+        """The values that no log line may show: name, e-mail address and street."""
         return self.name, self.email, self.address.street
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOrder:
-    """An order as a client hands it in. `reference` is the client's own name for it, unique over all orders."""
+    """An order as a client sends it. `reference` is the client's own name for it, unique over all orders."""
 
     reference: str
     customer: Customer
@@ -151,13 +151,13 @@ class AttemptEnd(StrEnum):
 
     DONE = "done"
     RETRIED = "retried"
-    AWAY = "away"  # the other side was away: it counts as no attempt
+    AWAY = "away"  # the other side did not answer: it counts as no attempt
     DEAD = "dead"
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """An attempt as its worker writes it down.
+    """An attempt as its worker records it.
 
     `generation` is the delivery's. `claim` is the number of the claim within it, 0 for an attempt without a claim.
     The attempt has run for `seconds`.
@@ -172,9 +172,9 @@ class AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt at a step as it is kept. `attempt` is the number that people count, from 1.
+    """An attempt at a step, as stored. `attempt` is the number that people count, from 1.
 
-    Times are Postgres's. Several claims of one generation are attempts of their own, told apart by `claim`.
+    Times are Postgres's. Several claims of one generation are attempts of their own, distinguished by `claim`.
     """
 
     step: str
@@ -183,7 +183,7 @@ class Attempt:
     claim: int
     attempt: int
     worker: str
-    begun_at: datetime
+    started_at: datetime
     ended_at: datetime | None = None
     end: AttemptEnd | None = None
     error: str | None = None
@@ -191,7 +191,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class AuditedEvent:
-    """An event of an order as the audit log keeps it, when the outbox has long forgotten it."""
+    """An event of an order as the audit log keeps it, also when the outbox has dropped it."""
 
     event_id: UUID
     type: str
@@ -200,7 +200,7 @@ class AuditedEvent:
 
 @dataclass(frozen=True, slots=True)
 class RejectReason:
-    """Why the business said no. `message` is a sentence that the customer reads in the e-mail."""
+    """A reason for a rejection. `message` is a sentence that the customer reads in the e-mail."""
 
     code: str
     message: str

@@ -1,4 +1,8 @@
-"""The only queries on orders, their lines and their steps. Every function takes an open connection; none commits."""
+"""Queries on orders, their lines, steps and attempts: place, find, read and change them.
+
+This is the only module that writes these tables, and the only one that reads attempts. `orders.counts`, `orders.sales`
+and `orders.audit` read the others for their own sums. Every function takes an open connection; none commits.
+"""
 
 import json
 from collections.abc import Collection, Sequence
@@ -56,7 +60,7 @@ SELECT number FROM placed
 
 _ID_BY_REFERENCE = text("SELECT id FROM orders WHERE reference = :reference")
 
-# A client's reference may look like another order's number: then the number is meant.
+# A client's reference may be another order's number: then the number counts.
 _ID_BY_NAME = text("""
 SELECT id FROM orders WHERE number = upper(:name) OR reference = :name ORDER BY number = upper(:name) DESC LIMIT 1
 """)
@@ -84,13 +88,13 @@ _STEPS = text("""
 SELECT step, event_type, state, attempt, error, next_try_at, finished_at FROM order_steps WHERE order_id = :id
 """)
 
-# Where the step is and the attempt that brought it there, in one statement: a delivery costs no more for its history.
-# An event may name an order that does not exist: then there is no page to show the step on.
+# The step's state and its attempt, in one statement: a delivery costs no more for its history.
+# An event may name an order that does not exist: then nothing is written.
 _SET_STEP = text("""
 WITH known AS (SELECT id FROM orders WHERE id = :order_id),
 tried AS (
-  INSERT INTO order_attempts (order_id, step, event_type, generation, claim, attempt, worker, begun_at, ended_at, outcome,
-                              error)
+  INSERT INTO order_attempts (order_id, step, event_type, generation, claim, attempt, worker, started_at, ended_at,
+                              outcome, error)
   SELECT id, :step, :event_type, :generation, :claim, :attempt, :worker,
          clock_timestamp() - make_interval(secs => :seconds),
          CASE WHEN CAST(:outcome AS text) IS NOT NULL THEN clock_timestamp() END, :outcome, :error
@@ -107,8 +111,8 @@ SET state = excluded.state, attempt = excluded.attempt, error = excluded.error, 
 """)
 
 _ATTEMPTS = text("""
-SELECT step, event_type, generation, claim, attempt, worker, begun_at, ended_at, outcome AS "end", error
-FROM order_attempts WHERE order_id = :id ORDER BY begun_at, generation, claim
+SELECT step, event_type, generation, claim, attempt, worker, started_at, ended_at, outcome AS "end", error
+FROM order_attempts WHERE order_id = :id ORDER BY started_at, generation, claim
 """)
 
 _ADVANCE = text("""
@@ -123,8 +127,8 @@ UPDATE orders SET status = 'rejected', reject_reasons = CAST(:reasons AS jsonb),
 WHERE id = :id AND status = :from
 """)
 
-# Never a count of siblings: two of them committing at once would both miss the other. The row lock makes the second wait,
-# and Postgres then applies it to the row that the first has written. Decision 0024.
+# Never a count of siblings: two that commit at once would both miss the other. The row lock makes the second wait, and
+# Postgres then applies it to the row that the first has written. Decision 0024.
 _CLEAR_JOIN = text("""
 UPDATE orders SET open_joins = array_remove(open_joins, :step) WHERE id = :id AND :step = ANY(open_joins)
 RETURNING open_joins
@@ -133,7 +137,7 @@ RETURNING open_joins
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What an order is called by people: our number and the client's reference."""
+    """An order's names for people: our number and the client's reference."""
 
     number: str
     reference: str
@@ -234,7 +238,7 @@ async def attempts(tx: AsyncConnection, order_id: UUID) -> list[Attempt]:
 async def set_step(
     tx: AsyncConnection, order_id: UUID, event_type: str, progress: StepProgress, record: AttemptRecord
 ) -> None:
-    """Write down how far a step of an order is, and the attempt that got it there."""
+    """Write a step's state, and the attempt that led to it."""
     values = {
         "order_id": order_id,
         "step": progress.step,
@@ -255,7 +259,7 @@ async def set_step(
 async def advance(
     tx: AsyncConnection, order_id: UUID, old: Status, new: Status, sap_document: str | None = None
 ) -> Names:
-    """Move an order from one status to the next; what it is called. Raises UnexpectedStatusError."""
+    """Move an order from one status to the next; return its names. Raises UnexpectedStatusError."""
     assert new in TRANSITIONS[old], f"no order goes from {old} to {new}"
     values = {"id": order_id, "from": old.value, "to": new.value, "sap_document": sap_document}
     row = (await tx.execute(_ADVANCE, values)).one_or_none()
@@ -273,9 +277,9 @@ async def reject(tx: AsyncConnection, order_id: UUID, old: Status, reasons: Sequ
 
 
 async def clear_join(tx: AsyncConnection, order_id: UUID, step: str) -> bool:
-    """Clear a joined step from what its order owes; whether it was the last. Locks the order until commit.
+    """Remove a joined step from its order's open joins; True if it was the last. Locks the order until commit.
 
-    False as well for a step that the order does not owe: it joined the table after the order was placed.
+    False also for a step that joined the table of steps after the order was placed: the order does not owe it.
     """
     row = (await tx.execute(_CLEAR_JOIN, {"id": order_id, "step": step})).one_or_none()
     return row is not None and not row.open_joins

@@ -1,4 +1,4 @@
-"""What can be done with an order: place it, look at it. A change and its event, in the caller's transaction."""
+"""The operations on an order: place it, read its steps, record its events. All run in the caller's transaction."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,13 +26,13 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceTaken:
-    """An order with this reference was accepted before; this one made nothing."""
+    """An order with this reference was accepted before; nothing was stored."""
 
     order_id: UUID
 
 
 async def place(tx: AsyncConnection, order: NewOrder, source: str) -> Placed | ReferenceTaken:
-    """Store an order and the event that sets everything off, as one statement.
+    """Store an order and its event `order.placed`, in one statement.
 
     `tx` may be in autocommit: the statement is whole by itself. Raises NoSegmentError.
     """
@@ -44,20 +44,20 @@ async def place(tx: AsyncConnection, order: NewOrder, source: str) -> Placed | R
         return Placed(order_id, number, event.id)
     # The other order's transaction may have committed after our statement's snapshot: only a new statement sees it.
     taken_by = await repository.id_by_reference(tx, order.reference)
-    assert taken_by is not None, "orders are never deleted, so what made the reference taken is there"
+    assert taken_by is not None, "orders are never deleted, so the one with this reference exists"
     return ReferenceTaken(taken_by)
 
 
 async def progress(tx: AsyncConnection, order: Order) -> list[StepProgress]:
-    """Every step that this order goes through, in order of the workflow; what has not begun is pending.
+    """Every step that this order goes through, in order of the workflow; a step that has not begun is pending.
 
-    A rejected order's steps are those that ran and the e-mail that tells the customer.
+    A rejected order's steps are those that ran and the e-mail about the rejection.
     """
-    begun = {(event_type, step.step): step for event_type, step in await repository.steps(tx, order.id)}
+    started = {(event_type, step.step): step for event_type, step in await repository.steps(tx, order.id)}
     shown = []
     for step in STEPS:
         for event_type in _triggers(step, rejected=bool(order.reject_reasons)):
-            known = begun.get((event_type, step.name))
+            known = started.get((event_type, step.name))
             if known is not None:
                 shown.append(known)
             elif (not order.reject_reasons or event_type == "order.rejected") and _owes(order, step, event_type):

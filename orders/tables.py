@@ -93,7 +93,7 @@ order_attempts = sa.Table(
     sa.Column("claim", sa.SmallInteger, primary_key=True, comment="number within the generation; 0: no claim"),
     sa.Column("attempt", sa.SmallInteger, nullable=False, comment="the number that people count"),
     sa.Column("worker", sa.Text, nullable=False, comment="program@host/pid"),
-    sa.Column("begun_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("ended_at", sa.DateTime(timezone=True), comment="null while it runs, and for good if its worker died"),
     sa.Column("outcome", sa.Text),
     sa.Column("error", sa.Text),

@@ -1,4 +1,4 @@
-"""THE table of steps: the only place that knows which step listens to what. Pure.
+"""The table of steps: the only place that says which step listens to which event. Pure.
 
 Bindings, queues, task names, worker pools, retry times and time limits are all derived from `STEPS`.
 """
@@ -14,12 +14,12 @@ UNROUTED_EXCHANGE = "orders.unrouted"
 UNROUTED_QUEUE = "unrouted"
 DEAD_LETTER_EXCHANGE = "orders.dead-letters"
 
-# An order is finished within it when all is well: the promise that the metrics judge orders by.
+# The promised time from placement to completion, by which the metrics judge orders.
 PROMISED_SECONDS = 60.0
 
 
 class ErrorKind(StrEnum):
-    """What an error means for the next attempt.
+    """The kinds of errors, by what they mean for the next attempt.
 
     Adapters classify their own errors, `consumers.delivery.error_kinds` all others.
     """
@@ -30,8 +30,8 @@ class ErrorKind(StrEnum):
     SERVER = "server"  # 5xx: the other side's own trouble
     LOCK = "lock"  # Postgres: lock time-out, deadlock, serialization
     UNEXPECTED = "unexpected"  # an error that no adapter knows: it may pass
-    REFUSED = "refused"  # 4xx: asked again, the answer is the same
-    BAD_DATA = "bad_data"  # what is asked for cannot be done with this order or event
+    REFUSED = "refused"  # 4xx: the same request gets the same answer
+    BAD_DATA = "bad_data"  # the step cannot be done with this order or event
 
 
 RETRYABLE = frozenset(
@@ -51,7 +51,7 @@ class RetryPolicy:
     """Which failures are tried again, and when: exponential back-off with full jitter.
 
     The step's pool names the setting with the first back-off (`Pool.retry_base`). Full jitter draws evenly from 0 to
-    the exponential bound, which spreads a crowd of failures best. A wait that the error asks for (Retry-After) is added.
+    the exponential bound, which spreads a crowd of failures best. A wait that the error names (Retry-After) is added.
     Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
 

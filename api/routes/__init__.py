@@ -1,1 +1,1 @@
-"""The routes, one module per thing that can be asked for."""
+"""The routes, one module per resource."""

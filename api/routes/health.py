@@ -1,4 +1,4 @@
-"""What operators and their tools ask: is it alive, can it work, what has it counted."""
+"""The routes of probes and scrapers: is the process alive, can it accept orders, what has it counted."""
 
 import asyncio
 from http import HTTPStatus
@@ -29,7 +29,7 @@ class HealthView(BaseModel):
 
 @router.get("/healthz", response_model=HealthView, summary="Is the process alive?", responses=problems())
 async def healthz() -> Response:
-    """Answers as long as the process runs; asks nothing of the database."""
+    """Answers as long as the process runs; does not query the database."""
     return _ok()
 
 

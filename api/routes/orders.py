@@ -1,4 +1,4 @@
-"""Orders: place one, look at one, list them, fetch an invoice.
+"""The routes of orders: place one, read one, list them, read a timeline, fetch an invoice.
 
 Placing is the hot path: one parse, one statement, a prepared answer. It promises that a 202 means order, lines and
 event are committed together, and that a reference makes at most one order however often it is sent.
@@ -150,8 +150,8 @@ async def get_timeline(request: Request, order_id: OrderId) -> Response:
     """
     async with repeatable_read(services(request).single).begin() as tx:
         order = await _order(tx, order_id)
-        told = await load_timeline(tx, order)
-    return _json(timeline_view(order, told))
+        timeline = await load_timeline(tx, order)
+    return _json(timeline_view(order, timeline))
 
 
 @router.get(
@@ -182,7 +182,7 @@ async def get_invoice(request: Request, order_id: OrderId) -> Response:
 
 
 async def _order(tx: AsyncConnection, order_id: str) -> Order:
-    """The order of an id out of a path; what is no UUID is no order either. Raises ProblemError."""
+    """The order with this id from a path. Raises ProblemError, a 404 also for text that is no UUID."""
     try:
         order = await repository.get(tx, UUID(order_id))
     except ValueError:

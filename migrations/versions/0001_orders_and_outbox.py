@@ -170,7 +170,7 @@ def _orders() -> None:
         sa.Column("claim", sa.SmallInteger(), nullable=False, comment="number within the generation; 0: no claim"),
         sa.Column("attempt", sa.SmallInteger(), nullable=False, comment="the number that people count"),
         sa.Column("worker", sa.Text(), nullable=False, comment="program@host/pid"),
-        sa.Column("begun_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column(
             "ended_at",
             sa.DateTime(timezone=True),

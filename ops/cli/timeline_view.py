@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from orders.tracking.progress import one_line
-from orders.tracking.timeline import Entry, EntryKind, Outcome, Timeline
+from orders.tracking.timeline import AttemptOutcome, Entry, EntryKind, Timeline
 
 COLOURS = {
     EntryKind.DEAD_LETTER: "red",
@@ -20,7 +20,12 @@ COLOURS = {
     EntryKind.DISCARDED: "yellow",
     EntryKind.COMPLETED: "green",
 }
-OUTCOME_COLOURS = {Outcome.RETRIED: "yellow", Outcome.AWAY: "yellow", Outcome.DEAD: "red", Outcome.LOST: "red"}
+OUTCOME_COLOURS = {
+    AttemptOutcome.RETRIED: "yellow",
+    AttemptOutcome.AWAY: "yellow",
+    AttemptOutcome.DEAD: "red",
+    AttemptOutcome.LOST: "red",
+}
 
 Line = tuple[str, str, str]  # time, gap, sentence; the sentence in rich's markup
 
@@ -93,15 +98,15 @@ def _message(entry: Entry) -> str:
 def _outcome(entry: Entry) -> str:
     took = "" if entry.duration_ms is None else milliseconds(entry.duration_ms)
     match entry.outcome:
-        case Outcome.DONE:
+        case AttemptOutcome.DONE:
             return f"done in {took}"
-        case Outcome.RETRIED:
+        case AttemptOutcome.RETRIED:
             return f"failed after {took}{_error(entry)}"
-        case Outcome.AWAY:
+        case AttemptOutcome.AWAY:
             return f"outage after {took}, counts as no attempt{_error(entry)}"
-        case Outcome.DEAD:
+        case AttemptOutcome.DEAD:
             return f"dead-lettered after {took}{_error(entry)}"
-        case Outcome.LOST:
+        case AttemptOutcome.LOST:
             return "never ended, its worker died or lost its connection"
         case _:
             return "runs"

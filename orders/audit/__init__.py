@@ -1,1 +1,1 @@
-"""What orders owe: the rules, the queries and the sums that must agree. Called by ops.audit."""
+"""The audit of orders: its rules, its queries and the sums that must agree. Called by `ops.audit`."""

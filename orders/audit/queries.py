@@ -1,7 +1,7 @@
-"""What our own tables know of the orders of a window: a few statements on sets, however many orders there are.
+"""The audit's queries on the orders of a window: a few statements on sets, however many orders there are.
 
-All of it belongs into one transaction that sees one moment (REPEATABLE READ), or a step that ends between two of the
-statements reads as one that did not have its effect. Judged by `orders.audit.rules`; sums are in
+All statements belong in one transaction that sees one moment (REPEATABLE READ), or a step that ends between two of
+them reads as one that did not have its effect. Judged by `orders.audit.rules`; sums are in
 `orders.audit.reconciliation`.
 
 Inbox rows are found by the time in the event id, which their table is ordered by: an order's events come after it.
@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orders.audit.rules import STEP_OF, Effect, OrderRecord, Stock, steps_owed
 from orders.model import Status, StepProgress, StepState, invoice_number
-from orders.tracking.progress import DeadLetter, OrderProgress
+from orders.tracking.progress import OrderDeadLetter, OrderProgress
 from orders.workflow import BY_NAME, leaf_steps
 from outbox import subject_queries
 from outbox.cursor.id_ranges import NotPassed, not_passed
@@ -30,12 +30,13 @@ CLOCK_SKEW = timedelta(hours=1)
 GAUGED_AT_MOST = 10_000
 
 _ORDERS = text("""
-SELECT o.id, o.number, o.status, o.placed_at, o.sap_document, o.open_joins, o.leaf_steps, i.series, i.sequence, i.document
+SELECT o.id, o.number, o.status, o.placed_at, o.sap_document, o.open_joins, o.leaf_steps,
+       i.series, i.sequence, i.document
 FROM orders o LEFT JOIN invoices i ON i.order_id = o.id
 WHERE o.placed_at >= :since AND o.placed_at < :until ORDER BY o.placed_at, o.id
 """)
 
-# Units per order and SKU that are not what its lines ask for.
+# Reserved units per order and SKU that differ from its lines.
 _STOCK = text("""
 WITH asked AS (SELECT id FROM orders WHERE placed_at >= :since AND placed_at < :until),
 due AS (SELECT order_id, sku, sum(quantity)::int AS units FROM order_lines JOIN asked ON id = order_id GROUP BY 1, 2),
@@ -58,7 +59,7 @@ _THERE_ARE = text("SELECT id FROM orders WHERE id = ANY(CAST(:ids AS uuid[]))")
 # The audit log keeps an event for good, the inbox forgets it.
 _ORDERS_OF_EVENTS = text("SELECT event_id, order_id FROM audit_log WHERE event_id = ANY(CAST(:ids AS uuid[]))")
 
-# Read from the few that are not finished, by the index that holds only them.
+# Reads the unfinished orders only, by the index that holds no others.
 _OVERDUE = text("""
 WITH late AS MATERIALIZED (
   SELECT id, placed_at, leaf_steps FROM orders
@@ -86,14 +87,14 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class OrderRecords:
-    """The orders of a window as our tables have them, and whose order each event of an e-mail is."""
+    """The orders of a window as our tables have them, and the order of each e-mail's event."""
 
     orders: list[OrderRecord]
     order_of_mail: dict[UUID, UUID]
 
 
 async def read_orders(tx: AsyncConnection, window: Window) -> OrderRecords:
-    """Every order of the window with all that our own tables say of it."""
+    """Every order of the window with all that our own tables have of it."""
     values = {"since": window.since, "until": window.until}
     rows = (await tx.execute(_ORDERS, values)).all()
     inbox = await _inbox(tx, window, [row.id for row in rows])
@@ -108,12 +109,12 @@ async def read_orders(tx: AsyncConnection, window: Window) -> OrderRecords:
 
 
 async def existing(tx: AsyncConnection, order_ids: Iterable[UUID]) -> set[UUID]:
-    """Those among the ids that are orders, of whatever time."""
+    """The ids among `order_ids` that are orders, placed at any time."""
     return set((await tx.execute(_THERE_ARE, {"ids": list(order_ids)})).scalars())
 
 
 async def orders_of_mails(tx: AsyncConnection, event_ids: Iterable[UUID]) -> dict[UUID, UUID]:
-    """The order that each of these events names, as far as any table of ours remembers the event."""
+    """The order that each of these events names, as far as a table of ours still has the event."""
     ids = list(event_ids)
     subjects = await subject_queries.subjects_of(tx, STEP_OF[Effect.EMAIL].queue, ids)
     named = {event_id: order_id for event_id, subject in subjects.items() if (order_id := _uuid(subject)) is not None}
@@ -131,8 +132,8 @@ def _uuid(subject: str) -> UUID | None:
 async def overdue(tx: AsyncConnection, limit: int = GAUGED_AT_MOST) -> dict[str, int]:
     """Unfinished orders per effect whose step is not done within its deadline, of the oldest `limit` orders.
 
-    By the word of the steps, at a price that does not grow with the finished orders. A rejected order counts as
-    finished: that its customer was not told is for the audit, and for the dead letters.
+    Read from the steps' rows, at a price that does not grow with the finished orders. A rejected order counts as
+    finished: the audit and the dead letters find a missing e-mail about its rejection.
     """
     owed = steps_owed()
     deadlines = [step.deadline_seconds for step in owed.values()]
@@ -177,10 +178,10 @@ async def _progress_of(tx: AsyncConnection, window: Window, rows: Sequence[Row[A
     steps: defaultdict[UUID, dict[tuple[str, str], StepProgress]] = defaultdict(dict)
     for row in await tx.execute(_STEPS, {"since": window.since, "until": window.until}):
         steps[row.order_id][BY_NAME[row.step].queue, row.event_type] = _progress(row)
-    dead_letters: defaultdict[str, list[DeadLetter]] = defaultdict(list)
+    dead_letters: defaultdict[str, list[OrderDeadLetter]] = defaultdict(list)
     for one in await subject_queries.dead_letters(tx, subjects):
         dead_letters[one.subject].append(
-            DeadLetter(one.id, one.state, one.queue, one.type, one.reason, one.error, one.generation)
+            OrderDeadLetter(one.id, one.state, one.queue, one.type, one.reason, one.error, one.generation)
         )
     due: defaultdict[str, dict[tuple[str, str | None], datetime]] = defaultdict(dict)
     for message in await subject_queries.due(tx, subjects):

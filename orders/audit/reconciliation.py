@@ -1,7 +1,6 @@
 """Sums that must agree: gapless invoice numbers, sales figures, stock, the audit log against what was recorded.
 
-Each is one statement, and says only what does not agree. They belong into the same moment's transaction as
-`orders.audit.queries`.
+Each is one statement and returns only the differences. They belong in the same transaction as `orders.audit.queries`.
 """
 
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ SELECT coalesce(sum(last_sequence - (SELECT count(*) FROM invoices i WHERE i.ser
 FROM invoice_series s
 """)
 
-# Whole days, because that is what the figures are of: each order of them whose delivery is done.
+# Whole days, because the figures are per day: each order of a day counts once its delivery is done.
 _SALES = text("""
 WITH counted AS MATERIALIZED (SELECT unnest(CAST(:counted AS text[])) AS subject),
 due AS (
@@ -41,7 +40,7 @@ WHERE (due.units, due.revenue) IS DISTINCT FROM (there.units, there.revenue)
 ORDER BY 1, 2, 3, 4
 """)
 
-# Products whose stock is not what it was in the beginning, less all that is reserved.
+# Products whose stock is not the initial stock less all reservations.
 _STOCK = text("""
 SELECT p.sku, began.units AS initial, p.available, coalesce(taken.units, 0)::int AS reserved
 FROM unnest(CAST(:skus AS text[]), CAST(:units AS int[])) AS began (sku, units) JOIN products p USING (sku)
@@ -49,7 +48,7 @@ LEFT JOIN (SELECT sku, sum(quantity) AS units FROM reservations GROUP BY 1) AS t
 WHERE began.units - coalesce(taken.units, 0) <> p.available ORDER BY 1
 """)
 
-# Recorded for all who listen, and in no row of the audit log.
+# Events for the event exchange that no row of the audit log has.
 _AUDIT_MISSING = text("""
 SELECT count(*) AS missing,
        count(*) FILTER (WHERE recorded_at <= clock_timestamp() - CAST(:deadline AS interval)) AS overdue
@@ -90,7 +89,7 @@ class SalesDifference:
 
 @dataclass(frozen=True, slots=True)
 class StockDifference:
-    """Units that neither are available nor belong to an order, or belong to one and are available all the same."""
+    """Units that neither are available nor reserved, or are both."""
 
     sku: str
     initial: int
@@ -100,7 +99,7 @@ class StockDifference:
 
 @dataclass(frozen=True, slots=True)
 class AuditDifference:
-    """Events that are not in the audit log, those of them that should be by now, and rows of an event type too many."""
+    """Events that the audit log lacks, those of them that are overdue, and second rows of one event type."""
 
     missing: int
     overdue: int
@@ -109,12 +108,12 @@ class AuditDifference:
 
 
 async def invoice_gaps(tx: AsyncConnection) -> int:
-    """Numbers of all series that were given out and that no invoice has."""
+    """The count of numbers, over all series, that were given out and that no invoice has."""
     return int((await tx.execute(_INVOICE_GAPS)).scalar_one())
 
 
 async def sales_differences(tx: AsyncConnection, window: Window) -> list[SalesDifference]:
-    """Figures of the days that the window touches and that do not agree with their orders."""
+    """The sales figures of the window's days that do not agree with their orders."""
     first, last = window.since.astimezone(UTC).date(), window.until.astimezone(UTC).date()
     past = last + timedelta(days=1)
     begin = _midnight(first)

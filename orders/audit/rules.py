@@ -1,9 +1,9 @@
 """The audit's rules: which effects each order owes, which are missing, which were done twice. Pure.
 
-An effect is there when its own system has it (`ObservedEffects`), not when a step says so. For a system that did not
-answer, our own tables are believed. A leaf step has no other system: its row is believed. A missing effect is overdue
-when its step's deadline, counted from the order's placement, has passed. It is overdue at once when its step says that
-it is done: no delivery is left that would still do it. Facts come from `orders.audit.queries` and `ops.audit.probes`.
+An effect is there when its own system has it (`ObservedEffects`), not when a step's row says so. For a system that did
+not answer, our own tables count. A leaf step has no other system: its row counts. A missing effect is overdue when its
+step's deadline, counted from the order's placement, has passed. It is overdue at once when its step's row is done: no
+delivery is left that would still do it. Facts come from `orders.audit.queries` and `ops.audit.probes`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from orders.workflow import BY_NAME, BY_QUEUE, Step, leaf_steps
 
 
 class Effect(StrEnum):
-    """What an order sets off."""
+    """The effects of an order."""
 
     STOCK = "stock"
     SAP = "sap"
@@ -29,7 +29,7 @@ class Effect(StrEnum):
     COMPLETION = "completion"
 
 
-# The step that does it; its deadline is the effect's.
+# The step that has the effect; its deadline is the effect's.
 STEP_OF: dict[Effect, Step] = {
     Effect.STOCK: BY_QUEUE["inventory"],
     Effect.SAP: BY_QUEUE["sap"],
@@ -57,7 +57,10 @@ class Stock:
 
 @dataclass(frozen=True, slots=True)
 class OrderRecord:
-    """An order in our own tables. `mails` are the events that an e-mail was sent for; `counted` is how often analytics ran."""
+    """An order in our own tables.
+
+    `mails` are the events that an e-mail was sent for. `counted` is how often analytics ran.
+    """
 
     id: UUID
     number: str
@@ -110,7 +113,7 @@ class OrphanEffect:
 
 @dataclass(frozen=True, slots=True)
 class Discrepancies:
-    """What is wrong with some orders, or not done yet."""
+    """The effects that are missing, doubled or without an order."""
 
     missing: list[MissingEffect]
     doubled: list[DuplicateEffect]
@@ -118,14 +121,14 @@ class Discrepancies:
 
 
 def owed(status: Status) -> frozenset[Effect]:
-    """What an order in this status owes in the end: a rejected one the e-mail that says so, any other everything."""
+    """The effects that an order of this status owes: a rejected one the e-mail about the rejection, any other all."""
     return frozenset({Effect.EMAIL}) if status is Status.REJECTED else frozenset(Effect)
 
 
 def find_discrepancies(
     orders: Iterable[OrderRecord], seen: ObservedEffects, now: datetime, deadline: timedelta | None = None
 ) -> Discrepancies:
-    """Every order against what it owes. `deadline`, from placement, takes the place of each step's own."""
+    """Compare every order with the effects that it owes. `deadline`, from placement, replaces each step's own."""
     judgement = Discrepancies([], [], [])
     for order in orders:
         due = owed(order.status)
@@ -145,7 +148,7 @@ def find_discrepancies(
 
 
 def _there(effect: Effect, order: OrderRecord, seen: ObservedEffects) -> Sequence[str]:
-    """What is there of an effect, a text for each; it should be one."""
+    """A text for each time that an effect is there; it should be one."""
     match effect:
         case Effect.STOCK:
             return _reserved(order)
@@ -166,7 +169,7 @@ def _there(effect: Effect, order: OrderRecord, seen: ObservedEffects) -> Sequenc
 
 
 def _reserved(order: OrderRecord) -> Sequence[str]:
-    """A rejected order owes no unit, so each SKU that it holds counts; of any other nothing may be short."""
+    """Of a rejected order each SKU with reserved units; of any other one text if no unit is short."""
     if order.status is Status.REJECTED:
         return [f"{stock.reserved} units of {stock.sku}" for stock in order.stock if stock.reserved]
     return () if any(stock.reserved < stock.due for stock in order.stock) else ["reservation"]
@@ -192,7 +195,7 @@ def _missing(order: OrderRecord, effect: Effect, now: datetime, deadline: timede
 
 
 def _missing_leaves(order: OrderRecord, now: datetime, deadline: timedelta | None) -> Iterator[MissingEffect]:
-    """The leaf steps that an order owes and that are not done, by the word of their own rows."""
+    """The leaf steps that an order owes and that are not done, by their own rows."""
     for step, event_type in leaves_of(order.status, order.progress):
         known = order.progress.steps.get((step.queue, event_type))
         if known is None or known.state is not StepState.DONE:
@@ -202,7 +205,7 @@ def _missing_leaves(order: OrderRecord, now: datetime, deadline: timedelta | Non
 
 
 def _own_word(effect: Effect, order: OrderRecord) -> str:
-    """What our own tables say of an effect that is not there."""
+    """The trace of a missing effect in our own tables."""
     words = {
         Effect.SAP: order.sap_document and f"document {order.sap_document}",
         Effect.EMAIL: " and ".join(f"e-mail {event}" for event in order.mails),

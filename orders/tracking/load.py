@@ -1,9 +1,9 @@
-"""Reads what is known of one order, for its story: a dozen index look-ups, whatever the size of the tables.
+"""Loads the snapshot of one order for its timeline: a dozen index look-ups, whatever the size of the tables.
 
-In the outbox these are in each segment that was begun since the order was placed, and in the one before them.
+The look-ups in the outbox read each segment that was begun since the order was placed, and the one before them.
 
-All of it belongs into one transaction that sees one moment (REPEATABLE READ): what ends between two of the statements
-would read as something that never did.
+All statements belong in one transaction that sees one moment (REPEATABLE READ): an attempt that ends between two of
+them would read as one that never ended.
 """
 
 from sqlalchemy import text
@@ -23,7 +23,7 @@ _NOW = text("SELECT clock_timestamp()")
 
 
 def repeatable_read(engine: AsyncEngine) -> AsyncEngine:
-    """The same pool, each transaction seeing the moment of its first statement."""
+    """The same connections; each transaction sees the moment of its first statement."""
     return engine.execution_options(isolation_level="REPEATABLE READ")
 
 
@@ -34,7 +34,7 @@ async def load_timeline(tx: AsyncConnection, order: Order) -> Timeline:
     kept = await audited(tx, order.id)
     waiting = await message_tracking.scheduled_messages(tx, subject)
     dead_letters = await queries.find(tx, Selection(subject=subject, state=None))
-    # What is past retention is still worked on: the audit log, or what waits for its time, remembers its id.
+    # An event past retention may still be in work: the audit log or a scheduled message has its id.
     event_ids = (
         {event.event_id for event in kept} | {one.event_id for one in messages} | {one.event_id for one in waiting}
     )

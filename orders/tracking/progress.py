@@ -1,6 +1,6 @@
 """The progress of one order: the steps that it waits for, and why each is not done. Pure.
 
-The steps that come before another are read from the table of steps: those that emit what it listens to.
+The table of steps gives the steps before another: those that emit the events that it listens to.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ REJECTED = "order.rejected"
 LONGEST_ERROR = 200  # characters of an error that are shown
 _STARTING = ("order.placed",)
 _LAST = BY_NAME["finalize_order"]
-_TELLING = BY_NAME["send_confirmation_email"]
+_REJECTION_EMAIL = BY_NAME["send_confirmation_email"]
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class OrderDeadLetter:
     """A dead letter of an order; `generation` is the one that died, where that is known."""
 
     number: int
@@ -39,13 +39,13 @@ class OrderProgress:
 
     `due` are its scheduled events, `unread` those that the cursor has not advanced past; each with the queue that it is
     addressed to, None for all. `open_joins` and `leaf_steps` are the sets of steps that the order owes
-    (`orders.model.Order`). `leases` holds, by queue, when the lease on a step's event ends; None if leases were not read.
-    `generations` holds, per step, the next expected generation, or the last one if it was dead-lettered; empty when no
-    attempts are recorded.
+    (`orders.model.Order`). `leases` holds, by queue, the end of the lease on a step's event; None if leases were not
+    read. `generations` holds, per step, the next expected generation, or the last one if it was dead-lettered; empty
+    when no attempts are recorded.
     """
 
     steps: Mapping[tuple[str, str], StepProgress] = field(default_factory=dict)
-    dead_letters: Sequence[DeadLetter] = ()
+    dead_letters: Sequence[OrderDeadLetter] = ()
     due: Mapping[tuple[str, str | None], datetime] = field(default_factory=dict)
     unread: AbstractSet[tuple[str, str | None]] = frozenset()
     open_joins: AbstractSet[str] = field(default_factory=lambda: frozenset(joined_steps()))
@@ -75,8 +75,8 @@ class PendingStep:
 def waits_for(status: Status, progress: OrderProgress, now: datetime) -> list[PendingStep]:
     """The steps that are next for an order: those before them are done, and they are not.
 
-    Also the open dead letters of the steps that no order's page shows, such as the audit's. An order at its end may
-    wait for a leaf step and for such a dead letter.
+    Also the open dead letters of untracked steps, such as the audit. A completed or rejected order may wait for a leaf
+    step and for such a dead letter.
     """
     pending = []
     for step, event_type in [*_way_to_the_end(status), *leaves_of(status, progress)]:
@@ -90,7 +90,7 @@ def waits_for(status: Status, progress: OrderProgress, now: datetime) -> list[Pe
 def _way_to_the_end(status: Status) -> list[tuple[Step, str]]:
     if status is Status.COMPLETED:
         return []
-    return path_to(_TELLING, REJECTED) if status is Status.REJECTED else path_to(_LAST, trigger_of(_LAST))
+    return path_to(_REJECTION_EMAIL, REJECTED) if status is Status.REJECTED else path_to(_LAST, trigger_of(_LAST))
 
 
 def leaves_of(status: Status, progress: OrderProgress) -> list[tuple[Step, str]]:
@@ -113,7 +113,7 @@ def leaves_of(status: Status, progress: OrderProgress) -> list[tuple[Step, str]]
 
 
 def _untracked(progress: OrderProgress) -> list[PendingStep]:
-    """Open dead letters of steps that are not tracked. No step comes after them, and their work is recorded elsewhere."""
+    """Open dead letters of untracked steps. No step comes after these, and `order_steps` does not record them."""
     return [
         PendingStep(step, dead_letter.type, _open(dead_letter))
         for step in workflow.STEPS
@@ -126,7 +126,7 @@ def _untracked(progress: OrderProgress) -> list[PendingStep]:
 def path_to(step: Step, event_type: str) -> list[tuple[Step, str]]:
     """The steps that must be done before this one's event is recorded, in order of the workflow, and the step itself.
 
-    Each with the event that it reacts to. What was rejected has come to its end already: only telling it is left.
+    Each with the event that it reacts to. For a rejected order only the e-mail about the rejection is left.
     """
     path: dict[str, tuple[Step, str]] = {}
     if event_type != REJECTED:
@@ -170,7 +170,7 @@ def _by_its_row(
     event_type: str,
     progress: OrderProgress,
     known: StepProgress | None,
-    dead_letter: DeadLetter | None,
+    dead_letter: OrderDeadLetter | None,
     now: datetime,
 ) -> str:
     if known is None or known.state is StepState.PENDING:
@@ -182,10 +182,13 @@ def _by_its_row(
     return f"waiting in {step.queue}, attempt {known.attempt}{_next_attempt(step, event_type, progress, known, now)}"
 
 
-def _was_the_last(dead_letter: DeadLetter, step: Step, event_type: str, progress: OrderProgress, now: datetime) -> bool:
-    """Whether nothing of the step is left beside a dead letter, whatever its row says.
+def _was_the_last(
+    dead_letter: OrderDeadLetter, step: Step, event_type: str, progress: OrderProgress, now: datetime
+) -> bool:
+    """Whether the step has no other message or attempt than a dead letter, whatever its row says.
 
-    No step's code ran for a message that the broker or the relay dead-lettered, or that was unreadable: its row is unchanged.
+    For an unreadable message, or one that the broker or the relay dead-lettered, no step's code ran: its row is
+    unchanged.
     """
     until = (progress.leases or {}).get(step.queue)
     on_its_way = _due(step, event_type, progress) is not None or _unread(step, event_type, progress)
@@ -194,7 +197,7 @@ def _was_the_last(dead_letter: DeadLetter, step: Step, event_type: str, progress
     )
 
 
-def _attempted_after(dead_letter: DeadLetter, step: Step, event_type: str, progress: OrderProgress) -> bool:
+def _attempted_after(dead_letter: OrderDeadLetter, step: Step, event_type: str, progress: OrderProgress) -> bool:
     generation = progress.generations.get((step.queue, event_type))
     return generation is not None and dead_letter.generation is not None and generation > dead_letter.generation
 
@@ -204,10 +207,10 @@ def _running(
     event_type: str,
     progress: OrderProgress,
     known: StepProgress,
-    dead_letter: DeadLetter | None,
+    dead_letter: OrderDeadLetter | None,
     now: datetime,
 ) -> str:
-    """A running step has a lease. Without one its worker was lost, and its message was delivered again or dead-lettered."""
+    """A running step has a lease. Without one its worker was lost, and its message was redelivered or dead-lettered."""
     runs = f"running in {step.queue}, attempt {known.attempt}"
     if progress.leases is None:
         return runs
@@ -223,7 +226,7 @@ def _running(
 
 
 def _next_attempt(step: Step, event_type: str, progress: OrderProgress, known: StepProgress, now: datetime) -> str:
-    """When the next attempt is. One that is due and has not begun waits for its worker, which may have paused."""
+    """The time of the next attempt. One that is due and has not begun waits for its worker, which may have paused."""
     due = known.next_try_at
     if due is None or due > now:
         when = "" if due is None else f", next attempt {clock(due, now)}"
@@ -237,7 +240,7 @@ def _dead_lettered(
     event_type: str,
     progress: OrderProgress,
     known: StepProgress,
-    dead_letter: DeadLetter | None,
+    dead_letter: OrderDeadLetter | None,
     now: datetime,
 ) -> str:
     if dead_letter is None or _attempted_after(dead_letter, step, event_type, progress):
@@ -250,16 +253,20 @@ def _dead_lettered(
     return _replayed(step, event_type, progress, dead_letter, now)
 
 
-def _open(dead_letter: DeadLetter) -> str:
-    return f"dead letter {dead_letter.number} in {dead_letter.queue} is open ({dead_letter.reason}){_last(dead_letter.error)}"
+def _open(dead_letter: OrderDeadLetter) -> str:
+    return f"{_named(dead_letter)} is open ({dead_letter.reason}){_last(dead_letter.error)}"
 
 
-def _discarded(dead_letter: DeadLetter) -> str:
-    return f"dead letter {dead_letter.number} in {dead_letter.queue} was discarded{_last(dead_letter.error)}"
+def _discarded(dead_letter: OrderDeadLetter) -> str:
+    return f"{_named(dead_letter)} was discarded{_last(dead_letter.error)}"
 
 
-def _replayed(step: Step, event_type: str, progress: OrderProgress, dead_letter: DeadLetter, now: datetime) -> str:
-    return f"dead letter {dead_letter.number} in {dead_letter.queue} is replayed: {_on_its_way(step, event_type, progress, now)}"
+def _replayed(step: Step, event_type: str, progress: OrderProgress, dead_letter: OrderDeadLetter, now: datetime) -> str:
+    return f"{_named(dead_letter)} is replayed: {_on_its_way(step, event_type, progress, now)}"
+
+
+def _named(dead_letter: OrderDeadLetter) -> str:
+    return f"dead letter {dead_letter.number} in {dead_letter.queue}"
 
 
 def _on_its_way(step: Step, event_type: str, progress: OrderProgress, now: datetime) -> str:
@@ -284,7 +291,7 @@ def _addresses(step: Step, event_type: str) -> set[tuple[str, str | None]]:
     return {(event_type, None), (event_type, step.queue)}
 
 
-def _dead_letter(step: Step, event_type: str, progress: OrderProgress) -> DeadLetter | None:
+def _dead_letter(step: Step, event_type: str, progress: OrderProgress) -> OrderDeadLetter | None:
     """The newest dead letter of a step, or of its event, which the relay could not publish; an open one first."""
     of_step = [
         dead_letter
@@ -300,10 +307,10 @@ def _last(error: str | None) -> str:
 
 
 def one_line(text: str | None) -> str:
-    """A text as it stands within a line: any run of blanks and line ends as one blank."""
+    """A text on one line: each run of blanks and line ends becomes one blank."""
     return " ".join((text or "").split())
 
 
 def clock(moment: datetime, now: datetime) -> str:
-    """A time as a person reads it: without the day where it is today's."""
+    """A time for people: without the day if that is today."""
     return f"{moment:%H:%M:%S}" if moment.date() == now.date() else f"{moment:%Y-%m-%d %H:%M:%S}"

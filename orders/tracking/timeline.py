@@ -1,8 +1,8 @@
-"""One order's timeline: what happened to it, in order of time, and what it waits for. Pure.
+"""The timeline of one order: its events, attempts and dead letters in order of time, and what it waits for. Pure.
 
 Times are Postgres's but for three: an order is accepted by the API's clock, an event published and confirmed by the
 relay's, and an event that only the audit log remembers was recorded by its writer's clock. Where clocks differ, a
-consequence never stands before its cause. An event's publish and confirm are its page's; a consumer may have received
+consequence is never shown before its cause. An event's publish and confirm are its page's; a consumer may have received
 it between the two. Made of a `snapshot.OrderSnapshot`; shown by the API and `waybill orders show`.
 """
 
@@ -29,7 +29,7 @@ from outbox.envelope import id_time
 
 
 class EntryKind(StrEnum):
-    """What happened; of one moment, in the order in which it does."""
+    """The kinds of entries. Entries of one moment are shown in this order."""
 
     ACCEPTED = "accepted"
     REPLAYED = "replayed"
@@ -45,7 +45,7 @@ class EntryKind(StrEnum):
     RESTORED = "restored"
 
 
-class Outcome(StrEnum):
+class AttemptOutcome(StrEnum):
     """How an attempt ended, or why it has not."""
 
     DONE = "done"
@@ -62,11 +62,11 @@ _RANK = {what: rank for rank, what in enumerate(EntryKind)}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that happened; what does not apply is None. `gap_ms` has passed since the entry before.
+    """One thing that happened; fields that do not apply are None. `gap_ms` has passed since the entry before.
 
-    `event` is an event's type. `generation` is the delivery's generation, which every retry, outage and replay raises: of a
-    message if it is not the first. `attempt` is a step's, counted from 1 since the last replay, without outages.
-    `queue`: the one that a message is for, and where a dead letter died. `why`: a dead letter's reason, or an operator's.
+    `event` is an event's type. `generation` is the delivery's, which every retry, outage and replay raises; a first
+    message has none here. `attempt` is a step's, counted from 1 since the last replay, without outages. `queue` is
+    the one that a message is for, or where a dead letter died. `why` is a dead letter's reason, or an operator's.
     """
 
     at: datetime
@@ -77,7 +77,7 @@ class Entry:
     step: str | None = None
     generation: int | None = None
     attempt: int | None = None
-    outcome: Outcome | None = None
+    outcome: AttemptOutcome | None = None
     ended_at: datetime | None = None
     duration_ms: float | None = None
     worker: str | None = None
@@ -102,7 +102,7 @@ class Timeline:
 
 def timeline(facts: OrderSnapshot) -> Timeline:
     """The timeline of a snapshot."""
-    told = [
+    entries = [
         _accepted(facts),
         *_events(facts),
         *(_attempt(one, facts) for one in facts.attempts),
@@ -110,8 +110,8 @@ def timeline(facts: OrderSnapshot) -> Timeline:
         *_ending(facts.order),
         *_dead_letters(facts),
     ]
-    stands = waits_for(facts.order.status, progress(facts), facts.now)
-    return Timeline(tuple(_with_gaps(told)), tuple(stands), tuple(_remarks(facts)))
+    pending = waits_for(facts.order.status, progress(facts), facts.now)
+    return Timeline(tuple(_with_gaps(entries)), tuple(pending), tuple(_remarks(facts)))
 
 
 def _with_gaps(entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -147,7 +147,7 @@ def _events(facts: OrderSnapshot) -> Iterator[Entry]:
 
 def _attempt(attempt: Attempt, facts: OrderSnapshot) -> Entry:
     return Entry(
-        attempt.begun_at,
+        attempt.started_at,
         EntryKind.ATTEMPT,
         event=attempt.event_type,
         step=attempt.step,
@@ -155,21 +155,21 @@ def _attempt(attempt: Attempt, facts: OrderSnapshot) -> Entry:
         attempt=attempt.attempt,
         outcome=_outcome(attempt, facts),
         ended_at=attempt.ended_at,
-        duration_ms=None if attempt.ended_at is None else _ms(attempt.begun_at, attempt.ended_at),
+        duration_ms=None if attempt.ended_at is None else _ms(attempt.started_at, attempt.ended_at),
         worker=attempt.worker,
         error=attempt.error,
     )
 
 
-def _outcome(attempt: Attempt, facts: OrderSnapshot) -> Outcome:
-    """Without an end it runs, if it is the step's last, the step says so, and its lease is there and not over."""
+def _outcome(attempt: Attempt, facts: OrderSnapshot) -> AttemptOutcome:
+    """Without an end it is running if it is the step's last, the step's row is running, and its lease has not ended."""
     if attempt.end is not None:
-        return Outcome(attempt.end.value)
+        return AttemptOutcome(attempt.end.value)
     step = (attempt.step, attempt.event_type)
     states = {(one.step, kind): one.state for kind, one in facts.steps}
     lease = facts.leases.get(BY_NAME[attempt.step].queue) if attempt.step in BY_NAME else None
     runs = attempt == attempts_at(step, facts)[-1] and states.get(step) is StepState.RUNNING
-    return Outcome.RUNNING if runs and lease is not None and lease > facts.now else Outcome.LOST
+    return AttemptOutcome.RUNNING if runs and lease is not None and lease > facts.now else AttemptOutcome.LOST
 
 
 def _steps_without_attempts(facts: OrderSnapshot) -> Iterator[Entry]:
@@ -216,17 +216,17 @@ def _dead_letters(facts: OrderSnapshot) -> Iterator[Entry]:
 def _remarks(facts: OrderSnapshot) -> Iterator[str]:
     gone = len(forgotten(facts))
     if gone:
-        told = "an event is" if gone == 1 else f"{gone} events are"
-        yield f"{told} past retention, told from the audit log: when published and confirmed is not known any more"
+        events = "an event is" if gone == 1 else f"{gone} events are"
+        yield f"{events} past retention, read from the audit log: times of publish and confirm are not known any more"
     unknown = sum(one.published and one.sent_at is None and not unpublishable(one, facts) for one in facts.messages)
     if unknown:
-        told = "an event was" if unknown == 1 else f"{unknown} events were"
-        yield f"{told} published at a time that the cursor's log does not remember any more"
+        events = "an event was" if unknown == 1 else f"{unknown} events were"
+        yield f"{events} published at a time that the cursor's log does not remember any more"
     if any(_lacks_attempts(kind, step, facts) for kind, step in facts.steps):
-        yield "attempts at its steps that were made before attempts were kept are not told"
+        yield "attempts at its steps that were made before attempts were kept are not shown"
 
 
 def _lacks_attempts(kind: str, step: StepProgress, facts: OrderSnapshot) -> bool:
-    """Whether a step was tried before its first attempt that is kept; a replay counts from 1 again."""
+    """Whether a step had attempts before the first that is kept; a replay counts from 1 again."""
     kept = attempts_at((step.step, kind), facts)
     return kept[0].attempt > 1 if kept else step.state is not StepState.PENDING

@@ -1,4 +1,4 @@
-"""An order with an open dead letter says so, as long as the dead letter is open, and costs a list one query."""
+"""An order needs attention as long as it has an open dead letter. The check costs a list one query."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ async def seen(api: Api, order_id: str) -> dict[str, Any]:
     return answer
 
 
-async def test_an_order_with_open_dead_letters_says_what_was_given_up_and_why(
+async def test_an_order_with_open_dead_letters_shows_what_was_dead_lettered_and_why(
     database_url: str, tmp_path: Path
 ) -> None:
     async with running_api(database_url, tmp_path) as api, dead_letter_database(database_url) as database:
@@ -43,7 +43,7 @@ async def test_an_order_with_open_dead_letters_says_what_was_given_up_and_why(
         ]
 
 
-async def test_an_order_whose_dead_letters_are_replayed_or_discarded_needs_nobody(
+async def test_an_order_whose_dead_letters_are_replayed_or_discarded_needs_no_attention(
     database_url: str, tmp_path: Path
 ) -> None:
     async with running_api(database_url, tmp_path) as api, dead_letter_database(database_url) as database:

@@ -1,4 +1,4 @@
-"""What the API says when the database is away, and what it counts."""
+"""The API's answers while the database is away, and its metrics."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ UNREACHABLE = "postgresql://waybill@127.0.0.1:1/waybill"
 
 @pytest.fixture
 def silent_server() -> Iterator[str]:
-    """A database that takes connections and never says a word."""
+    """A database that accepts connections and never answers."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

@@ -1,4 +1,4 @@
-"""An order's story over HTTP: what happened, what the gaps are, and what the order waits for now."""
+"""An order's timeline over HTTP: its entries, the gaps between them, and what the order waits for."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,11 +25,11 @@ async def placed(api: Api, reference: str = "r") -> str:
     return str(answer.json()["order_id"])
 
 
-async def told(api: Api, order_id: str) -> dict[str, Any]:
+async def read_timeline(api: Api, order_id: str) -> dict[str, Any]:
     answer = await api.client.get(f"/orders/{order_id}/timeline")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
-    story: dict[str, Any] = answer.json()
-    return story
+    timeline: dict[str, Any] = answer.json()
+    return timeline
 
 
 async def publish(database_url: str) -> None:
@@ -46,7 +46,7 @@ async def publish(database_url: str) -> None:
 async def test_a_new_order_is_accepted_committed_published_and_confirmed(database_url: str, tmp_path: Path) -> None:
     async with running_api(database_url, tmp_path) as api, dead_letter_database(database_url) as _:
         order_id = await placed(api)
-        before = await told(api, order_id)
+        before = await read_timeline(api, order_id)
         assert [entry["what"] for entry in before["entries"]] == ["accepted", "committed"]
         assert before["waits_for"] == [
             {
@@ -57,18 +57,18 @@ async def test_a_new_order_is_accepted_committed_published_and_confirmed(databas
             }
         ]
         await publish(database_url)
-        story = await told(api, order_id)
-        assert (story["order_id"], story["status"], story["remarks"]) == (order_id, "pending", [])
-        assert [entry["what"] for entry in story["entries"]] == ["accepted", "committed", "published", "confirmed"]
-        assert story["entries"][:2] == before["entries"]
-        assert {(entry["generation"], entry["attempt"]) for entry in story["entries"]} == {(None, None)}
-        assert [entry["event"] for entry in story["entries"]] == [None, *["order.placed"] * 3]
-        assert [entry["gap_ms"] is None for entry in story["entries"]] == [True, False, False, False]
-        assert story["entries"][3]["gap_ms"] == 1000
-        assert story["waits_for"][0]["blocked_by"] == "not begun: its event is in queue validation"
+        timeline = await read_timeline(api, order_id)
+        assert (timeline["order_id"], timeline["status"], timeline["remarks"]) == (order_id, "pending", [])
+        assert [entry["what"] for entry in timeline["entries"]] == ["accepted", "committed", "published", "confirmed"]
+        assert timeline["entries"][:2] == before["entries"]
+        assert {(entry["generation"], entry["attempt"]) for entry in timeline["entries"]} == {(None, None)}
+        assert [entry["event"] for entry in timeline["entries"]] == [None, *["order.placed"] * 3]
+        assert [entry["gap_ms"] is None for entry in timeline["entries"]] == [True, False, False, False]
+        assert timeline["entries"][3]["gap_ms"] == 1000
+        assert timeline["waits_for"][0]["blocked_by"] == "not begun: its event is in queue validation"
 
 
-async def test_a_discarded_dead_letter_is_in_the_story_with_who_did_it_and_why(
+async def test_a_discarded_dead_letter_is_in_the_timeline_with_its_actor_and_reason(
     database_url: str, tmp_path: Path
 ) -> None:
     async with running_api(database_url, tmp_path) as api, dead_letter_database(database_url) as database:
@@ -80,26 +80,26 @@ async def test_a_discarded_dead_letter_is_in_the_story_with_who_did_it_and_why(
             id=order_id,
         )
         await database.do(lambda tx: discard(tx, Selection(subject=order_id), ANNA))
-        story = await told(api, order_id)
-        given_up, discarded = story["entries"][-2:]
-        assert (given_up["what"], given_up["queue"], given_up["why"]) == ("dead_letter", "validation", "rejected")
-        assert given_up["error"] == "400: no such material"
-        assert (discarded["what"], discarded["dead_letter"]) == ("discarded", given_up["dead_letter"])
+        timeline = await read_timeline(api, order_id)
+        dead, discarded = timeline["entries"][-2:]
+        assert (dead["what"], dead["queue"], dead["why"]) == ("dead_letter", "validation", "rejected")
+        assert dead["error"] == "400: no such material"
+        assert (discarded["what"], discarded["dead_letter"]) == ("discarded", dead["dead_letter"])
         assert (discarded["actor"], discarded["why"]) == (ANNA.actor, ANNA.why)
-        assert story["waits_for"][0]["blocked_by"] == (
-            f"dead letter {given_up['dead_letter']} in validation was discarded, last error 400: no such material"
+        assert timeline["waits_for"][0]["blocked_by"] == (
+            f"dead letter {dead['dead_letter']} in validation was discarded, last error 400: no such material"
         )
 
 
 @pytest.mark.parametrize("order_id", [NOBODYS, "WB-00000001", "x"])
-async def test_what_is_no_order_has_no_story(database_url: str, tmp_path: Path, order_id: str) -> None:
+async def test_an_unknown_order_has_no_timeline(database_url: str, tmp_path: Path, order_id: str) -> None:
     async with running_api(database_url, tmp_path) as api, dead_letter_database(database_url) as _:
         answer = await api.client.get(f"/orders/{order_id}/timeline")
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
         assert answer.json()["detail"] == f"there is no order '{order_id}'"
 
 
-async def test_a_long_story_costs_no_more_statements_than_a_short_one(database_url: str, tmp_path: Path) -> None:
+async def test_a_long_timeline_costs_no_more_statements_than_a_short_one(database_url: str, tmp_path: Path) -> None:
     async with (
         counted_statements(database_url) as counter,
         running_api(counter.url, tmp_path) as api,
@@ -109,10 +109,10 @@ async def test_a_long_story_costs_no_more_statements_than_a_short_one(database_u
         statements = []
         for _ in range(3):
             counter.sent.clear()
-            await told(api, order_id)
+            await read_timeline(api, order_id)
             statements.append(counter.statements)
             events = [new_event(order_id, generation=number + 1) for number in range(5)]
             await database.keep(*(dead_letter_for(event) for event in events))
             await database.do(lambda tx: discard(tx, Selection(subject=order_id), ANNA))
         assert statements[1] == statements[2] <= 13
-        assert len((await told(api, order_id))["entries"]) == 2 + 3 * 5 * 2
+        assert len((await read_timeline(api, order_id))["entries"]) == 2 + 3 * 5 * 2

@@ -54,7 +54,7 @@ def test_without_tracing_a_clients_valid_context_is_recorded_as_it_is(
 
 
 @pytest.mark.parametrize("on", [False, True])
-async def test_a_request_without_a_context_is_in_no_trace_whoever_calls(*, on: bool) -> None:
+async def test_a_request_without_a_context_is_in_no_trace_of_its_caller(*, on: bool) -> None:
     carried: list[str | None] = []
 
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -115,7 +115,7 @@ def test_a_trace_that_its_beginner_does_not_sample_makes_no_span_and_is_carried_
     assert carried[-3:] == "-00"
 
 
-def test_a_share_of_none_records_nothing_but_what_somebody_else_records(database_url: str, tmp_path: Path) -> None:
+def test_a_share_of_none_records_only_traces_that_the_caller_records(database_url: str, tmp_path: Path) -> None:
     with traced(ratio=0) as traces:
         asked(database_url, tmp_path, ("POST", "/orders", []), ("POST", "/orders", [CLIENTS]))
     assert [trace_id(span) for span in traces.spans()] == [TRACEPARENT[3:35]]

@@ -125,9 +125,9 @@ BAD_ROWS = {
     "sequence_positive": "INSERT INTO invoices (series, sequence, order_id) VALUES ('2026', 0, gen_random_uuid())",
     "quantity_positive": "INSERT INTO reservations (order_id, sku, quantity) VALUES (gen_random_uuid(), 'A', 0)",
     "outcome_known": "INSERT INTO order_attempts (order_id, step, event_type, generation, claim, attempt, worker, "
-    "begun_at, ended_at, outcome) VALUES (gen_random_uuid(), 's', 'e', 1, 1, 1, 'w', now(), now(), 'lost')",
+    "started_at, ended_at, outcome) VALUES (gen_random_uuid(), 's', 'e', 1, 1, 1, 'w', now(), now(), 'lost')",
     "ended_with_outcome": "INSERT INTO order_attempts (order_id, step, event_type, generation, claim, attempt, worker, "
-    "begun_at, ended_at) VALUES (gen_random_uuid(), 's', 'e', 1, 1, 1, 'w', now(), now())",
+    "started_at, ended_at) VALUES (gen_random_uuid(), 's', 'e', 1, 1, 1, 'w', now(), now())",
     "ids_in_order": "INSERT INTO outbox.pages (epoch, old_snapshot, new_snapshot, first_id, last_id, events, sent_at) "
     "VALUES (1, '1:1:', '2:2:', 5, 4, 1, now())",
     "time_readable": "INSERT INTO outbox.events (event_id, type, subject, source, time, data) "

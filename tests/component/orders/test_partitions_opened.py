@@ -1,4 +1,4 @@
-"""A plan locks what it may read. Of many segments a story opens those of its order's lifetime, and placing only one."""
+"""A plan locks each segment that it may read. A timeline opens those of its order's lifetime, placing only one."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -55,7 +55,7 @@ def pages(*segments: int) -> list[str]:
     return [f"pages_{number:06d}" for number in segments]
 
 
-# The segment in use, the one that was begun before the order was placed, and one that was looked at on the way to it.
+# The segment in use, the one that was begun before the order was placed, and one that the search for it reads.
 EVENTS_OF_TODAY = events(KEPT - 2, KEPT - 1, KEPT)
 PAGES_OF_TODAY = pages(PAGES_KEPT - 2, PAGES_KEPT - 1, PAGES_KEPT)
 
@@ -84,7 +84,7 @@ async def opened(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitabl
     return most
 
 
-async def test_a_story_opens_the_segments_of_its_orders_lifetime_whatever_is_kept_and_made_ahead(
+async def test_a_timeline_opens_the_segments_of_its_orders_lifetime_whatever_is_kept_and_made_ahead(
     database_url: str,
 ) -> None:
     async with busy_shop(database_url) as (engine, order):
@@ -103,8 +103,8 @@ async def test_an_older_orders_events_are_found_in_every_segment_since_also_behi
         async with repeatable_read(engine).begin() as tx:
             older = await repository.get(tx, order.id)
             assert older is not None
-            told = await load_timeline(tx, older)
-        assert [one.what for one in told.entries].count(EntryKind.COMMITTED) == days
+            timeline = await load_timeline(tx, older)
+        assert [one.what for one in timeline.entries].count(EntryKind.COMMITTED) == days
         segments = await opened(engine, lambda tx: load_timeline(tx, older))
         assert [one for one in segments if one.startswith("events")] == events(*range(KEPT - days - 1, KEPT + 1))
 

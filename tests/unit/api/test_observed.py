@@ -26,7 +26,7 @@ BROKEN_ANSWER = """
 """
 
 
-def test_what_breaks_an_answer_is_told_as_the_requests_and_without_what_is_private() -> None:
+def test_a_failure_within_an_answer_is_logged_as_the_requests_and_without_private_values() -> None:
     ours, servers = lines(BROKEN_ANSWER)
     assert (ours["event"], ours.keys() >= FIELDS) == ("answer_broke", True)
     assert "RuntimeError: of ***" in ours["exception"]

@@ -186,7 +186,7 @@ def test_every_wrong_field_is_named_at_once() -> None:
     assert problem.detail.endswith("(and 2 more)")
 
 
-def test_a_thousand_wrong_lines_are_told_briefly() -> None:
+def test_a_thousand_wrong_lines_are_reported_briefly() -> None:
     line = {"sku": "A", "quantity": 0, "unit_price": "1"}
 
     problem = refusal(encoded(order_body(lines=[line] * MAX_LINES)))

@@ -15,8 +15,8 @@ from consumers.delivery.result import DeliveryResult
 from consumers.delivery.step_kinds import LocalStep, OutsideStep
 from orders.model import Order
 from orders.tracking.load import load_timeline, repeatable_read
+from orders.tracking.timeline import AttemptOutcome as Ending
 from orders.tracking.timeline import EntryKind, Timeline
-from orders.tracking.timeline import Outcome as Ending
 from orders.workflow import ErrorKind
 from outbox.envelope import Event
 from outbox.inbox import MAX_CLAIMS
@@ -25,7 +25,7 @@ from tests.support.builders.step_doubles import Acting, Failing, Unrecorded
 from tests.support.builders.step_harness import StepHarness, again, step_harness
 
 LOCAL, OUTSIDE = "validate_order", "send_confirmation_email"
-ATTEMPTS = "SELECT * FROM order_attempts WHERE order_id = :id ORDER BY begun_at, generation, claim"
+ATTEMPTS = "SELECT * FROM order_attempts WHERE order_id = :id ORDER BY started_at, generation, claim"
 LEASE_OVER = "UPDATE outbox.deliveries SET lease_until = clock_timestamp() - interval '1 s' WHERE event_id = :id"
 
 
@@ -61,7 +61,7 @@ async def test_a_local_step_is_one_attempt_that_is_written_with_its_end(settings
         assert _numbers([row]) == [(1, 0, 1, "done")]
         assert (row["step"], row["event_type"], row["error"]) == (LOCAL, "order.placed", None)
         assert row["worker"] == f"test@{socket.gethostname()}/{os.getpid()}"
-        assert 0.05 <= (row["ended_at"] - row["begun_at"]).total_seconds() < 30
+        assert 0.05 <= (row["ended_at"] - row["started_at"]).total_seconds() < 30
 
 
 async def test_an_outside_step_opens_its_attempt_with_the_claim_and_closes_it_with_the_effect(
@@ -80,7 +80,7 @@ async def test_an_outside_step_opens_its_attempt_with_the_claim_and_closes_it_wi
         assert await holder is DeliveryResult.DONE
         (closed,) = await _kept(harness, order)
         assert _numbers([closed]) == [(1, 1, 1, "done")]
-        assert closed["begun_at"] == opened["begun_at"] < closed["ended_at"]
+        assert closed["started_at"] == opened["started_at"] < closed["ended_at"]
 
 
 async def test_an_attempt_at_an_event_that_is_past_retention_still_runs(settings: Settings) -> None:
@@ -140,7 +140,7 @@ async def test_a_local_step_that_fails_leaves_its_attempt_though_its_transaction
         await harness.runner(LOCAL, Failing(StepError("no", kind=kind))).deliver(placed)
         (row,) = await _kept(harness, order)
         assert (_numbers([row]), row["error"]) == ([(1, 0, 1, outcome)], "StepError: no")
-        assert row["begun_at"] < row["ended_at"]
+        assert row["started_at"] < row["ended_at"]
 
 
 async def _kill(harness: StepHarness, step: str, double: Acting, placed: Event) -> None:

@@ -14,7 +14,7 @@ from ops.cli.main import app
 from ops.cli.timeline_view import print_story, sentence
 from orders.model import Order
 from orders.tracking.load import load_timeline, repeatable_read
-from orders.tracking.timeline import Entry, EntryKind, Outcome, Timeline
+from orders.tracking.timeline import AttemptOutcome, Entry, EntryKind, Timeline
 from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import Act, discard
 from outbox.dead_letters.store import store
@@ -94,7 +94,7 @@ async def test_an_order_is_found_by_its_id_its_number_and_its_reference(
 
 def test_an_attempt_names_its_generation_where_that_is_another_number() -> None:
     tried = Entry(
-        datetime.now(UTC), EntryKind.ATTEMPT, step="s", generation=4, attempt=1, worker="w", outcome=Outcome.LOST
+        datetime.now(UTC), EntryKind.ATTEMPT, step="s", generation=4, attempt=1, worker="w", outcome=AttemptOutcome.LOST
     )
     assert sentence(tried).startswith("s, attempt 1 (generation 4) by w: ")
     assert sentence(replace(tried, attempt=4)).startswith("s, attempt 4 by w: ")

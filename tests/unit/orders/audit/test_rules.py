@@ -138,7 +138,7 @@ def test_more_than_one_is_done_twice(
     assert find_discrepancies([order], seen, NOW) == Discrepancies([], [DuplicateEffect("WB-1", effect, what)], [])
 
 
-def test_a_rejected_order_that_has_more_than_its_email_has_what_nobody_owes() -> None:
+def test_effects_of_a_rejected_order_beyond_its_email_are_orphans() -> None:
     order = replace(REJECTED, stock=(Stock("SKU-1", 2, 2), Stock("SKU-2", 5, 0)))
     judgement = find_discrepancies([order], ObservedEffects(sap_documents={ID: ["7"]}), NOW)
     assert judgement == Discrepancies(

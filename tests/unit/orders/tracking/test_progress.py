@@ -1,4 +1,4 @@
-"""Where an order stands is the first step on the way that is not done, with what a person needs to act on it."""
+"""An order is blocked by the first step on its way that is not done; the text has the facts to act on it."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +6,7 @@ import pytest
 
 from orders import workflow
 from orders.model import Status, StepProgress, StepState
-from orders.tracking.progress import REJECTED, DeadLetter, OrderProgress, blocking_step, path_to, waits_for
+from orders.tracking.progress import REJECTED, OrderDeadLetter, OrderProgress, blocking_step, path_to, waits_for
 from orders.workflow import BY_NAME, BY_QUEUE, STEPS, Step
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -23,8 +23,8 @@ HEARD = {
 DUE: dict[tuple[str, str | None], datetime] = {("inventory.reserved", "sap"): SOON}
 
 
-def stands(queue: str, *done: str, **progress: object) -> str:
-    """Where the step of a queue stands when those queues are done."""
+def blocked_by(queue: str, *done: str, **progress: object) -> str:
+    """What blocks the step of a queue when those other queues are done."""
     steps = {(one, HEARD[one]): at(one, StepState.DONE) for one in done} | progress.pop("steps", {})  # type: ignore[operator]
     return blocking_step(BY_QUEUE[queue], HEARD[queue], OrderProgress(steps, **progress), NOW)  # type: ignore[arg-type]
 
@@ -45,8 +45,8 @@ def dead_letter(
     kind: str | None = "inventory.reserved",
     number: int = 17,
     generation: int | None = None,
-) -> DeadLetter:
-    return DeadLetter(number, state, queue, kind, "rejected", "SapRefused:\n no", generation)
+) -> OrderDeadLetter:
+    return OrderDeadLetter(number, state, queue, kind, "rejected", "SapRefused:\n no", generation)
 
 
 @pytest.mark.parametrize("queue", HEARD)
@@ -68,32 +68,32 @@ def test_what_was_rejected_waits_for_nothing_but_the_dead_letter_about_it() -> N
 def test_a_retry_says_its_attempt_its_time_and_its_last_error() -> None:
     waiting = in_sap(StepState.RETRYING, 3, "SapUnavailable: no\nanswer", SOON)
     expected = "waiting in sap, attempt 3, next attempt 12:04:10, last error SapUnavailable: no answer"
-    assert stands("sap", "validation", "inventory", steps=waiting) == expected
-    assert stands("invoice", "validation", "inventory", steps=waiting) == f"waits for sap: {expected}"
+    assert blocked_by("sap", "validation", "inventory", steps=waiting) == expected
+    assert blocked_by("invoice", "validation", "inventory", steps=waiting) == f"waits for sap: {expected}"
 
 
 def test_a_time_on_another_day_says_its_day() -> None:
     waiting = in_sap(StepState.RETRYING, 3, None, NOW + timedelta(days=1))
-    assert stands("sap", "validation", "inventory", steps=waiting).endswith("next attempt 2026-03-02 12:00:00")
+    assert blocked_by("sap", "validation", "inventory", steps=waiting).endswith("next attempt 2026-03-02 12:00:00")
 
 
-def test_a_try_that_is_due_says_where_its_event_is_and_no_next_try_in_the_past() -> None:
+def test_an_attempt_that_is_due_shows_where_its_event_is_and_no_next_attempt_in_the_past() -> None:
     past = NOW - timedelta(minutes=5)
     waiting = in_sap(StepState.RETRYING, 3, "SapUnavailable: no answer", past)
-    said = "waiting in sap, attempt 3, due since 11:55:00: {}, last error SapUnavailable: no answer"
+    expected = "waiting in sap, attempt 3, due since 11:55:00: {}, last error SapUnavailable: no answer"
     for progress, where in (
         ({"due": {(HEARD["sap"], "sap"): past}}, "its event is due, the relay has not moved it"),
         ({"unread": {("inventory.reserved", "sap")}}, "its event waits in the outbox"),
         ({}, "its event is in queue sap"),
     ):
-        assert stands("sap", "validation", "inventory", steps=waiting, **progress) == said.format(where)
+        assert blocked_by("sap", "validation", "inventory", steps=waiting, **progress) == expected.format(where)
 
 
 def test_what_runs_says_when_its_lease_ends_or_that_its_worker_is_gone() -> None:
     running = in_sap(StepState.RUNNING, 2)
-    held = stands("sap", "validation", "inventory", steps=running, leases={"sap": SOON})
+    held = blocked_by("sap", "validation", "inventory", steps=running, leases={"sap": SOON})
     assert held == "running in sap, attempt 2, its lease ends 12:04:10"
-    over = stands("sap", "validation", "inventory", steps=running, leases={"sap": NOW - timedelta(minutes=5)})
+    over = blocked_by("sap", "validation", "inventory", steps=running, leases={"sap": NOW - timedelta(minutes=5)})
     assert over == (
         "running in sap, attempt 2, its lease ran out 11:55:00: its worker is gone, the next delivery takes it"
     )
@@ -113,20 +113,20 @@ def test_an_order_waits_for_every_step_whose_turn_it_is() -> None:
 
 def test_an_order_that_is_at_its_end_waits_for_nothing_and_a_rejected_one_for_its_dead_letter() -> None:
     assert waits_for(Status.COMPLETED, OrderProgress(), NOW) == []
-    (stand,) = waits_for(Status.REJECTED, OrderProgress(), NOW)
-    assert (stand.step.queue, stand.text) == ("email", "not begun: its event is in queue email")
-    told = OrderProgress({("email", REJECTED): at("email", StepState.DONE)})
-    assert waits_for(Status.REJECTED, told, NOW) == []
+    (pending,) = waits_for(Status.REJECTED, OrderProgress(), NOW)
+    assert (pending.step.queue, pending.text) == ("email", "not begun: its event is in queue email")
+    notified = OrderProgress({("email", REJECTED): at("email", StepState.DONE)})
+    assert waits_for(Status.REJECTED, notified, NOW) == []
 
 
 def test_a_long_error_is_cut() -> None:
     waiting = in_sap(StepState.RETRYING, 3, "x" * 5000)
-    assert len(stands("sap", "validation", "inventory", steps=waiting)) < 300
+    assert len(blocked_by("sap", "validation", "inventory", steps=waiting)) < 300
 
 
 def test_what_runs_says_so() -> None:
     running = in_sap(StepState.RUNNING, 2)
-    assert stands("sap", "validation", "inventory", steps=running) == "running in sap, attempt 2"
+    assert blocked_by("sap", "validation", "inventory", steps=running) == "running in sap, attempt 2"
 
 
 @pytest.mark.parametrize(
@@ -144,10 +144,10 @@ def test_what_runs_says_so() -> None:
     ],
 )
 def test_what_has_not_begun_says_where_its_event_is(progress: dict[str, object], expected: str) -> None:
-    assert stands("sap", "validation", "inventory", **progress) == f"not begun: {expected}"
+    assert blocked_by("sap", "validation", "inventory", **progress) == f"not begun: {expected}"
 
 
-def test_what_was_given_up_names_its_open_dead_letter() -> None:
+def test_a_dead_lettered_step_names_its_open_dead_letter() -> None:
     dead = in_sap(StepState.DEAD, 6, "SapRefused: no")
     dead_letters = [
         dead_letter("replayed", number=16),
@@ -155,7 +155,7 @@ def test_what_was_given_up_names_its_open_dead_letter() -> None:
         dead_letter("open", queue="email", number=99),
     ]
     expected = "dead letter 17 in sap is open (rejected), last error SapRefused: no"
-    assert stands("sap", "validation", "inventory", steps=dead, dead_letters=dead_letters) == expected
+    assert blocked_by("sap", "validation", "inventory", steps=dead, dead_letters=dead_letters) == expected
 
 
 @pytest.mark.parametrize(
@@ -175,23 +175,23 @@ def test_what_was_given_up_names_its_open_dead_letter() -> None:
         ([dead_letter("replayed")], {}, "dead letter 17 in sap is replayed: its event is in queue sap"),
     ],
 )
-def test_what_was_given_up_says_what_became_of_its_dead_letter(
-    dead_letters: list[DeadLetter], progress: dict[str, object], expected: str
+def test_a_dead_lettered_step_shows_the_state_of_its_dead_letter(
+    dead_letters: list[OrderDeadLetter], progress: dict[str, object], expected: str
 ) -> None:
     dead = in_sap(StepState.DEAD, 6, "SapRefused: no")
-    assert stands("sap", "validation", "inventory", steps=dead, dead_letters=dead_letters, **progress) == expected
+    assert blocked_by("sap", "validation", "inventory", steps=dead, dead_letters=dead_letters, **progress) == expected
 
 
-def test_an_event_that_the_relay_could_not_publish_is_given_up_too() -> None:
+def test_an_event_that_the_relay_could_not_publish_is_dead_lettered_too() -> None:
     unpublishable = dead_letter("open", queue="orders.events")
-    assert stands("sap", "validation", "inventory", dead_letters=[unpublishable]).startswith(
+    assert blocked_by("sap", "validation", "inventory", dead_letters=[unpublishable]).startswith(
         "dead letter 17 in orders.events"
     )
 
 
 def test_another_steps_dead_letter_is_not_this_ones() -> None:
     other = dead_letter("open", queue="email", kind="order.synced")
-    assert stands("sap", "validation", "inventory", dead_letters=[other]) == "not begun: its event is in queue sap"
+    assert blocked_by("sap", "validation", "inventory", dead_letters=[other]) == "not begun: its event is in queue sap"
 
 
 LIVE = {"leases": {"sap": SOON}}
@@ -205,13 +205,14 @@ def test_a_discarded_dead_letter_is_the_end_whatever_its_steps_row_says(
     state: StepState | None, leases: dict[str, datetime] | None
 ) -> None:
     steps = {} if state is None else in_sap(state)
-    said = stands("sap", "validation", "inventory", steps=steps, dead_letters=[dead_letter("discarded")], leases=leases)
-    assert said == DISCARDED
+    discarded = [dead_letter("discarded")]
+    text = blocked_by("sap", "validation", "inventory", steps=steps, dead_letters=discarded, leases=leases)
+    assert text == DISCARDED
 
 
 @pytest.mark.parametrize("state", [None, StepState.PENDING, StepState.RUNNING, StepState.RETRYING])
 @pytest.mark.parametrize(
-    ("progress", "said"),
+    ("progress", "expected"),
     [
         ({"due": DUE}, "its event is due 12:04:10"),
         ({"due": {("inventory.reserved", None): SOON}}, "its event is due 12:04:10"),
@@ -222,22 +223,25 @@ def test_a_discarded_dead_letter_is_the_end_whatever_its_steps_row_says(
     ],
 )
 def test_a_discarded_dead_letter_is_not_the_end_while_something_of_its_step_is_on_its_way(
-    state: StepState | None, progress: dict[str, object], said: str
+    state: StepState | None, progress: dict[str, object], expected: str
 ) -> None:
     steps = {} if state is None else in_sap(state, 2, None, NOW)
     discarded = dead_letter("discarded", generation=2)
-    told = stands("sap", "validation", "inventory", steps=steps, dead_letters=[discarded], **{"leases": {}, **progress})
-    assert "discarded" not in told
-    assert ("replayed" in told, said in told) == (False, True)
+    facts = {"steps": steps, "dead_letters": [discarded], "leases": {}, **progress}
+    text = blocked_by("sap", "validation", "inventory", **facts)
+    assert "discarded" not in text
+    assert ("replayed" in text, expected in text) == (False, True)
 
 
 def test_what_says_that_it_runs_and_has_no_lease_is_lost_and_its_event_on_its_way() -> None:
     running = in_sap(StepState.RUNNING, 2)
     waits = {"unread": {("inventory.reserved", "sap")}, "leases": {}}
-    assert stands("sap", "validation", "inventory", steps=running, **waits) == (
+    assert blocked_by("sap", "validation", "inventory", steps=running, **waits) == (
         "attempt 2 in sap never ended: its event waits in the outbox"
     )
-    replayed = stands("sap", "validation", "inventory", steps=running, dead_letters=[dead_letter("replayed")], **waits)
+    replayed = blocked_by(
+        "sap", "validation", "inventory", steps=running, dead_letters=[dead_letter("replayed")], **waits
+    )
     assert replayed == "dead letter 17 in sap is replayed: its event waits in the outbox"
 
 
@@ -245,31 +249,31 @@ def test_what_says_that_it_runs_and_has_no_lease_is_lost_and_its_event_on_its_wa
 def test_a_replay_that_died_again_waits_for_its_dead_letter_to_be_collected(state: str) -> None:
     dead = in_sap(StepState.DEAD, 1, "SapRefused: no")
     dead_letters = [dead_letter(state, generation=2)]
-    said = {
-        given_up: stands(
+    texts = {
+        died: blocked_by(
             "sap",
             "validation",
             "inventory",
             steps=dead,
             dead_letters=dead_letters,
-            generations={("sap", "inventory.reserved"): given_up},
+            generations={("sap", "inventory.reserved"): died},
         )
-        for given_up in (2, 3)
+        for died in (2, 3)
     }
     uncollected = (
         "dead-lettered in sap after attempt 1, its dead letter is not collected yet, last error SapRefused: no"
     )
-    assert said[3] == uncollected
-    assert said[2] == (
+    assert texts[3] == uncollected
+    assert texts[2] == (
         DISCARDED if state == "discarded" else "dead letter 17 in sap is replayed: its event is in queue sap"
     )
 
 
-def test_an_event_that_the_audit_gave_up_waits_for_a_person_also_of_an_order_at_its_end() -> None:
-    given_up = [dead_letter("open", "audit", "order.placed"), dead_letter("discarded", "audit", "order.synced", 18)]
-    (stand,) = waits_for(Status.COMPLETED, OrderProgress(dead_letters=given_up), NOW)
-    assert (stand.step.name, stand.event_type) == ("record_audit", "order.placed")
-    assert stand.text == "dead letter 17 in audit is open (rejected), last error SapRefused: no"
+def test_an_event_that_the_audit_dead_lettered_waits_for_a_person_also_of_an_order_at_its_end() -> None:
+    died = [dead_letter("open", "audit", "order.placed"), dead_letter("discarded", "audit", "order.synced", 18)]
+    (pending,) = waits_for(Status.COMPLETED, OrderProgress(dead_letters=died), NOW)
+    assert (pending.step.name, pending.event_type) == ("record_audit", "order.placed")
+    assert pending.text == "dead letter 17 in audit is open (rejected), last error SapRefused: no"
 
 
 WAREHOUSE = Step("notify_warehouse", "warehouse", ("order.synced", "order.validated"), (), "local", 30, 900)
@@ -305,9 +309,12 @@ def test_a_completed_order_still_waits_for_its_leaf_step(leaf: Step) -> None:
 
 
 def test_a_rejected_order_waits_for_a_leaf_step_only_for_the_events_that_it_had(leaf: Step) -> None:
-    told = {("email", REJECTED): at("email", StepState.DONE)}
-    assert waits_for(Status.REJECTED, OrderProgress({**told, **_done("validation")}, leaf_steps={leaf.name}), NOW) == []
-    reserving = OrderProgress({**told, **_done("validation", "inventory")}, leaf_steps={leaf.name})
+    notified = {("email", REJECTED): at("email", StepState.DONE)}
+    assert (
+        waits_for(Status.REJECTED, OrderProgress({**notified, **_done("validation")}, leaf_steps={leaf.name}), NOW)
+        == []
+    )
+    reserving = OrderProgress({**notified, **_done("validation", "inventory")}, leaf_steps={leaf.name})
     assert [one.event_type for one in waits_for(Status.REJECTED, reserving, NOW)] == ["order.validated"]
 
 

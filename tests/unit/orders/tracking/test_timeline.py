@@ -5,7 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 from orders.model import Attempt, AttemptEnd, RejectReason, Status, StepProgress, StepState
-from orders.tracking.timeline import EntryKind, Outcome, Timeline
+from orders.tracking.timeline import AttemptOutcome, EntryKind, Timeline
 from outbox.cursor.message_tracking import Message, ScheduledMessage
 from outbox.dead_letters.queries import Action
 from tests.support.builders.timeline_facts import (
@@ -31,7 +31,7 @@ def attempt(number: int, began: float, ended: float | None, end: AttemptEnd | No
         **more,
     }
     ended_at = None if ended is None else at(ended)
-    return Attempt(SAP, HEARD, begun_at=at(began), ended_at=ended_at, end=end, **facts)
+    return Attempt(SAP, HEARD, started_at=at(began), ended_at=ended_at, end=end, **facts)
 
 
 def running(state: StepState = StepState.RUNNING, number: int = 1) -> list[tuple[str, StepProgress]]:
@@ -40,26 +40,26 @@ def running(state: StepState = StepState.RUNNING, number: int = 1) -> list[tuple
     return [*done, (HEARD, StepProgress(SAP, state, number, next_try_at=at(1000)))]
 
 
-def brief(story: Timeline) -> list[tuple[EntryKind, str | None, float | None]]:
-    return [(entry.what, entry.event or entry.step, entry.gap_ms) for entry in story.entries]
+def brief(timeline: Timeline) -> list[tuple[EntryKind, str | None, float | None]]:
+    return [(entry.what, entry.event or entry.step, entry.gap_ms) for entry in timeline.entries]
 
 
 def test_a_new_order_is_accepted_and_committed_and_waits_in_the_outbox() -> None:
-    story = timeline_with(messages=[message(4.5)])
-    assert brief(story) == [(EntryKind.ACCEPTED, None, None), (EntryKind.COMMITTED, "order.placed", 4.5)]
-    (stand,) = story.waits_for
-    assert (stand.step.queue, stand.text) == ("validation", "not begun: its event waits in the outbox")
-    assert story.remarks == ()
+    timeline = timeline_with(messages=[message(4.5)])
+    assert brief(timeline) == [(EntryKind.ACCEPTED, None, None), (EntryKind.COMMITTED, "order.placed", 4.5)]
+    (pending,) = timeline.waits_for
+    assert (pending.step.queue, pending.text) == ("validation", "not begun: its event waits in the outbox")
+    assert timeline.remarks == ()
 
 
-def test_events_and_attempts_are_told_in_order_of_time_with_the_gaps_between() -> None:
-    story = timeline_with(
+def test_events_and_attempts_are_shown_in_order_of_time_with_the_gaps_between() -> None:
+    timeline = timeline_with(
         messages=[message(20, 31.5, 40, type="order.validated"), message(5, 12, 15)],
         attempts=[
             Attempt("validate_order", "order.placed", 1, 0, 1, "w@h/1", at(14), at(20.25), AttemptEnd.DONE),
         ],
     )
-    assert brief(story) == [
+    assert brief(timeline) == [
         (EntryKind.ACCEPTED, None, None),
         (EntryKind.COMMITTED, "order.placed", 5),
         (EntryKind.PUBLISHED, "order.placed", 7),
@@ -69,15 +69,15 @@ def test_events_and_attempts_are_told_in_order_of_time_with_the_gaps_between() -
         (EntryKind.PUBLISHED, "order.validated", 11.5),
         (EntryKind.CONFIRMED, "order.validated", 8.5),
     ]
-    (tried,) = entries_of(story, EntryKind.ATTEMPT)
-    assert (tried.step, tried.worker, tried.attempt) == ("validate_order", "w@h/1", 1)
-    assert (tried.outcome, tried.duration_ms, tried.ended_at) == (Outcome.DONE, 6.25, at(20.25))
+    (attempted,) = entries_of(timeline, EntryKind.ATTEMPT)
+    assert (attempted.step, attempted.worker, attempted.attempt) == ("validate_order", "w@h/1", 1)
+    assert (attempted.outcome, attempted.duration_ms, attempted.ended_at) == (AttemptOutcome.DONE, 6.25, at(20.25))
 
 
 def test_where_clocks_differ_no_event_is_published_before_it_is_committed() -> None:
-    story = timeline_with(order=an_order(), messages=[message(5, 3, 4)])
-    assert [entry.at for entry in story.entries] == [at(0), at(5), at(5), at(5)]
-    assert [entry.what for entry in story.entries] == [
+    timeline = timeline_with(order=an_order(), messages=[message(5, 3, 4)])
+    assert [entry.at for entry in timeline.entries] == [at(0), at(5), at(5), at(5)]
+    assert [entry.what for entry in timeline.entries] == [
         EntryKind.ACCEPTED,
         EntryKind.COMMITTED,
         EntryKind.PUBLISHED,
@@ -85,8 +85,8 @@ def test_where_clocks_differ_no_event_is_published_before_it_is_committed() -> N
     ]
 
 
-def test_every_try_is_told_with_its_error_and_how_it_ended() -> None:
-    story = timeline_with(
+def test_every_attempt_is_shown_with_its_error_and_how_it_ended() -> None:
+    timeline = timeline_with(
         steps=running(StepState.DONE),
         attempts=[
             attempt(1, 100, 220, AttemptEnd.RETRIED, error="SapUnavailable: 503"),
@@ -94,46 +94,46 @@ def test_every_try_is_told_with_its_error_and_how_it_ended() -> None:
             attempt(3, 2000, 2100, AttemptEnd.DONE, attempt=2),
         ],
     )
-    tries = entries_of(story, EntryKind.ATTEMPT)
-    assert [(one.attempt, one.outcome, one.duration_ms, one.error) for one in tries] == [
-        (1, Outcome.RETRIED, 120, "SapUnavailable: 503"),
-        (2, Outcome.AWAY, 10, "SapUnavailable: no answer"),
-        (2, Outcome.DONE, 100, None),
+    attempts = entries_of(timeline, EntryKind.ATTEMPT)
+    assert [(one.attempt, one.outcome, one.duration_ms, one.error) for one in attempts] == [
+        (1, AttemptOutcome.RETRIED, 120, "SapUnavailable: 503"),
+        (2, AttemptOutcome.AWAY, 10, "SapUnavailable: no answer"),
+        (2, AttemptOutcome.DONE, 100, None),
     ]
 
 
 def test_an_attempt_without_an_end_runs_if_it_is_the_last_and_has_a_lease_that_is_not_over() -> None:
     lost, last = attempt(1, 100, None), attempt(1, 5000, None, claim=2)
     for leases, outcome in (
-        ({"sap": at(61_000)}, Outcome.RUNNING),
-        ({"sap": at(59_000)}, Outcome.LOST),
-        ({}, Outcome.LOST),
+        ({"sap": at(61_000)}, AttemptOutcome.RUNNING),
+        ({"sap": at(59_000)}, AttemptOutcome.LOST),
+        ({}, AttemptOutcome.LOST),
     ):
-        story = timeline_with(steps=running(), attempts=[lost, last], leases=leases)
-        assert [one.outcome for one in entries_of(story, EntryKind.ATTEMPT)] == [Outcome.LOST, outcome]
-        assert all(one.duration_ms is None for one in entries_of(story, EntryKind.ATTEMPT))
+        timeline = timeline_with(steps=running(), attempts=[lost, last], leases=leases)
+        assert [one.outcome for one in entries_of(timeline, EntryKind.ATTEMPT)] == [AttemptOutcome.LOST, outcome]
+        assert all(one.duration_ms is None for one in entries_of(timeline, EntryKind.ATTEMPT))
 
 
 def test_an_attempt_whose_step_has_ended_otherwise_was_lost() -> None:
-    story = timeline_with(steps=running(StepState.DEAD), attempts=[attempt(1, 100, None)])
-    assert [one.outcome for one in entries_of(story, EntryKind.ATTEMPT)] == [Outcome.LOST]
+    timeline = timeline_with(steps=running(StepState.DEAD), attempts=[attempt(1, 100, None)])
+    assert [one.outcome for one in entries_of(timeline, EntryKind.ATTEMPT)] == [AttemptOutcome.LOST]
 
 
 def test_what_runs_says_until_when_its_lease_is() -> None:
-    (stand,) = timeline_with(steps=running(), leases={"sap": at(65_000)}).waits_for
-    assert stand.text == "running in sap, attempt 1, its lease ends 12:01:05"
+    (pending,) = timeline_with(steps=running(), leases={"sap": at(65_000)}).waits_for
+    assert pending.text == "running in sap, attempt 1, its lease ends 12:01:05"
 
 
-def test_dead_letters_are_told_with_what_was_done_with_them() -> None:
+def test_dead_letters_are_shown_with_the_actions_on_them() -> None:
     actions = [
         Action("discard", "anna", "hopeless", None, None, at(700)),
         Action("restore", "ben", "not so", None, None, at(800)),
         Action("replay", "ben", "mended", 2, at(9000), at(900)),
     ]
-    story = timeline_with(dead_letters=[dead_letter()], actions={17: actions})
-    given_up, *done = story.entries[1:]
-    assert (given_up.what, given_up.dead_letter, given_up.queue) == (EntryKind.DEAD_LETTER, 17, "sap")
-    assert (given_up.why, given_up.error) == ("rejected", "400: no")
+    timeline = timeline_with(dead_letters=[dead_letter()], actions={17: actions})
+    died, *done = timeline.entries[1:]
+    assert (died.what, died.dead_letter, died.queue) == (EntryKind.DEAD_LETTER, 17, "sap")
+    assert (died.why, died.error) == ("rejected", "400: no")
     assert [(one.what, one.dead_letter, one.actor, one.why, one.generation, one.due_at) for one in done] == [
         (EntryKind.DISCARDED, 17, "anna", "hopeless", None, None),
         (EntryKind.RESTORED, 17, "ben", "not so", None, None),
@@ -142,23 +142,23 @@ def test_dead_letters_are_told_with_what_was_done_with_them() -> None:
 
 
 def test_a_discarded_dead_letter_is_what_its_order_waits_for() -> None:
-    (stand,) = timeline_with(steps=running(StepState.DEAD), dead_letters=[dead_letter(state="discarded")]).waits_for
-    assert stand.text == "dead letter 17 in sap was discarded, last error 400: no"
+    (pending,) = timeline_with(steps=running(StepState.DEAD), dead_letters=[dead_letter(state="discarded")]).waits_for
+    assert pending.text == "dead letter 17 in sap was discarded, last error 400: no"
 
 
-def test_a_message_for_one_queue_says_which_and_its_try() -> None:
+def test_a_message_for_one_queue_shows_which_and_its_generation() -> None:
     waiting = ScheduledMessage(uuid4(), HEARD, "sap", 3, at(70_000))
-    story = timeline_with(
+    timeline = timeline_with(
         messages=[message(900, 905, 910, type=HEARD, destination="sap", generation=2)],
         steps=running(StepState.DEAD),
         dead_letters=[dead_letter(state="replayed")],
         waiting=[waiting],
     )
-    assert [(one.queue, one.generation) for one in story.entries if one.event == HEARD and one.dead_letter is None] == [
-        ("sap", 2)
-    ] * 3
-    (stand,) = story.waits_for
-    assert stand.text == "dead letter 17 in sap is replayed: its event is due 12:01:10"
+    assert [
+        (one.queue, one.generation) for one in timeline.entries if one.event == HEARD and one.dead_letter is None
+    ] == [("sap", 2)] * 3
+    (pending,) = timeline.waits_for
+    assert pending.text == "dead letter 17 in sap is replayed: its event is due 12:01:10"
 
 
 def test_what_is_sent_to_all_again_later_is_waited_for_until_then() -> None:
@@ -167,55 +167,61 @@ def test_what_is_sent_to_all_again_later_is_waited_for_until_then() -> None:
         state="replayed", queue="orders.events", type="order.placed", reason="unpublishable", event_id=aside.event_id
     )
     waiting = [ScheduledMessage(aside.event_id, "order.placed", None, 2, at(due)) for due in (3_600_000, 7_200_000)]
-    (stand,) = timeline_with(messages=[aside], dead_letters=[replayed], waiting=waiting).waits_for
-    assert (stand.step.queue, stand.text) == ("validation", "not begun: its event is due 13:00:00")
+    (pending,) = timeline_with(messages=[aside], dead_letters=[replayed], waiting=waiting).waits_for
+    assert (pending.step.queue, pending.text) == ("validation", "not begun: its event is due 13:00:00")
 
 
 def test_an_order_ends_completed_or_rejected_with_its_reasons() -> None:
-    story = timeline_with(order=an_order(Status.COMPLETED, at(700)))
-    assert (story.entries[-1].what, story.entries[-1].at, story.waits_for) == (EntryKind.COMPLETED, at(700), ())
+    timeline = timeline_with(order=an_order(Status.COMPLETED, at(700)))
+    assert (timeline.entries[-1].what, timeline.entries[-1].at, timeline.waits_for) == (
+        EntryKind.COMPLETED,
+        at(700),
+        (),
+    )
     reason = RejectReason("unknown-sku", "We do not sell SKU-1.", "SKU-1")
-    story = timeline_with(order=an_order(Status.REJECTED, at(700), reason))
-    assert (story.entries[-1].what, story.entries[-1].why) == (EntryKind.REJECTED, "We do not sell SKU-1.")
-    assert [stand.step.queue for stand in story.waits_for] == ["email"]
+    timeline = timeline_with(order=an_order(Status.REJECTED, at(700), reason))
+    assert (timeline.entries[-1].what, timeline.entries[-1].why) == (EntryKind.REJECTED, "We do not sell SKU-1.")
+    assert [pending.step.queue for pending in timeline.waits_for] == ["email"]
 
 
 def test_a_publish_whose_page_is_forgotten_is_said_and_nothing_waits_for_it() -> None:
-    story = timeline_with(messages=[message(5, published=True), message(6, published=True)])
-    assert entries_of(story, EntryKind.PUBLISHED) == []
-    assert story.waits_for[0].text == "not begun: its event is in queue validation"
-    assert story.remarks == ("2 events were published at a time that the cursor's log does not remember any more",)
+    timeline = timeline_with(messages=[message(5, published=True), message(6, published=True)])
+    assert entries_of(timeline, EntryKind.PUBLISHED) == []
+    assert timeline.waits_for[0].text == "not begun: its event is in queue validation"
+    assert timeline.remarks == ("2 events were published at a time that the cursor's log does not remember any more",)
 
 
 def test_steps_that_were_done_before_attempts_were_kept_are_done_all_the_same() -> None:
     done = StepProgress("validate_order", StepState.DONE, 2, finished_at=at(50))
-    story = timeline_with(steps=[("order.placed", done)])
-    (entry,) = entries_of(story, EntryKind.DONE)
+    timeline = timeline_with(steps=[("order.placed", done)])
+    (entry,) = entries_of(timeline, EntryKind.DONE)
     assert (entry.step, entry.attempt, entry.at) == ("validate_order", 2, at(50))
-    assert story.remarks == ("attempts at its steps that were made before attempts were kept are not told",)
+    assert timeline.remarks == ("attempts at its steps that were made before attempts were kept are not shown",)
 
 
-def test_a_step_that_nobody_knows_any_more_is_told_and_waited_for_by_nobody() -> None:
+def test_a_step_that_left_the_table_is_shown_and_not_waited_for() -> None:
     gone = Attempt("fax_order", HEARD, 1, 1, 1, WORKER, at(10), None)
     progress = StepProgress("fax_order", StepState.RUNNING, 1)
-    story = timeline_with(attempts=[gone], steps=[(HEARD, progress)])
-    assert [one.step for one in entries_of(story, EntryKind.ATTEMPT)] == ["fax_order"]
-    assert [stand.step.queue for stand in story.waits_for] == ["validation"]
+    timeline = timeline_with(attempts=[gone], steps=[(HEARD, progress)])
+    assert [one.step for one in entries_of(timeline, EntryKind.ATTEMPT)] == ["fax_order"]
+    assert [pending.step.queue for pending in timeline.waits_for] == ["validation"]
 
 
-def test_no_event_is_published_after_somebody_worked_on_it() -> None:
-    """The relay's clock is ahead. A later generation of the same event, and another queue's, are messages of their own."""
-    tried = [
+def test_no_event_is_published_after_an_attempt_at_it() -> None:
+    """The relay's clock is ahead. A later generation of the event, and another queue's, are messages of their own."""
+    attempted = [
         attempt(1, 30, 40, AttemptEnd.RETRIED),
         attempt(2, 130, 140, AttemptEnd.DONE),
         Attempt("send_confirmation_email", HEARD, 1, 1, 1, WORKER, at(25), at(26), AttemptEnd.DONE),
     ]
     for destination, published in ((None, 25), ("sap", 30), ("invoice", 5000)):
-        story = timeline_with(messages=[message(5, 5000, 5010, type=HEARD, destination=destination)], attempts=tried)
-        assert [one.at for one in entries_of(story, EntryKind.PUBLISHED)] == [at(published)]
-        assert [one.at for one in entries_of(story, EntryKind.CONFIRMED)] == [at(5010)]
+        timeline = timeline_with(
+            messages=[message(5, 5000, 5010, type=HEARD, destination=destination)], attempts=attempted
+        )
+        assert [one.at for one in entries_of(timeline, EntryKind.PUBLISHED)] == [at(published)]
+        assert [one.at for one in entries_of(timeline, EntryKind.CONFIRMED)] == [at(5010)]
     again = timeline_with(
-        messages=[message(100, 5000, 5010, type=HEARD, destination="sap", generation=2)], attempts=tried
+        messages=[message(100, 5000, 5010, type=HEARD, destination="sap", generation=2)], attempts=attempted
     )
     assert [one.at for one in entries_of(again, EntryKind.PUBLISHED)] == [at(130)]
 
@@ -223,11 +229,11 @@ def test_no_event_is_published_after_somebody_worked_on_it() -> None:
 def test_what_came_back_after_a_lease_is_published_when_it_was_and_not_when_the_first_attempt_began() -> None:
     lost, done = attempt(1, 100, None), attempt(1, 180_100, 180_300, AttemptEnd.DONE, claim=2)
     again = message(120_000, 180_000, 180_010, type=HEARD, destination="sap")
-    story = timeline_with(now=at(200_000), messages=[message(20, 30, 40, type=HEARD), again], attempts=[lost, done])
-    assert [one.at for one in entries_of(story, EntryKind.PUBLISHED)] == [at(30), at(180_000)]
+    timeline = timeline_with(now=at(200_000), messages=[message(20, 30, 40, type=HEARD), again], attempts=[lost, done])
+    assert [one.at for one in entries_of(timeline, EntryKind.PUBLISHED)] == [at(30), at(180_000)]
     again = replace(again, sent_at=at(190_000))  # the relay's clock is ahead
-    story = timeline_with(now=at(200_000), messages=[again], attempts=[lost, done])
-    assert [one.at for one in entries_of(story, EntryKind.PUBLISHED)] == [at(180_100)]
+    timeline = timeline_with(now=at(200_000), messages=[again], attempts=[lost, done])
+    assert [one.at for one in entries_of(timeline, EntryKind.PUBLISHED)] == [at(180_100)]
 
 
 def test_a_replay_comes_before_the_message_that_it_recorded() -> None:
@@ -239,9 +245,9 @@ def test_a_replay_comes_before_the_message_that_it_recorded() -> None:
         ([sent, elsewhere], [EntryKind.DEAD_LETTER, EntryKind.COMMITTED, EntryKind.REPLAYED, EntryKind.COMMITTED]),
         ([], [EntryKind.DEAD_LETTER, EntryKind.REPLAYED]),
     ):
-        story = timeline_with(dead_letters=[dead], actions={17: [replay]}, messages=recorded)
-        assert [one.what for one in story.entries[1:]] == order
-    assert [one.at for one in entries_of(story, EntryKind.REPLAYED)] == [at(900)]
+        timeline = timeline_with(dead_letters=[dead], actions={17: [replay]}, messages=recorded)
+        assert [one.what for one in timeline.entries[1:]] == order
+    assert [one.at for one in entries_of(timeline, EntryKind.REPLAYED)] == [at(900)]
 
 
 def test_a_message_that_the_relay_dead_lettered_was_neither_published_nor_confirmed() -> None:
@@ -253,9 +259,9 @@ def test_a_message_that_the_relay_dead_lettered_was_neither_published_nor_confir
         ({**unpublishable, "event_id": aside.event_id, "reason": "unrouted"}, ["order.placed", HEARD]),
         ({**unpublishable, "event_id": other.event_id}, ["order.placed", HEARD]),
     ):
-        story = timeline_with(messages=[aside, other], dead_letters=[dead_letter(**facts)])
-        assert [one.event for one in entries_of(story, EntryKind.PUBLISHED)] == published
-        assert [one.event for one in entries_of(story, EntryKind.CONFIRMED)] == published
+        timeline = timeline_with(messages=[aside, other], dead_letters=[dead_letter(**facts)])
+        assert [one.event for one in entries_of(timeline, EntryKind.PUBLISHED)] == published
+        assert [one.event for one in entries_of(timeline, EntryKind.CONFIRMED)] == published
 
 
 def test_a_discarded_event_of_the_relay_is_the_end_also_before_the_cursor_advances_past_it() -> None:
@@ -267,39 +273,41 @@ def test_a_discarded_event_of_the_relay_is_the_end_also_before_the_cursor_advanc
         event_id=aside.event_id,
         reason="unpublishable",
     )
-    (stand,) = timeline_with(messages=[aside], dead_letters=[discarded]).waits_for
-    assert stand.text == "dead letter 17 in orders.events was discarded, last error 400: no"
+    (pending,) = timeline_with(messages=[aside], dead_letters=[discarded]).waits_for
+    assert pending.text == "dead letter 17 in orders.events was discarded, last error 400: no"
 
 
 def test_a_replay_that_died_again_says_that_its_dead_letter_is_not_collected() -> None:
     died = [attempt(1, 100, 200, AttemptEnd.DEAD), attempt(2, 900, 950, AttemptEnd.DEAD, attempt=1)]
-    for attempts, stands in (
+    for attempts, expected in (
         (died, "dead-lettered in sap after attempt 1, its dead letter is not collected yet"),
         (died[:1], "dead letter 17 in sap is replayed: its event is in queue sap"),
     ):
-        (stand,) = timeline_with(
+        (pending,) = timeline_with(
             steps=running(StepState.DEAD), dead_letters=[dead_letter(state="replayed")], attempts=attempts
         ).waits_for
-        assert stand.text == stands
+        assert pending.text == expected
 
 
-def test_a_discarded_dead_letter_of_a_try_before_the_one_that_is_to_come_is_not_the_end() -> None:
+def test_a_discarded_dead_letter_of_a_generation_before_the_next_one_is_not_the_end() -> None:
     facts = {"steps": running(StepState.RETRYING, 2), "dead_letters": [dead_letter(state="discarded")]}
-    (stand,) = timeline_with(**facts, attempts=[attempt(1, 100, 200, AttemptEnd.RETRIED)]).waits_for
-    assert stand.text == "waiting in sap, attempt 2, due since 12:00:01: its event is in queue sap"
-    (stand,) = timeline_with(**facts, attempts=[attempt(1, 100, None)]).waits_for
-    assert "was discarded" in stand.text
+    (pending,) = timeline_with(**facts, attempts=[attempt(1, 100, 200, AttemptEnd.RETRIED)]).waits_for
+    assert pending.text == "waiting in sap, attempt 2, due since 12:00:01: its event is in queue sap"
+    (pending,) = timeline_with(**facts, attempts=[attempt(1, 100, None)]).waits_for
+    assert "was discarded" in pending.text
 
 
-def test_an_attempt_says_its_number_and_the_try_that_it_worked_on() -> None:
-    (tried,) = entries_of(timeline_with(attempts=[attempt(4, 100, 200, AttemptEnd.DONE, attempt=1)]), EntryKind.ATTEMPT)
-    assert (tried.attempt, tried.generation) == (1, 4)
+def test_an_attempt_shows_its_number_and_its_generation() -> None:
+    (attempted,) = entries_of(
+        timeline_with(attempts=[attempt(4, 100, 200, AttemptEnd.DONE, attempt=1)]), EntryKind.ATTEMPT
+    )
+    assert (attempted.attempt, attempted.generation) == (1, 4)
     (recorded,) = entries_of(timeline_with(messages=[message(5, generation=4)]), EntryKind.COMMITTED)
     assert (recorded.attempt, recorded.generation) == (None, 4)
 
 
-def test_attempts_that_nobody_kept_are_said_to_be_missing() -> None:
-    remark = ("attempts at its steps that were made before attempts were kept are not told",)
+def test_attempts_that_were_not_kept_are_named_in_a_remark() -> None:
+    remark = ("attempts at its steps that were made before attempts were kept are not shown",)
     retrying = running(StepState.RETRYING)[2:]
     assert timeline_with(steps=retrying).remarks == remark
     assert (
