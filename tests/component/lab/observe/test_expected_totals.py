@@ -11,7 +11,8 @@ from tests.support.probes.database import connected
 PROMISED = timedelta(seconds=PROMISED_SECONDS)
 MICROSECOND = timedelta(microseconds=1)
 TRY = """
-INSERT INTO order_attempts (order_id, step, event_type, generation, claim, attempt, worker, started_at, ended_at, outcome)
+INSERT INTO order_attempts
+  (order_id, step, event_type, generation, claim, attempt, worker, started_at, ended_at, outcome)
 VALUES ($1, $2, 'x', $3, 1, 1, 'w', now(), now(), $4)"""
 
 
