@@ -23,7 +23,7 @@ PURE_CONTRACTS = {"test_mailer.py"}
 # Fixtures that start a server or a program.
 STARTING = {"servers", "running_sap", "running_inbox"}
 
-# A person at the keyboard is told after seconds that no broker answers.
+# An operator gets the error after seconds; a test on a busy machine waits longer for a broker.
 ops_broker.CONNECT_SECONDS = ANSWER_SECONDS
 
 
@@ -59,7 +59,7 @@ def servers() -> Iterator[ServerUrls]:
 
 @pytest.fixture(scope="session")
 def migrated_template(servers: ServerUrls) -> Iterator[str]:
-    """The name of a database that has all migrations; nobody writes to it."""
+    """The name of a database that has all migrations. No test writes to it."""
     with real.database(servers.database_url) as url:
         real.migrate(url)
         yield url.rsplit("/", 1)[1]
@@ -131,6 +131,6 @@ def sap(running_sap: Sap) -> Sap:
 
 @pytest.fixture
 def inbox(running_inbox: Smtp) -> Smtp:
-    """The mail server, refusing nobody."""
+    """The mail server. It refuses no recipient."""
     running_inbox.refuse()
     return running_inbox

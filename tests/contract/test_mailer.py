@@ -278,7 +278,7 @@ async def test_a_server_without_starttls_never_sees_the_password() -> None:
 
 @pytest.fixture
 def server_tls(tmp_path: Path) -> ssl.SSLContext:
-    """A certificate for 127.0.0.1 that nobody vouches for, in `tmp_path / "cert.pem"`."""
+    """A self-signed certificate for 127.0.0.1, in `tmp_path / "cert.pem"`."""
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
          "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2",

@@ -1,4 +1,4 @@
-"""An order whose dead letter is replayed goes on to its end by itself, and shows meanwhile that somebody must look at it."""
+"""An order whose dead letter is replayed continues to its end by itself, and until then needs attention."""
 
 import time
 from collections.abc import Callable

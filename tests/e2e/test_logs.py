@@ -37,14 +37,16 @@ TOO_LONG_FOR_SAP = 41  # characters of a material
 FAILED_AT_SAP = "SELECT 1 FROM outbox.deliveries WHERE consumer = 'sap' AND error_class = 'ErpUnavailable'"
 UNDECODABLE = "SELECT count(*) FROM outbox.dead_letters WHERE reason = 'undecodable'"
 A_ROW_THAT_POSTGRES_REFUSES = """
-INSERT INTO orders (id, reference, customer_name, customer_email, street, city, country, currency, net_total, open_joins, leaf_steps,
+INSERT INTO orders (id, reference, customer_name, customer_email, street, city, country, currency, net_total,
+                    open_joins, leaf_steps,
                     status)
-SELECT $1, 'refused', $2, $3, $4, city, country, currency, net_total, open_joins, leaf_steps, 'nonsense' FROM orders LIMIT 1"""
+SELECT $1, 'refused', $2, $3, $4, city, country, currency, net_total, open_joins, leaf_steps,
+       'nonsense' FROM orders LIMIT 1"""
 
 
 @pytest.fixture(scope="module")
 def customers(stack: LocalStack) -> list[Customer]:
-    """Whose orders went through the system, in good order and in bad."""
+    """The customers of the orders that went through the system, completed and failed ones."""
     demo = [replace(one.order, reference=f"LOG-{uuid4().hex[:10]}") for one in generate(ORDERS).orders]
     refused_by_mail = demo[0].customer
     refused_by_sap = asyncio.run(_order_that_sap_refuses(stack, demo[1]))
@@ -137,7 +139,7 @@ def _count(stack: LocalStack, program: str, event: str) -> int:
 
 
 def _have_ended(stack: LocalStack, accepted: list[Accepted]) -> bool:
-    """Each order is completed, rejected, or needs somebody's attention."""
+    """Each order is completed, rejected, or needs an operator's attention."""
     pages = (httpx.get(stack.api_url + one.location, timeout=ANSWER_SECONDS).json() for one in accepted)
     return all(page["status"] in {"completed", "rejected"} or page["needs_attention"] for page in pages)
 

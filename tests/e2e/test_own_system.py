@@ -1,4 +1,4 @@
-"""The commands of a person on call find the system of `make up` without being told where it is."""
+"""An operator's commands find the system of `make up` without its address."""
 
 import json
 import os

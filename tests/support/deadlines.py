@@ -1,6 +1,6 @@
 """Waiting in tests: until a condition holds, within a time that only a hang exceeds.
 
-A busy machine pauses for seconds. Each wait ends as soon as its condition holds, so that a generous bound costs nothing.
+A busy machine pauses for seconds. Each wait ends as soon as its condition holds, so a generous bound costs nothing.
 """
 
 import asyncio

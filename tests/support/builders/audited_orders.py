@@ -51,7 +51,7 @@ ON CONFLICT DO NOTHING"""
 
 @pytest.fixture(scope="module")
 def own_sap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sap]:
-    """A SAP of this module's own: whoever else has documents in it has no order here."""
+    """A SAP of this module's own: other modules' documents would be orphans here."""
     with start_sap(tmp_path_factory.mktemp("sap")) as running:
         yield running
 
@@ -80,7 +80,7 @@ class AuditedOrders:
         return replace(report, orphans=[one for one in report.orphans if one not in self.found_before])
 
     async def go(self, order: Order, *, until: str = "order.completed") -> None:
-        """Run an order's steps up to this event, which nobody hears any more."""
+        """Run an order's steps up to this event, which no step receives."""
         for kind in WAY:
             if kind == until:
                 break

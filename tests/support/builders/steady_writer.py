@@ -64,7 +64,7 @@ class SteadyWriter:
 
 @contextmanager
 def writing(database_url: str, *names: str, event_type: str = "order.placed") -> Iterator[list[SteadyWriter]]:
-    """Writers at work, each with subjects of its own; stopped afterwards."""
+    """Running writers, each with subjects of its own; stopped afterwards."""
     writers = [SteadyWriter(database_url, name, event_type) for name in names]
     for writer in writers:
         writer.start()

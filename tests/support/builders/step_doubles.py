@@ -37,7 +37,7 @@ class Unrecorded(RecordingStep):
 
 
 class Pausing(LocalStep):
-    """Has an effect, says so, and goes on when it may."""
+    """Has an effect, reports it, and continues when the test allows it."""
 
     def __init__(self) -> None:
         self.begun, self.may_end, self.runs = asyncio.Event(), asyncio.Event(), 0

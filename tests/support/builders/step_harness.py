@@ -222,7 +222,7 @@ def with_step_harness(settings: Settings, scenario: Callable[[StepHarness], Awai
 
 
 def again(event: Event, generation: int) -> Event:
-    """The same event as a later try."""
+    """The same event with a later generation."""
     return replace(event, generation=generation)
 
 

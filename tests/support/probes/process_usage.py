@@ -32,7 +32,7 @@ class Usage:
 
 
 def wait_until_steady(value: Callable[[], float]) -> None:
-    """Return once a value has been the same for some looks: in a pause of the machine there is none."""
+    """Return once a value has been the same at several readings: while the machine pauses there is no reading."""
     seen, looks = value(), 1
     deadline = time.monotonic() + ANSWER_SECONDS
     while looks < STEADY_LOOKS:

@@ -2,7 +2,7 @@
 
 A machine that stands still for seconds, because another's work has its cores, lets every clock go on and nothing else.
 Held to such a clock a sound program is late now and then. This one counts what a thread that does nothing but sleep for
-a moment lives to see: whoever waits too long where it waits is found out all the same.
+a moment lives to see: a wait that is too long by itself is found all the same.
 """
 
 import threading

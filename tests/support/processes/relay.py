@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.support.processes.program import RunningProgram, program
 
-# So long that no pause of the machine ends a term. A test that kills a leader and waits for the next gives it a shorter one.
+# No pause of the machine ends a term this long. A test that kills a leader and waits for the next gives it a shorter one.
 LEASE_SECONDS = 10
 
 

@@ -11,7 +11,7 @@ import httpx
 from lab.stack.local import LocalStack
 from tests.support.deadlines import ANSWER_SECONDS
 
-# What no log may show; the SAP sandbox asks for its own. Nobody listens at the webhook.
+# Secrets that no log may show. The SAP sandbox asks for its password. No server listens at the webhook.
 SECRETS = {
     "SAP_PASSWORD": "sap-7f3a9c51",
     "SMTP_PASSWORD": "smtp-c02be418",

@@ -1,4 +1,4 @@
-"""The number of statements that really go over the wire to Postgres: a proxy that reads the types of the client's messages.
+"""A proxy that counts the statements on the wire to Postgres by the types of the client's messages.
 
 Source: PostgreSQL documentation, "Message Formats". After the start-up message each message is a type byte and a
 length; `E` executes a prepared statement and `Q` is a simple query, so a BEGIN of a driver's own is seen too. Hints

@@ -8,7 +8,7 @@ EVENT_EXCHANGE: str = Settings.model_fields["event_exchange"].default
 
 
 def clean(amqp_url: str) -> None:
-    """Delete Waybill's queues with their messages, and its exchanges. Deleting what is not there is no error."""
+    """Delete Waybill's queues with their messages, and its exchanges. Deleting a missing queue is no error."""
     with connection(amqp_url) as link:
         channel = link.channel()
         for queue in {queue.name for queue, _, _ in topology.bindings(EVENT_EXCHANGE)}:

@@ -69,7 +69,7 @@ def run_sql(url: str, *statements: str) -> None:
 
 @contextmanager
 def database(server_url: str, template: str = "template0") -> Iterator[str]:
-    """The URL of a new database, a copy of `template`; dropped afterwards, whoever is still connected.
+    """The URL of a new database, a copy of `template`; dropped afterwards, with clients still connected.
 
     A migrated one numbers its orders from somewhere of its own: tests share one SAP, which finds orders by number.
     """

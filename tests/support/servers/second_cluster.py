@@ -45,7 +45,7 @@ def cluster() -> Iterator[str]:
 
 
 def dump(database_url: str, archive: Path) -> Path:
-    """A dump of the whole database as it is now, under the eyes of whoever writes."""
+    """A dump of the whole database as it is now, while writers go on writing."""
     _run("pg_dump", "--format=custom", "--compress=none", f"--file={archive}", database_url)
     return archive
 

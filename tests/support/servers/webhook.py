@@ -1,4 +1,4 @@
-"""A webhook that takes what Slack takes: it keeps what it is told, and refuses or waits when a test says so."""
+"""A webhook that takes what Slack takes. It keeps each request, and refuses or waits when a test sets it so."""
 
 import json
 import threading
