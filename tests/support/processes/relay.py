@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.support.processes.program import RunningProgram, program
 
-# No pause of the machine ends a term this long. A test that kills a leader and waits for the next gives it a shorter one.
+# No pause of the machine ends a term this long. A test that kills a leader and waits for the next sets a shorter one.
 LEASE_SECONDS = 10
 
 

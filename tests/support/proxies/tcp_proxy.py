@@ -1,8 +1,8 @@
 """The TCP proxy of the tests. A test cuts it, refuses connections, holds back answers, or silences both directions.
 
 While answers are held back, or both directions are silent, each connection stays open and new ones are accepted. A
-`Tap` reads and changes what passes: `postgres_proxy` and `postgres_wire_counter` are taps. Each connection has two threads of
-its own, so the proxy works for synchronous tests and beside a running loop.
+`Tap` reads and changes what passes: `postgres_proxy` and `postgres_wire_counter` are taps. Each connection has two
+threads of its own, so the proxy works for synchronous tests and beside a running loop.
 """
 
 import contextlib
