@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Rooms whose findings are counted and do not fail.
-BEING_CLEANED = frozenset({"tests"})
+BEING_CLEANED: frozenset[str] = frozenset()
 
 # These two hold the refused words themselves.
 EXEMPT = frozenset({"lab/checks/prose.py", "tests/config/test_prose.py"})
