@@ -67,10 +67,11 @@ def test_a_scraper_that_has_gone_is_nothing_to_tell_and_anything_else_is_a_line(
         while errors:
             with pytest.raises(http.client.RemoteDisconnected):
                 asked(probes.port, "/livez")
-    told = capsys.readouterr()
-    assert told.out.count("scrape_failed") == 1
-    assert "of our own" in told.out
-    assert not told.err
+    # An earlier test of the same process may have sent the log to standard error.
+    printed = "".join(capsys.readouterr())
+    assert printed.count("scrape_failed") == 1
+    assert "of our own" in printed
+    assert "Exception occurred during processing" not in printed  # socketserver's own report
 
 
 def test_a_port_that_is_taken_is_named() -> None:
