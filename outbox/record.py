@@ -29,6 +29,9 @@ FROM unnest({_ARRAYS})
 ORDER BY place
 """)  # noqa: S608 - constants
 
+# Reading a row would open and lock every segment.
+_CHECK_TABLE = text("SELECT 1 FROM outbox.events WHERE false")
+
 # `insert_from` records for the event exchange, under the first generation: the two columns have these defaults.
 _INSERTED = {column: kind for column, kind in COLUMN_TYPES.items() if column not in {"destination", "generation"}}
 
@@ -69,6 +72,11 @@ async def record(tx: AsyncConnection, events: Sequence[Event], destination: str 
     values = {column: [row[column] for row in rows] for column in COLUMN_TYPES}
     with missing_segment_named():
         await tx.execute(_RECORD, values)
+
+
+async def check_table(tx: AsyncConnection) -> None:
+    """Check that the table of events exists. Raises ProgrammingError if it does not. Called by the API's readiness."""
+    await tx.execute(_CHECK_TABLE)
 
 
 def insert_from(row: str, data: str = "CAST(:event_data AS bytea)") -> str:

@@ -1,8 +1,9 @@
 """Messages of many subjects at once: deliveries, dead letters and scheduled messages, each in one statement.
 
-Called by `orders.audit`, which joins the answers with its own tables: SQL of other rooms does not name these tables. A
-subject is an opaque text here. Every function takes an open connection and none commits. Questions about one subject
-are in `outbox.cursor.message_tracking`.
+Called by `orders.audit`, which joins the answers with its own tables: SQL of other rooms does not name these tables.
+`EXCHANGE_EVENTS` is a fragment for a join of more rows than a program should fetch. A subject is an opaque text here.
+Every function takes an open connection and none commits. Questions about one subject are in
+`outbox.cursor.message_tracking`.
 """
 
 from collections.abc import Collection
@@ -12,6 +13,10 @@ from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+# The events for the event exchange from an id on, as the text of a subquery with one bind parameter, `first_id`.
+EXCHANGE_EVENTS = """
+SELECT event_id, subject, recorded_at FROM outbox.events WHERE id >= :first_id AND destination IS NULL"""
 
 # The bound on the event id leaves out whole partitions.
 _DELIVERIES = text("""

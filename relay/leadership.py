@@ -25,6 +25,7 @@ import contextlib
 import os
 import secrets
 import socket
+from dataclasses import dataclass
 
 from asyncpg import Connection, Record
 
@@ -44,6 +45,12 @@ GRACE_AFTER_SLEEP = 1 / 2
 # A standby reads without a lock on the row, because each write of the cursor locks it FOR KEY SHARE.
 _LEADER = """
 SELECT holder, epoch FROM outbox.leases WHERE name = 'relay' AND expires_at >= clock_timestamp() AND holder <> $1"""
+
+# A lease that was released ends at -infinity, which has no age.
+_LEASE = """
+SELECT holder, expires_at >= clock_timestamp() AS in_force,
+  CASE WHEN isfinite(expires_at) THEN extract(epoch FROM clock_timestamp() - expires_at)::float8 END AS over_seconds
+FROM outbox.leases WHERE name = 'relay'"""
 
 # The epoch is a key column. The cursor's writes of a term hold the row FOR KEY SHARE until their commit is on disk. A
 # statement that changes the epoch waits for them, so a new term starts behind the last write of the old one; a
@@ -79,6 +86,21 @@ log = get_logger(__name__)
 
 class RenewalError(Exception):
     """Postgres did not answer a renewal in time; the term ends before the lease expires."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The lease as Postgres has it. `over_seconds` is the time since its end, None if its holder released it."""
+
+    holder: str
+    in_force: bool
+    over_seconds: float | None
+
+
+async def read_lease(connection: "Connection[Record]") -> Lease | None:
+    """The lease; None if no relay has ever led. Takes no lock. Called by `ops.doctor.relay`."""
+    row = await connection.fetchrow(_LEASE)
+    return None if row is None else Lease(*row)
 
 
 def holder() -> str:

@@ -6,19 +6,17 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
-from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 from starlette.responses import Response
 
 from api.openapi import problems
 from api.problems import schema_missing
 from api.services import services
+from outbox.record import check_table
 
 router = APIRouter(tags=["operations"])
 
 READY_SECONDS = 2.0  # a probe's usual patience is a few seconds
-# Fails without the schema. Reading a row would open and lock every segment.
-_READY = text("SELECT 1 FROM outbox.events WHERE false")
 
 
 class HealthView(BaseModel):
@@ -43,7 +41,7 @@ async def readyz(request: Request) -> Response:
     """Answers 200 when the database is there and has the schema, else 503."""
     try:
         async with asyncio.timeout(READY_SECONDS), services(request).single.connect() as tx:
-            await tx.execute(_READY)
+            await check_table(tx)
     except ProgrammingError as error:
         raise schema_missing() from error
     return _ok()

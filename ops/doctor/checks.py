@@ -14,6 +14,7 @@ from migrations.upgrade import alembic_config
 from ops.doctor import broker, relay, watch
 from ops.doctor.finding import Finding, Verdict, to_start
 from orders.workflow import required_queues
+from outbox.required_queues import required
 from runtime.settings import Settings
 
 LIBRARIES = ("celery", "kombu", "pika", "sqlalchemy", "asyncpg", "fastapi", "uvicorn")
@@ -96,12 +97,12 @@ async def _migrations(connection: asyncpg.Connection, settings: Settings) -> Fin
 
 async def _outbox(connection: asyncpg.Connection) -> list[Finding]:
     try:
-        rows = await connection.fetch("SELECT queue FROM outbox.destinations")
+        noted = await required(connection)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return []  # the finding on migrations gives the cause
-    missing = sorted(set(required_queues()) - {row["queue"] for row in rows})
+    missing = sorted(set(required_queues()) - set(noted))
     if not missing:
-        return [Finding(Verdict.GOOD, "required queues", f"{len(rows)} in outbox.destinations")]
+        return [Finding(Verdict.GOOD, "required queues", f"{len(noted)} in outbox.destinations")]
     return [
         Finding(
             Verdict.BAD,

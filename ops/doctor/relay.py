@@ -4,12 +4,7 @@ import asyncpg
 
 from ops.doctor.finding import Finding, Verdict, to_start
 from outbox.cursor.backlog import backlog
-
-# A lease that was handed over ends at -infinity, which has no age.
-_LEASE = """
-SELECT holder, expires_at >= clock_timestamp() AS in_force,
-  CASE WHEN isfinite(expires_at) THEN extract(epoch FROM clock_timestamp() - expires_at)::float8 END AS over_seconds
-FROM outbox.leases WHERE name = 'relay'"""
+from relay.leadership import read_lease
 
 SLOW_SECONDS = 10.0  # a relay publishes within milliseconds, and takes over within one lease
 ALERT_SECONDS = 60.0  # the threshold of the alert WaybillEventsUnpublished
@@ -24,15 +19,15 @@ async def relay(connection: asyncpg.Connection, *, local: bool) -> list[Finding]
 
 
 async def _leader(connection: asyncpg.Connection, *, local: bool) -> Finding:
-    lease = await connection.fetchrow(_LEASE)
-    if lease is not None and lease["in_force"]:
-        return Finding(Verdict.GOOD, "relay", f"{lease['holder']} leads")
+    lease = await read_lease(connection)
+    if lease is not None and lease.in_force:
+        return Finding(Verdict.GOOD, "relay", f"{lease.holder} leads")
     if lease is None:
         found = "no relay leads, and none has ever led"
-    elif lease["over_seconds"] is None:
-        found = f"no relay leads: {lease['holder']} has ended and handed over"
+    elif lease.over_seconds is None:
+        found = f"no relay leads: {lease.holder} has ended and handed over"
     else:
-        found = f"no relay leads: the lease of {lease['holder']} ran out {lease['over_seconds']:.0f} s ago"
+        found = f"no relay leads: the lease of {lease.holder} ran out {lease.over_seconds:.0f} s ago"
     remedy = f"{to_start('relay', local=local)}; if one runs, it is frozen or its /readyz gives the cause"
     return Finding(Verdict.BAD, "relay", found, remedy)
 

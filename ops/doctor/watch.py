@@ -6,8 +6,7 @@ import asyncpg
 
 from ops.doctor.finding import Finding, Verdict
 from ops.doctor.prometheus_api import PrometheusApi, PrometheusError, Target
-
-_OPEN_DEAD_LETTERS = "SELECT count(*) FROM outbox.dead_letters WHERE state = 'open'"
+from outbox.dead_letters.queries import count_open
 
 
 async def prometheus(url: str | None) -> list[Finding]:
@@ -42,7 +41,7 @@ def alerted(alertmanagers: Sequence[str]) -> Finding:
 async def open_dead_letters(connection: asyncpg.Connection) -> list[Finding]:
     """Check for open dead letters."""
     try:
-        dead_letters = await connection.fetchval(_OPEN_DEAD_LETTERS)
+        dead_letters = await count_open(connection)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return []  # the finding on migrations gives the cause
     if not dead_letters:

@@ -1,7 +1,7 @@
 """Queries on dead letters: single ones, groups of one cause, those of one subject, counts by queue.
 
-Nothing here changes a dead letter, and only `whole` reads a body. Called by `ops.dead_letters`, `api`,
-`orders.tracking` and `consumers.collector`.
+Nothing here changes a dead letter, and only `whole` reads a body. Called by `ops.dead_letters`, `ops.doctor`,
+`api`, `orders.tracking` and `consumers.collector`.
 """
 
 from collections import defaultdict
@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from asyncpg import Connection, Record
 from sqlalchemy import ColumnElement, Row, RowMapping, and_, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -30,6 +31,8 @@ _OPEN_BY_QUEUE = text("""
 SELECT queue, reason, count(*) AS dead_letters, max(first_seen_at) AS newest_at
 FROM outbox.dead_letters WHERE state = 'open' GROUP BY queue, reason
 """)
+
+_COUNT_OPEN = "SELECT count(*) FROM outbox.dead_letters WHERE state = 'open'"
 
 _NOW = text("SELECT clock_timestamp()")
 
@@ -262,6 +265,11 @@ async def with_open_dead_letters(tx: AsyncConnection, subjects: Collection[str])
 async def open_by_queue(tx: AsyncConnection) -> Sequence[OpenCount]:
     """The open dead letters counted by queue and reason."""
     return [OpenCount(*row) for row in await tx.execute(_OPEN_BY_QUEUE)]
+
+
+async def count_open(connection: "Connection[Record]") -> int:
+    """The number of open dead letters, on a connection of asyncpg, which `ops.doctor` has."""
+    return int(await connection.fetchval(_COUNT_OPEN))
 
 
 async def now(tx: AsyncConnection) -> datetime:

@@ -23,17 +23,6 @@ OWN: dict[str, set[str]] = {
     "ops": set(),
     "runtime": set(),
 }
-# Each with its reason.
-EXCEPTIONS = {
-    # Events x orders x audit log: in Python, every event of the window would have to be read to find the few missing.
-    ("orders/audit/reconciliation.py", "outbox.events"),
-    # Readiness asks whether the tables that a placement writes exist, with one statement that reads nothing.
-    ("api/routes/health.py", "outbox.events"),
-    # The doctor examines a database that may be broken or of another version: it relies on no code of ours.
-    ("ops/doctor/checks.py", "outbox.destinations"),
-    ("ops/doctor/relay.py", "outbox.leases"),
-    ("ops/doctor/watch.py", "outbox.dead_letters"),
-}
 _NAMED = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|TABLE)\s+(?:ONLY\s+)?((?:outbox\.)?[a-z_]+)")
 
 
@@ -65,11 +54,7 @@ def _foreign(room: str) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("room", OWN)
 def test_a_rooms_sql_touches_its_own_tables_only(room: str) -> None:
-    assert _foreign(room) - EXCEPTIONS == set()
-
-
-def test_each_exception_is_still_one() -> None:
-    assert {found for room in OWN for found in _foreign(room)} >= EXCEPTIONS
+    assert _foreign(room) == set()
 
 
 def test_the_statements_are_found() -> None:
