@@ -8,7 +8,7 @@
 
 Trust window: a leader acts as leader until
 
-    trusted_trusted_until = start of the last answered renewal + TRUST_FOR x lease      (TRUST_FOR = 0.8)
+    trusted_until = start of the last answered renewal + TRUST_FOR x lease      (TRUST_FOR = 0.8)
 
 - The time counts from when the renewal was sent, not answered: Postgres set `expires_at` later than that.
 - A leader whose renewal is unanswered at `trusted_until` ends its term, 0.2 x lease before another relay can start one.

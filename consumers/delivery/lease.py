@@ -2,7 +2,7 @@
 
 A holder acts only while its own clock says that no other worker can have the lease: until the other side's longest
 commit before the end of the last lease that Postgres confirmed, counted from when it was asked for. So a holder that
-has lost Postgres stops by itself, and its last request to the other side is over by the time another worker may look.
+has lost Postgres stops by itself, and its last request to the other side is over by the time another worker may claim.
 """
 
 import asyncio

@@ -106,7 +106,7 @@ class OutsideStep(StepKind):
 
     @abstractmethod
     async def perform(self, delivery: Delivery, prepared: Any) -> dict[str, Any]:  # noqa: ANN401
-        """Have the effect, looking first where one can, because it may be there already. Returns the journal.
+        """Have the effect, and return the journal. An effect that can be looked up is: it may be there already.
 
         Uses no Postgres: a database that goes away meanwhile must not cost an attempt.
         """

@@ -4,4 +4,4 @@ from ops.errors import OpsError
 
 
 class BenchError(OpsError):
-    """A measurement could not be made; the text says why and where to look."""
+    """A measurement could not be made; the text says why, and where the cause shows."""
