@@ -74,7 +74,7 @@ class StepView(_View):
     state: StepState
     attempt: int
     error: str | None
-    next_try_at: datetime | None
+    next_attempt_at: datetime | None
     finished_at: datetime | None
 
 

@@ -142,7 +142,7 @@ class StepProgress:
     state: StepState
     attempt: int
     error: str | None = None
-    next_try_at: datetime | None = None
+    next_attempt_at: datetime | None = None
     finished_at: datetime | None = None
 
 

@@ -85,14 +85,14 @@ ORDER BY o.placed_at DESC, o.id DESC LIMIT :limit
 _NUMBERS = text("SELECT id, number FROM orders WHERE id = ANY(CAST(:ids AS uuid[]))")
 
 _STEPS = text("""
-SELECT step, event_type, state, attempt, error, next_try_at, finished_at FROM order_steps WHERE order_id = :id
+SELECT step, event_type, state, attempt, error, next_attempt_at, finished_at FROM order_steps WHERE order_id = :id
 """)
 
 # The step's state and its attempt, in one statement: a delivery costs no more for its history.
 # An event may name an order that does not exist: then nothing is written.
 _SET_STEP = text("""
 WITH known AS (SELECT id FROM orders WHERE id = :order_id),
-tried AS (
+attempted AS (
   INSERT INTO order_attempts (order_id, step, event_type, generation, claim, attempt, worker, started_at, ended_at,
                               outcome, error)
   SELECT id, :step, :event_type, :generation, :claim, :attempt, :worker,
@@ -101,13 +101,13 @@ tried AS (
   FROM known
   ON CONFLICT (order_id, step, event_type, generation, claim) DO UPDATE
   SET attempt = excluded.attempt, ended_at = excluded.ended_at, outcome = excluded.outcome, error = excluded.error)
-INSERT INTO order_steps (order_id, step, event_type, state, attempt, error, next_try_at, finished_at)
-SELECT id, :step, :event_type, :state, :attempt, :error, CAST(:next_try_at AS timestamptz),
+INSERT INTO order_steps (order_id, step, event_type, state, attempt, error, next_attempt_at, finished_at)
+SELECT id, :step, :event_type, :state, :attempt, :error, CAST(:next_attempt_at AS timestamptz),
        CASE WHEN :state = 'done' THEN clock_timestamp() END
 FROM known
 ON CONFLICT (order_id, step, event_type) DO UPDATE
-SET state = excluded.state, attempt = excluded.attempt, error = excluded.error, next_try_at = excluded.next_try_at,
-    finished_at = excluded.finished_at
+SET state = excluded.state, attempt = excluded.attempt, error = excluded.error,
+    next_attempt_at = excluded.next_attempt_at, finished_at = excluded.finished_at
 """)
 
 _ATTEMPTS = text("""
@@ -221,7 +221,7 @@ async def steps(tx: AsyncConnection, order_id: UUID) -> list[tuple[str, StepProg
                 StepState(row["state"]),
                 row["attempt"],
                 row["error"],
-                row["next_try_at"],
+                row["next_attempt_at"],
                 row["finished_at"],
             ),
         )
@@ -246,7 +246,7 @@ async def set_step(
         "state": progress.state.value,
         "attempt": progress.attempt,
         "error": progress.error,
-        "next_try_at": progress.next_try_at,
+        "next_attempt_at": progress.next_attempt_at,
         "generation": record.generation,
         "claim": record.claim,
         "worker": record.worker,

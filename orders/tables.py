@@ -76,7 +76,7 @@ order_steps = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("attempt", sa.SmallInteger, nullable=False),
     sa.Column("error", sa.Text),
-    sa.Column("next_try_at", sa.DateTime(timezone=True)),
+    sa.Column("next_attempt_at", sa.DateTime(timezone=True)),
     sa.Column("finished_at", sa.DateTime(timezone=True)),
     sa.CheckConstraint(f"state IN ({_listed(StepState)})", name="state_known"),
 )

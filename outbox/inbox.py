@@ -77,7 +77,7 @@ class Refusal(Enum):
 class Refused:
     """A delivery that does not run. `until`: when a busy one is to be delivered again."""
 
-    why: Refusal
+    reason: Refusal
     until: datetime | None = None
 
 

@@ -26,7 +26,7 @@ class NotRunnableError(Exception):
     """The inbox refuses the delivery. `consumers.delivery.pipeline` turns `refused` into the delivery's result."""
 
     def __init__(self, refused: Refused) -> None:
-        super().__init__(refused.why.value)
+        super().__init__(refused.reason.value)
         self.refused = refused
 
 

@@ -103,10 +103,10 @@ class StepRunner:
         return await inbox.refusal(tx, self.step.queue, event)
 
     async def _refused(self, refused: Refused, event: Event) -> DeliveryResult:
-        if refused.why is Refusal.BUSY:
+        if refused.reason is Refusal.BUSY:
             # It comes back when the other worker's lease is over: by then it is done, or this one may take it. It waits
             # for SOONEST where no lease is left to wait for: sent at once, it would circle.
             soonest = datetime.now(UTC) + SOONEST
             until = max(refused.until or soonest, soonest)
             await self._ctx.transactions.run(lambda tx: schedule(tx, event, self.step.queue, until))
-        return of_refusal(refused.why)
+        return of_refusal(refused.reason)

@@ -87,7 +87,7 @@ class LocalStep(StepKind):
         try:
             await delivery.ctx.transactions.run(lambda tx: finish_at_once(tx, delivery, effect))
         except NotRunnableError as error:
-            if error.refused.why is not Refusal.BUSY:
+            if error.refused.reason is not Refusal.BUSY:
                 raise
             return False
         return True

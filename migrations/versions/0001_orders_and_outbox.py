@@ -152,7 +152,7 @@ def _orders() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("attempt", sa.SmallInteger(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
-        sa.Column("next_try_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("state IN ('pending', 'running', 'retrying', 'done', 'dead')", name="state_known"),
         sa.ForeignKeyConstraint(

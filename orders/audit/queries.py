@@ -48,7 +48,7 @@ WHERE due.units IS DISTINCT FROM held.units
 
 # A completed order has every step behind it, but leaf steps, for which no other step waits.
 _STEPS = text("""
-SELECT s.order_id, s.step, s.event_type, s.state, s.attempt, s.error, s.next_try_at, s.finished_at
+SELECT s.order_id, s.step, s.event_type, s.state, s.attempt, s.error, s.next_attempt_at, s.finished_at
 FROM order_steps s JOIN orders o ON o.id = s.order_id
 WHERE o.placed_at >= :since AND o.placed_at < :until
   AND (o.status <> 'completed' OR s.step = ANY(o.leaf_steps))
@@ -208,7 +208,7 @@ def _by_subject(events: Iterable[NotPassed]) -> dict[str, set[tuple[str, str | N
 
 
 def _progress(row: Row[Any]) -> StepProgress:
-    return StepProgress(row.step, StepState(row.state), row.attempt, row.error, row.next_try_at, row.finished_at)
+    return StepProgress(row.step, StepState(row.state), row.attempt, row.error, row.next_attempt_at, row.finished_at)
 
 
 def _known(row: Row[Any], inbox: _Inbox, stock: Sequence[Stock], progress: OrderProgress | None) -> OrderRecord:

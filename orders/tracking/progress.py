@@ -227,7 +227,7 @@ def _running(
 
 def _next_attempt(step: Step, event_type: str, progress: OrderProgress, known: StepProgress, now: datetime) -> str:
     """The time of the next attempt. One that is due and has not begun waits for its worker, which may have paused."""
-    due = known.next_try_at
+    due = known.next_attempt_at
     if due is None or due > now:
         when = "" if due is None else f", next attempt {clock(due, now)}"
     else:

@@ -261,7 +261,7 @@ async def test_an_order_shows_what_has_become_of_it(api: Api) -> None:
         "state": "retrying",
         "attempt": 2,
         "error": "SAP says no",
-        "next_try_at": "2030-01-01T00:00:00Z",
+        "next_attempt_at": "2030-01-01T00:00:00Z",
         "finished_at": None,
     }
 

@@ -17,13 +17,13 @@ sound_claim, sound_finish_at_once, sound_deliver = inbox.claim, inbox.finish_at_
 
 async def claim(tx: Any, consumer: str, event: Any, *rest: Any) -> Claim | Refused:
     claimed = await sound_claim(tx, consumer, event, *rest)
-    forgotten = isinstance(claimed, Refused) and claimed.why is Refusal.DUPLICATE
+    forgotten = isinstance(claimed, Refused) and claimed.reason is Refusal.DUPLICATE
     return Claim(consumer, event, uuid4()) if forgotten else claimed
 
 
 async def finish_at_once(tx: Any, consumer: str, event: Any, *rest: Any) -> Claim | Refused:
     claimed = await sound_finish_at_once(tx, consumer, event, *rest)
-    forgotten = isinstance(claimed, Refused) and claimed.why is Refusal.DUPLICATE
+    forgotten = isinstance(claimed, Refused) and claimed.reason is Refusal.DUPLICATE
     return Claim(consumer, event) if forgotten else claimed
 
 

@@ -61,7 +61,7 @@ async def test_a_step_that_raises_is_expected_and_scheduled_again_in_its_own_que
         assert before + timedelta(seconds=7) <= waiting.due_at <= after + timedelta(seconds=7 + 4)
         shown = await harness.shown(order, STEP)
         assert (shown["state"], shown["attempt"], shown["error"]) == ("retrying", 1, "StepError: no luck")
-        assert shown["next_try_at"] == row["due_at"] == waiting.due_at
+        assert shown["next_attempt_at"] == row["due_at"] == waiting.due_at
         assert await _effects(harness, order) == 0
 
 
@@ -92,7 +92,7 @@ async def test_the_sixth_failure_gives_up_and_so_does_every_redelivery_of_it(set
         row = await harness.inbox_row(QUEUE, placed)
         assert (row["state"], row["generation"], row["error_class"], row["due_at"]) == ("dead", 6, "ValueError", None)
         shown = await harness.shown(order, STEP)
-        assert (shown["state"], shown["attempt"], shown["next_try_at"]) == ("dead", 6, None)
+        assert (shown["state"], shown["attempt"], shown["next_attempt_at"]) == ("dead", 6, None)
         assert (row["reason"], row["first_generation"]) == ("retries_exhausted", 1)
         assert row["fingerprint"].startswith("ValueError@")
         double.error = None

@@ -97,11 +97,11 @@ async def test_an_error_of_sap_is_tried_again_with_back_off_and_makes_one_docume
         assert "SAP answered 50" in shown["error"]
         sap.faults(error_rate=0)
         (waiting,) = await harness.scheduled(reserved)
-        assert shown["next_try_at"] == waiting.due_at
+        assert shown["next_attempt_at"] == waiting.due_at
         assert await harness.deliver("sync_order_to_sap", waiting.event) is DeliveryResult.DONE
         assert len(sap.order(order.number)["documents"]) == 1
         shown = await harness.shown(order, "sync_order_to_sap")
-        assert (shown["state"], shown["error"], shown["next_try_at"]) == ("done", None, None)
+        assert (shown["state"], shown["error"], shown["next_attempt_at"]) == ("done", None, None)
 
 
 async def test_sap_is_asked_again_no_sooner_than_it_said(settings: Settings, sap: Sap) -> None:
@@ -141,7 +141,7 @@ async def test_a_replay_may_not_come_before_the_post_of_the_last_attempt_is_over
         row = await harness.inbox_row("sap", reserved)
         assert (row["state"], row["reason"]) == ("dead", "retries_exhausted")
         assert (row["due_at"] - before).total_seconds() >= settings.sap_commit_seconds
-        assert (await harness.shown(order, "sync_order_to_sap"))["next_try_at"] is None
+        assert (await harness.shown(order, "sync_order_to_sap"))["next_attempt_at"] is None
 
 
 async def test_a_document_with_another_net_amount_is_never_accepted(settings: Settings, sap: Sap) -> None:

@@ -264,7 +264,7 @@ def test_an_order_is_shown_with_its_dead_letters_and_its_next_attempt(keyboard: 
     order_id, _ = placed(keyboard)
     (dead_letter,) = keyboard.keep(dead_letter_for(new_event(str(order_id)), error="400: [no] such material"))
     keyboard.sql(
-        "INSERT INTO order_steps (order_id, step, event_type, state, attempt, error, next_try_at) VALUES "
+        "INSERT INTO order_steps (order_id, step, event_type, state, attempt, error, next_attempt_at) VALUES "
         "(:id, 'validate_order', 'order.placed', 'done', 1, NULL, NULL), "
         "(:id, 'reserve_inventory', 'order.validated', 'done', 1, NULL, NULL), "
         "(:id, 'sync_order_to_sap', 'inventory.reserved', 'retrying', 3, 'no answer', '2030-01-01T12:04:00Z')",

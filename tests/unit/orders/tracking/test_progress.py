@@ -30,9 +30,9 @@ def blocked_by(queue: str, *done: str, **progress: object) -> str:
 
 
 def at(
-    queue: str, state: StepState, attempt: int = 1, error: str | None = None, next_try_at: datetime | None = None
+    queue: str, state: StepState, attempt: int = 1, error: str | None = None, next_attempt_at: datetime | None = None
 ) -> StepProgress:
-    return StepProgress(BY_QUEUE[queue].name, state, attempt, error, next_try_at)
+    return StepProgress(BY_QUEUE[queue].name, state, attempt, error, next_attempt_at)
 
 
 def in_sap(state: StepState, *values: object) -> dict[tuple[str, str], StepProgress]:

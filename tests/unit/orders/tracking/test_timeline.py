@@ -37,7 +37,7 @@ def attempt(number: int, began: float, ended: float | None, end: AttemptEnd | No
 def running(state: StepState = StepState.RUNNING, number: int = 1) -> list[tuple[str, StepProgress]]:
     before = [("validate_order", "order.placed"), ("reserve_inventory", "order.validated")]
     done = [(kind, StepProgress(step, StepState.DONE, 1)) for step, kind in before]
-    return [*done, (HEARD, StepProgress(SAP, state, number, next_try_at=at(1000)))]
+    return [*done, (HEARD, StepProgress(SAP, state, number, next_attempt_at=at(1000)))]
 
 
 def brief(timeline: Timeline) -> list[tuple[EntryKind, str | None, float | None]]:
