@@ -33,7 +33,10 @@ it. `attempt` is the number that people count: from `first_generation`, which a 
 
 A step with local effects takes no lease. `finish_at_once` is in the transaction of its effects, and a concurrent
 duplicate waits for the row until that transaction ends. An outside effect is claimed first: the claim is committed, its
-lease is renewed, and only its token can finish it. Called by `consumers.delivery`.
+lease is renewed, and only its token can finish it.
+
+`retry_later`, `retry_after_outage` and `dead_letter` are in `outbox.failed_attempts`, the rest is here. Called by
+`consumers.delivery`.
 """
 
 import json
@@ -49,7 +52,6 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from outbox.dead_letter_reason import DeadLetterReason
 from outbox.envelope import Event
 from runtime.database import lacks_partition
 
@@ -58,6 +60,11 @@ MAX_CLAIMS = 3  # of one generation, begun and never finished: then the delivery
 
 class LeaseLostError(Exception):
     """The claim is void: another worker runs the delivery, or it has ended. Nothing may be written for it."""
+
+    @classmethod
+    def of(cls, claim: "Claim") -> "LeaseLostError":
+        """The error that names a claim which is void."""
+        return cls(f"{claim.consumer} no longer holds generation {claim.event.generation} of event {claim.event.id}")
 
 
 class EventExpiredError(Exception):
@@ -97,16 +104,6 @@ class Claim:
     attempt: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An error as the inbox keeps it; `fingerprint` is the same for all errors of one cause."""
-
-    error_class: str
-    message: str
-    trace: str
-    fingerprint: str | None = None
-
-
 # A row may be claimed or finished: in the expected generation, or as a replay after it was dead-lettered.
 _MAY_START = """(d.state = 'retrying' AND d.generation = excluded.generation)
              OR (d.state = 'dead' AND d.generation < excluded.generation)"""
@@ -137,12 +134,6 @@ WHERE {_MAY_START}
 RETURNING generation - first_generation + 1 AS attempt
 """)  # noqa: S608 - _MAY_START and _COUNT_FROM are constants
 
-# For a delivery whose own transaction was rolled back: its row, unless a replay begins the count anew.
-_COUNTED_FROM = text("""
-SELECT first_generation FROM outbox.deliveries
-WHERE consumer = :consumer AND event_id = :event_id AND state <> 'dead' AND first_generation <= :generation
-""")
-
 _STATE = text("""
 SELECT state, generation, coalesce(lease_until, due_at) AS busy_until
 FROM outbox.deliveries WHERE consumer = :consumer AND event_id = :event_id
@@ -160,24 +151,6 @@ SET state = 'done', lease_token = NULL, lease_until = NULL, claims = 0, changed_
 WHERE consumer = :consumer AND event_id = :event_id AND lease_token = :token
 """)
 
-# With a token: the row of that claim. Without: the row that the rolled-back transaction would have written.
-_END_ATTEMPT = text("""
-INSERT INTO outbox.deliveries AS d
-       (consumer, event_id, subject, state, generation, first_generation, claims, due_at, error_class, error,
-        error_trace, fingerprint, reason)
-VALUES (:consumer, :event_id, :subject, :state, :generation, :first_generation, 0, :due_at, :error_class, :error,
-        :error_trace, :fingerprint, :reason)
-ON CONFLICT (consumer, event_id) DO UPDATE
-SET state = excluded.state, generation = excluded.generation, first_generation = excluded.first_generation, claims = 0,
-    due_at = excluded.due_at, lease_token = NULL, lease_until = NULL, changed_at = clock_timestamp(),
-    error_class = excluded.error_class, error = excluded.error, error_trace = excluded.error_trace,
-    fingerprint = excluded.fingerprint, reason = excluded.reason,
-    journal = coalesce(CAST(:journal AS jsonb), d.journal)
-WHERE CASE WHEN CAST(:token AS uuid) IS NOT NULL THEN d.lease_token = :token
-           ELSE (d.state = 'retrying' AND d.generation = :failed) OR (d.state = 'dead' AND d.generation < :failed) END
-RETURNING consumer
-""")
-
 
 async def claim(tx: AsyncConnection, consumer: str, event: Event, lease_seconds: float) -> Claim | Refused:
     """Claim a delivery for `lease_seconds`, or say why it does not run. Commit before acting on it.
@@ -186,7 +159,7 @@ async def claim(tx: AsyncConnection, consumer: str, event: Event, lease_seconds:
     """
     token = uuid4()
     values = {**_key(consumer, event), **_generation(event), "token": token, "lease_seconds": lease_seconds}
-    with _expiry_named(event):
+    with expiry_named(event):
         row = (await tx.execute(_CLAIM, values)).one_or_none()
     if row is None:
         return await refusal(tx, consumer, event)
@@ -198,108 +171,23 @@ async def finish_at_once(tx: AsyncConnection, consumer: str, event: Event) -> Cl
 
     Raises EventExpiredError.
     """
-    with _expiry_named(event):
+    with expiry_named(event):
         row = (await tx.execute(_FINISH_AT_ONCE, {**_key(consumer, event), **_generation(event)})).one_or_none()
     return Claim(consumer, event, attempt=row.attempt) if row is not None else await refusal(tx, consumer, event)
-
-
-async def attempt_of(tx: AsyncConnection, claim: Claim) -> int:
-    """The claim's attempt, counted from 1; also for a claim whose transaction was rolled back."""
-    if claim.token is not None:
-        return claim.attempt
-    values = {**_key(claim.consumer, claim.event), "generation": claim.event.generation}
-    first = (await tx.execute(_COUNTED_FROM, values)).scalar_one_or_none()
-    return 1 if first is None else claim.event.generation - int(first) + 1
 
 
 async def renew(tx: AsyncConnection, claim: Claim, lease_seconds: float) -> None:
     """Hold a claim for `lease_seconds` from now. Raises LeaseLostError."""
     values = {**_key(claim.consumer, claim.event), "token": claim.token, "lease_seconds": lease_seconds}
     if (await tx.execute(_RENEW, values)).rowcount != 1:
-        raise LeaseLostError(_lost(claim))
+        raise LeaseLostError.of(claim)
 
 
 async def finish(tx: AsyncConnection, claim: Claim, journal: Mapping[str, Any]) -> None:
     """Mark a claimed delivery done, in the transaction of its effects. Raises LeaseLostError: roll back then."""
     values = {**_key(claim.consumer, claim.event), "token": claim.token, "journal": json.dumps(journal)}
     if (await tx.execute(_FINISH, values)).rowcount != 1:
-        raise LeaseLostError(_lost(claim))
-
-
-async def retry_later(
-    tx: AsyncConnection,
-    claim: Claim,
-    failure: Failure,
-    due_at: datetime,
-    journal: Mapping[str, Any] | None = None,
-) -> None:
-    """Expect the next attempt of a delivery. `journal` keeps the results that an outside effect has already returned.
-
-    Raises LeaseLostError: the delivery has meanwhile ended otherwise, and nothing may be scheduled.
-    """
-    first = claim.event.generation - await attempt_of(tx, claim) + 1
-    await _end_attempt(tx, claim, failure, _End("retrying", claim.event.generation + 1, first, due_at), journal)
-
-
-async def retry_after_outage(tx: AsyncConnection, claim: Claim, failure: Failure, due_at: datetime) -> None:
-    """Expect a delivery again that an outage prevented: under the next generation, as the same attempt.
-
-    Raises LeaseLostError.
-    """
-    first = claim.event.generation - await attempt_of(tx, claim) + 2
-    await _end_attempt(tx, claim, failure, _End("retrying", claim.event.generation + 1, first, due_at), None)
-
-
-async def dead_letter(
-    tx: AsyncConnection,
-    claim: Claim,
-    failure: Failure,
-    reason: DeadLetterReason,
-    not_before: datetime | None = None,
-    journal: Mapping[str, Any] | None = None,
-) -> None:
-    """Mark a delivery dead; the caller commits and then rejects the message. Raises LeaseLostError.
-
-    `not_before`: a replay must not be sent sooner, because the attempt's outside effect may still be running.
-    """
-    first = claim.event.generation - await attempt_of(tx, claim) + 1
-    await _end_attempt(tx, claim, failure, _End("dead", claim.event.generation, first, not_before, reason), journal)
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """A delivery's row after an attempt that did not finish it."""
-
-    state: str
-    generation: int
-    first_generation: int
-    due_at: datetime | None = None
-    reason: DeadLetterReason | None = None
-
-
-async def _end_attempt(
-    tx: AsyncConnection, claim: Claim, failure: Failure, end: _End, journal: Mapping[str, Any] | None
-) -> None:
-    values = {
-        **_key(claim.consumer, claim.event),
-        "subject": claim.event.subject,
-        "state": end.state,
-        "generation": end.generation,
-        "first_generation": end.first_generation,
-        "failed": claim.event.generation,
-        "due_at": end.due_at,
-        "reason": end.reason,
-        "token": claim.token,
-        "journal": None if journal is None else json.dumps(journal),
-        "error_class": failure.error_class,
-        "error": failure.message,
-        "error_trace": failure.trace,
-        "fingerprint": failure.fingerprint,
-    }
-    with _expiry_named(claim.event):
-        row = (await tx.execute(_END_ATTEMPT, values)).one_or_none()
-    if row is None:
-        raise LeaseLostError(_lost(claim))
+        raise LeaseLostError.of(claim)
 
 
 async def refusal(tx: AsyncConnection, consumer: str, event: Event) -> Refused:
@@ -320,7 +208,7 @@ def _classify(row: RowMapping, event: Event) -> Refused:
 
 
 @contextmanager
-def _expiry_named(event: Event) -> Iterator[None]:
+def expiry_named(event: Event) -> Iterator[None]:
     """Wrap a statement that writes a row: EventExpiredError replaces the driver's check violation."""
     try:
         yield
@@ -338,7 +226,3 @@ def _key(consumer: str, event: Event) -> dict[str, object]:
 
 def _generation(event: Event) -> dict[str, object]:
     return {"subject": event.subject, "generation": event.generation}
-
-
-def _lost(claim: Claim) -> str:
-    return f"{claim.consumer} no longer holds generation {claim.event.generation} of event {claim.event.id}"

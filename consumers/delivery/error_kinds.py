@@ -8,7 +8,7 @@ import traceback
 from types import TracebackType
 
 from orders.workflow import ErrorKind
-from outbox.inbox import Failure
+from outbox.failed_attempts import Failure
 from runtime.database import may_pass, sqlstate, storable
 from runtime.documents import DocumentStoreError
 from runtime.redaction.redact import redacted

@@ -15,8 +15,8 @@ from consumers.delivery.delivery import Delivery
 from consumers.delivery.error_kinds import failure_of
 from consumers.delivery.result import DeliveryResult
 from consumers.delivery.retry_decision import RetryDecider, RetryDecision
-from outbox import inbox
-from outbox.inbox import Failure
+from outbox import failed_attempts
+from outbox.failed_attempts import Failure
 from outbox.schedule import schedule
 from runtime.logging import get_logger
 from runtime.tracing import tracer
@@ -37,7 +37,7 @@ async def fail(delivery: Delivery, error: Exception, decider: RetryDecider, *, o
 async def _write(
     delivery: Delivery, error: Exception, failure: Failure, decider: RetryDecider, outage: bool, tx: AsyncConnection
 ) -> RetryDecision:
-    attempt = await inbox.attempt_of(tx, delivery.claim)
+    attempt = await failed_attempts.attempt_of(tx, delivery.claim)
     decision = decider.decide(attempt, delivery.event.generation, error, outage=outage)
     await _write_inbox(tx, delivery, failure, decision)
     await attempt_log.failed(tx, delivery, decision, _text(failure))
@@ -47,13 +47,13 @@ async def _write(
 async def _write_inbox(tx: AsyncConnection, delivery: Delivery, failure: Failure, decision: RetryDecision) -> None:
     claim, journal = delivery.claim, delivery.journal or None
     if decision.reason is not None:
-        await inbox.dead_letter(tx, claim, failure, decision.reason, decision.due_at, journal)
+        await failed_attempts.dead_letter(tx, claim, failure, decision.reason, decision.due_at, journal)
         return
     assert decision.due_at is not None, "an attempt that is not the last has a next one"
     if decision.result is DeliveryResult.AWAY:
-        await inbox.retry_after_outage(tx, claim, failure, decision.due_at)
+        await failed_attempts.retry_after_outage(tx, claim, failure, decision.due_at)
     else:
-        await inbox.retry_later(tx, claim, failure, decision.due_at, journal)
+        await failed_attempts.retry_later(tx, claim, failure, decision.due_at, journal)
     await _schedule_next(tx, delivery, decision.due_at)
 
 

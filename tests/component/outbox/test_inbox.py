@@ -11,10 +11,11 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from outbox import inbox
+from outbox import failed_attempts, inbox
 from outbox.dead_letter_reason import DeadLetterReason
 from outbox.envelope import Event
-from outbox.inbox import Claim, Failure, LeaseLostError, Refusal, Refused
+from outbox.failed_attempts import Failure
+from outbox.inbox import Claim, LeaseLostError, Refusal, Refused
 from tests.support.builders.events import new_event
 from tests.support.probes.database import connected, engine_of, pid_of, waits_for_a_lock
 
@@ -51,11 +52,13 @@ class Inbox:
         await self.do(lambda tx: inbox.finish(tx, claim, journal))
 
     async def retry(self, claim: Claim, journal: dict[str, Any] | None = None) -> None:
-        await self.do(lambda tx: inbox.retry_later(tx, claim, FAILURE, DUE, journal))
+        await self.do(lambda tx: failed_attempts.retry_later(tx, claim, FAILURE, DUE, journal))
 
     async def dead_letter(self, claim: Claim, journal: dict[str, Any] | None = None) -> None:
         await self.do(
-            lambda tx: inbox.dead_letter(tx, claim, FAILURE, DeadLetterReason.RETRIES_EXHAUSTED, None, journal)
+            lambda tx: failed_attempts.dead_letter(
+                tx, claim, FAILURE, DeadLetterReason.RETRIES_EXHAUSTED, None, journal
+            )
         )
 
     async def row(self) -> dict[str, Any]:
