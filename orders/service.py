@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orders import repository
+from orders import repository, steps
 from orders.events import EVENT_TYPES, OrderEvent, OrderPlaced
 from orders.model import NewOrder, Order, StepProgress, StepState
 from orders.workflow import STEPS, Step, joined_steps, leaf_steps
@@ -53,7 +53,7 @@ async def progress(tx: AsyncConnection, order: Order) -> list[StepProgress]:
 
     A rejected order's steps are those that ran and the e-mail about the rejection.
     """
-    started = {(event_type, step.step): step for event_type, step in await repository.steps(tx, order.id)}
+    started = {(event_type, step.step): step for event_type, step in await steps.started(tx, order.id)}
     shown = []
     for step in STEPS:
         for event_type in _triggers(step, rejected=bool(order.reject_reasons)):

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from consumers.delivery.delivery import Delivery
 from consumers.delivery.result import DeliveryResult, attempt_end
 from consumers.delivery.retry_decision import RetryDecision
-from orders import repository
+from orders import steps
 from orders.model import AttemptEnd, AttemptRecord, StepProgress, StepState
 from outbox.inbox import Claim
 from runtime.log_context import bind_attempt
@@ -46,4 +46,4 @@ async def _write(
     if claim.token is None:
         number, seconds = 0, asyncio.get_running_loop().time() - delivery.started_at
     record = AttemptRecord(claim.event.generation, number, delivery.ctx.worker, seconds, end)
-    await repository.set_step(tx, delivery.order_id, claim.event.type, progress, record)
+    await steps.set_step(tx, delivery.order_id, claim.event.type, progress, record)

@@ -9,7 +9,7 @@ them would read as one that never ended.
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from orders import repository
+from orders import steps
 from orders.audit_log import audited
 from orders.model import Order
 from orders.tracking.snapshot import OrderSnapshot
@@ -43,8 +43,8 @@ async def load_timeline(tx: AsyncConnection, order: Order) -> Timeline:
         now=(await tx.execute(_NOW)).scalar_one(),
         messages=messages,
         audited=kept,
-        attempts=await repository.attempts(tx, order.id),
-        steps=await repository.steps(tx, order.id),
+        attempts=await steps.attempts(tx, order.id),
+        steps=await steps.started(tx, order.id),
         dead_letters=dead_letters,
         actions=await queries.histories(tx, [dead_letter.id for dead_letter in dead_letters]),
         waiting=waiting,

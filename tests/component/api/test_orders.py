@@ -15,7 +15,7 @@ import pytest
 
 from api import observed
 from api.body import MAX_BODY_BYTES
-from orders import invoices, repository
+from orders import invoices, repository, steps
 from orders.model import AttemptEnd, AttemptRecord, RejectReason, Status, StepProgress, StepState
 from tests.support.builders.in_process_api import Api, order_body, running_api
 from tests.support.proxies.postgres_wire_counter import counted_statements
@@ -217,9 +217,9 @@ async def test_an_order_shows_what_has_become_of_it(api: Api) -> None:
     failing = StepProgress("sync_order_to_sap", StepState.RETRYING, 2, "SAP says no", later)
     async with api.app.state.services.single.connect() as tx:
         done = StepProgress("validate_order", StepState.DONE, 1)
-        await repository.set_step(tx, order_id, "order.placed", done, AttemptRecord(1, 0, "w@h/1", 0, AttemptEnd.DONE))
-        trial = AttemptRecord(2, 1, "w@h/1", 0, AttemptEnd.RETRIED)
-        await repository.set_step(tx, order_id, "inventory.reserved", failing, trial)
+        await steps.set_step(tx, order_id, "order.placed", done, AttemptRecord(1, 0, "w@h/1", 0, AttemptEnd.DONE))
+        retried = AttemptRecord(2, 1, "w@h/1", 0, AttemptEnd.RETRIED)
+        await steps.set_step(tx, order_id, "inventory.reserved", failing, retried)
         await repository.advance(tx, order_id, Status.PENDING, Status.VALIDATED)
 
     view = (await api.client.get(f"/orders/{order_id}")).json()
@@ -243,8 +243,8 @@ async def test_an_order_shows_what_has_become_of_it(api: Api) -> None:
     }
     assert (view["sap_document"], view["invoice_number"], view["reject_reasons"]) == (None, None, [])
     assert view["placed_at"].endswith("Z")
-    steps = {step["step"]: step for step in view["steps"]}
-    assert list(steps) == [
+    shown = {step["step"]: step for step in view["steps"]}
+    assert list(shown) == [
         "validate_order",
         "reserve_inventory",
         "sync_order_to_sap",
@@ -253,10 +253,10 @@ async def test_an_order_shows_what_has_become_of_it(api: Api) -> None:
         "update_analytics",
         "finalize_order",
     ]
-    assert steps["validate_order"]["state"] == "done"
-    assert steps["validate_order"]["finished_at"]
-    assert steps["reserve_inventory"]["state"] == "pending"
-    assert steps["sync_order_to_sap"] == {
+    assert shown["validate_order"]["state"] == "done"
+    assert shown["validate_order"]["finished_at"]
+    assert shown["reserve_inventory"]["state"] == "pending"
+    assert shown["sync_order_to_sap"] == {
         "step": "sync_order_to_sap",
         "state": "retrying",
         "attempt": 2,
