@@ -16,7 +16,7 @@ from rich.markup import escape as _escape
 from rich.table import Column, Table
 
 from ops.dead_letters.service import ChangeReport
-from orders.tracking.progress import one_line
+from orders.tracking.wording import one_line
 from outbox.dead_letters.queries import DeadLetter, Group, WholeDeadLetter
 from outbox.dead_letters.replay_plan import RefusedDeadLetter, Sending
 

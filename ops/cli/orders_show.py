@@ -14,8 +14,9 @@ from ops.target import target_settings
 from orders import repository, service
 from orders.model import Order, StepProgress
 from orders.tracking.load import load_timeline, repeatable_read
-from orders.tracking.progress import PendingStep, one_line
 from orders.tracking.timeline import Timeline
+from orders.tracking.waiting import PendingStep
+from orders.tracking.wording import one_line
 from outbox.dead_letters.queries import OpenDeadLetter, open_dead_letters_of
 from runtime.database import is_unavailable, make_engine
 from runtime.settings import Settings

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orders.tracking.progress import one_line
 from orders.tracking.timeline import AttemptOutcome, Entry, EntryKind, Timeline
+from orders.tracking.wording import one_line
 
 COLOURS = {
     EntryKind.DEAD_LETTER: "red",

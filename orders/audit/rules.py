@@ -14,7 +14,8 @@ from enum import StrEnum
 from uuid import UUID
 
 from orders.model import Status, StepState
-from orders.tracking.progress import REJECTED, OrderProgress, blocking_step, leaves_of, trigger_of
+from orders.tracking.progress import REJECTED, OrderProgress
+from orders.tracking.waiting import blocking_step, leaves_of, trigger_of
 from orders.workflow import BY_NAME, BY_QUEUE, Step, leaf_steps
 
 

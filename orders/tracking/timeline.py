@@ -13,7 +13,6 @@ from enum import StrEnum
 from typing import Any
 
 from orders.model import Attempt, Order, Status, StepProgress, StepState
-from orders.tracking.progress import PendingStep, waits_for
 from orders.tracking.snapshot import (
     OrderSnapshot,
     acted_at,
@@ -24,6 +23,7 @@ from orders.tracking.snapshot import (
     sent_at,
     unpublishable,
 )
+from orders.tracking.waiting import PendingStep, waits_for
 from orders.workflow import BY_NAME
 from outbox.envelope import id_time
 

@@ -6,7 +6,8 @@ import pytest
 
 from orders import workflow
 from orders.model import Status, StepProgress, StepState
-from orders.tracking.progress import REJECTED, OrderDeadLetter, OrderProgress, blocking_step, path_to, waits_for
+from orders.tracking.progress import REJECTED, OrderDeadLetter, OrderProgress
+from orders.tracking.waiting import blocking_step, path_to, waits_for
 from orders.workflow import BY_NAME, BY_QUEUE, STEPS, Step
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
