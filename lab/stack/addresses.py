@@ -1,23 +1,36 @@
 """The addresses of the programs of an instance."""
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from orders.workflow import POOLS
 
 RECORD = "stack.json"  # in the instance's folder
 
-# The ports that a start takes if they are free. The settings and compose.yaml name the same ones.
-PREFERRED_PORTS = {
+_FIXED_PORTS = {
     "api": 8080,
     "relay": 8081,
     "collector": 8082,
-    **{f"worker-{pool}": port for port, pool in enumerate(POOLS, 8083)},
     "sap": 8090,
     "mail": 8025,
     "smtp": 2525,
     "prometheus": 9090,
     "rabbitmq-metrics": 15692,
 }
+FIRST_WORKER_PORT = 8083
+
+
+def preferred_ports(pools: Iterable[str]) -> dict[str, int]:
+    """The ports that a start takes if they are free. The settings and compose.yaml name the same ones.
+
+    The workers' ports count up in the order of the pools and leave out those of other programs.
+    """
+    of_workers = (port for port in itertools.count(FIRST_WORKER_PORT) if port not in _FIXED_PORTS.values())
+    return {**_FIXED_PORTS, **{f"worker-{pool}": next(of_workers) for pool in pools}}
+
+
+PREFERRED_PORTS = preferred_ports(POOLS)
 # Ports that serve no page for people.
 PAGELESS = ("smtp", "rabbitmq-metrics")
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from lab.stack.addresses import PREFERRED_PORTS, Addresses
+from lab.stack.addresses import PREFERRED_PORTS, Addresses, preferred_ports
 from lab.stack.local import LocalStack
 from orders.workflow import POOLS
 
@@ -20,6 +20,13 @@ def test_each_worker_has_a_page_of_its_own() -> None:
     urls = Addresses("", "", PREFERRED_PORTS).urls
 
     assert [urls[f"worker-{pool}"] for pool in POOLS] == [f"http://127.0.0.1:{port}" for port in range(8083, 8087)]
+
+
+def test_no_two_programs_have_one_port_however_many_pools_there_are() -> None:
+    ports = preferred_ports(f"pool-{number}" for number in range(100))
+
+    assert len(set(ports.values())) == len(ports)
+    assert [ports[f"worker-pool-{number}"] for number in (0, 6, 7, 8)] == [8083, 8089, 8091, 8092]
 
 
 def test_every_program_with_metrics_is_a_target() -> None:
