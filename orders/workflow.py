@@ -74,7 +74,8 @@ class Pool:
     """One worker program and the steps that it runs.
 
     `concurrency` is its number of child processes, `prefetch` the messages held at hand for each child.
-    `outside`: its steps act on another system, so its worker stops consuming while that system is away.
+    `outside`: its steps act on another system, so its worker stops consuming while that system is away. A worker does
+    not start if a step's code says otherwise (`consumers.steps.load`).
     `commit_wait` names the setting with the seconds in which the other system may still commit a call that has failed;
     None if it commits at once. `retry_base` names the setting with the seconds of the first back-off.
     """
@@ -187,6 +188,19 @@ def joined_steps() -> tuple[str, ...]:
 def leaf_steps() -> tuple[str, ...]:
     """The names of the tracked steps that emit nothing. No other step waits for one, but the order owes each."""
     return tuple(step.name for step in STEPS if step.tracked and not step.emits)
+
+
+def last_steps() -> tuple[Step, ...]:
+    """The steps that complete an order."""
+    return emitters_of("order.completed")
+
+
+def rejection_steps() -> tuple[Step, ...]:
+    """The tracked steps that every rejected order still waits for; no leaf steps, which are owed order by order."""
+    leaves = leaf_steps()
+    return tuple(
+        step for step in STEPS if step.tracked and step.name not in leaves and "order.rejected" in step.listens_to
+    )
 
 
 def required_queues() -> tuple[str, ...]:

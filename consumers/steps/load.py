@@ -1,16 +1,17 @@
 """The code of a step, found by convention: `consumers/steps/<queue>.py` names its class in `STEP_CLASS`.
 
-Called when a worker starts, so that a row of the table without code ends the start and no delivery.
+Called when a worker starts, so that a row of the table without code ends the start and no delivery. So does a step
+that contradicts its pool: a circuit opens for a step that overrides `is_away`, and such a step's pool is `outside`.
 """
 
 from importlib import import_module
 
 from consumers.delivery.step_kinds import StepKind
-from orders.workflow import Step
+from orders.workflow import Step, pool_of
 
 
 class StepCodeError(Exception):
-    """A row of the table has no code; the text says what to add."""
+    """A row of the table has no code, or code that contradicts it; the text says what to mend."""
 
 
 def step_class(step: Step) -> type[StepKind]:
@@ -30,4 +31,16 @@ def step_class(step: Step) -> type[StepKind]:
             f"consumers/steps/{step.queue}.py names no class for step {step.name!r}: "
             "set STEP_CLASS to a LocalStep, an OutsideStep or a RecordingStep"
         )
+    _check_pool(step, found)
     return found
+
+
+def _check_pool(step: Step, found: type[StepKind]) -> None:
+    """Check that the pool of a step with a probe is `outside`, and that of a step without one is not."""
+    probes = found.is_away is not StepKind.is_away
+    pool = pool_of(step)
+    if probes is not pool.outside:
+        raise StepCodeError(
+            f"step {step.name!r} {'has a' if probes else 'has no'} probe (`is_away`), and its pool {pool.name!r} has "
+            f"outside={pool.outside}: let orders/workflow.py name another pool, or add or remove the probe"
+        )

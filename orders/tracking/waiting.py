@@ -11,11 +11,9 @@ from orders.events import EVENT_TYPES
 from orders.model import Status
 from orders.tracking.order_step import OrderStep, open_text
 from orders.tracking.progress import REJECTED, OrderProgress
-from orders.workflow import BY_NAME, Step, emitters_of
+from orders.workflow import Step, emitters_of, last_steps, rejection_steps
 
 _STARTING = ("order.placed",)
-_LAST = BY_NAME["finalize_order"]
-_REJECTION_EMAIL = BY_NAME["send_confirmation_email"]
 
 
 def blocking_step(step: Step, event_type: str, progress: OrderProgress, now: datetime) -> str:
@@ -54,7 +52,10 @@ def waits_for(status: Status, progress: OrderProgress, now: datetime) -> list[Pe
 def _way_to_the_end(status: Status) -> list[tuple[Step, str]]:
     if status is Status.COMPLETED:
         return []
-    return path_to(_REJECTION_EMAIL, REJECTED) if status is Status.REJECTED else path_to(_LAST, trigger_of(_LAST))
+    if status is Status.REJECTED:
+        return [(step, REJECTED) for step in rejection_steps()]
+    paths = [path_to(step, trigger_of(step)) for step in last_steps()]
+    return list(dict.fromkeys(one for path in paths for one in path))  # each step once
 
 
 def leaves_of(status: Status, progress: OrderProgress) -> list[tuple[Step, str]]:

@@ -16,8 +16,10 @@ from orders.workflow import (
     RetryPolicy,
     Step,
     joined_steps,
+    last_steps,
     leaf_steps,
     pool_of,
+    rejection_steps,
     required_queues,
     steps_of,
 )
@@ -67,6 +69,19 @@ def test_a_leaf_step_is_tracked_and_emits_nothing(monkeypatch: pytest.MonkeyPatc
     leaf = Step("notify_warehouse", "warehouse", ("order.synced",), (), "local", 30, 900)
     monkeypatch.setattr(workflow, "STEPS", (*STEPS, leaf))
     assert leaf_steps() == ("notify_warehouse",)
+
+
+def test_an_order_ends_with_the_step_that_completes_it_or_with_those_that_hear_of_its_rejection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert [step.name for step in last_steps()] == ["finalize_order"]
+    assert [step.name for step in rejection_steps()] == ["send_confirmation_email"]
+    leaf = Step("notify_warehouse", "warehouse", ("order.rejected",), (), "local", 30, 900)
+    refund = Step("refund_order", "refund", ("order.rejected",), ("order.refunded",), "local", 30, 900)
+    archive = Step("archive_order", "archive", ("order.fulfilled",), ("order.completed",), "local", 30, 900)
+    monkeypatch.setattr(workflow, "STEPS", (*STEPS, leaf, refund, archive))
+    assert [step.name for step in last_steps()] == ["finalize_order", "archive_order"]
+    assert [step.name for step in rejection_steps()] == ["send_confirmation_email", "refund_order"]
 
 
 def test_every_step_is_in_exactly_one_pool() -> None:

@@ -120,6 +120,17 @@ def test_an_order_that_is_at_its_end_waits_for_nothing_and_a_rejected_one_for_it
     assert waits_for(Status.REJECTED, notified, NOW) == []
 
 
+def test_an_order_waits_for_each_step_that_the_table_puts_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Step("archive_order", "archive", ("order.fulfilled",), ("order.completed",), "local", 30, 960)
+    refund = Step("refund_order", "refund", ("order.rejected",), ("order.refunded",), "local", 30, 960)
+    monkeypatch.setattr(workflow, "STEPS", (*STEPS, archive, refund))
+    done = OrderProgress(_done("validation", "inventory", "sap", "email", "invoice", "analytics"))
+    waiting = waits_for(Status.FULFILLED, done, NOW)
+    assert [one.step.queue for one in waiting] == ["finalization", "archive"]
+    rejected = waits_for(Status.REJECTED, OrderProgress(), NOW)
+    assert [(one.step.queue, one.event_type) for one in rejected] == [("email", REJECTED), ("refund", REJECTED)]
+
+
 def test_a_long_error_is_cut() -> None:
     waiting = in_sap(StepState.RETRYING, 3, "x" * 5000)
     assert len(blocked_by("sap", "validation", "inventory", steps=waiting)) < 300
