@@ -74,9 +74,13 @@ class AuditedOrders:
     found_before: list[OrphanEffect]
 
     async def audit(self, deadline: timedelta | None = AT_ONCE, **places: Any) -> AuditReport:
-        """Orders of this test alone, and orphans that no test before it has made."""
+        """The audit of this test's orders."""
         window = Window(self.since, datetime.now(UTC) + timedelta(hours=1))
         report = await audit(self.harness.ctx.engine, replace(self.places, **places), window, deadline)
+        return self.without_earlier_orphans(report)
+
+    def without_earlier_orphans(self, report: AuditReport) -> AuditReport:
+        """The report without the orphans that a test before this one has made."""
         return replace(report, orphans=[one for one in report.orphans if one not in self.found_before])
 
     async def go(self, order: Order, *, until: str = "order.completed") -> None:
@@ -127,14 +131,14 @@ async def audited(module_database: str, own_sap: Sap, own_inbox: Smtp, tmp_path:
         amqp_url="amqp://guest:guest@127.0.0.1:1/",
         sap_url=own_sap.url,
         smtp_port=own_inbox.port,
-        documents_dir=tmp_path,
+        documents_dir=tmp_path / "documents",
         sap_commit_seconds=0,
         sap_retry_base_seconds=4,
     )
 
     async with step_harness(settings) as harness:
         places = Probes(SapSandbox(own_sap.url), own_inbox.url, document_store(settings))
-        audited = AuditedOrders(harness, places, datetime.now(UTC), tmp_path, [])
+        audited = AuditedOrders(harness, places, datetime.now(UTC), settings.documents_dir, [])
         audited.found_before.extend((await audited.audit()).orphans)
         yield audited
 
