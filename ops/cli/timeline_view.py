@@ -27,6 +27,16 @@ OUTCOME_COLOURS = {
     AttemptOutcome.LOST: "red",
 }
 
+# How an attempt ended; its error follows.
+_OUTCOMES = {
+    AttemptOutcome.DONE: "done in {took}",
+    AttemptOutcome.RETRIED: "failed after {took}",
+    AttemptOutcome.AWAY: "outage after {took}, counts as no attempt",
+    AttemptOutcome.DEAD: "dead-lettered after {took}",
+    AttemptOutcome.LOST: "never ended, its worker died or lost its connection",
+    AttemptOutcome.RUNNING: "runs",
+}
+
 Line = tuple[str, str, str]  # time, gap, sentence; the sentence in rich's markup
 
 
@@ -97,19 +107,7 @@ def _message(entry: Entry) -> str:
 
 def _outcome(entry: Entry) -> str:
     took = "" if entry.duration_ms is None else milliseconds(entry.duration_ms)
-    match entry.outcome:
-        case AttemptOutcome.DONE:
-            return f"done in {took}"
-        case AttemptOutcome.RETRIED:
-            return f"failed after {took}{_error(entry)}"
-        case AttemptOutcome.AWAY:
-            return f"outage after {took}, counts as no attempt{_error(entry)}"
-        case AttemptOutcome.DEAD:
-            return f"dead-lettered after {took}{_error(entry)}"
-        case AttemptOutcome.LOST:
-            return "never ended, its worker died or lost its connection"
-        case _:
-            return "runs"
+    return _OUTCOMES[entry.outcome or AttemptOutcome.RUNNING].format(took=took) + _error(entry)
 
 
 def milliseconds(duration: float) -> str:

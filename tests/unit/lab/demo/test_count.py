@@ -16,6 +16,7 @@ from lab.workload.generator import generate
 from ops.audit.report import AuditReport
 from orders.audit.reconciliation import SalesDifference, StockDifference
 from orders.audit.rules import DuplicateEffect, Effect, MissingEffect, OrphanEffect
+from tests.support.builders.audit_reports import clean_report
 
 WORKLOAD = generate(60)
 PLACED = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -34,25 +35,9 @@ def stored(workload: Workload) -> list[StoredOrder]:
     return orders
 
 
-def clean_report(orders: Sequence[StoredOrder]) -> AuditReport:
+def audit_of(orders: Sequence[StoredOrder]) -> AuditReport:
     """The completeness audit of orders that are all as they should be."""
-    return AuditReport(
-        since=PLACED,
-        until=PLACED,
-        taken_at=PLACED,
-        orders=len(orders),
-        statuses=dict(Counter(order.status for order in orders)),
-        missing=[],
-        doubled=[],
-        orphans=[],
-        resent=0,
-        invoice_gaps=0,
-        audit_missing=0,
-        audit_overdue=0,
-        audit_extra=0,
-        sales_wrong=[],
-        stock_wrong=[],
-    )
+    return clean_report(PLACED, Counter(order.status for order in orders))
 
 
 def all_well(workload: Workload = WORKLOAD) -> Landed:
@@ -70,7 +55,7 @@ def all_well(workload: Workload = WORKLOAD) -> Landed:
         for one, order in pairs
     ]
     return Landed(
-        audit=clean_report(orders),
+        audit=audit_of(orders),
         orders=orders,
         sap=SapLedger(
             documents={order.number: [f"10{order.number}"] for _, order in done},
@@ -177,7 +162,7 @@ def test_an_order_rejected_for_another_sku_than_the_one_at_fault_is_found() -> N
 def test_an_order_that_hangs_is_counted_as_neither_completed_nor_rejected() -> None:
     hanging = replace(COMPLETED, status="reserved", completed_at=None)
     orders = [hanging if order is COMPLETED else order for order in WELL.orders]
-    landed = replace(WELL, orders=orders, audit=clean_report(orders))
+    landed = replace(WELL, orders=orders, audit=audit_of(orders))
     assert wrong(landed) == {"orders completed", "orders with another outcome than due"}
 
 

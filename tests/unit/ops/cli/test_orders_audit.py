@@ -15,25 +15,10 @@ from ops.cli.audit_view import SHOWN, as_json, print_report
 from ops.cli.orders_audit import orders_audit
 from orders.audit.reconciliation import SalesDifference, StockDifference
 from orders.audit.rules import DuplicateEffect, Effect, MissingEffect, OrphanEffect
+from tests.support.builders.audit_reports import clean_report
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-CLEAN = AuditReport(
-    since=NOW - timedelta(days=1),
-    until=NOW,
-    taken_at=NOW,
-    orders=3,
-    statuses={"completed": 2, "rejected": 1},
-    missing=[],
-    doubled=[],
-    orphans=[],
-    resent=0,
-    invoice_gaps=0,
-    audit_missing=0,
-    audit_overdue=0,
-    audit_extra=0,
-    sales_wrong=[],
-    stock_wrong=[],
-)
+CLEAN = clean_report(NOW, {"completed": 2, "rejected": 1}, since=NOW - timedelta(days=1))
 LATE = MissingEffect("WB-1", Effect.SAP, "waiting in sap, attempt 3 [bold]", overdue=True)
 SALES = SalesDifference(date(2026, 3, 1), "SKU-1", "Chile", "EUR", 2, Decimal(20), 4, Decimal(40))
 

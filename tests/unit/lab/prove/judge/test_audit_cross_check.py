@@ -4,25 +4,9 @@ from datetime import UTC, datetime
 from lab.prove.judge.audit_cross_check import differences
 from ops.audit.report import AuditReport
 from orders.audit.rules import DuplicateEffect, Effect, MissingEffect, OrphanEffect
+from tests.support.builders.audit_reports import clean_report
 
-NOW = datetime(2026, 3, 1, tzinfo=UTC)
-CLEAN = AuditReport(
-    since=NOW,
-    until=NOW,
-    taken_at=NOW,
-    orders=3,
-    statuses={"completed": 3},
-    missing=[],
-    doubled=[],
-    orphans=[],
-    resent=1,
-    invoice_gaps=0,
-    audit_missing=0,
-    audit_overdue=0,
-    audit_extra=0,
-    sales_wrong=[],
-    stock_wrong=[],
-)
+CLEAN = clean_report(datetime(2026, 3, 1, tzinfo=UTC), {"completed": 3}, resent=1)
 
 
 def kinds(report: AuditReport) -> list[tuple[str, str]]:
