@@ -168,7 +168,9 @@ def test_every_service_with_a_metrics_page_is_a_target() -> None:
 
 
 def test_each_target_of_prometheus_listens_beyond_its_own_container() -> None:
-    for name in set(listening()) & set(OURS):
+    ours = set(listening()) & set(OURS)
+    assert {"api", "relay", "collector"} < ours
+    for name in ours:
         environment = OURS[name]["environment"]
         kind = OURS[name]["command"][0]
         assert environment["API_HOST" if kind == "api" else f"{kind.upper()}_HTTP_HOST"] == "0.0.0.0", name

@@ -102,9 +102,14 @@ def test_a_burn_of_an_error_budget_is_red_where_an_alert_begins() -> None:
 
 
 def test_a_counter_is_asked_how_fast_it_grows() -> None:
-    for panel in PANELS:
-        for series in names(panel.expr).metrics:
-            if series.endswith(("_total", "_bucket", "_count")):
-                found = re.findall(rf"(\w+)\({series}\b", panel.expr)
-                assert found, f"{panel.dashboard}, {panel.title}: {series} stands in no function"
-                assert set(found) <= {"rate", "increase"}, f"{panel.dashboard}, {panel.title}: {series}"
+    counters = [
+        (panel, series)
+        for panel in PANELS
+        for series in names(panel.expr).metrics
+        if series.endswith(("_total", "_bucket", "_count"))
+    ]
+    assert counters
+    for panel, series in counters:
+        found = re.findall(rf"(\w+)\({series}\b", panel.expr)
+        assert found, f"{panel.dashboard}, {panel.title}: {series} stands in no function"
+        assert set(found) <= {"rate", "increase"}, f"{panel.dashboard}, {panel.title}: {series}"

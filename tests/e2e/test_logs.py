@@ -157,8 +157,10 @@ def _lines(stack: LocalStack, programs: tuple[str, ...] = OURS) -> Iterator[dict
 def test_no_customer_is_named_in_any_log(stack: LocalStack, customers: list[Customer]) -> None:
     private = {text for customer in customers for text in customer.private}
     private |= {customer.email.partition("@")[0] for customer in customers}
+    assert len(private) > len(customers) > 0
+    assert {f"{program}.log" for program in OURS} <= {path.name for path in _files(stack)}
     for path in _files(stack):
-        # As it stands there, and without JSON's own spelling of dead letters beyond ASCII.
+        # As it stands there, and without JSON's own spelling of characters beyond ASCII.
         text = path.read_text(errors="replace")
         text += re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text)
         assert [word for word in private if word in text] == [], path.name

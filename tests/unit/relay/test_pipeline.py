@@ -174,15 +174,24 @@ async def test_a_pipeline_that_has_ended_publishes_nothing_more() -> None:
     assert stage.published == rows[:1]
 
 
-async def test_a_hint_ends_the_pause_between_polls() -> None:
-    stage = Stage(idle=10)
-    running = asyncio.create_task(stage.pipeline.run())
-    for _ in range(25):  # each pause is twice the one before, up to ten seconds
+HINTS = 25  # each pause is twice the one before, up to ten seconds: the last ten are of ten seconds
+
+
+async def hint(stage: Stage) -> None:
+    for _ in range(HINTS):
         polls = stage.reader.polls
         stage.pipeline.wake()
         await until(lambda polls=polls: stage.reader.polls > polls)  # type: ignore[misc]
+
+
+async def test_a_hint_ends_the_pause_between_polls() -> None:
+    stage = Stage(idle=10)
+    running = asyncio.create_task(stage.pipeline.run())
+    async with asyncio.timeout(60):
+        await hint(stage)
     stage.pipeline.stop()
     await running
+    assert stage.reader.polls >= HINTS
 
 
 async def test_stopping_waits_for_the_last_confirm_and_for_the_cursor_to_pass_it() -> None:
@@ -200,10 +209,13 @@ async def test_stopping_waits_for_the_last_confirm_and_for_the_cursor_to_pass_it
 
 
 async def test_an_idle_pipeline_stops_at_once() -> None:
-    stage = Stage()
+    stage = Stage(idle=10)
     running = asyncio.create_task(stage.pipeline.run())
+    await hint(stage)
     stage.pipeline.stop()
-    await running
+    async with asyncio.timeout(5):  # half the pause that it has begun
+        await running
+    assert (stage.published, stage.advanced) == ([], [])
 
 
 async def test_a_lost_broker_ends_the_loop_with_its_reason() -> None:

@@ -129,6 +129,7 @@ def test_an_event_with_a_wrong_attribute_ends_in_the_dead_letter_queue(site: Sit
     site.queues.publish(QUEUE, event.data, _with(event, **HALF_VALID[name]))
     site.queues.wait_for(DLQ, 1)
     site.worker.wait_for_line("message_refused", refused + 1)
+    assert site.queues.take(DLQ)[1] == event.data
 
 
 @pytest.mark.parametrize("name", WRONG_DATA)
@@ -150,14 +151,20 @@ async def test_data_that_is_not_the_types_ends_in_the_dead_letter_queue(site: Si
 def test_a_subject_that_postgres_could_not_keep_ends_in_the_dead_letter_queue(site: Site) -> None:
     """Postgres takes no lone surrogate: neither the effect nor its failure could be written."""
     event = replace(_sample(), id=new_event_id())
+    refused = site.worker.count("message_refused")
     site.queues.publish(QUEUE, event.data, _with(event, subject=raw_text(b"x\xed\xa0\x80")))
     site.queues.wait_for(DLQ, 1)
+    site.worker.wait_for_line("message_refused", refused + 1)
+    assert site.queues.take(DLQ)[1] == event.data
 
 
 def test_a_body_over_a_mebibyte_ends_in_the_dead_letter_queue(site: Site) -> None:
     event = replace(_sample(), id=new_event_id(), data=b" " * (MAX_DATA_BYTES + 1))
+    refused = site.worker.count("message_refused")
     site.queues.publish_event(QUEUE, event)
     site.queues.wait_for(DLQ, 1)
+    site.worker.wait_for_line("message_refused", refused + 1)
+    assert len(site.queues.take(DLQ)[1]) == MAX_DATA_BYTES + 1
 
 
 async def test_an_event_of_an_unknown_order_ends_there_at_once(site: Site) -> None:
@@ -205,6 +212,7 @@ def test_a_compressed_event_runs(site: Site) -> None:
     event = _placed(site)
     site.queues.publish(QUEUE, zlib.compress(event.data), encode_headers(event) | {"compression": "zlib"})
     _wait_until_validated(site, event)
+    assert site.queues.depth(DLQ) == 0
 
 
 def test_a_thousand_pieces_of_garbage_do_not_stop_the_sound_events_between_them(site: Site) -> None:

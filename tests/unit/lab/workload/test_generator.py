@@ -36,6 +36,7 @@ def test_of_500_orders_exactly_30_must_be_rejected_10_for_each_reason(workload: 
 
 
 def test_the_sku_at_fault_is_on_the_rejected_order(workload: Workload) -> None:
+    assert workload.refused
     assert all(one.refused_for in {line.sku for line in one.order.lines} for one in workload.refused)
 
 
