@@ -1,7 +1,8 @@
-"""`python -m dashboards` writes all generated files of deploy/: dashboards, rule lists, scrape targets."""
+"""`python -m dashboards` writes what is generated in deploy/: dashboards, lists in rules and their tests, targets."""
 
-from dashboards import files, rules
+from dashboards import files, rule_tests, rules
 
 if __name__ == "__main__":
     files.write()
     rules.write()
+    rule_tests.write()

@@ -49,7 +49,7 @@ WHERE event.destination IS NULL AND NOT EXISTS (
 
 async def unsettled(connection: asyncpg.Connection) -> int:
     """Deliveries that are not done yet, are running or wait for a retry; the audit queue's are left out."""
-    pairs = [(queue, kind) for queue, step in BY_QUEUE.items() if queue != "audit" for kind in step.listens_to]
+    pairs = [(queue, kind) for queue, step in BY_QUEUE.items() if step.tracked for kind in step.listens_to]
     queues, types = zip(*pairs, strict=True)
     return int(await connection.fetchval(_UNSETTLED, list(queues), list(types)))
 

@@ -116,7 +116,7 @@ def _deliveries(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
     recorded = {event.id: event for event in facts.events}
     for event in facts.events:
         for step in STEPS:
-            if step.name == "record_audit" or event.type not in step.listens_to:
+            if not step.tracked or event.type not in step.listens_to:
                 continue
             state = facts.deliveries.get((step.queue, event.id))
             if state is None:
