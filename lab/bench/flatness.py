@@ -42,9 +42,9 @@ async def measure(ground: Ground, plan: Plan) -> dict[str, float]:
 async def _measure(ground: Ground, history: int, *, held: bool) -> float:
     size = history // (CHUNKS * SLICES)
     async with AsyncExitStack() as stack:
-        long = await _History.begun(ground, stack, size, held=held)
+        long = await _History.started(ground, stack, size, held=held)
         rates = [await long.slice(size) for _ in range((CHUNKS - 1) * SLICES)]
-        fresh = await _History.begun(ground, stack, size, held=held)
+        fresh = await _History.started(ground, stack, size, held=held)
         await outbox.checkpoint(fresh.writer)
         first: list[float] = []
         last: list[float] = []
@@ -69,7 +69,7 @@ class _History:
     cursor: outbox.Database
 
     @classmethod
-    async def begun(cls, ground: Ground, stack: AsyncExitStack, size: int, *, held: bool) -> Self:
+    async def started(cls, ground: Ground, stack: AsyncExitStack, size: int, *, held: bool) -> Self:
         """A new outbox, with one slice behind it."""
         settings = await stack.enter_async_context(ground.database())
         if held:

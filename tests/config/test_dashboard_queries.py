@@ -97,8 +97,8 @@ def test_every_figure_of_ours_is_on_a_dashboard() -> None:
 
 def test_a_burn_of_an_error_budget_is_red_where_an_alert_begins() -> None:
     expressions = [rule["expr"] for group in RULES for rule in group["rules"] if "alert" in rule]
-    told = {pair for expression in expressions for pair in BURN.findall(expression)}
-    assert told == {(long, f"{above[-1]:g}", short) for long, short, above in BURNS}
+    found = {pair for expression in expressions for pair in BURN.findall(expression)}
+    assert found == {(long, f"{above[-1]:g}", short) for long, short, above in BURNS}
 
 
 def test_a_counter_is_asked_how_fast_it_grows() -> None:

@@ -68,7 +68,7 @@ def test_no_panel_is_named_twice_and_each_says_in_a_sentence_what_it_shows(name:
         assert not panel["title"].endswith("."), panel["title"]
 
 
-def test_lines_of_one_panel_can_be_told_apart() -> None:
+def test_lines_of_one_panel_differ() -> None:
     drawn_apart = [panel for panel in PANELS if panel["type"] in {"timeseries", "state-timeline"}]
 
     assert drawn_apart

@@ -199,10 +199,10 @@ async def test_no_text_of_a_failed_mail_says_whom_it_was_for(stage: str, code: i
         with pytest.raises(MailError) as failed:
             await mailer.send(message)
     with bind(LogContext("send_confirmation_email", event_id=message["Message-ID"][1:].partition("@")[0])):
-        told = failure_of(failed.value)
-    assert f"{message['Message-ID']}: " in told.message
-    assert "<the recipient>: no mailbox of the recipient here (the recipient)" in told.message
-    for text in (told.message, told.trace):
+        failure = failure_of(failed.value)
+    assert f"{message['Message-ID']}: " in failure.message
+    assert "<the recipient>: no mailbox of the recipient here (the recipient)" in failure.message
+    for text in (failure.message, failure.trace):
         assert "frederique" not in text.lower()
         assert "blondel" not in text.lower()
         assert name not in text

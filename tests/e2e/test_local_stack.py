@@ -31,7 +31,7 @@ def no_given_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AMQP_URL", raising=False)
 
 
-def test_the_system_answers_and_a_run_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+def test_the_system_answers_and_a_run_asked_to_end_leaves_nothing(tmp_path: Path) -> None:
     instance = Instance(tmp_path / "one")
     command = [sys.executable, "-c", HOLD, str(instance.folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
@@ -44,7 +44,7 @@ def test_the_system_answers_and_a_run_told_to_end_leaves_nothing(tmp_path: Path)
     assert instance.processes() == []
 
 
-def test_a_prometheus_that_cannot_start_is_told_of_and_holds_up_nobody(tmp_path: Path) -> None:
+def test_a_prometheus_that_cannot_start_is_reported_and_delays_no_program(tmp_path: Path) -> None:
     nonsense = StackOptions(adapt_rules=lambda name, _: f"{name} is no configuration")
 
     with LocalStack.fresh(tmp_path / "two", options=nonsense) as stack:

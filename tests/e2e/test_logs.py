@@ -126,12 +126,12 @@ def _lose_a_child_and_stop(stack: LocalStack, worker: str) -> None:
     """A child is killed, and the worker is stopped and started again."""
     main = stack.supervisor.pid_alive(f"apps:{worker}")
     children = Path(f"/proc/{main}/task/{main}/children")
-    begun = _count(stack, worker, " ready.")
+    started = _count(stack, worker, " ready.")
     os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
     wait_until(lambda: _count(stack, worker, "exited with") > 0, "a line about the lost child")
     os.kill(main, signal.SIGTERM)
     wait_until(lambda: _count(stack, worker, "worker_stopping") > 0, "a line about the stop")
-    wait_until(lambda: _count(stack, worker, " ready.") > begun, "the worker's next life")
+    wait_until(lambda: _count(stack, worker, " ready.") > started, "the worker's next life")
 
 
 def _count(stack: LocalStack, program: str, event: str) -> int:
@@ -200,7 +200,7 @@ def test_each_line_of_a_request_or_step_says_which(stack: LocalStack, customers:
             assert line["trace_id"] == UUID(line["order_id"]).hex
 
 
-def test_what_a_step_does_is_told_once_and_celery_adds_nothing(stack: LocalStack, customers: list[Customer]) -> None:
+def test_a_delivery_is_logged_once_and_celery_adds_nothing(stack: LocalStack, customers: list[Customer]) -> None:
     ended = [line for line in _lines(stack) if line["event"] == "step_ended"]
     assert {line["outcome"] for line in ended} >= {"done", "retried", "dead"}
     assert all(line["duration_ms"] >= 0 for line in ended)

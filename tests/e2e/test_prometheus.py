@@ -51,7 +51,7 @@ def test_every_target_is_up(stack: LocalStack) -> None:
     )
 
 
-def test_each_queue_of_the_broker_is_told_by_its_name(stack: LocalStack) -> None:
+def test_each_queue_of_the_broker_has_series_under_its_name(stack: LocalStack) -> None:
     async def consumers(api: PrometheusApi) -> list[Sample]:
         return await api.query('rabbitmq_queue_consumers{job="rabbitmq",queue=~"validation|sap|email"}')
 

@@ -119,7 +119,7 @@ async def test_an_audit_of_today_opens_the_events_of_today(database_url: str) ->
         assert first_id == EVENTS_OF_TODAY + PAGES_OF_TODAY
 
 
-async def test_placing_an_order_opens_one_segment_and_a_look_at_readiness_none(database_url: str) -> None:
+async def test_placing_an_order_opens_one_segment_and_a_check_of_readiness_none(database_url: str) -> None:
     async with busy_shop(database_url) as (engine, _):
         new = sample_order(reference="PO-2")
         assert await opened(engine, lambda tx: place(tx, new, "urn:test")) == events(KEPT)

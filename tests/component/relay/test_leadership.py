@@ -16,7 +16,7 @@ NEVER = 3600  # a lease that no test waits out
 LEASE = "SELECT expires_at > clock_timestamp() FROM outbox.leases"
 
 
-async def test_a_relay_told_to_stop_at_any_moment_of_its_acquisition_leaves_no_lease_behind(
+async def test_a_relay_asked_to_stop_at_any_moment_of_its_acquisition_leaves_no_lease_behind(
     shared_database_url: str,
 ) -> None:
     async with connected(shared_database_url, 2) as (own, observer):
@@ -29,7 +29,7 @@ async def test_a_relay_told_to_stop_at_any_moment_of_its_acquisition_leaves_no_l
             stopping.set()
             acquired.append(await waiting is not None)
             await leadership.release()
-            assert not await observer.fetchval(LEASE), f"told at moment {len(acquired)}"
+            assert not await observer.fetchval(LEASE), f"asked at moment {len(acquired)}"
         assert not acquired[0]
 
 

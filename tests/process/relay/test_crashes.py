@@ -42,7 +42,7 @@ def test_a_relay_killed_in_mid_stream_is_followed_by_one_that_misses_nothing(
     assert harness.confirmed() == 1 + len(events)
 
 
-def test_a_relay_told_to_stop_leaves_nothing_in_flight_and_its_successor_repeats_nothing(
+def test_a_relay_asked_to_stop_leaves_nothing_in_flight_and_its_successor_repeats_nothing(
     harness: RelayHarness, tmp_path: Path
 ) -> None:
     events = numbered(2500, subjects=200)
@@ -71,7 +71,7 @@ def test_a_stopped_relay_hands_over_at_once_and_an_idle_one_stops_too(harness: R
         assert process.wait_for("leading")["epoch"] == 2
 
 
-def test_a_relay_that_waits_for_its_turn_stops_when_told(harness: RelayHarness, tmp_path: Path) -> None:
+def test_a_relay_that_stands_by_stops_when_asked(harness: RelayHarness, tmp_path: Path) -> None:
     with relay(harness.database_url, harness.amqp_url, tmp_path, lease_seconds=NEVER) as leader:
         leader.wait_for("leading")
         with relay(harness.database_url, harness.amqp_url, tmp_path, lease_seconds=NEVER) as standby:

@@ -62,7 +62,7 @@ def test_a_queue_that_stays_full_holds_back_its_own_events_and_of_others_no_more
     assert_all_there_in_order(others, harness.take("unrouted"))
 
 
-def test_a_relay_told_to_stop_does_not_wait_for_a_full_queue(
+def test_a_relay_asked_to_stop_does_not_wait_for_a_full_queue(
     harness: RelayHarness, full_queue: str, tmp_path: Path
 ) -> None:
     refused = [new_event(f"order-{n % 4}") for n in range(40)]

@@ -58,7 +58,7 @@ def test_a_stopped_leader_is_replaced_within_five_seconds_and_wakes_up_as_a_stan
     assert_all_there_in_order(events, harness.take("validation")[1:-1])
 
 
-def test_a_leader_told_to_stop_hands_over_at_once_whatever_the_term(harness: RelayHarness, tmp_path: Path) -> None:
+def test_a_leader_asked_to_stop_hands_over_at_once_whatever_the_lease(harness: RelayHarness, tmp_path: Path) -> None:
     with relay(harness.database_url, harness.amqp_url, tmp_path, lease_seconds=NEVER) as leader:
         leader.wait_for("leading")
         with relay(harness.database_url, harness.amqp_url, tmp_path, lease_seconds=NEVER) as standby:

@@ -23,7 +23,7 @@ BEFORE_THE_NEXT_POLL_SECONDS = 0.8
 EVENTS = 3  # a pause of the machine makes one late now and then; without hints all are
 
 
-async def test_a_hint_has_an_idle_relay_look_at_once_and_without_one_it_sleeps_on(
+async def test_a_hint_has_an_idle_relay_poll_at_once_and_without_one_it_sleeps_on(
     harness: RelayHarness, tmp_path: Path
 ) -> None:
     async def in_time(hint: Hint, observer: Asyncpg, engine: AsyncEngine, number: int) -> bool:

@@ -11,7 +11,7 @@ from tests.support.processes.relay import relay
 from tests.support.proxies.tcp_proxy import proxied
 
 IMPATIENT = "?socket_timeout=2&stack_timeout=2"
-GIVEN_UP_SECONDS = 9  # sooner than it would be without what its URL says
+STOPPED_WAITING_SECONDS = 9  # sooner than it would be without what its URL says
 
 
 def assert_session_ended(process: RunningProgram) -> None:
@@ -44,7 +44,7 @@ def test_brokers_that_never_answer_or_fall_silent_in_mid_flow_end_the_session_an
                     assert never.confirmed() == 0
                     deaf.release_answers()
                     assert_session_ended(mid_flow)
-                assert clock.seconds < GIVEN_UP_SECONDS
+                assert clock.seconds < STOPPED_WAITING_SECONDS
                 proxy.release_answers()
                 writer.wait_for(50)
                 flow = writer.stop()

@@ -40,12 +40,12 @@ class Pausing(LocalStep):
     """Has an effect, reports it, and continues when the test allows it."""
 
     def __init__(self) -> None:
-        self.begun, self.may_end, self.runs = asyncio.Event(), asyncio.Event(), 0
+        self.started, self.may_end, self.runs = asyncio.Event(), asyncio.Event(), 0
 
     async def apply(self, delivery: Delivery, tx: AsyncConnection) -> None:
         self.runs += 1
         await tx.execute(REFERENCE, {"id": delivery.order_id})
-        self.begun.set()
+        self.started.set()
         await self.may_end.wait()
         await tx.execute(REFERENCE, {"id": delivery.order_id})
 
@@ -54,7 +54,7 @@ class Acting(OutsideStep):
     """Acts, says so, and comes back when it may; counts."""
 
     def __init__(self, *, waits: bool = True) -> None:
-        self.begun, self.may_end, self.stopped = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.started, self.may_end, self.stopped = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.claims: list[Claim] = []
         self.concluded = 0
         if not waits:
@@ -65,7 +65,7 @@ class Acting(OutsideStep):
 
     async def perform(self, delivery: Delivery, prepared: None) -> dict[str, Any]:
         self.claims.append(delivery.claim)
-        self.begun.set()
+        self.started.set()
         try:
             await self.may_end.wait()
         except asyncio.CancelledError:

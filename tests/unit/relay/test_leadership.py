@@ -12,7 +12,7 @@ from relay.leadership import RENEW_AFTER, TRUST_FOR, Leadership, RenewalError
 if TYPE_CHECKING:
     from asyncpg import Connection, Record
 
-TERM = 3.0
+LEASE_SECONDS = 3.0
 
 
 class Clock(selectors.SelectSelector):
@@ -49,7 +49,7 @@ class Postgres:
         return 1
 
 
-def reign(*renewals: float, meanwhile: Callable[[Clock], Awaitable[None]] | None = None) -> tuple[list[float], float]:
+def term(*renewals: float, meanwhile: Callable[[Clock], Awaitable[None]] | None = None) -> tuple[list[float], float]:
     """The moments of the acquisition, of each renewal and of the term's end, in leases since the acquisition."""
     clock = Clock()
 
@@ -59,8 +59,8 @@ def reign(*renewals: float, meanwhile: Callable[[Clock], Awaitable[None]] | None
         return made
 
     async def scenario() -> tuple[list[float], float]:
-        postgres = Postgres(clock, *(share * TERM for share in renewals))
-        leadership = Leadership(cast("Connection[Record]", postgres), TERM, "it")
+        postgres = Postgres(clock, *(share * LEASE_SECONDS for share in renewals))
+        leadership = Leadership(cast("Connection[Record]", postgres), LEASE_SECONDS, "it")
         assert await leadership.wait_to_lead(asyncio.Event()) == 1
         beside = asyncio.ensure_future(meanwhile(clock)) if meanwhile else None
         with pytest.raises(RenewalError):
@@ -68,29 +68,29 @@ def reign(*renewals: float, meanwhile: Callable[[Clock], Awaitable[None]] | None
         if beside:
             await beside
         start = postgres.asked[0]
-        return [(moment - start) / TERM for moment in postgres.asked], (clock.now - start) / TERM
+        return [(moment - start) / LEASE_SECONDS for moment in postgres.asked], (clock.now - start) / LEASE_SECONDS
 
     with asyncio.Runner(loop_factory=loop) as runner:
         return runner.run(scenario())
 
 
-def test_a_reign_ends_within_its_share_of_the_term_since_the_last_renewal_that_was_granted() -> None:
-    asked, end = reign(0.0, 0.0)
+def test_a_term_ends_within_its_share_of_the_lease_since_the_last_renewal_that_was_granted() -> None:
+    asked, end = term(0.0, 0.0)
     assert asked == pytest.approx([0, RENEW_AFTER, 2 * RENEW_AFTER, 3 * RENEW_AFTER], abs=0.001)
     assert end == pytest.approx(asked[2] + TRUST_FOR, abs=0.001)
 
 
 @pytest.mark.parametrize("slow", [0.2, 0.3, 0.4, 0.46])
-def test_however_long_the_renewal_before_took_the_reign_ends_before_its_term_does(slow: float) -> None:
-    asked, end = reign(slow)
+def test_however_long_the_renewal_before_took_the_term_ends_before_its_lease_does(slow: float) -> None:
+    asked, end = term(slow)
     assert asked == pytest.approx([0, RENEW_AFTER, RENEW_AFTER + max(RENEW_AFTER, slow)], abs=0.001)
     assert end == pytest.approx(asked[1] + TRUST_FOR, abs=0.001)
 
 
-def test_a_process_that_slept_through_its_term_asks_whether_it_leads_and_goes_on_when_it_does() -> None:
+def test_a_process_that_slept_through_its_lease_asks_whether_it_leads_and_continues_if_it_does() -> None:
     async def sleep_through(clock: Clock) -> None:
-        clock.now += 5 * TERM
+        clock.now += 5 * LEASE_SECONDS
 
-    asked, end = reign(0.3, meanwhile=sleep_through)
+    asked, end = term(0.3, meanwhile=sleep_through)
     assert asked == pytest.approx([0, 5, 5 + RENEW_AFTER], abs=0.001)
     assert end == pytest.approx(5 + TRUST_FOR, abs=0.001)

@@ -156,7 +156,7 @@ def test_nor_does_one_for_which_there_is_no_standard_error_any_more(ended: str) 
     assert printed(f"{ended}\nours.info('leading')\nprint('it went on')", subprocess.DEVNULL) == "it went on\n"
 
 
-def test_what_is_private_is_hidden_in_keys_too_and_any_key_can_be_told() -> None:
+def test_private_data_is_hidden_in_keys_too_and_any_key_can_be_logged() -> None:
     (line,) = lines(
         "ours.info('leading', told={'jane@example.com': 1, ('a', 'jane@example.com'): {b'jane@example.com'}})"
     )

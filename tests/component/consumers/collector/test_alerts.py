@@ -41,7 +41,7 @@ class Alerter:
     alerts: Alerts
     client: httpx.AsyncClient
 
-    async def tell(self) -> str | None:
+    async def send(self) -> str | None:
         return await self.alerts.run_once(self.client)
 
     async def age(self, seconds: float) -> None:
@@ -75,9 +75,9 @@ async def test_a_cause_is_alerted_once_in_an_interval_however_many_dead_letters_
     one: Alerter, hook: Webhook
 ) -> None:
     await one.database.keep(*(dead_letter_for() for _ in range(40)))
-    assert await one.tell() == "sent"
+    assert await one.send() == "sent"
     await one.database.keep(*(dead_letter_for() for _ in range(7)))
-    assert await one.tell() is None
+    assert await one.send() is None
     (text,) = hook.texts
     newest = (await one.database.dead_letters())[39].id
     assert text.startswith("40 new dead letters in sap (rejected)\n")
@@ -87,17 +87,17 @@ async def test_a_cause_is_alerted_once_in_an_interval_however_many_dead_letters_
     assert f"`waybill dead-letters show {newest}`" in text
     assert "replay --queue sap --fingerprint SapRefused@consumers.adapters.sap:create" in text
     await one.age(INTERVAL_SECONDS + 1)
-    assert await one.tell() == "sent"
+    assert await one.send() == "sent"
     assert hook.texts[1].startswith("7 new dead letters in sap")
     await one.age(INTERVAL_SECONDS + 1)
-    assert await one.tell() is None  # nothing new
+    assert await one.send() is None  # nothing new
 
 
 async def test_each_cause_has_an_alert_of_its_own(one: Alerter, hook: Webhook) -> None:
     await one.database.keep(
         dead_letter_for(), dead_letter_for(fingerprint="it's another"), dead_letter_for(queue="email")
     )
-    assert [await one.tell() for _ in range(4)] == ["sent", "sent", "sent", None]
+    assert [await one.send() for _ in range(4)] == ["sent", "sent", "sent", None]
     assert {text.splitlines()[0] for text in hook.texts} == {
         "1 new dead letter in sap (rejected)",
         "1 new dead letter in email (rejected)",
@@ -110,32 +110,32 @@ async def test_a_replay_that_died_again_says_so(one: Alerter, hook: Webhook) -> 
     await one.database.keep(dead_letter_for(event))
     await one.database.do(lambda tx: replay(tx, Selection(), ANNA, EXCHANGE))
     await one.database.keep(dead_letter_for(new_event(id=event.id, generation=2)))
-    await one.tell()
+    await one.send()
     assert "replayed 1 times before" in hook.texts[0]
 
 
-async def test_two_collectors_do_not_tell_the_same_twice(one: Alerter, hook: Webhook) -> None:
+async def test_two_collectors_do_not_send_the_same_twice(one: Alerter, hook: Webhook) -> None:
     await one.database.keep(dead_letter_for())
     hook.may_answer.clear()
-    telling_first = asyncio.create_task(one.tell())
+    sending_first = asyncio.create_task(one.send())
     await asyncio.to_thread(hook.wait_until_asked)
-    assert await one.tell() is None
+    assert await one.send() is None
     hook.may_answer.set()
-    assert await telling_first == "sent"
-    assert await one.tell() is None
+    assert await sending_first == "sent"
+    assert await one.send() is None
     assert len(hook.texts) == 1
 
 
 async def test_a_dead_letter_stored_during_an_alert_counts_for_the_next(one: Alerter, hook: Webhook) -> None:
     await one.database.keep(dead_letter_for(), dead_letter_for())
     hook.may_answer.clear()
-    telling_first = asyncio.create_task(one.tell())
+    sending_first = asyncio.create_task(one.send())
     await asyncio.to_thread(hook.wait_until_asked)
     await one.database.keep(dead_letter_for())
     hook.may_answer.set()
-    await telling_first
+    await sending_first
     await one.age(INTERVAL_SECONDS + 1)
-    await one.tell()
+    await one.send()
     assert [text.split()[0] for text in hook.texts] == ["2", "1"]
 
 
@@ -143,19 +143,19 @@ async def test_a_webhook_that_refuses_gets_later_an_alert_that_counts_all(one: A
     await one.database.keep(dead_letter_for())
     for status in (500, 429, 404, 302):
         hook.status = status
-        assert await one.tell() == "refused"
+        assert await one.send() == "refused"
     await one.database.keep(dead_letter_for())
     hook.status = 200
-    assert await one.tell() == "sent"
+    assert await one.send() == "sent"
     assert hook.texts[0].startswith("2 new dead letters")
 
 
-async def test_a_collector_that_dies_while_it_tells_leaves_the_alert_to_another(one: Alerter, hook: Webhook) -> None:
+async def test_a_collector_that_dies_while_it_sends_leaves_the_alert_to_another(one: Alerter, hook: Webhook) -> None:
     await one.database.keep(dead_letter_for())
     assert await one.database.do(lambda tx: claim(tx, INTERVAL_SECONDS, 60)) is not None  # and then it dies
-    assert await one.tell() is None
+    assert await one.send() is None
     await one.age(61)
-    assert await one.tell() == "sent"
+    assert await one.send() == "sent"
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1/T0secret", "nonsense/T0secret", "http://[T0secret"])
@@ -164,8 +164,8 @@ async def test_a_webhook_that_is_not_there_is_called_again_and_its_address_is_no
 ) -> None:
     async with teller(shared_database_url, address) as one:
         await one.database.keep(dead_letter_for())
-        assert await one.tell() == "unanswered"
-        assert await one.tell() == "unanswered"
+        assert await one.send() == "unanswered"
+        assert await one.send() == "unanswered"
         assert "T0secret" not in repr(one.alerts)
     said = capsys.readouterr()
     assert "alert_unanswered" in said.out + said.err

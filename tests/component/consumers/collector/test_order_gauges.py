@@ -61,7 +61,7 @@ def since(before: tuple[float, float]) -> tuple[float, float]:
     return now[0] - before[0], now[1] - before[1]
 
 
-async def looked(url: str, *reads: Callable[[AsyncConnection], Awaitable[None]]) -> None:
+async def refreshed(url: str, *reads: Callable[[AsyncConnection], Awaitable[None]]) -> None:
     """Look once at each, without a failure."""
     with capture_logs() as said:
         async with engine_of(url) as engine:
@@ -76,10 +76,10 @@ async def test_orders_are_counted_by_status_and_a_status_that_empties_is_zero(sh
         for status in Status:
             await place(connection, status.value, timedelta(seconds=1))
         await place(connection, "completed", timedelta(days=1))
-        await looked(shared_database_url, figures.unfinished, figures.finished)
+        await refreshed(shared_database_url, figures.unfinished, figures.finished)
         assert orders() == {**{status.value: 1 for status in Status}, "completed": 2}
         await connection.execute("DELETE FROM orders WHERE status NOT IN ('synced', 'completed')")
-        await looked(shared_database_url, figures.unfinished, figures.finished)
+        await refreshed(shared_database_url, figures.unfinished, figures.finished)
         assert orders() == {"synced": 1, "completed": 2}
 
 
@@ -103,13 +103,13 @@ async def test_the_oldest_order_of_a_status_ages_between_two_looks_and_is_gone_w
         old = await place(connection, "reserved", timedelta(seconds=500))
         await place(connection, "reserved", timedelta(seconds=100))
         await place(connection, "completed", timedelta(seconds=900))
-        await looked(shared_database_url, figures.unfinished)
+        await refreshed(shared_database_url, figures.unfinished)
         first = ages()["reserved"]
         assert 500 <= first < 600
         assert ages()["reserved"] > first
         assert [age for status, age in ages().items() if status != "reserved"] == [0] * (len(UNFINISHED) - 1)
         await connection.execute("UPDATE orders SET status = 'synced' WHERE id = $1", old)
-        await looked(shared_database_url, figures.unfinished)
+        await refreshed(shared_database_url, figures.unfinished)
         assert 100 <= ages()["reserved"] < 200
         assert ages()["synced"] > first
 
@@ -122,10 +122,10 @@ async def test_an_order_is_judged_once_by_the_microsecond_and_not_before_it_is_o
         await place(connection, "completed", OF_AGE, finished_after=PROMISED + MICROSECOND)
         await place(connection, "pending", OF_AGE)
         young = await place(connection, "pending", OF_AGE - timedelta(seconds=30))
-        await looked(shared_database_url, figures.promise, figures.promise)
+        await refreshed(shared_database_url, figures.promise, figures.promise)
         assert since(before) == (2, 2)
         await connection.execute("UPDATE orders SET placed_at = $2 WHERE id = $1", young, datetime.now(UTC) - OF_AGE)
-        await looked(shared_database_url, figures.promise, figures.promise)
+        await refreshed(shared_database_url, figures.promise, figures.promise)
         assert since(before) == (2, 3)
 
 
@@ -134,7 +134,7 @@ async def test_a_long_absence_is_judged_a_stretch_at_a_time_and_at_once(shared_d
     async with connected(shared_database_url) as (connection,), engine_of(shared_database_url) as engine:
         for hours in (0, 1, 2, 3):
             await place(connection, "pending", OF_AGE + timedelta(hours=hours))
-        listen(engine.sync_engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+        listen(engine.sync_engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
         await run_once(Refresh("promise", figures.promise), engine)
     assert since(before) == (0, 4)
     assert len([one for one in statements if "in_time" in one]) == 4
@@ -151,11 +151,11 @@ async def test_a_clock_that_is_set_back_judges_nobody_again(
     figures, before = OrderGauges(time.monotonic() - 600), judged()
     async with connected(shared_database_url) as (connection,):
         await place(connection, "pending", OF_AGE)
-        await looked(shared_database_url, figures.promise)
+        await refreshed(shared_database_url, figures.promise)
         with monkeypatch.context() as patched:
             patched.setattr(counts, "due", set_back)
-            await looked(shared_database_url, figures.promise)
-        await looked(shared_database_url, figures.promise)
+            await refreshed(shared_database_url, figures.promise)
+        await refreshed(shared_database_url, figures.promise)
         assert since(before) == (0, 1)
 
 
@@ -174,7 +174,7 @@ async def test_orders_that_come_of_age_while_postgres_is_away_are_judged_when_it
             assert [line["event"] for line in said] == ["orders_not_watched"]
             await place(connection, "pending", OF_AGE)
             proxy.restore()
-            await looked(proxy.url, figures.promise)
+            await refreshed(proxy.url, figures.promise)
             assert since(before) == (0, judged_by_now)
 
 
@@ -206,11 +206,11 @@ async def test_what_waits_in_postgres_is_counted_by_queue_and_no_stranger_makes_
     async with engine_of(shared_database_url) as engine, engine.begin() as tx:
         for destination in ("sap", "sap", "email", "a-strangers-queue", None):
             await schedule(tx, new_event(), destination, later)
-    await looked(shared_database_url, figures.scheduled)
+    await refreshed(shared_database_url, figures.scheduled)
     assert scheduled() == {"sap": 2, "email": 1, "other": 2}
     async with connected(shared_database_url) as (connection,):
         await connection.execute("DELETE FROM outbox.scheduled WHERE destination = 'sap'")
-    await looked(shared_database_url, figures.scheduled)
+    await refreshed(shared_database_url, figures.scheduled)
     assert scheduled() == {"email": 1, "other": 2}
 
 

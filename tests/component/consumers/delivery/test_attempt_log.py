@@ -71,7 +71,7 @@ async def test_an_outside_step_opens_its_attempt_with_the_claim_and_closes_it_wi
         order, placed = await _placed(harness)
         double = Acting()
         holder = asyncio.create_task(harness.runner(OUTSIDE, double).deliver(placed))
-        await double.begun.wait()
+        await double.started.wait()
         (opened,) = await _kept(harness, order)
         assert (_numbers([opened]), opened["ended_at"]) == ([(1, 1, 1, None)], None)
         (tried,) = [one for one in (await _timeline(harness, order)).entries if one.what is EntryKind.ATTEMPT]
@@ -89,7 +89,7 @@ async def test_an_attempt_at_an_event_that_is_past_retention_still_runs(settings
         assert await harness.deliver("record_audit", placed) is DeliveryResult.DONE
         double = Acting()
         holder = asyncio.create_task(harness.runner(OUTSIDE, double).deliver(placed))
-        await double.begun.wait()
+        await double.started.wait()
         await harness.sql("DELETE FROM outbox.events WHERE event_id = :id", id=placed.id)
         (tried,) = [one for one in (await _timeline(harness, order)).entries if one.what is EntryKind.ATTEMPT]
         assert tried.outcome is Ending.RUNNING
@@ -145,9 +145,9 @@ async def test_a_local_step_that_fails_leaves_its_attempt_though_its_transaction
 
 async def _kill(harness: StepHarness, step: str, double: Acting, placed: Event) -> None:
     """A worker claims a delivery, begins and dies; its lease runs out."""
-    double.begun.clear()
+    double.started.clear()
     killed = asyncio.create_task(harness.runner(step, double).deliver(placed))
-    await double.begun.wait()
+    await double.started.wait()
     killed.cancel()
     await asyncio.gather(killed, return_exceptions=True)
     await harness.sql(LEASE_OVER, id=placed.id)
@@ -174,7 +174,7 @@ async def test_a_killer_of_workers_ends_with_the_claim_that_dead_letters_it(sett
         for _ in range(MAX_CLAIMS):
             await _kill(harness, OUTSIDE, double, placed)
         assert await harness.runner(OUTSIDE, double).deliver(placed) is DeliveryResult.DEAD
-        lost = [(1, begun, 1, None) for begun in range(1, MAX_CLAIMS + 1)]
+        lost = [(1, claim, 1, None) for claim in range(1, MAX_CLAIMS + 1)]
         assert _numbers(await _kept(harness, order)) == [*lost, (1, MAX_CLAIMS + 1, 1, "dead")]
 
 

@@ -81,7 +81,7 @@ async def test_the_original_delivered_again_while_its_next_generation_waits_is_s
         assert await _effects(harness, order) == 1
 
 
-async def test_the_sixth_failure_gives_up_and_so_does_every_redelivery_of_it(settings: Settings) -> None:
+async def test_the_sixth_failure_dead_letters_and_so_does_every_redelivery_of_it(settings: Settings) -> None:
     async with step_harness(settings) as harness:
         order, placed = await _placed(harness)
         double = Failing(ValueError("never"))
@@ -164,7 +164,7 @@ async def test_a_delivery_that_another_worker_holds_comes_back_when_the_lease_en
         double = Acting()
         runner = harness.runner(OUTSIDE_STEP, double)
         holder = asyncio.create_task(runner.deliver(placed))
-        await double.begun.wait()
+        await double.started.wait()
         assert (await harness.shown(order, OUTSIDE_STEP))["state"] == "running"
         assert await runner.deliver(placed) is DeliveryResult.BUSY
         (waiting,) = await harness.scheduled(placed)
@@ -181,7 +181,7 @@ async def test_a_lease_is_renewed_while_the_step_acts(settings: Settings) -> Non
         _, placed = await _placed(harness)
         double = Acting()
         holder = asyncio.create_task(harness.runner(OUTSIDE_STEP, double).deliver(placed))
-        await double.begun.wait()
+        await double.started.wait()
         first = (await harness.inbox_row(OUTSIDE_QUEUE, placed))["lease_until"]
         async with asyncio.timeout(30):
             while (await harness.inbox_row(OUTSIDE_QUEUE, placed))["lease_until"] == first:  # noqa: ASYNC110 - the signal is a row
@@ -196,7 +196,7 @@ async def test_a_step_that_lost_its_lease_writes_nothing(settings: Settings, not
         order, placed = await _placed(harness)
         double = Acting()
         holder = asyncio.create_task(harness.runner(OUTSIDE_STEP, double).deliver(placed))
-        await double.begun.wait()
+        await double.started.wait()
         taken_over = "UPDATE outbox.deliveries SET lease_token = gen_random_uuid() WHERE event_id = :id RETURNING *"
         (before,) = await harness.sql(taken_over, id=placed.id)
         if notices == "when it writes down":
@@ -222,7 +222,7 @@ async def test_a_holder_that_cannot_renew_its_lease_stops_acting_while_the_lease
         _, placed = await _placed(harness)
         double = Acting()
         delivery = asyncio.create_task(cut_off.runner("sync_order_to_sap", double).deliver(placed))
-        await double.begun.wait()
+        await double.started.wait()
         proxy.cut()
         await double.stopped.wait()
         left = "SELECT extract(epoch FROM lease_until - clock_timestamp()) FROM outbox.deliveries WHERE event_id = :id"
@@ -246,7 +246,7 @@ async def test_a_claim_that_fails_after_a_worker_died_leaves_the_delivery_schedu
     async with step_harness(settings) as harness:
         _, placed = await _placed(harness)
         killed = asyncio.create_task(harness.runner(OUTSIDE_STEP, died := Acting()).deliver(placed))
-        await died.begun.wait()
+        await died.started.wait()
         killed.cancel()
         await asyncio.gather(killed, return_exceptions=True)
         await harness.sql(
@@ -265,9 +265,9 @@ async def test_a_delivery_that_kills_its_workers_is_dead_lettered_at_the_fourth_
         _, placed = await _placed(harness)
         double = Acting()
         for _ in range(MAX_CLAIMS):
-            double.begun.clear()
+            double.started.clear()
             killed = asyncio.create_task(harness.runner(OUTSIDE_STEP, double).deliver(placed))
-            await double.begun.wait()
+            await double.started.wait()
             killed.cancel()
             await asyncio.gather(killed, return_exceptions=True)
             await harness.sql(
@@ -304,7 +304,7 @@ async def test_a_local_step_waits_while_postgres_is_away_and_spends_no_attempt(s
         order, placed = await _placed(harness)
         double = Pausing()
         delivery = asyncio.create_task(cut_off.runner(STEP, double).deliver(placed))
-        await double.begun.wait()
+        await double.started.wait()
         proxy.cut()
         double.may_end.set()
         await proxy.refusals(2)
@@ -323,7 +323,7 @@ async def test_an_outside_step_that_has_acted_waits_to_write_it_down_and_acts_on
         order, placed = await _placed(harness)
         double = Acting()
         delivery = asyncio.create_task(cut_off.runner(OUTSIDE_STEP, double).deliver(placed))
-        await double.begun.wait()
+        await double.started.wait()
         proxy.cut()
         double.may_end.set()
         await proxy.refusals(2)

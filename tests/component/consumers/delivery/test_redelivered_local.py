@@ -57,9 +57,9 @@ async def test_a_local_step_that_kills_its_workers_is_dead_lettered_at_the_fourt
         double = Pausing()
 
         async def begin_and_die(*, redelivered: bool) -> None:
-            double.begun.clear()
+            double.started.clear()
             killed = asyncio.create_task(harness.runner(STEP, double).deliver(placed, redelivered=redelivered))
-            await double.begun.wait()
+            await double.started.wait()
             killed.cancel()
             await asyncio.gather(killed, return_exceptions=True)
 

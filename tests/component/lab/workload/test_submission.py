@@ -26,11 +26,11 @@ async def test_an_order_whose_answer_was_lost_is_sent_again_and_found(monkeypatc
 
 
 async def test_at_a_rate_each_order_is_sent_at_its_time() -> None:
-    begun = time.monotonic()
+    started = time.monotonic()
     with api() as (server, url):
         accepted = await submit(url, ORDERS, lambda _: None, per_second=50)
 
-    assert time.monotonic() - begun >= (len(ORDERS) - 1) / 50
+    assert time.monotonic() - started >= (len(ORDERS) - 1) / 50
     assert sorted(one.reference for one in accepted) == sorted(server.placed) == REFERENCES
 
 

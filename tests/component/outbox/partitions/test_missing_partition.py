@@ -73,16 +73,16 @@ async def test_a_due_message_that_finds_no_segment_waits_on(shared_database_url:
 
 async def test_a_step_waits_until_there_is_a_segment_and_spends_no_attempt(shared_database_url: str) -> None:
     async with full_outbox(shared_database_url) as (engine, observer):
-        tries = asyncio.Semaphore(0)
+        attempts = asyncio.Semaphore(0)
 
         async def work(tx: AsyncConnection) -> str:
-            tries.release()
+            attempts.release()
             await record(tx, [new_event()])
             return "done"
 
         waiting = asyncio.create_task(Transactions(engine).run(work))
         for _ in range(2):
-            await tries.acquire()
+            await attempts.acquire()
         assert not waiting.done()
         await observer.execute(SET_NEXT, 1)
         assert await waiting == "done"

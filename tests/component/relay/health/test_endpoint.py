@@ -55,7 +55,7 @@ def test_a_leader_whose_events_get_no_confirm_is_not_ready_and_is_no_reason_to_r
         assert asked(probes.port, "/livez")[0] == 200
 
 
-def test_a_scraper_that_has_gone_is_nothing_to_tell_and_anything_else_is_a_line(
+def test_a_scraper_that_has_gone_is_not_logged_and_any_other_error_is(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     class Gone(Liveness):

@@ -49,7 +49,7 @@ def test_the_figures_need_no_relay_and_come_back_when_the_database_does(harness:
             wait_until(lambda: figure(POSTGRES_SUCCESS) >= cut + 0.5)
 
 
-def test_a_monitor_without_a_database_ends_when_told() -> None:
+def test_a_monitor_without_a_database_ends_when_asked() -> None:
     with Monitor(Settings(database_url="postgresql://nobody@127.0.0.1:1/none", amqp_url="amqp://127.0.0.1:1/")) as it:
         assert it.alive
     assert not it.alive

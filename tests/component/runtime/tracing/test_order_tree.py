@@ -61,8 +61,8 @@ async def test_an_order_whose_sap_call_fails_once_and_whose_dead_letter_is_repla
     _assert_kinds(traces)
     _assert_a_retry_is_linked_to_the_attempt_that_failed(traces)
     _assert_a_replay_is_linked_to_the_message_that_was_dead_lettered(traces)
-    told = traces.texts()
-    assert not [text for text in customer if text in told]
+    texts = traces.texts()
+    assert not [text for text in customer if text in texts]
 
 
 async def _placed_failed_and_replayed(settings: Settings, sap: Sap, inbox: Smtp) -> tuple[str, ...]:

@@ -168,7 +168,7 @@ def test_without_postgres_the_dead_letters_stay_in_the_broker_and_are_collected_
         assert not process.logged("collecting_failed")
 
 
-def test_it_tells_its_figures(collector_harness: CollectorHarness, tmp_path: Path) -> None:
+def test_it_serves_its_figures(collector_harness: CollectorHarness, tmp_path: Path) -> None:
     port = free_port()
     with running(collector_harness, tmp_path, collector_http_port=port) as process:
         process.wait_for("collecting")
@@ -197,7 +197,7 @@ def hook() -> Iterator[Webhook]:
         yield taking
 
 
-def test_the_collector_tells_once_and_never_says_where(
+def test_the_collector_alerts_once_and_never_logs_the_address(
     collector_harness: CollectorHarness, hook: Webhook, tmp_path: Path
 ) -> None:
     settings = collector_harness.settings

@@ -221,7 +221,7 @@ async def _two_orders(harness: StepHarness) -> list[tuple[str, Event]]:
     return [(sku, (await harness.validated(Line(sku, 1, Decimal(14))))[1]) for sku in skus]
 
 
-async def test_what_ends_after_a_worker_was_told_to_stop_is_counted_while_it_waits_for_the_rest(
+async def test_a_delivery_that_ends_after_a_worker_was_asked_to_stop_is_counted_while_it_waits_for_the_rest(
     life: Settings, queues: Queues, tmp_path: Path
 ) -> None:
     with worker("local", life, tmp_path) as started:

@@ -55,21 +55,21 @@ def test_a_poison_message_dies_after_three_claims_and_its_neighbours_live(
         assert queues.depth(queue) == 0
         lines = started.lines()
         lost = [line for line in lines if "WorkerLostError" in line["event"]]
-        told = [line for line in lines if line["event"] == "child_lost"]
+        logged = [line for line in lines if line["event"] == "child_lost"]
         counted = metric(life.worker_http_port, "waybill_worker_children_lost_total", pool=pool)
 
     # What the main process says of a child that died with a task, says which delivery that was.
     assert lost
-    assert len(lost) == len(told) == counted
+    assert len(lost) == len(logged) == counted
     assert [line for line in lines if "logger" not in line] == []
-    for line in lost + told:
+    for line in lost + logged:
         assert (line["step"], line["order_id"], line["event_id"]) == (step, str(poisonous.id), str(poison.id))
         assert line["task_id"] == task_id(queue, poison)
     row = with_step_harness(life, lambda harness: harness.inbox_row(queue, poison))
     assert (row["state"], row["reason"], row["generation"]) == ("dead", "killed_worker", 1)
 
 
-def test_what_escapes_a_step_is_counted_told_as_its_own_and_in_the_dead_letter_queue(
+def test_an_error_that_escapes_a_step_is_counted_logged_as_its_own_and_in_the_dead_letter_queue(
     settings: Settings, database_url: str, amqp_url: str, tmp_path: Path
 ) -> None:
     changes = {"database_url": database_url, "amqp_url": amqp_url, "worker_http_port": free_port()}

@@ -97,8 +97,8 @@ def test_where_nobody_takes_spans_orders_are_accepted_and_the_process_ends_in_ti
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
     with api_process(database_url, tmp_path) as api:
 
-        def told() -> int:
-            """Warnings with a number; the end may tell once more, without one, if it waited for the last batch."""
+        def warnings() -> int:
+            """Warnings with a number; the end may log one more, without one, if it waited for the last batch."""
             lines = [json.loads(line) for line in api.log.read_text().splitlines()]
             return sum(line["event"] == "spans_lost" and line["spans"] is not None for line in lines)
 
@@ -106,11 +106,11 @@ def test_where_nobody_takes_spans_orders_are_accepted_and_the_process_ends_in_ti
             answer = httpx.post(f"{api.url}/orders", json=order_body(reference=f"r{number}"), timeout=ANSWER_SECONDS)
             assert answer.status_code == 202
         deadline = time.monotonic() + 20
-        while not told():
-            assert time.monotonic() < deadline, "nobody was told"
+        while not warnings():
+            assert time.monotonic() < deadline, "no warning was logged"
             time.sleep(0.02)
         assert api.stop() == 0  # it has 20 s, less than theirs may wait for
-        assert told() == 1
+        assert warnings() == 1
         assert [line for line in api.log.read_text().splitlines() if "opentelemetry" in line] == []
 
 

@@ -43,7 +43,7 @@ def test_no_retry_after_is_none() -> None:
     assert retry_after({}, NOW) is None
 
 
-def test_an_odata_error_is_told_with_its_details_once_each() -> None:
+def test_an_odata_error_has_each_of_its_details_once() -> None:
     body = odata("Not saved", "Material X unknown", "Material X unknown", "Unit missing")
     assert odata_message(answer(400, body)) == "SD/1 Not saved; Material X unknown; Unit missing"
 

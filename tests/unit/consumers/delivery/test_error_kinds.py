@@ -70,7 +70,7 @@ def test_an_error_from_outside_our_code_has_a_fingerprint_too() -> None:
     assert fingerprint(_raised(KilledWorkerError("begun 3 times"))) == "KilledWorkerError@unknown"
 
 
-def test_a_step_error_that_wraps_another_is_told_as_the_other() -> None:
+def test_a_step_error_that_wraps_another_has_the_others_name() -> None:
     def fail() -> None:
         try:
             raise ErpUnavailable("SAP answered 503")

@@ -52,6 +52,6 @@ def test_what_a_step_asked_for_is_waited_in_any_case() -> None:
     assert len(set(delays)) > 100  # full jitter: a crowd of failures does not come back as a crowd
 
 
-def test_a_lease_outlasts_the_commit_that_a_dead_worker_may_have_begun_in_sap() -> None:
+def test_a_lease_outlasts_the_commit_that_a_dead_worker_may_have_started_in_sap() -> None:
     assert lease_seconds(BY_NAME["sync_order_to_sap"], SETTINGS) == 120
     assert lease_seconds(BY_NAME["generate_invoice_pdf"], SETTINGS) == 30

@@ -1,4 +1,4 @@
-"""Busy seconds are exact for whatever has told its time, grow while a delivery runs, and never go down."""
+"""Busy seconds are exact for whatever has reported its time, grow while a delivery runs, and never go down."""
 
 import itertools
 import random
@@ -13,7 +13,7 @@ def test_an_ended_delivery_counts_as_long_as_it_took() -> None:
     assert busy.since_last_update(1000.0, [("a", 0.125), ("b", 0.25)], []) == 0.375
 
 
-def test_a_running_delivery_counts_from_look_to_look_and_its_word_puts_right_what_was_missed() -> None:
+def test_a_running_delivery_counts_from_update_to_update_and_its_report_corrects_the_rest() -> None:
     busy = BusySeconds()
     assert busy.since_last_update(100.0, [], ["a"]) == 0  # it may have begun just now
     assert busy.since_last_update(105.0, [], ["a"]) == 5
@@ -21,7 +21,7 @@ def test_a_running_delivery_counts_from_look_to_look_and_its_word_puts_right_wha
     assert busy.since_last_update(110.5, [("a", 10.6)], ["b"]) == pytest.approx(0.6 + 0.5)
 
 
-def test_what_has_told_its_end_is_not_counted_on_while_celery_still_waits_for_it() -> None:
+def test_a_reported_delivery_is_counted_no_further_while_celery_still_waits_for_it() -> None:
     busy = BusySeconds()
     busy.since_last_update(100.0, [], ["a"])
     assert busy.since_last_update(101.0, [("a", 1.5)], ["a"]) == 1.5
@@ -61,14 +61,14 @@ def test_two_deliveries_of_one_message_at_once_count_as_long_as_both_took() -> N
 
 def test_however_the_looks_fall_the_sum_is_what_the_deliveries_took() -> None:
     dice = random.Random(5)
-    begun = [dice.uniform(0, 100) for _ in range(300)]
-    spans = {str(number): (at, at + dice.expovariate(0.5)) for number, at in enumerate(begun)}
+    starts = [dice.uniform(0, 100) for _ in range(300)]
+    spans = {str(number): (at, at + dice.expovariate(0.5)) for number, at in enumerate(starts)}
     looks = [*itertools.accumulate((dice.uniform(0.05, 2.0) for _ in range(150)), initial=0.0), 1000.0]
     busy, total, before = BusySeconds(), 0.0, 0.0
     for now in looks:
-        told = [(task, end - start) for task, (start, end) in spans.items() if before < end <= now]
+        reported = [(task, end - start) for task, (start, end) in spans.items() if before < end <= now]
         running = [task for task, (start, end) in spans.items() if start <= now < end + 0.02]  # Celery hears later
-        grown = busy.since_last_update(now, told, running)
+        grown = busy.since_last_update(now, reported, running)
         assert grown >= 0
         total, before = total + grown, now
     assert total == pytest.approx(sum(end - start for start, end in spans.values()))

@@ -21,7 +21,7 @@ class Failed(EventRequest):
         self.name = "sync_order_to_sap"  # type: ignore[misc]
 
 
-def test_a_message_whose_failure_cannot_be_told_is_settled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_whose_failure_cannot_be_logged_is_settled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     settled = Mock()
     monkeypatch.setattr(Request, "on_failure", settled)
     monkeypatch.setattr(celery_request, "log", Mock(error=Mock(side_effect=RuntimeError("no log"))))

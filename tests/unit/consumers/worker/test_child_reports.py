@@ -34,45 +34,45 @@ def event(subject: str) -> Event:
     return Event(new_event_id(), "inventory.reserved", subject, "urn:test", datetime.now(UTC), b"{}")
 
 
-def test_a_word_arrives_as_it_was_told(reports: ReportPipe) -> None:
-    told = [
+def test_a_report_arrives_as_it_was_sent(reports: ReportPipe) -> None:
+    sent = [
         DeliveryReport(str(uuid4()), step, outcome, event_type, 1.5, 2.25)
         for step in STEPS
         for outcome in DeliveryResult
         for event_type in EVENT_TYPES
     ]
-    for one in told:
+    for one in sent:
         reports.send(one)
-    assert list(reports.receive()) == told
+    assert list(reports.receive()) == sent
     assert list(reports.receive()) == []
 
 
 def test_words_of_several_processes_arrive_whole(reports: ReportPipe) -> None:
     children, words = 4, 3000
-    said = child_report(DeliveryResult.DONE, effect_seconds=3.0)
+    report = child_report(DeliveryResult.DONE, effect_seconds=3.0)
     pids = []
     for _ in range(children):
         pid = os.fork()
         if pid == 0:
             for _ in range(words):
-                reports.send(said)
+                reports.send(report)
             os._exit(0)
         pids.append(pid)
     assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * children
-    assert list(reports.receive()) == [said] * (children * words)
+    assert list(reports.receive()) == [report] * (children * words)
 
 
-def test_a_full_pipe_holds_nobody_up_and_the_next_word_says_what_was_lost(reports: ReportPipe) -> None:
-    said, told = child_report(DeliveryResult.DONE, effect_seconds=3.0), 100_000
-    for _ in range(told):
-        reports.send(said)
+def test_a_full_pipe_delays_no_child_and_the_next_report_counts_the_lost_ones(reports: ReportPipe) -> None:
+    report, sent = child_report(DeliveryResult.DONE, effect_seconds=3.0), 100_000
+    for _ in range(sent):
+        reports.send(report)
     arrived = list(reports.receive())
-    assert set(arrived) == {said}
+    assert set(arrived) == {report}
     # Linux may grant less than was asked for: a pipe holds whole records, as many as it has room for.
-    assert len(arrived) == fcntl.fcntl(reports._write, fcntl.F_GETPIPE_SZ) // 64 < told
-    reports.send(said)
-    reports.send(said)
-    assert list(reports.receive()) == [replace(said, lost=told - len(arrived)), said]
+    assert len(arrived) == fcntl.fcntl(reports._write, fcntl.F_GETPIPE_SZ) // 64 < sent
+    reports.send(report)
+    reports.send(report)
+    assert list(reports.receive()) == [replace(report, lost=sent - len(arrived)), report]
 
 
 def test_an_effect_is_timed_from_the_moment_in_the_orders_id() -> None:
@@ -84,14 +84,14 @@ def test_an_effect_is_timed_from_the_moment_in_the_orders_id() -> None:
 
 def test_what_is_not_done_has_no_effect_to_time() -> None:
     for outcome in DeliveryResult:
-        said = DeliveryReport.of("task", SAP, event(str(new_event_id())), outcome, 0.5)
-        assert math.isnan(said.effect_seconds) == (outcome is not DeliveryResult.DONE)
+        report = DeliveryReport.of("task", SAP, event(str(new_event_id())), outcome, 0.5)
+        assert math.isnan(report.effect_seconds) == (outcome is not DeliveryResult.DONE)
 
 
 @pytest.mark.parametrize(
     "subject", ["no order", "e456a880-f990-4389-a92c-83def0c2e8a8", "ffffffff-ffff-7fff-bfff-ffffffffffff"]
 )
-def test_a_subject_that_tells_no_time_is_not_guessed_at(subject: str) -> None:
+def test_a_subject_without_a_time_gives_none(subject: str) -> None:
     assert math.isnan(accepted_ago(event(subject)))
 
 

@@ -49,10 +49,10 @@ def test_every_word_of_the_children_is_counted_and_handed_on(reports: ReportPipe
     counters = DeliveryCounters(reports, "sap", 8)
     before = {outcome: count(outcome) for outcome in DeliveryResult}
     attempts = value("waybill_step_seconds_count", step=SAP.name)
-    told = [child_report(outcome) for outcome in (DeliveryResult.DONE, DeliveryResult.DONE, *DeliveryResult)]
-    for said in told:
-        reports.send(said)
-    assert [said.task for said in counters.update([])] == [said.task for said in told]
+    sent = [child_report(outcome) for outcome in (DeliveryResult.DONE, DeliveryResult.DONE, *DeliveryResult)]
+    for report in sent:
+        reports.send(report)
+    assert [report.task for report in counters.update([])] == [report.task for report in sent]
     assert {outcome: count(outcome) - before[outcome] for outcome in DeliveryResult} == {
         outcome: 3 if outcome is DeliveryResult.DONE else 1 for outcome in DeliveryResult
     }
@@ -84,20 +84,20 @@ def test_running_and_busy_follow_what_celery_and_the_children_say(reports: Repor
 
 
 def test_words_that_found_the_pipe_full_are_counted_as_lost(reports: ReportPipe) -> None:
-    counters, told = DeliveryCounters(reports, "sap", 8), 50_000
+    counters, sent = DeliveryCounters(reports, "sap", 8), 50_000
     before, done = value("waybill_worker_reports_lost_total", pool="sap"), count(DeliveryResult.DONE)
-    said = child_report(DeliveryResult.DONE)
-    for _ in range(told):
-        reports.send(said)
+    report = child_report(DeliveryResult.DONE)
+    for _ in range(sent):
+        reports.send(report)
     counters.update([])
-    reports.send(said)
+    reports.send(report)
     counters.update([])
     lost = value("waybill_worker_reports_lost_total", pool="sap") - before
     assert lost > 0
-    assert lost + count(DeliveryResult.DONE) - done == told + 1
+    assert lost + count(DeliveryResult.DONE) - done == sent + 1
 
 
-def test_what_was_told_as_the_pool_ended_is_counted_last_of_all(reports: ReportPipe) -> None:
+def test_reports_sent_as_the_pool_ended_are_counted_last_of_all(reports: ReportPipe) -> None:
     parent = SimpleNamespace(app=SimpleNamespace(counters=DeliveryCounters(reports, "sap", 8)), steps=[])
     chores, before = Chores(parent), count(DeliveryResult.DONE)
     reports.send(child_report(DeliveryResult.DONE))

@@ -92,7 +92,7 @@ def test_with_tracing_what_is_not_sampled_goes_on_and_is_not_sampled() -> None:
     assert str(carried)[-3:] == "-00"
 
 
-def test_what_escapes_a_step_is_told_once_as_the_deliverys_and_without_what_is_private() -> None:
+def test_an_error_that_escapes_a_step_is_logged_once_as_the_deliverys_and_without_private_data() -> None:
     broke, ended = lines("""
         from consumers.worker.delivery_task import deliver
         from consumers.delivery.result import DeliveryResult

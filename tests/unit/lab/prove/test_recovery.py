@@ -32,9 +32,9 @@ def healed_already(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def recovered(healing_seconds: float) -> tuple[int, list[str]]:
-    told: list[str] = []
+    lines: list[str] = []
     parameters = replace(quick(1), recovery_seconds=healing_seconds)
-    return asyncio.run(recover(cast("SystemUnderTest", DeadLetters()), parameters, told.append)).dead_letters, told
+    return asyncio.run(recover(cast("SystemUnderTest", DeadLetters()), parameters, lines.append)).dead_letters, lines
 
 
 def test_it_ends_at_its_time_though_something_still_moves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,10 +45,10 @@ def test_it_ends_at_its_time_though_something_still_moves(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(recovery, "read_remaining", one_more_round)
 
-    dead_letters, told = recovered(0.05)
+    dead_letters, lines = recovered(0.05)
 
     assert dead_letters == 7
-    assert told[-1] == "not everything was settled within 0.05 s; what is left is unfinished"
+    assert lines[-1] == "not everything was settled within 0.05 s; what is left is unfinished"
 
 
 def test_it_ends_at_once_if_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,7 +155,7 @@ def test_what_runs_says_so() -> None:
         ({}, "its event is in queue sap"),
     ],
 )
-def test_what_has_not_begun_says_where_its_event_is(progress: dict[str, object], expected: str) -> None:
+def test_a_step_that_has_not_started_says_where_its_event_is(progress: dict[str, object], expected: str) -> None:
     assert blocked_by("sap", "validation", "inventory", **progress) == f"not begun: {expected}"
 
 

@@ -58,7 +58,7 @@ def reached(hours: int) -> DuePosition:
     return DuePosition(START.due_at + hours * HOUR, hours)
 
 
-async def test_a_look_goes_on_from_the_last_row_moved_and_looks_back_seldom() -> None:
+async def test_a_turn_continues_from_the_last_row_moved_and_starts_anew_seldom() -> None:
     stage = Stage(scan_seconds=0.01)
     stage.onward.due = [(BATCH, reached(hours)) for hours in (1, 2, 3)]
     for _ in range(3):

@@ -63,7 +63,7 @@ def _sales() -> dict[tuple[str, str], tuple[int, Decimal]]:
 def all_well() -> Facts:
     """What is found when everything went as it should."""
     events = _events()
-    told = {IDS[order.reference] for order in DONE}
+    synced = {IDS[order.reference] for order in DONE}
     return Facts(
         accepted=IDS,
         orders=[
@@ -90,7 +90,7 @@ def all_well() -> Facts:
         emails=[
             _email(event)
             for event in events
-            if event.type == ("order.synced" if event.subject in told else "order.rejected")
+            if event.type == ("order.synced" if event.subject in synced else "order.rejected")
         ],
         invoices=[
             InvoiceFound("2026", place, IDS[order.reference], f"invoices/{place}.pdf")
