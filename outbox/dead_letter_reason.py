@@ -1,10 +1,13 @@
-"""Why a message is a dead letter: the only list of the reasons. Pure.
+"""Why a message is a dead letter, and what becomes of it: the only lists of the reasons and of the states. Pure.
 
-`outbox.tables` derives the CHECK from it, `ops` its option, `consumers.collector` its metric's labels. The inbox
-decides the first three, the relay decides UNPUBLISHABLE, the collector finds the others in what the broker says.
+`outbox.tables` derives the CHECKs from them, `ops` its options, `consumers.collector` its metric's labels. The inbox
+decides the first three reasons, the relay UNPUBLISHABLE, the collector finds the others in what the broker says.
 """
 
 from enum import StrEnum
+
+# An operator replays or discards an open dead letter. A restore opens a discarded one again.
+DEAD_LETTER_STATES = ("open", "replayed", "discarded")
 
 
 class DeadLetterReason(StrEnum):

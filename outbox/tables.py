@@ -25,13 +25,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.types import UserDefinedType
 
-from outbox.dead_letter_reason import DeadLetterReason
+from outbox.dead_letter_reason import DEAD_LETTER_STATES, DeadLetterReason
 
 SCHEMA = "outbox"
 metadata = sa.MetaData(schema=SCHEMA)
 
 DELIVERY_STATES = ("running", "retrying", "done", "dead")
-DEAD_LETTER_STATES = ("open", "replayed", "discarded")
 DEAD_LETTER_ACTIONS = ("replay", "discard", "restore")
 
 

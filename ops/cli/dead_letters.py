@@ -7,6 +7,7 @@ import typer
 from ops.cli.choices import one_of
 from ops.cli.exits import guarded
 from ops.cli.filter_options import LAST_ID, with_filter
+from outbox.dead_letter_reason import DEAD_LETTER_STATES
 
 if TYPE_CHECKING:
     from ops.dead_letters.filter import Filter
@@ -16,7 +17,7 @@ dead_letters_app = typer.Typer(
     no_args_is_help=True,
 )
 ALL_STATES = "all"
-STATES = ("open", "replayed", "discarded", ALL_STATES)
+STATES = (*DEAD_LETTER_STATES, ALL_STATES)
 
 All = Annotated[bool, typer.Option("--all", help="all dead letters; needed where no other option selects some")]
 By = Annotated[str | None, typer.Option(help="the actor to record; default: the current user and host")]
