@@ -6,6 +6,7 @@
     workload                     orders to send, and the outcome that is due
     stack                        the system on this machine: servers, sandboxes, programs
     sandbox                      stand-ins for SAP and the mail server; they share no code with the product
+    tcp_proxy                    proxies that cut connections and hold answers back, for the proof and the tests
     checks                       the project's own lints
 
 Nothing that ships imports `lab`.

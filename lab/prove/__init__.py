@@ -1,7 +1,6 @@
 """`lab prove`: orders are submitted while everything fails at random; then each effect is counted where it landed.
 
 parameters         how many orders, which faults, how long, and what a proof needs to count           (pure)
-proxy              TCP proxies between the programs and the servers: they cut connections and hold answers back
 system_under_test  the running system as faults see it: pids, queries, knobs, queues
 faults/plan        which faults, when, on which program: drawn from a seed                            (pure)
 faults/*           one coroutine per kind of fault; it returns once the effect was observed

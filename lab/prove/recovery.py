@@ -112,7 +112,7 @@ async def recover(system: SystemUnderTest, parameters: Parameters, say: Callable
 
 async def stop_faults(system: SystemUnderTest) -> None:
     """Turn every fault off and wait until every program runs. Raises StackError when one does not come back."""
-    system.proxies.open()
+    system.proxies.release_answers()
     await system.until_answered(lambda: _turned_off(system))
     deadline = time.monotonic() + COMMAND_SECONDS
     while down := [state.name for state in await asyncio.to_thread(system.stack.states) if state.state != "RUNNING"]:

@@ -25,11 +25,11 @@ from lab.prove.judge.gather import gather
 from lab.prove.judge.judge import judge
 from lab.prove.load import Load
 from lab.prove.parameters import Parameters
-from lab.prove.proxy import Proxies, proxies
 from lab.prove.recorder import Recorder
 from lab.prove.recovery import recover
 from lab.prove.system_under_test import SystemUnderTest
 from lab.stack.options import StackOptions
+from lab.tcp_proxy.proxy import Proxies, proxies
 from lab.trial import LATE_SECONDS, Setup, Trial
 from lab.workload.generator import generate
 from runtime.settings import Settings

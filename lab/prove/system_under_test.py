@@ -15,8 +15,8 @@ import asyncpg
 import httpx
 import psutil
 
-from lab.prove.proxy import Proxies, Proxy
 from lab.stack.local import LocalStack
+from lab.tcp_proxy.proxy import Proxies, Proxy
 from runtime.database import is_unavailable
 
 POLL_SECONDS = 0.1

@@ -5,9 +5,9 @@ import signal
 from urllib.parse import urlsplit
 
 from lab.prove.faults.plan import Planned
-from lab.prove.proxy import Proxy
 from lab.prove.system_under_test import NotObserved, SystemUnderTest
 from lab.stack.servers import postgres, rabbitmq
+from lab.tcp_proxy.proxy import Proxy
 
 HOLD_SECONDS = 1.0
 
@@ -63,14 +63,14 @@ async def _cut(system: SystemUnderTest, proxy: Proxy, planned: Planned) -> str:
 
 async def _hold(proxy: Proxy) -> str:
     """Hold answers back; observed when there were some."""
-    await asyncio.to_thread(proxy.hold)
+    await asyncio.to_thread(proxy.hold_answers)
     try:
         await asyncio.sleep(HOLD_SECONDS)
     finally:
-        held = await asyncio.to_thread(proxy.release)
+        held = await asyncio.to_thread(proxy.release_answers)
     if not held:
         raise NotObserved("no server answered in that second")
-    return f"{held} answers held back for {HOLD_SECONDS:g} s"
+    return f"answers on {held} connections held back for {HOLD_SECONDS:g} s"
 
 
 def _port(url: str) -> int:

@@ -8,12 +8,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from lab.stack.ports import free_port
+from lab.tcp_proxy.proxy import proxied
 from outbox import notify as module
 from outbox.notify import APPLICATION_NAME, CHANNEL, Hint
 from tests.support.builders.events import new_event
 from tests.support.probes.database import Asyncpg, committed, connected, engine_of
 from tests.support.probes.waking_clock import waking_clock
-from tests.support.proxies.tcp_proxy import proxied
 
 HINTS_BACKEND = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1"
 

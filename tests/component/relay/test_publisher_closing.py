@@ -6,12 +6,12 @@ from unittest.mock import Mock
 import psutil
 import pytest
 
+from lab.tcp_proxy.proxy import proxied
 from relay import publisher as module
 from relay.publisher import Publisher, PublisherLostError
 from tests.support.builders.events import a_row
 from tests.support.probes.relay_harness import EVENT_EXCHANGE, RelayHarness
 from tests.support.probes.waking_clock import waking_clock
-from tests.support.proxies.tcp_proxy import proxied
 
 LARGE = b"x" * 100_000  # 200 of them are more than the sockets and the proxy between here and there take
 LONG_SECONDS = 60.0  # as CLOSE_SECONDS: no test waits it out, and a busy broker answers within it

@@ -4,10 +4,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from lab.tcp_proxy.proxy import proxied
 from tests.support.builders.events import new_event
 from tests.support.probes.relay_harness import RelayHarness, assert_all_there_in_order, ids, numbered
 from tests.support.processes.relay import relay
-from tests.support.proxies.tcp_proxy import proxied
 
 ACK_FRAME_BYTES = 21  # AMQP 0-9-1: frame header 7, basic.ack 13, end 1
 NEVER = 3600  # a lease that no test waits out

@@ -3,13 +3,13 @@
 import signal
 from pathlib import Path
 
+from lab.tcp_proxy.proxy import proxied
 from tests.support.builders.events import new_event
 from tests.support.fixtures.shared_database import empty
 from tests.support.probes.database import run
 from tests.support.probes.relay_harness import RelayHarness, assert_all_there_in_order, numbered
 from tests.support.probes.waking_clock import waking_clock
 from tests.support.processes.relay import relay
-from tests.support.proxies.tcp_proxy import proxied
 from tests.support.servers.private_servers import OwnPostgres
 
 TAKE_OVER_SECONDS = 5.0

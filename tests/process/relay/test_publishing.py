@@ -8,6 +8,7 @@ from pathlib import Path
 import amqp
 import pytest
 
+from lab.tcp_proxy.proxy import proxied
 from ops.doctor.broker_client import connection
 from orders.workflow import BY_QUEUE
 from outbox.envelope import decode, encode_headers
@@ -23,7 +24,6 @@ from tests.support.probes.relay_harness import (
     numbered,
 )
 from tests.support.processes.relay import relay
-from tests.support.proxies.tcp_proxy import proxied
 
 PERSISTENT = 2
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from lab.tcp_proxy.proxy import proxied
 from tests.support.builders.events import new_event
 from tests.support.builders.steady_writer import writing
 from tests.support.probes.relay_harness import RelayHarness, assert_all_there_in_order
 from tests.support.probes.waking_clock import waking_clock
 from tests.support.processes.program import RunningProgram
 from tests.support.processes.relay import relay
-from tests.support.proxies.tcp_proxy import proxied
 
 IMPATIENT = "?socket_timeout=2&stack_timeout=2"
 STOPPED_WAITING_SECONDS = 9  # sooner than it would be without what its URL says

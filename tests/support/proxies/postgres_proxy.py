@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from lab.tcp_proxy import proxy as tcp_proxy
+from lab.tcp_proxy.connection import Tap
 from tests.support.deadlines import until
-from tests.support.proxies import tcp_proxy
-from tests.support.proxies.tcp_proxy import Tap, TcpProxy
 
 
 class PostgresProxy:
@@ -15,7 +15,7 @@ class PostgresProxy:
         self.url = ""
         self.lost_commits = 0
         self._lose_commit = False
-        self.tcp: TcpProxy
+        self.tcp: tcp_proxy.Proxy
 
     def cut(self) -> None:
         """End every connection and refuse new ones."""

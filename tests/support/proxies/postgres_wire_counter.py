@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from tests.support.proxies.tcp_proxy import proxied
+from lab.tcp_proxy.proxy import proxied
 
 _STARTUP = 196_608  # protocol 3.0; what comes before it are requests for encryption
 _HINTS = b"application_name\0waybill-hint\0"

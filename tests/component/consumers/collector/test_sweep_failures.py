@@ -10,11 +10,11 @@ from consumers import topology
 from consumers.collector import queues
 from consumers.collector.queues import BATCH_DEAD_LETTERS, BROKER_ERRORS, DeadLetterQueues, Taken
 from consumers.collector.sweep import Collector, Sweep
+from lab.tcp_proxy.proxy import proxied
 from runtime.database import make_engine
 from tests.support.builders.dead_letters import DeadLetterDatabase
 from tests.support.probes.broker_queues import Raw, write_raw_values
 from tests.support.probes.collector_harness import CollectorHarness, reserved
-from tests.support.proxies.tcp_proxy import proxied
 
 
 def test_what_comes_again_unacknowledged_is_the_same_dead_letter_whatever_it_is(

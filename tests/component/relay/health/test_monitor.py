@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from lab.tcp_proxy.proxy import proxied
 from relay.health import monitor
 from relay.health.monitor import Monitor
 from relay.health.postgres import PostgresStats
@@ -16,7 +17,6 @@ from runtime.settings import Settings
 from tests.support.builders.events import new_event
 from tests.support.deadlines import wait_until
 from tests.support.probes.relay_harness import RelayHarness
-from tests.support.proxies.tcp_proxy import proxied
 
 OLDEST = "waybill_outbox_oldest_unpublished_age_seconds"
 BACKLOG = "waybill_outbox_backlog_events"

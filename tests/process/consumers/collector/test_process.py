@@ -13,13 +13,13 @@ import pytest
 
 from consumers.collector.queues import BATCH_DEAD_LETTERS
 from lab.stack.ports import free_port
+from lab.tcp_proxy.proxy import proxied
 from tests.support.deadlines import ANSWER_SECONDS, wait_until
 from tests.support.probes.collector_harness import CollectorHarness
 from tests.support.probes.database import Asyncpg
 from tests.support.probes.metrics_page import metric
 from tests.support.processes.collector import collector
 from tests.support.processes.program import RunningProgram
-from tests.support.proxies.tcp_proxy import proxied
 from tests.support.servers.private_servers import OwnPostgres
 from tests.support.servers.webhook import Webhook, webhook
 

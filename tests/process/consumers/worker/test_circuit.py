@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.tcp_proxy.proxy import proxied
 from orders.model import Order
 from outbox.envelope import Event
 from runtime.settings import Settings
@@ -14,7 +15,6 @@ from tests.support.probes.broker_queues import Queues
 from tests.support.processes.relay import relay
 from tests.support.processes.sandboxes import Sap
 from tests.support.processes.worker import apply_topology, wait_until_it_consumes, worker
-from tests.support.proxies.tcp_proxy import proxied
 
 ORDERS = 30
 SAP_STEP, EMAIL_STEP = "sync_order_to_sap", "send_confirmation_email"

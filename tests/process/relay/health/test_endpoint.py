@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from lab.stack.ports import free_port
+from lab.tcp_proxy.proxy import proxied
 from tests.support.builders.events import new_event
 from tests.support.probes.health_endpoint import asked, waited_for
 from tests.support.probes.metrics_page import metric
 from tests.support.probes.relay_harness import RelayHarness
 from tests.support.processes.relay import relay
-from tests.support.proxies.tcp_proxy import proxied
 
 NEVER = 3600  # a lease that no test waits out
 
