@@ -52,6 +52,10 @@ class Outcome(Enum):
     UNPUBLISHABLE = "unpublishable"
 
 
+Settle = Callable[[Sequence[Row], Outcome], None]  # messages of one outcome
+Refuse = Callable[[Sequence[Row], str], None]  # the messages that were pending, and the broker's reason
+
+
 class Publisher:
     """One connection with one confirming channel. `lost` completes with the reason when either is gone for good.
 
@@ -59,12 +63,7 @@ class Publisher:
     broker closed the channel because of one of them; the caller then calls `reopen`.
     """
 
-    def __init__(
-        self,
-        exchange: str,
-        settle: Callable[[Sequence[Row], Outcome], None],
-        refused: Callable[[Sequence[Row], str], None],
-    ) -> None:
+    def __init__(self, exchange: str, settle: Settle, refused: Refuse) -> None:
         self._exchange = exchange
         self._settle = settle
         self._on_refused = refused

@@ -7,11 +7,11 @@ link to. An event whose trace is not sampled costs no span; its message carries 
 It is a class of its own so that a relay without tracing pays nothing on its hot path. Chosen by `relay.pipeline`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from outbox.cursor.reader import Row
 from outbox.envelope import TRACESTATE
-from relay.publisher import Outcome, Publisher
+from relay.publisher import Outcome, Publisher, Refuse, Settle
 from runtime.trace_context import is_sampled, tracestate_of, valid
 from runtime.tracing import tracer
 from runtime.tracing.spans import Attributes, Kind, Span
@@ -20,12 +20,7 @@ from runtime.tracing.spans import Attributes, Kind, Span
 class TracedPublisher(Publisher):
     """A Publisher with a span for each event in flight."""
 
-    def __init__(
-        self,
-        exchange: str,
-        settle: Callable[[Sequence[Row], Outcome], None],
-        refused: Callable[[Sequence[Row], str], None],
-    ) -> None:
+    def __init__(self, exchange: str, settle: Settle, refused: Refuse) -> None:
         self._spans: dict[int, Span] = {}  # by the row's id: an event is in flight once at a time
 
         def settled(rows: Sequence[Row], outcome: Outcome) -> None:

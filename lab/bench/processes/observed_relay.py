@@ -7,7 +7,7 @@ them on. The observations are written to FILE when the relay has stopped.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -20,7 +20,7 @@ from lab.bench.observations import Observations, write
 from outbox.cursor.reader import Row
 from relay import pipeline
 from relay.__main__ import main
-from relay.publisher import Outcome, Publisher
+from relay.publisher import Outcome, Publisher, Refuse, Settle
 
 seen = Observations()
 
@@ -28,12 +28,7 @@ seen = Observations()
 class ObservedPublisher(Publisher):
     """Records when an event is confirmed."""
 
-    def __init__(
-        self,
-        exchange: str,
-        settle: Callable[[Sequence[Row], Outcome], None],
-        refused: Callable[[Sequence[Row], str], None],
-    ) -> None:
+    def __init__(self, exchange: str, settle: Settle, refused: Refuse) -> None:
         def record(rows: Sequence[Row], outcome: Outcome) -> None:
             if outcome is Outcome.CONFIRMED:
                 seen.confirmed.update(dict.fromkeys((str(row.event_id) for row in rows), monotonic()))

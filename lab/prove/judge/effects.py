@@ -22,6 +22,14 @@ def effects(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
     yield from _invoices(facts, dues)
 
 
+def _once(what: str, found: Sequence[object], due: Due, detail: str = "") -> Iterator[Finding]:
+    """A completing order has the effect once, a rejected one never."""
+    if due.completes and not found:
+        yield Finding("lost", what, due.reference)
+    for _ in range(len(found) - due.completes):
+        yield Finding("duplicated", what, due.reference, detail)
+
+
 def _sap(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
     """One document per completing order, over its amount."""
     held: defaultdict[str, list[DocumentFound]] = defaultdict(list)
@@ -30,10 +38,7 @@ def _sap(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
     for due in dues.values():
         found = held.pop(due.id, [])
         numbers = ", ".join(document.number for document in found)
-        if due.completes and not found:
-            yield Finding("lost", "SAP document", due.reference)
-        for _ in range(len(found) - due.completes):
-            yield Finding("duplicated", "SAP document", due.reference, numbers)
+        yield from _once("SAP document", found, due, numbers)
         if due.completes and any(document.net_amount != due.order.net_total for document in found):
             yield Finding("lost", "amount in SAP", due.reference, f"{numbers}: not {due.order.net_total}")
     for strays in held.values():
@@ -94,10 +99,7 @@ def _invoices(facts: Facts, dues: Mapping[str, Due]) -> Iterator[Finding]:
         held[invoice.order_id].append(invoice)
     for due in dues.values():
         found = held.pop(due.id, [])
-        if due.completes and not found:
-            yield Finding("lost", "invoice", due.reference)
-        for _ in range(len(found) - due.completes):
-            yield Finding("duplicated", "invoice", due.reference)
+        yield from _once("invoice", found, due)
         for invoice in found:
             if invoice.document not in facts.pdfs:
                 yield Finding("lost", "PDF", due.reference, f"{invoice.document} is not in the document store")

@@ -1,7 +1,6 @@
 """What `topology apply` makes of a broker, and what it says when the broker holds something else."""
 
 import asyncio
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -24,12 +23,6 @@ SAP_QUEUE: dict[str, object] = dict(topology.step_queue(BY_QUEUE["sap"], "orders
 @pytest.fixture
 def topology_settings(steps_database_url: str, amqp_url: str) -> Settings:
     return Settings(database_url=steps_database_url, amqp_url=amqp_url)
-
-
-@pytest.fixture
-def queues(amqp_url: str) -> Iterator[Queues]:
-    with Queues.of(amqp_url) as opened:
-        yield opened
 
 
 async def test_applying_twice_changes_nothing_and_names_what_stands(

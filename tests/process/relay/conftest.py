@@ -1,6 +1,6 @@
 """The fixtures of this room."""
 
-from tests.support.fixtures.relay import clean_broker, harness, private_broker_harness
+from tests.support.fixtures.relay import clean_broker, harness, private_broker_harness, private_database_harness
 from tests.support.fixtures.shared_database import module_database, shared_database_url
 from tests.support.servers.private_servers import own_postgres, own_rabbitmq
 
@@ -11,5 +11,6 @@ __all__ = [
     "own_postgres",
     "own_rabbitmq",
     "private_broker_harness",
+    "private_database_harness",
     "shared_database_url",
 ]

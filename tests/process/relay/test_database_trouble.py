@@ -5,13 +5,10 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pytest
-
 from outbox.envelope import Event
 from outbox.record import record
 from tests.support.builders.events import new_event
 from tests.support.builders.steady_writer import writing
-from tests.support.fixtures.shared_database import empty
 from tests.support.probes.database import committed, engine_of, run
 from tests.support.probes.relay_harness import RelayHarness, assert_all_there_in_order, first_copies, numbered
 from tests.support.processes.relay import relay
@@ -22,19 +19,10 @@ TERM = 3.0
 EXPIRY = "SELECT expires_at FROM outbox.leases"
 
 
-@pytest.fixture
-def crashing(own_postgres: OwnPostgres, clean_broker: str) -> RelayHarness:
-    """An empty outbox in a database that this package may crash."""
-    run(lambda: empty(own_postgres.url))
-    harness = RelayHarness(own_postgres.url, clean_broker)
-    harness.declare()
-    harness.purge()
-    return harness
-
-
 def test_a_database_that_crashes_under_writers_and_relay_loses_no_event_that_was_committed(
-    crashing: RelayHarness, own_postgres: OwnPostgres, tmp_path: Path
+    private_database_harness: RelayHarness, own_postgres: OwnPostgres, tmp_path: Path
 ) -> None:
+    crashing = private_database_harness
     with (
         relay(crashing.database_url, crashing.amqp_url, tmp_path, page_size=20, window=60) as process,
         writing(crashing.database_url, "a", "b", "c") as writers,
@@ -103,14 +91,11 @@ def record_at_once(harness: RelayHarness, events: Sequence[Event]) -> None:
 
 
 def test_while_the_cursors_commit_hangs_reading_publishing_and_renewing_go_on(
-    own_postgres: OwnPostgres, clean_broker: str, tmp_path: Path
+    private_database_harness: RelayHarness, tmp_path: Path
 ) -> None:
-    run(lambda: empty(own_postgres.url))
-    harness = RelayHarness(own_postgres.url, clean_broker)
-    harness.declare()
-    harness.purge()
+    harness = private_database_harness
     events = numbered(60, subjects=6)
-    with relay(own_postgres.url, clean_broker, tmp_path, lease_seconds=TERM) as process:
+    with relay(harness.database_url, harness.amqp_url, tmp_path, lease_seconds=TERM) as process:
         process.wait_for("leading")
         harness.record(events[:10])
         harness.wait_for_cursor(10)

@@ -5,8 +5,6 @@ from pathlib import Path
 
 from lab.tcp_proxy.proxy import proxied
 from tests.support.builders.events import new_event
-from tests.support.fixtures.shared_database import empty
-from tests.support.probes.database import run
 from tests.support.probes.relay_harness import RelayHarness, assert_all_there_in_order, numbered
 from tests.support.probes.waking_clock import waking_clock
 from tests.support.processes.relay import relay
@@ -107,18 +105,15 @@ def test_a_relay_whose_database_sessions_were_ended_leads_again_without_waiting_
 
 
 def test_a_server_in_recovery_is_refused_until_it_is_promoted(
-    own_postgres: OwnPostgres, clean_broker: str, tmp_path: Path
+    private_database_harness: RelayHarness, own_postgres: OwnPostgres, tmp_path: Path
 ) -> None:
-    run(lambda: empty(own_postgres.url))
-    harness = RelayHarness(own_postgres.url, clean_broker)
-    harness.declare()
-    harness.purge()
+    harness = private_database_harness
     harness.record([new_event("waiting")])
     data = Path(harness.value("SHOW data_directory"))
     own_postgres.stop()
     (data / "standby.signal").touch()
     own_postgres.start()
-    with relay(own_postgres.url, clean_broker, tmp_path) as process:
+    with relay(harness.database_url, harness.amqp_url, tmp_path) as process:
         assert "promote" in str(process.wait_for("database_in_recovery", 2)["remedy"])
         assert harness.take("validation") == []
         assert not process.logged("leading")

@@ -299,21 +299,24 @@ async def _behind_proxy(settings: Settings) -> AsyncIterator[tuple[StepHarness, 
             await cut_off.close()
 
 
+async def _cut_while_it_runs(double: Pausing | Acting, proxy: PostgresProxy) -> None:
+    """Take Postgres away from a step that has started; bring it back when the end of the step was refused twice."""
+    await double.started.wait()
+    proxy.cut()
+    double.may_end.set()
+    await proxy.refusals(2)
+    proxy.restore()
+
+
 async def test_a_local_step_waits_while_postgres_is_away_and_spends_no_attempt(settings: Settings) -> None:
     async with _behind_proxy(settings) as (harness, proxy, cut_off):
         order, placed = await _placed(harness)
         double = Pausing()
         delivery = asyncio.create_task(cut_off.runner(STEP, double).deliver(placed))
-        await double.started.wait()
-        proxy.cut()
-        double.may_end.set()
-        await proxy.refusals(2)
-        proxy.restore()
+        await _cut_while_it_runs(double, proxy)
         assert await delivery is DeliveryResult.DONE
-        assert (double.runs, await _effects(harness, order)) == (
-            2,
-            2,
-        )  # the first run's effect went with its transaction
+        # The first run's effect went with its transaction.
+        assert (double.runs, await _effects(harness, order)) == (2, 2)
         assert (await harness.inbox_row(QUEUE, placed))["generation"] == 1
         assert await harness.scheduled(placed) == []
 
@@ -323,11 +326,7 @@ async def test_an_outside_step_that_has_acted_waits_to_write_it_down_and_acts_on
         order, placed = await _placed(harness)
         double = Acting()
         delivery = asyncio.create_task(cut_off.runner(OUTSIDE_STEP, double).deliver(placed))
-        await double.started.wait()
-        proxy.cut()
-        double.may_end.set()
-        await proxy.refusals(2)
-        proxy.restore()
+        await _cut_while_it_runs(double, proxy)
         assert await delivery is DeliveryResult.DONE
         assert (len(double.claims), await _effects(harness, order)) == (1, 1)
         assert (await harness.inbox_row(OUTSIDE_QUEUE, placed))["generation"] == 1

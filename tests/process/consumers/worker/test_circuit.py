@@ -1,7 +1,6 @@
 """A worker's circuit: open while SAP is unreachable, kept open over a lost broker, and no obstacle to a stop."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,12 +26,6 @@ def life(settings: Settings, database_url: str, amqp_url: str) -> Settings:
     real = settings.model_copy(update=changes)
     apply_topology(real)
     return real
-
-
-@pytest.fixture
-def queues(amqp_url: str) -> Iterator[Queues]:
-    with Queues.of(amqp_url) as opened:
-        yield opened
 
 
 def test_a_worker_takes_nothing_while_sap_is_away_and_goes_on_by_itself(

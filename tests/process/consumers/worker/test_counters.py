@@ -55,12 +55,6 @@ def life(settings: Settings, database_url: str, amqp_url: str) -> Settings:
     return real
 
 
-@pytest.fixture
-def queues(amqp_url: str) -> Iterator[Queues]:
-    with Queues.of(amqp_url) as opened:
-        yield opened
-
-
 class Watched:
     """The worker's totals, which may only grow."""
 

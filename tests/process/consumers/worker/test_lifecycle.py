@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -39,12 +38,6 @@ def life(settings: Settings, amqp_url: str) -> Settings:
     real = settings.model_copy(update={"amqp_url": amqp_url, "delivery_lease_seconds": 2.0})
     apply_topology(real)
     return real
-
-
-@pytest.fixture
-def queues(amqp_url: str) -> Iterator[Queues]:
-    with Queues.of(amqp_url) as opened:
-        yield opened
 
 
 def _until(started: Worker, settings: Settings, statement: str, value: object, what: str, **values: object) -> None:
