@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from asyncpg import Connection, Record
 
-from outbox.cursor.passed import CURSOR, in_window
+from outbox.cursor.position import CURSOR, in_window
 
 NEWEST_PAGES = 100
 QUERY_CHARACTERS = 200
@@ -32,7 +32,7 @@ SELECT extract(epoch FROM clock_timestamp() - min(recorded_at))::float8 FROM (
   WHERE id > $1 AND id <= (SELECT last_value FROM outbox.event_ids) ORDER BY id LIMIT $2) AS first"""
 
 # $1 the old and $2 the new snapshot of the newest page, $3 its last id, $4 the floor. Rows that the cursor has not
-# passed (outbox/cursor/passed.py) are in three places, each read by its index: transactions that began since,
+# passed (outbox/cursor/position.py) are in three places, each read by its index: transactions that began since,
 # transactions that were running then, and the rest of the window. OFFSET 0 keeps the third on the primary key, within
 # its bounds.
 _OLDEST = f"""

@@ -13,9 +13,9 @@ the same cluster shares the counter, so nothing is done there.
     one transaction:  LOCK events against writers → low-water id → rewrite xids above it → raise sequences
                       → INSERT INTO outbox.adoptions → COMMIT
 
-The low-water id is at or below the first event that the cursor had not advanced past (`outbox.cursor.passed`), so some
-confirmed events are published again. Writers' events from before the adoption are above it: sequences are restored with
-the tables and are past every page.
+The low-water id is at or below the first event that the cursor had not advanced past (`outbox.cursor.position`), so
+some confirmed events are published again. Writers' events from before the adoption are above it: sequences are restored
+with the tables and are past every page.
 
 Called by `relay.session` before the reader resumes.
 """
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from asyncpg import Connection, LockNotAvailableError, Record
 
-from outbox.cursor.passed import not_seen
+from outbox.cursor.position import not_seen
 from outbox.cursor.reader import WINDOW_SECONDS
 
 # Writers queue behind the wait for the lock, so it is short and the caller tries again.

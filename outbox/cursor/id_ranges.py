@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from outbox.cursor.passed import NOT_PASSED, WITH_CURSOR
+from outbox.cursor.position import NOT_PASSED, WITH_CURSOR
 from outbox.segments import EVENTS, PAGES, Series
 
 NOT_PASSED_AT_MOST = 100_000

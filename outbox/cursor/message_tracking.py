@@ -4,7 +4,7 @@ Called by `orders.tracking` for one order's timeline.
 
 A message's page is found by halving the cursor's log, some twenty index probes however long the log is. Windows overlap
 in ids, so a page's ids alone do not decide. But "the cursor had advanced past the message with this page"
-(`outbox.cursor.passed`) is false up to some page and true from there on, and that page is the message's own:
+(`outbox.cursor.position`) is false up to some page and true from there on, and that page is the message's own:
 
     page       41    42    43    44    45    46    47
     passed?    no    no    no    yes   yes   yes   yes
@@ -23,7 +23,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.cursor.id_ranges import range_since
-from outbox.cursor.passed import passed_with
+from outbox.cursor.position import passed_with
 
 # `low` and `high` close in on the first page with which the cursor had advanced past the event. Page numbers have gaps:
 # a probe of a missing number reads the next page that exists. The bounds of both tables are parameters: see

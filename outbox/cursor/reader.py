@@ -17,7 +17,7 @@ gaps, in whatever order transactions commit: a late commit with a low id is in t
 Nothing is claimed, updated or deleted. An index on (xid, id) gives a window's first page, its last id and its size.
 Further pages go by primary key, or by that index again if the window's ids lie far apart, as with one late writer and
 millions of published rows between. Only ids above the floor of the newest adoption are read, and only pages after it
-count (`outbox.cursor.cluster_adoption`). `outbox.cursor.passed` has the rule in SQL. Called by `relay.pipeline`, which
+count (`outbox.cursor.cluster_adoption`). `outbox.cursor.position` has it in SQL. Called by `relay.pipeline`, which
 publishes each page; `outbox.cursor.log` writes the pages that are confirmed. The idea is PgQ's (Skype): ticks of
 txid_snapshot.
 """
@@ -30,7 +30,7 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from outbox.cursor.passed import CURSOR, in_window, running_in, started_between
+from outbox.cursor.position import CURSOR, in_window, running_in, started_between
 from outbox.envelope import Event
 from outbox.message_columns import MESSAGE_COLUMNS
 

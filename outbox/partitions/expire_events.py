@@ -1,7 +1,7 @@
 """Expiry of the segments of `outbox.events` and `outbox.pages`: wholly confirmed and past retention.
 
 The algorithm is `outbox.partitions.expiry`; this module says when a segment may go. A segment of events is closed when
-the sequence is past its range, and spent when the cursor has advanced past each of its rows (`outbox.cursor.passed`),
+the sequence is past its range, and spent when the cursor has advanced past each of its rows (`outbox.cursor.position`),
 the cursor is in another segment, and its youngest row is past retention. Called by `relay.maintenance`.
 """
 
@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from asyncpg import Connection, Record
 
-from outbox.cursor.passed import NOT_PASSED, WITH_CURSOR
+from outbox.cursor.position import NOT_PASSED, WITH_CURSOR
 from outbox.partitions.expiry import LIMITS, ExpiryLimits, ExpiryResult, Partition, PartitionExpiry
 from outbox.segments import EVENTS, NEXT_ID, PAGES, Series
 

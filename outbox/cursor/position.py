@@ -1,4 +1,4 @@
-"""The rule "has the cursor advanced past this event", as SQL fragments: its only home.
+"""The position of the cursor, and the rule "has it advanced past this event", as SQL fragments: their only home.
 
 The cursor is the newest row of `outbox.pages`: the page's window, from the snapshot `old` to the snapshot `new`, and
 the last id that was confirmed in it. What an event is to the cursor depends on its transaction's id, its own id, and
