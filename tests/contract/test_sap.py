@@ -332,8 +332,8 @@ def test_the_ledger_outlives_a_kill_and_numbers_go_on(tmp_path: Path) -> None:
     with start_sap(tmp_path) as sap:
         before = [create(sap, draft(f"R-{n}")) for n in range(3)]
         sap.kill()
-    with sap.ledger_file.open("ab") as private_broker_harness:
-        private_broker_harness.write(b'{"record":"document","number":"10')
+    with sap.ledger_file.open("ab") as ledger:
+        ledger.write(b'{"record":"document","number":"10')
     with start_sap(tmp_path) as sap:
         assert find(sap, "R-1") == before[1]
         after = create(sap, draft("R-9"))

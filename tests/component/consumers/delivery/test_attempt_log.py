@@ -74,8 +74,8 @@ async def test_an_outside_step_opens_its_attempt_with_the_claim_and_closes_it_wi
         await double.started.wait()
         (opened,) = await _kept(harness, order)
         assert (_numbers([opened]), opened["ended_at"]) == ([(1, 1, 1, None)], None)
-        (tried,) = [one for one in (await _timeline(harness, order)).entries if one.what is EntryKind.ATTEMPT]
-        assert tried.outcome is Ending.RUNNING
+        (attempt,) = [one for one in (await _timeline(harness, order)).entries if one.what is EntryKind.ATTEMPT]
+        assert attempt.outcome is Ending.RUNNING
         double.may_end.set()
         assert await holder is DeliveryResult.DONE
         (closed,) = await _kept(harness, order)
@@ -91,8 +91,8 @@ async def test_an_attempt_at_an_event_that_is_past_retention_still_runs(settings
         holder = asyncio.create_task(harness.runner(OUTSIDE, double).deliver(placed))
         await double.started.wait()
         await harness.sql("DELETE FROM outbox.events WHERE event_id = :id", id=placed.id)
-        (tried,) = [one for one in (await _timeline(harness, order)).entries if one.what is EntryKind.ATTEMPT]
-        assert tried.outcome is Ending.RUNNING
+        (attempt,) = [one for one in (await _timeline(harness, order)).entries if one.what is EntryKind.ATTEMPT]
+        assert attempt.outcome is Ending.RUNNING
         double.may_end.set()
         assert await holder is DeliveryResult.DONE
 

@@ -60,7 +60,7 @@ async def test_a_waiting_order_names_its_step_and_is_overdue_only_after_its_dead
     blocked_by = {one.effect: one.blocked_by for one in report.missing}
     shown = await audited.harness.shown(order, "sync_order_to_sap")
     assert blocked_by[Effect.SAP].startswith(f"waiting in sap, attempt {shown['attempt']}, ")  # perhaps due already
-    assert "last error Erp" in blocked_by[Effect.SAP] or "last error StepError" in blocked_by[Effect.SAP]
+    assert "last error ErpUnavailable: " in blocked_by[Effect.SAP]
     assert blocked_by[Effect.EMAIL] == f"waits for sap: {blocked_by[Effect.SAP]}"
     assert report.clean
     late = await audited.audit(timedelta(0))

@@ -93,11 +93,11 @@ async def test_an_order_is_found_by_its_id_its_number_and_its_reference(
 
 
 def test_an_attempt_names_its_generation_where_that_is_another_number() -> None:
-    tried = Entry(
+    ended = Entry(
         datetime.now(UTC), EntryKind.ATTEMPT, step="s", generation=4, attempt=1, worker="w", outcome=AttemptOutcome.LOST
     )
-    assert sentence(tried).startswith("s, attempt 1 (generation 4) by w: ")
-    assert sentence(replace(tried, attempt=4)).startswith("s, attempt 4 by w: ")
+    assert sentence(ended).startswith("s, attempt 1 (generation 4) by w: ")
+    assert sentence(replace(ended, attempt=4)).startswith("s, attempt 4 by w: ")
 
 
 async def test_errors_are_printed_in_whole_lines_to_a_pipe_and_in_eighty_columns_to_a_terminal(

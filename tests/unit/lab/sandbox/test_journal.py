@@ -12,8 +12,8 @@ async def test_appended_records_are_read_back_and_a_torn_line_is_cut_off(tmp_pat
     journal.append({"name": "Händel"})
     await journal.sync()
     journal.close()
-    with path.open("ab") as private_broker_harness:
-        private_broker_harness.write(b'{"name": "tor')
+    with path.open("ab") as file:
+        file.write(b'{"name": "tor')
 
     again = Journal(path)
     assert again.replay() == [{"name": "Händel"}]

@@ -18,7 +18,7 @@ from tests.support.probes.metrics_page import metric
 
 
 @pytest.fixture(scope="module")
-def counted_statements(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int, Child]]:
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int, Child]]:
     """(AMQP URL, port of its metrics, process) of a node."""
     if rabbitmq.scripts() is None:
         pytest.skip("RabbitMQ's own programs are not installed (sudo lab/stack/bootstrap.sh --servers)")
@@ -33,8 +33,8 @@ def counted_statements(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
         instance.stop_processes()  # epmd
 
 
-def test_each_queue_has_metrics_under_its_name(counted_statements: tuple[str, int, Child]) -> None:
-    url, port, _ = counted_statements
+def test_each_queue_has_metrics_under_its_name(node: tuple[str, int, Child]) -> None:
+    url, port, _ = node
     with broker_client.connection(url) as link:
         channel = link.channel()
         for queue, messages in (("sap", 2), ("email", 1)):
@@ -49,14 +49,14 @@ def test_each_queue_has_metrics_under_its_name(counted_statements: tuple[str, in
     wait_until(lambda: (waiting("sap"), waiting("email")) == (2, 1))  # the broker adds up every five seconds
 
 
-def test_nothing_of_it_listens_beyond_loopback(counted_statements: tuple[str, int, Child]) -> None:
+def test_nothing_of_it_listens_beyond_loopback(node: tuple[str, int, Child]) -> None:
     listening = {
         connection.laddr
-        for connection in psutil.Process(counted_statements[2].pid).net_connections("tcp")
+        for connection in psutil.Process(node[2].pid).net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN
     }
 
-    assert counted_statements[1] in {address.port for address in listening}
+    assert node[1] in {address.port for address in listening}
     assert {address.ip for address in listening} <= {"127.0.0.1", "::1"}
 
 
