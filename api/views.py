@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from orders.model import Order, Status, StepProgress, StepState
 from orders.tracking.timeline import AttemptOutcome, EntryKind, Timeline
-from outbox.dead_letters.queries import OpenDeadLetter
+from outbox.dead_letters.still_open import OpenDeadLetter
 
 
 def _plain(amount: object) -> object:

@@ -23,7 +23,7 @@ from api.views import AcceptedView, OrderPage, OrderView, TimelineView, order_pa
 from orders import invoices, repository, service
 from orders.model import Order, Status
 from orders.tracking.load import load_timeline, repeatable_read
-from outbox.dead_letters.queries import open_dead_letters_of, with_open_dead_letters
+from outbox.dead_letters.still_open import open_dead_letters_of, with_open_dead_letters
 from runtime.documents import DocumentStoreError
 from runtime.log_context import bind_order, redact
 from runtime.logging import get_logger

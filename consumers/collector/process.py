@@ -18,7 +18,7 @@ from consumers.collector import metrics
 from consumers.collector.alerts import Alerts
 from consumers.collector.refresh import watch_orders
 from consumers.collector.sweep import Collector
-from outbox.dead_letters.queries import open_by_queue
+from outbox.dead_letters.still_open import open_by_queue
 from runtime.database import make_engine
 from runtime.logging import configure_logging, get_logger
 from runtime.loops import keep_running

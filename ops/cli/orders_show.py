@@ -17,7 +17,7 @@ from orders.tracking.load import load_timeline, repeatable_read
 from orders.tracking.timeline import Timeline
 from orders.tracking.waiting import PendingStep
 from orders.tracking.wording import one_line
-from outbox.dead_letters.queries import OpenDeadLetter, open_dead_letters_of
+from outbox.dead_letters.still_open import OpenDeadLetter, open_dead_letters_of
 from runtime.database import is_unavailable, make_engine
 from runtime.settings import Settings
 

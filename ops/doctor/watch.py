@@ -6,7 +6,7 @@ import asyncpg
 
 from ops.doctor.finding import Finding, Verdict
 from ops.doctor.prometheus_api import PrometheusApi, PrometheusError, Target
-from outbox.dead_letters.queries import count_open
+from outbox.dead_letters.still_open import count_open
 
 
 async def prometheus(url: str | None) -> list[Finding]:

@@ -1,38 +1,20 @@
-"""Queries on dead letters: single ones, groups of one cause, those of one subject, counts by queue.
+"""Queries on the dead letters of a selection: single ones with their history, and groups of one cause.
 
-Nothing here changes a dead letter, and only `whole` reads a body. Called by `ops.dead_letters`, `ops.doctor`,
-`api`, `orders.tracking` and `consumers.collector`.
+Nothing here changes a dead letter, and only `whole` reads a body. Called by `ops.dead_letters`, `orders.tracking` and
+`outbox.dead_letters.replay`; `outbox.dead_letters.still_open` has the queries for others.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from asyncpg import Connection, Record
 from sqlalchemy import ColumnElement, Row, RowMapping, and_, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.tables import dead_letter_actions, dead_letters
-
-_OPEN_OF_SUBJECT = text("""
-SELECT id, queue, reason, error, first_seen_at FROM outbox.dead_letters
-WHERE state = 'open' AND subject = :subject ORDER BY id
-""")
-
-_SUBJECTS_WITH_OPEN = text("""
-SELECT DISTINCT subject FROM outbox.dead_letters WHERE state = 'open' AND subject = ANY(CAST(:subjects AS text[]))
-""")
-
-# Reads only open dead letters, by their partial index.
-_OPEN_BY_QUEUE = text("""
-SELECT queue, reason, count(*) AS dead_letters, max(first_seen_at) AS newest_at
-FROM outbox.dead_letters WHERE state = 'open' GROUP BY queue, reason
-""")
-
-_COUNT_OPEN = "SELECT count(*) FROM outbox.dead_letters WHERE state = 'open'"
 
 _NOW = text("SELECT clock_timestamp()")
 
@@ -167,27 +149,6 @@ class WholeDeadLetter:
     actions: list[Action] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenDeadLetter:
-    """An open dead letter of a subject: why an operator must act on it."""
-
-    dead_letter: int
-    queue: str
-    reason: str
-    error: str | None
-    since: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class OpenCount:
-    """The number of open dead letters of a queue and reason, and when the newest of them was stored."""
-
-    queue: str
-    reason: str
-    dead_letters: int
-    newest_at: datetime
-
-
 async def find(tx: AsyncConnection, selection: Selection, after: Position | None = None) -> list[DeadLetter]:
     """The dead letters of a selection, oldest first."""
     query = select(*FACTS).where(selection.where(after)).order_by(_c.first_seen_at, _c.id).limit(selection.limit)
@@ -250,26 +211,6 @@ async def histories(tx: AsyncConnection, dead_letter_ids: Collection[int]) -> di
     ):
         by_dead_letter[dead_letter_id].append(Action(*action))
     return by_dead_letter
-
-
-async def open_dead_letters_of(tx: AsyncConnection, subject: str) -> list[OpenDeadLetter]:
-    """The open dead letters of one subject, oldest first."""
-    return [OpenDeadLetter(*row) for row in await tx.execute(_OPEN_OF_SUBJECT, {"subject": subject})]
-
-
-async def with_open_dead_letters(tx: AsyncConnection, subjects: Collection[str]) -> set[str]:
-    """Those of `subjects` that have an open dead letter."""
-    return set((await tx.execute(_SUBJECTS_WITH_OPEN, {"subjects": list(subjects)})).scalars())
-
-
-async def open_by_queue(tx: AsyncConnection) -> Sequence[OpenCount]:
-    """The open dead letters counted by queue and reason."""
-    return [OpenCount(*row) for row in await tx.execute(_OPEN_BY_QUEUE)]
-
-
-async def count_open(connection: "Connection[Record]") -> int:
-    """The number of open dead letters, on a connection of asyncpg, which `ops.doctor` has."""
-    return int(await connection.fetchval(_COUNT_OPEN))
 
 
 async def now(tx: AsyncConnection) -> datetime:

@@ -4,18 +4,15 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from outbox.dead_letters.queries import (
+from outbox.dead_letters.queries import Selection, groups, now, whole
+from outbox.dead_letters.replay import discard, replay
+from outbox.dead_letters.still_open import (
     OpenCount,
     OpenDeadLetter,
-    Selection,
-    groups,
-    now,
     open_by_queue,
     open_dead_letters_of,
-    whole,
     with_open_dead_letters,
 )
-from outbox.dead_letters.replay import discard, replay
 from outbox.dead_letters.store import Cause, causes, store
 from tests.support.builders.dead_letters import ANNA, EXCHANGE, dead_letter_database, dead_letter_for
 from tests.support.builders.events import new_event
