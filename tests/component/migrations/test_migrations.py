@@ -75,8 +75,8 @@ def test_a_difference_between_tables_and_migrations_would_be_found(database_url:
         command.check(alembic_config(database_url))
 
 
-def test_event_ids_are_taken_one_by_one(database_url: str) -> None:
-    caches = rows(database_url, "SELECT cache_size FROM pg_sequences WHERE sequencename = 'event_ids'")
+async def test_event_ids_are_taken_one_by_one(database_url: str) -> None:
+    caches = await fetch(database_url, "SELECT cache_size FROM pg_sequences WHERE sequencename = 'event_ids'")
     assert caches == [(1,)]
 
 
@@ -96,24 +96,20 @@ def order(**changes: str) -> str:
 LISTED = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = $1 AND conrelid = $2::text::regclass"
 
 
-def listed_words(url: str, constraint: str) -> set[str]:
+async def listed_words(url: str, constraint: str) -> set[str]:
     """The words listed by a CHECK, which is named `constraint@table`."""
-
-    async def ask() -> str:
-        async with connected(url) as (connection,):
-            return str(await connection.fetchval(LISTED, *constraint.split("@")))
-
-    return set(asyncio.run(ask()).split("'")[1::2])
+    async with connected(url) as (connection,):
+        return set(str(await connection.fetchval(LISTED, *constraint.split("@"))).split("'")[1::2])
 
 
-def test_the_checks_list_exactly_the_words_of_the_model(database_url: str) -> None:
-    assert listed_words(database_url, "status_known@orders") == {status.value for status in Status}
-    assert listed_words(database_url, "state_known@order_steps") == {state.value for state in StepState}
-    assert listed_words(database_url, "outcome_known@order_attempts") == {end.value for end in AttemptEnd}
-    assert listed_words(database_url, "state_known@outbox.deliveries") == {"running", "retrying", "done", "dead"}
-    assert listed_words(database_url, "state_known@outbox.dead_letters") == {"open", "replayed", "discarded"}
-    assert listed_words(database_url, "reason_known@outbox.dead_letters") == set(DeadLetterReason)
-    assert listed_words(database_url, "action_known@outbox.dead_letter_actions") == set(DEAD_LETTER_ACTIONS)
+async def test_the_checks_list_exactly_the_words_of_the_model(database_url: str) -> None:
+    assert await listed_words(database_url, "status_known@orders") == {status.value for status in Status}
+    assert await listed_words(database_url, "state_known@order_steps") == {state.value for state in StepState}
+    assert await listed_words(database_url, "outcome_known@order_attempts") == {end.value for end in AttemptEnd}
+    assert await listed_words(database_url, "state_known@outbox.deliveries") == {"running", "retrying", "done", "dead"}
+    assert await listed_words(database_url, "state_known@outbox.dead_letters") == {"open", "replayed", "discarded"}
+    assert await listed_words(database_url, "reason_known@outbox.dead_letters") == set(DeadLetterReason)
+    assert await listed_words(database_url, "action_known@outbox.dead_letter_actions") == set(DEAD_LETTER_ACTIONS)
 
 
 BAD_ROWS = {

@@ -277,62 +277,61 @@ async def test_while_held_nothing_is_published_not_even_again_and_nothing_has_ro
     assert broker.ids() == [1, 2]
 
 
-def carry_past(poison: set[int], rows: list[Row], *, nack: Iterable[int] = ()) -> tuple[list[int], list[int], int]:
+async def carry_past(
+    poison: set[int], rows: list[Row], *, nack: Iterable[int] = ()
+) -> tuple[list[int], list[int], int]:
     """Publish to a broker that closes the channel at each poison event: dead-lettered, confirmed, channels used."""
 
-    async def scenario() -> tuple[list[int], list[int], int]:
-        broker = Broker(window=64)
-        window = broker.window
-        refused, confirmed, channels = set(nack), [], 1
-        dead_lettered = []
-        window.add_page(a_page(rows), NOW)
-        while window.unsettled:
-            batch, broker.published = broker.published, []
-            if not batch:
-                await broker.published_again()
-                continue
-            closing = next((place for place, row in enumerate(batch) if row.id in poison), None)
-            good = batch if closing is None else batch[:closing][: channels % 3]  # the broker may die owing some acks
-            for row in good:
-                if row.id in refused:
-                    refused.discard(row.id)
-                    window.settle([row], Outcome.NACKED)
-                else:
-                    confirmed.append(row.id)
-                    window.settle([row], Outcome.CONFIRMED)
-            if closing is not None:
-                window.hold("channel")
-                late, broker.published = broker.published, []
-                found = window.interrupted([*batch[len(good) :], *late])
-                channels += 1
-                window.release("channel")
-                if found is not None:
-                    dead_lettered.append(found.id)
-                    window.settle([found], Outcome.UNPUBLISHABLE)
-        assert broker.completed() == [rows[0].id]
-        assert window.in_flight == 0
-        return dead_lettered, confirmed, channels
-
-    return asyncio.run(scenario())
+    broker = Broker(window=64)
+    window = broker.window
+    refused, confirmed, channels = set(nack), [], 1
+    dead_lettered = []
+    window.add_page(a_page(rows), NOW)
+    while window.unsettled:
+        batch, broker.published = broker.published, []
+        if not batch:
+            await broker.published_again()
+            continue
+        closing = next((place for place, row in enumerate(batch) if row.id in poison), None)
+        good = batch if closing is None else batch[:closing][: channels % 3]  # the broker may die owing some acks
+        for row in good:
+            if row.id in refused:
+                refused.discard(row.id)
+                window.settle([row], Outcome.NACKED)
+            else:
+                confirmed.append(row.id)
+                window.settle([row], Outcome.CONFIRMED)
+        if closing is not None:
+            window.hold("channel")
+            late, broker.published = broker.published, []
+            found = window.interrupted([*batch[len(good) :], *late])
+            channels += 1
+            window.release("channel")
+            if found is not None:
+                dead_lettered.append(found.id)
+                window.settle([found], Outcome.UNPUBLISHABLE)
+    assert broker.completed() == [rows[0].id]
+    assert window.in_flight == 0
+    return dead_lettered, confirmed, channels
 
 
 @pytest.mark.parametrize("poison", [{1}, {64}, {33}, {1, 64}, {7, 8}, {10, 20, 30}, set(range(1, 65))], ids=str)
-def test_events_that_close_the_channel_are_found_and_every_other_is_confirmed(poison: set[int]) -> None:
+async def test_events_that_close_the_channel_are_found_and_every_other_is_confirmed(poison: set[int]) -> None:
     rows = [a_row(number, f"s{number}") for number in range(1, 65)]
-    dead_lettered, confirmed, channels = carry_past(poison, rows)
+    dead_lettered, confirmed, channels = await carry_past(poison, rows)
     assert sorted(dead_lettered) == sorted(poison)
     assert sorted(confirmed) == [number for number in range(1, 65) if number not in poison]
     assert channels - 1 <= len(poison) * 7  # halvings of 64, and the first
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_the_search_keeps_each_subject_in_order_among_nacks(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+async def test_the_search_keeps_each_subject_in_order_among_nacks(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setattr(in_flight_module, "FIRST_PAUSE_SECONDS", 0.0)
     rng = random.Random(seed)
     rows = [a_row(number, f"s{rng.randint(1, 9)}") for number in range(1, 101)]
     poison = set(rng.sample(range(1, 101), 5))
     nack = set(rng.sample(range(1, 101), 20)) - poison
-    dead_lettered, confirmed, _ = carry_past(poison, rows, nack=nack)
+    dead_lettered, confirmed, _ = await carry_past(poison, rows, nack=nack)
     assert sorted(dead_lettered) == sorted(poison)
     assert sorted(confirmed + dead_lettered) == list(range(1, 101))
     subject_of = {row.id: row.subject for row in rows}

@@ -10,15 +10,12 @@ from relay import publisher as publisher_module
 from relay.publisher import Publisher, PublisherLostError
 
 
-def missing(connection: Mock) -> list[str]:
+async def missing(connection: Mock) -> list[str]:
     """Which queues a publisher on this connection finds missing."""
 
-    async def main() -> list[str]:
-        publisher = Publisher("events", Mock(), Mock())
-        publisher._connection = connection
-        return await publisher.missing(["sap"])
-
-    return asyncio.run(main())
+    publisher = Publisher("events", Mock(), Mock())
+    publisher._connection = connection
+    return await publisher.missing(["sap"])
 
 
 def connection_whose_channels(channel: Mock) -> Mock:
@@ -33,48 +30,47 @@ def channel_closing_with(reason: Exception) -> Mock:
     return channel
 
 
-def test_a_connection_that_has_just_closed_is_a_lost_broker() -> None:
+async def test_a_connection_that_has_just_closed_is_a_lost_broker() -> None:
     with pytest.raises(PublisherLostError, match="closed while it was being used"):
-        missing(Mock(channel=Mock(side_effect=ConnectionWrongStateError("no"))))
+        await missing(Mock(channel=Mock(side_effect=ConnectionWrongStateError("no"))))
 
 
-def test_a_channel_that_has_just_closed_is_a_lost_broker() -> None:
+async def test_a_channel_that_has_just_closed_is_a_lost_broker() -> None:
     channel = Mock(queue_declare=Mock(side_effect=ChannelWrongStateError("no")))
     with pytest.raises(PublisherLostError, match="closed while it was being used"):
-        missing(connection_whose_channels(channel))
+        await missing(connection_whose_channels(channel))
 
 
-def test_a_queue_is_missing_only_when_the_broker_says_not_found() -> None:
-    assert missing(connection_whose_channels(channel_closing_with(ChannelClosedByBroker(404, "NOT_FOUND")))) == ["sap"]
+async def test_a_queue_is_missing_only_when_the_broker_says_not_found() -> None:
+    assert await missing(connection_whose_channels(channel_closing_with(ChannelClosedByBroker(404, "NOT_FOUND")))) == [
+        "sap"
+    ]
 
 
 @pytest.mark.parametrize(
     "reason", [StreamLostError("reset"), ChannelClosedByBroker(405, "RESOURCE_LOCKED")], ids=["stream", "locked"]
 )
-def test_a_queue_that_could_not_be_asked_for_is_not_missing(reason: Exception) -> None:
+async def test_a_queue_that_could_not_be_asked_for_is_not_missing(reason: Exception) -> None:
     with pytest.raises(PublisherLostError, match="a queue could not be checked"):
-        missing(connection_whose_channels(channel_closing_with(reason)))
+        await missing(connection_whose_channels(channel_closing_with(reason)))
 
 
-def looked_at(monkeypatch: pytest.MonkeyPatch, *, blocked: bool) -> list[str]:
+async def looked_at(monkeypatch: pytest.MonkeyPatch, *, blocked: bool) -> list[str]:
     """Which queues are missing by a broker that answers long after the time limit."""
     monkeypatch.setattr(publisher_module, "CONNECT_SECONDS", 0.001)
 
-    async def main() -> list[str]:
-        publisher = Publisher("events", Mock(), Mock())
-        late = lambda *_, callback, **__: asyncio.get_running_loop().call_later(0.05, callback, None)  # noqa: E731
-        publisher._connection = connection_whose_channels(Mock(is_open=True, queue_declare=late))
-        if blocked:
-            publisher._on_blocked("memory")
-        return await publisher.missing(["sap"])
-
-    return asyncio.run(main())
+    publisher = Publisher("events", Mock(), Mock())
+    late = lambda *_, callback, **__: asyncio.get_running_loop().call_later(0.05, callback, None)  # noqa: E731
+    publisher._connection = connection_whose_channels(Mock(is_open=True, queue_declare=late))
+    if blocked:
+        publisher._on_blocked("memory")
+    return await publisher.missing(["sap"])
 
 
-def test_a_broker_that_does_not_answer_in_time_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_broker_that_does_not_answer_in_time_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PublisherLostError, match=r"no answer within 0\.001 s"):
-        looked_at(monkeypatch, blocked=False)
+        await looked_at(monkeypatch, blocked=False)
 
 
-def test_a_broker_that_blocks_publishing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert looked_at(monkeypatch, blocked=True) == []
+async def test_a_broker_that_blocks_publishing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await looked_at(monkeypatch, blocked=True) == []

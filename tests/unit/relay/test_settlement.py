@@ -1,6 +1,5 @@
 """How broker frames settle messages: by their own tag, `multiple` included, a return before its ack is a failure."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 from unittest.mock import Mock
@@ -28,22 +27,19 @@ class Wire:
         self.connection._output_marshaled_frames = self.written.extend
 
 
-def settle(play: Callable[[Publisher, list[Row], Wire], None]) -> Settled:
+async def settle(play: Callable[[Publisher, list[Row], Wire], None]) -> Settled:
     """Publish rows 1 to 5 on a channel that swallows them, play the broker's frames, say what was settled."""
     settled: Settled = []
 
-    async def main() -> None:
-        def note(rows: Sequence[Row], outcome: Outcome) -> None:
-            settled.extend((row.id, outcome.value) for row in rows)
+    def note(rows: Sequence[Row], outcome: Outcome) -> None:
+        settled.extend((row.id, outcome.value) for row in rows)
 
-        wire = Wire()
-        publisher = Publisher("events", note, lambda rows, reason: settled.extend((row.id, reason) for row in rows))
-        publisher._channel, publisher._connection = wire.channel, wire.connection
-        rows = [a_row(number, f"s{number}") for number in range(1, 6)]
-        publisher.publish(rows)
-        play(publisher, rows, wire)
-
-    asyncio.run(main())
+    wire = Wire()
+    publisher = Publisher("events", note, lambda rows, reason: settled.extend((row.id, reason) for row in rows))
+    publisher._channel, publisher._connection = wire.channel, wire.connection
+    rows = [a_row(number, f"s{number}") for number in range(1, 6)]
+    publisher.publish(rows)
+    play(publisher, rows, wire)
     return settled
 
 
@@ -55,28 +51,34 @@ def nack(tag: int, *, multiple: bool = False) -> Any:
     return Method(1, Basic.Nack(tag, multiple))
 
 
-def test_a_message_is_settled_by_its_own_tag_alone() -> None:
-    assert settle(lambda publisher, *_: publisher._on_confirm(ack(3))) == [(3, "confirmed")]
+async def test_a_message_is_settled_by_its_own_tag_alone() -> None:
+    assert await settle(lambda publisher, *_: publisher._on_confirm(ack(3))) == [(3, "confirmed")]
 
 
-def test_multiple_settles_every_tag_up_to_it_that_was_not_settled_yet() -> None:
+async def test_multiple_settles_every_tag_up_to_it_that_was_not_settled_yet() -> None:
     def frames(publisher: Publisher, *_: object) -> None:
         publisher._on_confirm(ack(2))
         publisher._on_confirm(ack(4, multiple=True))
         publisher._on_confirm(nack(5))
 
-    assert settle(frames) == [(2, "confirmed"), (1, "confirmed"), (3, "confirmed"), (4, "confirmed"), (5, "nacked")]
+    assert await settle(frames) == [
+        (2, "confirmed"),
+        (1, "confirmed"),
+        (3, "confirmed"),
+        (4, "confirmed"),
+        (5, "nacked"),
+    ]
 
 
-def test_multiple_applies_to_nacks_too() -> None:
-    assert settle(lambda publisher, *_: publisher._on_confirm(nack(3, multiple=True))) == [
+async def test_multiple_applies_to_nacks_too() -> None:
+    assert await settle(lambda publisher, *_: publisher._on_confirm(nack(3, multiple=True))) == [
         (1, "nacked"),
         (2, "nacked"),
         (3, "nacked"),
     ]
 
 
-def test_a_return_before_the_ack_makes_that_ack_a_failure_and_no_other() -> None:
+async def test_a_return_before_the_ack_makes_that_ack_a_failure_and_no_other() -> None:
     def frames(publisher: Publisher, rows: list[Row], _: Wire) -> None:
         unroutable = BasicProperties(message_id=str(rows[1].event_id))
         publisher._on_return(Mock(), Basic.Return(312, "NO_ROUTE"), unroutable, b"")
@@ -84,7 +86,7 @@ def test_a_return_before_the_ack_makes_that_ack_a_failure_and_no_other() -> None
         publisher.publish([rows[1]])
         publisher._on_confirm(ack(6))
 
-    assert settle(frames) == [
+    assert await settle(frames) == [
         (2, "returned"),
         (1, "confirmed"),
         (3, "confirmed"),
@@ -94,7 +96,7 @@ def test_a_return_before_the_ack_makes_that_ack_a_failure_and_no_other() -> None
     ]
 
 
-def test_on_a_channel_that_has_closed_nothing_is_sent_and_what_was_given_shares_its_fate() -> None:
+async def test_on_a_channel_that_has_closed_nothing_is_sent_and_what_was_given_shares_its_fate() -> None:
     def frames(publisher: Publisher, rows: list[Row], wire: Wire) -> None:
         written = len(wire.written)
         wire.channel.is_open = False
@@ -102,30 +104,30 @@ def test_on_a_channel_that_has_closed_nothing_is_sent_and_what_was_given_shares_
         assert len(wire.written) == written
         publisher._on_channel_closed(Mock(), ChannelClosedByBroker(406, "too large"))
 
-    assert settle(frames) == [(number, "too large") for number in range(1, 7)]
+    assert await settle(frames) == [(number, "too large") for number in range(1, 7)]
 
 
 @pytest.mark.parametrize(
     "reason", [ChannelClosedByBroker(404, "no exchange"), ChannelClosedByBroker(403, "no"), StreamLostError("reset")]
 )
-def test_a_channel_that_closes_for_another_reason_than_a_message_is_lost(reason: Exception) -> None:
+async def test_a_channel_that_closes_for_another_reason_than_a_message_is_lost(reason: Exception) -> None:
     def frames(publisher: Publisher, *_: object) -> None:
         publisher._on_channel_closed(Mock(), reason)
         assert str(reason) in publisher.lost.result()
 
-    assert settle(frames) == []
+    assert await settle(frames) == []
 
 
-def test_a_channel_that_closes_with_nothing_on_its_way_is_lost() -> None:
+async def test_a_channel_that_closes_with_nothing_on_its_way_is_lost() -> None:
     def frames(publisher: Publisher, *_: object) -> None:
         publisher._on_confirm(ack(5, multiple=True))
         publisher._on_channel_closed(Mock(), ChannelClosedByBroker(406, "precondition failed"))
         assert publisher.lost.done()
 
-    assert len(settle(frames)) == 5
+    assert len(await settle(frames)) == 5
 
 
-def test_what_no_frame_can_carry_is_given_back_and_its_neighbours_are_sent() -> None:
+async def test_what_no_frame_can_carry_is_given_back_and_its_neighbours_are_sent() -> None:
     def frames(publisher: Publisher, _: list[Row], wire: Wire) -> None:
         wire.written.clear()
         strange = a_row(7, "s7")._replace(type="x" * 300)
@@ -135,10 +137,10 @@ def test_what_no_frame_can_carry_is_given_back_and_its_neighbours_are_sent() -> 
         assert b"".join(wire.written).count(b"application/json") == 2
         publisher._on_confirm(ack(7))
 
-    assert settle(frames) == [(8, "confirmed")]
+    assert await settle(frames) == [(8, "confirmed")]
 
 
-def test_a_burst_goes_out_in_few_writes_of_bounded_size() -> None:
+async def test_a_burst_goes_out_in_few_writes_of_bounded_size() -> None:
     def frames(publisher: Publisher, _: list[Row], wire: Wire) -> None:
         assert len(wire.written) == 1
         wire.written.clear()
@@ -148,7 +150,7 @@ def test_a_burst_goes_out_in_few_writes_of_bounded_size() -> None:
         assert max(sizes) < WRITE_BYTES + 2_000
         assert len(sizes) <= sum(sizes) // WRITE_BYTES + 1
 
-    assert settle(frames) == []
+    assert await settle(frames) == []
 
 
 def test_outcomes_are_named_as_the_metric_labels_them() -> None:

@@ -1,6 +1,5 @@
 """A span for each event under way, from its hand-over to the broker's word on it."""
 
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest.mock import Mock
@@ -30,7 +29,7 @@ def traces() -> Iterator[Traces]:
         yield traces
 
 
-def published(play: Play, *rows: Row) -> list[dict[str, str | int]]:
+async def published(play: Play, *rows: Row) -> list[dict[str, str | int]]:
     """Publish rows on a channel that swallows them, play the broker's frames; the headers that were sent."""
     headers: list[dict[str, str | int]] = []
 
@@ -39,15 +38,12 @@ def published(play: Play, *rows: Row) -> list[dict[str, str | int]]:
             headers.append(super()._headers(row, event_id))
             return headers[-1]
 
-    async def main() -> None:
-        publisher = Watched("events", Mock(), Mock())
-        publisher._channel, publisher._connection = Mock(is_open=True, channel_number=1), Mock(is_closed=True)
-        publisher.publish(rows)
-        played = play(publisher, rows)
-        if played is not None:
-            await played
-
-    asyncio.run(main())
+    publisher = Watched("events", Mock(), Mock())
+    publisher._channel, publisher._connection = Mock(is_open=True, channel_number=1), Mock(is_closed=True)
+    publisher.publish(rows)
+    played = play(publisher, rows)
+    if played is not None:
+        await played
     return headers
 
 
@@ -59,9 +55,9 @@ def confirm(publisher: TracedPublisher, rows: Sequence[Row]) -> None:
     publisher._on_confirm(Method(1, Basic.Ack(len(rows), True)))
 
 
-def test_the_message_carries_the_span_and_the_span_is_a_child_of_the_rows(traces: Traces) -> None:
+async def test_the_message_carries_the_span_and_the_span_is_a_child_of_the_rows(traces: Traces) -> None:
     event = row()
-    (headers,) = published(confirm, event)
+    (headers,) = await published(confirm, event)
     span = traces.one(PUBLISH)
     assert headers["cloudEvents:traceparent"] == f"00-{trace_id(span)}-{span_id(span)}-01"
     assert TRACESTATE not in headers
@@ -71,21 +67,21 @@ def test_the_message_carries_the_span_and_the_span_is_a_child_of_the_rows(traces
     assert span.status.status_code is StatusCode.UNSET
 
 
-def test_a_later_generation_names_the_span_that_it_was_recorded_in(traces: Traces) -> None:
-    (headers,) = published(confirm, row(generation=2, destination="sap"))
+async def test_a_later_generation_names_the_span_that_it_was_recorded_in(traces: Traces) -> None:
+    (headers,) = await published(confirm, row(generation=2, destination="sap"))
     assert headers[TRACESTATE] == f"waybill={TRACEPARENT[36:52]}"
     assert traces.one("publish sap")
 
 
 @pytest.mark.parametrize("traceparent", [None, "00-a-b-01"])
-def test_an_event_without_a_context_begins_a_trace(traces: Traces, traceparent: str | None) -> None:
-    (headers,) = published(confirm, row()._replace(traceparent=traceparent, generation=2))
+async def test_an_event_without_a_context_begins_a_trace(traces: Traces, traceparent: str | None) -> None:
+    (headers,) = await published(confirm, row()._replace(traceparent=traceparent, generation=2))
     assert traces.edges() == {("", PUBLISH): 1}
     assert TRACESTATE not in headers
 
 
-def test_an_event_whose_trace_is_not_sampled_costs_no_span_and_keeps_its_context(traces: Traces) -> None:
-    (headers,) = published(confirm, row()._replace(traceparent=UNSAMPLED))
+async def test_an_event_whose_trace_is_not_sampled_costs_no_span_and_keeps_its_context(traces: Traces) -> None:
+    (headers,) = await published(confirm, row()._replace(traceparent=UNSAMPLED))
     assert headers["cloudEvents:traceparent"] == UNSAMPLED
     assert traces.spans() == []
 
@@ -116,14 +112,16 @@ def lose_the_connection(publisher: TracedPublisher, rows: Sequence[Row]) -> Any:
         (lose_the_connection, "the connection ended before the broker's confirm"),
     ],
 )
-def test_whatever_becomes_of_a_message_its_span_ends_and_says_so(traces: Traces, play: Play, problem: str) -> None:
-    published(play, row())
+async def test_whatever_becomes_of_a_message_its_span_ends_and_says_so(
+    traces: Traces, play: Play, problem: str
+) -> None:
+    await published(play, row())
     span = traces.one(PUBLISH)
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, problem)
 
 
-def test_a_message_that_no_frame_can_carry_has_a_span_that_says_why(traces: Traces) -> None:
-    published(confirm, row(source="s" * 200_000))
+async def test_a_message_that_no_frame_can_carry_has_a_span_that_says_why(traces: Traces) -> None:
+    await published(confirm, row(source="s" * 200_000))
     span = traces.one(PUBLISH)
     assert "a frame of this broker holds" in str(span.status.description)
 

@@ -1,6 +1,5 @@
 """The outage of an observation: SAP is away until its alert fires, and back whatever the alert did."""
 
-import asyncio
 from collections.abc import Iterator
 from itertools import count
 from types import SimpleNamespace
@@ -17,7 +16,7 @@ QUIET: list[object] = []
 FIRING: list[object] = [{"metric": {"alertname": outages.ALERT}, "value": [0, "1"]}]
 
 
-def outage_with(sap: Sap, answers: list[list[object]]) -> tuple[Outage, list[bool]]:
+async def outage_with(sap: Sap, answers: list[list[object]]) -> tuple[Outage, list[bool]]:
     """An outage with a Prometheus that gives these answers, the last for ever; SAP's state while orders are sent."""
     left: Iterator[list[object]] = iter(answers)
     away: list[bool] = []
@@ -29,11 +28,8 @@ def outage_with(sap: Sap, answers: list[list[object]]) -> tuple[Outage, list[boo
     async def send() -> None:
         away.append(sap.get("/sandbox/faults")["outage"])
 
-    async def run() -> Outage:
-        async with httpx.AsyncClient(base_url="http://prometheus", transport=httpx.MockTransport(answer)) as http:
-            return await outage(PrometheusApi(http), sap.url, send)
-
-    return asyncio.run(run()), away
+    async with httpx.AsyncClient(base_url="http://prometheus", transport=httpx.MockTransport(answer)) as http:
+        return await outage(PrometheusApi(http), sap.url, send), away
 
 
 @pytest.fixture(autouse=True)
@@ -47,31 +43,31 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outages, "POLL_SECONDS", 0)
 
 
-def test_an_alert_that_fires_and_resolves_is_observed(sap: Sap) -> None:
-    seen, away = outage_with(sap, [QUIET, QUIET, FIRING, FIRING, QUIET])
+async def test_an_alert_that_fires_and_resolves_is_observed(sap: Sap) -> None:
+    seen, away = await outage_with(sap, [QUIET, QUIET, FIRING, FIRING, QUIET])
 
     assert seen.fired_and_resolved
     assert away == [True]
     assert sap.get("/sandbox/faults")["outage"] is False
 
 
-def test_sap_is_back_also_when_the_alert_never_fires(sap: Sap) -> None:
-    seen, away = outage_with(sap, [QUIET])
+async def test_sap_is_back_also_when_the_alert_never_fires(sap: Sap) -> None:
+    seen, away = await outage_with(sap, [QUIET])
 
     assert seen == Outage(None, None)
     assert away == [True]
     assert sap.get("/sandbox/faults")["outage"] is False
 
 
-def test_an_alert_that_does_not_resolve_fails(sap: Sap) -> None:
-    seen, _ = outage_with(sap, [QUIET, FIRING])
+async def test_an_alert_that_does_not_resolve_fails(sap: Sap) -> None:
+    seen, _ = await outage_with(sap, [QUIET, FIRING])
 
     assert seen.fired_after is not None
     assert not seen.fired_and_resolved
 
 
-def test_an_alert_that_fires_before_would_prove_nothing(sap: Sap) -> None:
-    seen, away = outage_with(sap, [FIRING])
+async def test_an_alert_that_fires_before_would_prove_nothing(sap: Sap) -> None:
+    seen, away = await outage_with(sap, [FIRING])
 
     assert seen == Outage(None, None)
     assert away == []

@@ -1,7 +1,5 @@
 """The doctor reports open dead letters."""
 
-import asyncio
-
 import asyncpg
 
 from ops.doctor.finding import Finding, Verdict
@@ -9,30 +7,24 @@ from ops.doctor.watch import open_dead_letters
 from tests.support.builders.dead_letters import dead_letter_database, dead_letter_for
 
 
-def found(url: str) -> Finding:
-    async def check() -> Finding:
-        connection = await asyncpg.connect(url)
-        try:
-            (finding,) = await open_dead_letters(connection)
-            return finding
-        finally:
-            await connection.close()
-
-    return asyncio.run(check())
+async def found(url: str) -> Finding:
+    connection = await asyncpg.connect(url)
+    try:
+        (finding,) = await open_dead_letters(connection)
+        return finding
+    finally:
+        await connection.close()
 
 
-def test_open_dead_letters_are_counted_and_a_database_without_any_is_good(shared_database_url: str) -> None:
-    assert found(shared_database_url).verdict is Verdict.GOOD
+async def test_open_dead_letters_are_counted_and_a_database_without_any_is_good(shared_database_url: str) -> None:
+    assert (await found(shared_database_url)).verdict is Verdict.GOOD
 
-    async def keep_two() -> None:
-        async with dead_letter_database(shared_database_url) as database:
-            await database.keep(dead_letter_for(), dead_letter_for())
-            oldest = "(SELECT min(id) FROM outbox.dead_letters)"
-            await database.sql(f"UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = {oldest}")
+    async with dead_letter_database(shared_database_url) as database:
+        await database.keep(dead_letter_for(), dead_letter_for())
+        oldest = "(SELECT min(id) FROM outbox.dead_letters)"
+        await database.sql(f"UPDATE outbox.dead_letters SET state = 'discarded' WHERE id = {oldest}")
 
-    asyncio.run(keep_two())
-
-    finding = found(shared_database_url)
+    finding = await found(shared_database_url)
     assert finding.verdict is Verdict.WARNING
     assert finding.found == "1 open"
     assert "dead-letters" in finding.remedy

@@ -1,6 +1,5 @@
 """The span of a call to SAP, and the trace context that SAP receives."""
 
-import asyncio
 from decimal import Decimal
 from uuid import uuid4
 
@@ -18,7 +17,7 @@ SETTINGS = Settings(database_url="postgresql://h/d", amqp_url="amqp://h/", sap_u
 FOUND = {"SalesOrder": "1", "TotalNetAmount": "2.00", "TransactionCurrency": "EUR"}
 
 
-def looked_up(answer: httpx.Response | Exception) -> list[httpx.Request]:
+async def looked_up(answer: httpx.Response | Exception) -> list[httpx.Request]:
     """Look an order up in a SAP that answers so; the requests that it got."""
     requests = []
 
@@ -28,13 +27,10 @@ def looked_up(answer: httpx.Response | Exception) -> list[httpx.Request]:
             raise answer
         return answer
 
-    async def main() -> None:
-        client = SapClient(SETTINGS, httpx.AsyncClient(transport=httpx.MockTransport(take)))
-        found = await client.find("WB-1", uuid4())
-        assert found is not None
-        assert found.net_amount == Decimal("2.00")
-
-    asyncio.run(main())
+    client = SapClient(SETTINGS, httpx.AsyncClient(transport=httpx.MockTransport(take)))
+    found = await client.find("WB-1", uuid4())
+    assert found is not None
+    assert found.net_amount == Decimal("2.00")
     return requests
 
 
@@ -42,9 +38,9 @@ def sound() -> httpx.Response:
     return httpx.Response(200, json={"d": {"results": [FOUND]}})
 
 
-def test_the_span_says_whom_and_what_for_and_neither_the_query_nor_who_we_are() -> None:
+async def test_the_span_says_whom_and_what_for_and_neither_the_query_nor_who_we_are() -> None:
     with traced() as traces:
-        (request,) = looked_up(sound())
+        (request,) = await looked_up(sound())
     span = traces.one("GET /A_SalesOrder")
     assert request.headers["traceparent"].startswith(f"00-{trace_id(span)}-{span_id(span)}-")
     assert span.kind is SpanKind.CLIENT
@@ -59,18 +55,18 @@ def _only(traces: Traces) -> tuple[StatusCode, object]:
     return span.status.status_code, said(span, "error.type")
 
 
-def test_a_call_that_fails_is_an_error() -> None:
+async def test_a_call_that_fails_is_an_error() -> None:
     with traced() as traces, pytest.raises(ErpRefused):
-        looked_up(httpx.Response(403, json={}))
+        await looked_up(httpx.Response(403, json={}))
     assert _only(traces) == (StatusCode.ERROR, "403")
     with traced() as traces, pytest.raises(ErpUnreached):
-        looked_up(httpx.ConnectError("refused"))
+        await looked_up(httpx.ConnectError("refused"))
     assert _only(traces) == (StatusCode.ERROR, "ErpUnreached")
 
 
-def test_without_tracing_sap_receives_a_context_that_came_from_outside_and_no_other() -> None:
-    (request,) = looked_up(sound())
+async def test_without_tracing_sap_receives_a_context_that_came_from_outside_and_no_other() -> None:
+    (request,) = await looked_up(sound())
     assert "traceparent" not in request.headers
     with tracer.carried(TRACEPARENT):
-        (request,) = looked_up(sound())
+        (request,) = await looked_up(sound())
     assert request.headers["traceparent"] == TRACEPARENT

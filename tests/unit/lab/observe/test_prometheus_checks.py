@@ -1,6 +1,5 @@
 """The alerts of a system at rest, by Prometheus's answers."""
 
-import asyncio
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -29,7 +28,7 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prometheus_checks, "REST_SECONDS", 0.01)
 
 
-def at_rest(*answers: list[tuple[str, str]], fired: tuple[str, ...] = ()) -> set[str]:
+async def at_rest(*answers: list[tuple[str, str]], fired: tuple[str, ...] = ()) -> set[str]:
     """The alerts at rest if ALERTS has these names and states one after another, the last for ever.
 
     `fired` did so at some moment of the rest.
@@ -47,11 +46,8 @@ def at_rest(*answers: list[tuple[str, str]], fired: tuple[str, ...] = ()) -> set
             ]
         return httpx.Response(200, json={"status": "success", "data": {"resultType": "vector", "result": series}})
 
-    async def run() -> set[str]:
-        async with httpx.AsyncClient(base_url="http://prometheus", transport=httpx.MockTransport(answer)) as http:
-            return await prometheus_checks.firing_at_rest(PrometheusApi(http))
-
-    return asyncio.run(run())
+    async with httpx.AsyncClient(base_url="http://prometheus", transport=httpx.MockTransport(answer)) as http:
+        return await prometheus_checks.firing_at_rest(PrometheusApi(http))
 
 
 QUIET = [(WATCHDOG, "firing")]
@@ -59,27 +55,27 @@ PENDING = [(WATCHDOG, "firing"), (LATE, "pending")]
 LOUD = [(WATCHDOG, "firing"), (LATE, "firing")]
 
 
-def test_without_the_watchdog_the_rest_is_not_judged_sound() -> None:
-    assert at_rest([], QUIET) == {WATCHDOG}
-    assert at_rest([]) == set()
+async def test_without_the_watchdog_the_rest_is_not_judged_sound() -> None:
+    assert await at_rest([], QUIET) == {WATCHDOG}
+    assert await at_rest([]) == set()
 
 
-def test_one_of_an_alerts_series_that_fires_is_enough() -> None:
-    assert at_rest([*LOUD, (LATE, "pending")]) == {WATCHDOG, LATE}
+async def test_one_of_an_alerts_series_that_fires_is_enough() -> None:
+    assert await at_rest([*LOUD, (LATE, "pending")]) == {WATCHDOG, LATE}
 
 
-def test_an_alert_that_the_start_has_fired_may_resolve() -> None:
-    assert at_rest(LOUD, QUIET, fired=(WATCHDOG,)) == {WATCHDOG}
+async def test_an_alert_that_the_start_has_fired_may_resolve() -> None:
+    assert await at_rest(LOUD, QUIET, fired=(WATCHDOG,)) == {WATCHDOG}
 
 
-def test_an_alert_that_fires_for_a_moment_of_the_rest_counts_though_it_has_resolved() -> None:
-    assert at_rest(QUIET, fired=(WATCHDOG, LATE)) == {WATCHDOG, LATE}
+async def test_an_alert_that_fires_for_a_moment_of_the_rest_counts_though_it_has_resolved() -> None:
+    assert await at_rest(QUIET, fired=(WATCHDOG, LATE)) == {WATCHDOG, LATE}
 
 
-def test_an_alert_that_is_pending_as_the_rest_ends_is_waited_for() -> None:
-    assert at_rest(QUIET, PENDING, QUIET) == {WATCHDOG}
-    assert at_rest(QUIET, PENDING, LOUD) == {WATCHDOG, LATE}
-    assert at_rest(QUIET, PENDING) == {WATCHDOG, LATE}
+async def test_an_alert_that_is_pending_as_the_rest_ends_is_waited_for() -> None:
+    assert await at_rest(QUIET, PENDING, QUIET) == {WATCHDOG}
+    assert await at_rest(QUIET, PENDING, LOUD) == {WATCHDOG, LATE}
+    assert await at_rest(QUIET, PENDING) == {WATCHDOG, LATE}
 
 
 def test_the_rest_is_longer_than_most_rules_wait() -> None:

@@ -1,6 +1,5 @@
 """Recovery ends, even if something moves for ever."""
 
-import asyncio
 from dataclasses import replace
 from itertools import count
 from typing import cast
@@ -31,13 +30,14 @@ def healed_already(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "stop_faults", nothing_to_heal)
 
 
-def recovered(healing_seconds: float) -> tuple[int, list[str]]:
-    lines: list[str] = []
+async def recovered(healing_seconds: float) -> tuple[int, list[str]]:
+    printed: list[str] = []
     parameters = replace(quick(1), recovery_seconds=healing_seconds)
-    return asyncio.run(recover(cast("SystemUnderTest", DeadLetters()), parameters, lines.append)).dead_letters, lines
+    found = await recover(cast("SystemUnderTest", DeadLetters()), parameters, printed.append)
+    return found.dead_letters, printed
 
 
-def test_it_ends_at_its_time_though_something_still_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_ends_at_its_time_though_something_still_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     rounds = count()
 
     async def one_more_round(_: SystemUnderTest) -> Remaining:
@@ -45,26 +45,26 @@ def test_it_ends_at_its_time_though_something_still_moves(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(recovery, "read_remaining", one_more_round)
 
-    dead_letters, lines = recovered(0.05)
+    dead_letters, printed = await recovered(0.05)
 
     assert dead_letters == 7
-    assert lines[-1] == "not everything was settled within 0.05 s; what is left is unfinished"
+    assert printed[-1] == "not everything was settled within 0.05 s; what is left is unfinished"
 
 
-def test_it_ends_at_once_if_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_ends_at_once_if_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     async def quiet(_: SystemUnderTest) -> Remaining:
         return NOTHING
 
     monkeypatch.setattr(recovery, "read_remaining", quiet)
 
-    assert recovered(60) == (7, [])
+    assert await recovered(60) == (7, [])
 
 
-def test_another_time_out_is_not_mistaken_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_another_time_out_is_not_mistaken_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     async def breaks(_: SystemUnderTest) -> Remaining:
         raise TimeoutError("of a library")
 
     monkeypatch.setattr(recovery, "read_remaining", breaks)
 
     with pytest.raises(TimeoutError, match="of a library"):
-        recovered(60)
+        await recovered(60)

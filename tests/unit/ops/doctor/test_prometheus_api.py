@@ -1,6 +1,5 @@
 """Answers of Prometheus, and a Prometheus that does not answer."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -19,31 +18,28 @@ async def asked_opened(answer: Callable[[httpx.Request], httpx.Response]) -> Asy
         yield PrometheusApi(http)
 
 
-def asked(
+async def asked(
     answer: Callable[[httpx.Request], httpx.Response], question: Callable[[PrometheusApi], Coroutine[Any, Any, T]]
 ) -> T:
-    async def ask() -> T:
-        async with asked_opened(answer) as given:
-            return await question(given)
-
-    return asyncio.run(ask())
+    async with asked_opened(answer) as given:
+        return await question(given)
 
 
-def test_a_refused_query_raises_an_error_with_the_reason() -> None:
+async def test_a_refused_query_raises_an_error_with_the_reason() -> None:
     def answer(_: httpx.Request) -> httpx.Response:
         return httpx.Response(400, json={"status": "error", "error": "parse error: unclosed left brace"})
 
     with pytest.raises(PrometheusError, match=r"up\{.*unclosed left brace"):
-        asked(answer, lambda api: api.query("up{"))
+        await asked(answer, lambda api: api.query("up{"))
 
 
-def test_no_answer_and_a_foreign_answer_raise_an_error_with_the_address() -> None:
+async def test_no_answer_and_a_foreign_answer_raise_an_error_with_the_address() -> None:
     def silence(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
 
     for answer in (silence, lambda _: httpx.Response(200, text="<html>")):
         with pytest.raises(PrometheusError, match="http://prometheus/api/v1/targets does not answer"):
-            asked(answer, PrometheusApi.targets)
+            await asked(answer, PrometheusApi.targets)
 
 
 async def test_a_range_has_the_values_of_each_series() -> None:

@@ -25,32 +25,31 @@ class Stream:
         self.complete_checks += 1
 
 
-def stream_after(checks: list[tuple[list[str], list[str]]], open_events: int = 0, *, complete: bool = True) -> Stream:
+async def stream_after(
+    checks: list[tuple[list[str], list[str]]], open_events: int = 0, *, complete: bool = True
+) -> Stream:
     """A stream after checks that found these (required, missing) queues."""
 
-    async def main() -> Stream:
-        stream = Stream(open_events)
-        database = Mock(fetch=AsyncMock(side_effect=[[{"queue": name} for name in queues] for queues, _ in checks]))
-        broker = Mock(missing=AsyncMock(side_effect=[missing for _, missing in checks]))
-        required_queues = RequiredQueues(database, broker, stream, complete=complete)
-        for _ in checks:
-            await required_queues.check()
-        return stream
-
-    return asyncio.run(main())
+    stream = Stream(open_events)
+    database = Mock(fetch=AsyncMock(side_effect=[[{"queue": name} for name in queues] for queues, _ in checks]))
+    broker = Mock(missing=AsyncMock(side_effect=[missing for _, missing in checks]))
+    required_queues = RequiredQueues(database, broker, stream, complete=complete)
+    for _ in checks:
+        await required_queues.check()
+    return stream
 
 
-def held_after(checks: list[tuple[list[str], list[str]]]) -> list[bool]:
+async def held_after(checks: list[tuple[list[str], list[str]]]) -> list[bool]:
     """Whether publishing continues after each check."""
-    return stream_after(checks).publishing
+    return (await stream_after(checks)).publishing
 
 
-def test_with_every_queue_there_publishing_continues_from_the_first_check() -> None:
-    assert held_after([(["a", "b"], [])]) == [True]
+async def test_with_every_queue_there_publishing_continues_from_the_first_check() -> None:
+    assert await held_after([(["a", "b"], [])]) == [True]
 
 
-def test_a_missing_queue_holds_publishing_at_once_and_until_the_second_check_that_finds_it() -> None:
-    assert held_after([(["a"], []), (["a"], ["a"]), (["a"], []), (["a"], []), (["a"], [])]) == [
+async def test_a_missing_queue_holds_publishing_at_once_and_until_the_second_check_that_finds_it() -> None:
+    assert await held_after([(["a"], []), (["a"], ["a"]), (["a"], []), (["a"], []), (["a"], [])]) == [
         True,
         False,
         False,
@@ -59,30 +58,30 @@ def test_a_missing_queue_holds_publishing_at_once_and_until_the_second_check_tha
     ]
 
 
-def test_one_of_two_missing_queues_is_not_enough() -> None:
-    assert held_after([(["a", "b"], ["a", "b"]), (["a", "b"], ["b"]), (["a", "b"], ["b"])]) == [False] * 3
+async def test_one_of_two_missing_queues_is_not_enough() -> None:
+    assert await held_after([(["a", "b"], ["a", "b"]), (["a", "b"], ["b"]), (["a", "b"], ["b"])]) == [False] * 3
 
 
-def test_a_queue_that_comes_and_goes_does_not_count() -> None:
-    assert held_after([(["a"], ["a"]), (["a"], []), (["a"], ["a"]), (["a"], [])]) == [False] * 4
+async def test_a_queue_that_comes_and_goes_does_not_count() -> None:
+    assert await held_after([(["a"], ["a"]), (["a"], []), (["a"], ["a"]), (["a"], [])]) == [False] * 4
 
 
-def test_without_any_required_queue_nothing_is_published() -> None:
-    assert held_after([([], []), ([], [])]) == [False, False]
+async def test_without_any_required_queue_nothing_is_published() -> None:
+    assert await held_after([([], []), ([], [])]) == [False, False]
 
 
-def test_the_cursor_learns_of_checks_that_find_every_queue_and_of_no_others() -> None:
-    assert stream_after([(["a"], []), (["a"], ["a"]), ([], []), (["a"], [])]).complete_checks == 2
+async def test_the_cursor_learns_of_checks_that_find_every_queue_and_of_no_others() -> None:
+    assert (await stream_after([(["a"], []), (["a"], ["a"]), ([], []), (["a"], [])])).complete_checks == 2
 
 
-def test_a_queue_missing_under_events_that_the_cursor_has_not_advanced_past_ends_the_session() -> None:
+async def test_a_queue_missing_under_events_that_the_cursor_has_not_advanced_past_ends_the_session() -> None:
     with pytest.raises(QueuesMissingError, match=r"went missing under events on their way: \['a'\]"):
-        stream_after([(["a", "b"], []), (["a", "b"], ["a"])], open_events=1)
+        await stream_after([(["a", "b"], []), (["a", "b"], ["a"])], open_events=1)
 
 
-def test_a_queue_that_stays_missing_ends_no_session() -> None:
-    assert stream_after([(["a"], ["a"]), (["a"], ["a"])]).publishing == [False, False]
+async def test_a_queue_that_stays_missing_ends_no_session() -> None:
+    assert (await stream_after([(["a"], ["a"]), (["a"], ["a"])])).publishing == [False, False]
 
 
-def test_after_a_term_that_missed_a_queue_the_first_check_that_finds_it_is_not_enough() -> None:
-    assert stream_after([(["a"], []), (["a"], [])], complete=False).publishing == [False, True]
+async def test_after_a_term_that_missed_a_queue_the_first_check_that_finds_it_is_not_enough() -> None:
+    assert (await stream_after([(["a"], []), (["a"], [])], complete=False)).publishing == [False, True]

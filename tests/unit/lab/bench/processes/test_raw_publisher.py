@@ -1,6 +1,5 @@
 """The raw publisher's window: full while there are messages, and over when each tag is confirmed."""
 
-import asyncio
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -46,51 +45,35 @@ def started(count: int, window: int) -> tuple[FakeConnection, Run, list[str]]:
     return connection, run, [str(event.id) for event in events]
 
 
-def in_a_loop(scenario: Callable[[], None]) -> None:
-    async def run() -> None:
-        scenario()
+async def test_the_window_is_filled_and_refilled_by_each_confirm() -> None:
+    connection, run, expected = started(count=5, window=3)
+    assert connection.published == expected[:3]
 
-    asyncio.run(run())
+    connection.ack(2)
+    assert connection.published == expected[:4]
 
+    connection.ack(3, multiple=True)
+    assert connection.published == expected
+    assert not run.seconds.done()
 
-def test_the_window_is_filled_and_refilled_by_each_confirm() -> None:
-    def scenario() -> None:
-        connection, run, expected = started(count=5, window=3)
-        assert connection.published == expected[:3]
-
-        connection.ack(2)
-        assert connection.published == expected[:4]
-
-        connection.ack(3, multiple=True)
-        assert connection.published == expected
-        assert not run.seconds.done()
-
-        connection.ack(5, multiple=True)
-        assert run.seconds.result() > 0
-
-    in_a_loop(scenario)
+    connection.ack(5, multiple=True)
+    assert run.seconds.result() > 0
 
 
-def test_a_tag_confirmed_twice_over_is_counted_once() -> None:
-    def scenario() -> None:
-        connection, run, _ = started(count=4, window=2)
-        connection.ack(1)
-        connection.ack(2, multiple=True)
-        assert len(connection.published) == 4
-        connection.ack(4)
-        assert not run.seconds.done()
-        connection.ack(3)
-        assert run.seconds.done()
-
-    in_a_loop(scenario)
+async def test_a_tag_confirmed_twice_over_is_counted_once() -> None:
+    connection, run, _ = started(count=4, window=2)
+    connection.ack(1)
+    connection.ack(2, multiple=True)
+    assert len(connection.published) == 4
+    connection.ack(4)
+    assert not run.seconds.done()
+    connection.ack(3)
+    assert run.seconds.done()
 
 
-def test_a_nack_ends_the_run() -> None:
-    def scenario() -> None:
-        connection, run, _ = started(count=1, window=1)
-        connection.confirm(SimpleNamespace(method=Basic.Nack(1)))
+async def test_a_nack_ends_the_run() -> None:
+    connection, run, _ = started(count=1, window=1)
+    connection.confirm(SimpleNamespace(method=Basic.Nack(1)))
 
-        with pytest.raises(RawPublisherError, match="nacked"):
-            run.seconds.result()
-
-    in_a_loop(scenario)
+    with pytest.raises(RawPublisherError, match="nacked"):
+        run.seconds.result()
