@@ -1,5 +1,5 @@
-"""deploy/prometheus/alerts.yml: each alert is shown to fire and to stay silent, stands on figures that exist and are
-missed when they do not, and leads to a section that says what to do.
+"""deploy/prometheus/alerts.yml: each alert is shown to fire and to stay silent, stands on figures that exist, misses
+them when they do not, and links to a section with the remedy.
 """
 
 import re
@@ -25,7 +25,7 @@ RECORDED = {rule["record"] for rule in RULES if "record" in rule}
 ABSENT = "job_figure:waybill_absent"
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 
-# Series of others that rules stand on, as RabbitMQ 3.10's plugin, Prometheus and its client library name them.
+# Series of other programs that rules stand on, as RabbitMQ 3.10's plugin, Prometheus and its client library name them.
 FOREIGN = {
     "rabbitmq_alarms_free_disk_space_watermark",
     "rabbitmq_alarms_memory_used_watermark",
@@ -56,7 +56,7 @@ def documented() -> set[str]:
 
 
 def anchor(heading: str) -> str:
-    """As GitHub makes it of a heading's text."""
+    """The anchor that GitHub makes of a heading's text."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
@@ -137,10 +137,10 @@ def test_every_figure_that_a_rule_reads_exists() -> None:
     assert not FOREIGN - read
 
 
-def test_whatever_an_alert_stands_on_is_missed_when_it_is_absent() -> None:
+def test_each_metric_that_an_alert_stands_on_is_missed_when_it_is_absent() -> None:
     watched = next(rule["expr"] for rule in RULES if rule.get("record") == ABSENT)
     read = {figure for rule in RULES if rule.get("record") != ABSENT for figure in figures(rule["expr"])}
-    assert figures(watched) == read - {"up"}  # what is up is asked by WaybillJobDown
+    assert figures(watched) == read - {"up"}  # WaybillJobDown checks `up`
     named = re.findall(r'absent\((\w+)\{job="(\w+)"(?:, queue!="")?\}\), "figure", "(\w+)"', watched)
     assert len(named) == watched.count("absent(")
     assert all(figures(metric) == {name} for metric, _, name in named)

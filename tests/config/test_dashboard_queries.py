@@ -1,4 +1,4 @@
-"""What the dashboards ask is PromQL, and asks for figures that there are, by labels that they have."""
+"""The dashboards' queries are PromQL, and name figures that exist, by labels that they have."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ PAGE = {row["name"]: row for row in ROW.finditer((ROOT / "docs" / "metrics.md").
 RULES = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())["groups"]
 RECORDED = {rule["record"] for group in RULES for rule in group["rules"] if "record" in rule}
 
-# What others export; `make observe` finds out whether they still do.
+# Metrics of other programs; `make observe` checks that they are still exported.
 OF_OTHERS = {
     "ALERTS",
     "ALERTS_FOR_STATE",
@@ -46,7 +46,7 @@ OF_OTHERS = {
 LABELS_OF_OTHERS = {"job", "instance", "le", "queue", "queue_type", "alertname", "alertstate", "severity", "slo"}
 # An alert's long window, its burn, and the short window beside it.
 BURN = re.compile(r"budget_burn:rate(\w+)\{[^}]*\} > ([\d.]+)\s+and slo:waybill_budget_burn:rate(\w+)\{")
-# Ours that are on no dashboard, and why.
+# Our metrics that are on no dashboard, with the reason.
 NOT_SHOWN: dict[str, str] = {}
 
 
@@ -76,7 +76,7 @@ def test_every_figure_asked_for_is_one_that_somebody_exports() -> None:
             assert known, f"{panel.dashboard}, {panel.title}: {series}"
 
 
-def test_what_is_said_of_others_is_asked_for() -> None:
+def test_each_metric_of_other_programs_on_the_page_is_queried() -> None:
     assert {series for panel in PANELS for series in names(panel.expr).metrics} >= OF_OTHERS
 
 

@@ -1,4 +1,4 @@
-"""What a page names is there: tests, files, folders, modules and classes."""
+"""The tests, files, folders, modules and classes that a page names exist."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""docs/metrics.md is a contract: it lists what the code counts, no more and no less."""
+"""docs/metrics.md is a contract: it lists each metric and log event of the code, and no other."""
 
 import ast
 import re
@@ -66,7 +66,7 @@ def test_the_page_says_what_each_outcome_of_a_delivery_means() -> None:
     assert explained == ["outcome", *(outcome.value for outcome in DeliveryResult)]
 
 
-def test_the_page_lists_whatever_alerts_and_dashboards_read_of_rabbitmq() -> None:
+def test_the_page_lists_each_metric_of_rabbitmq_that_alerts_and_dashboards_read() -> None:
     read = {name for file in QUERIES for name in OF_RABBITMQ.findall(file.read_text())}
     listed = set(re.findall(r"^\| `(rabbitmq_\w+)` \|", sections()["RabbitMQ"], re.MULTILINE))
     assert read - listed == set()
@@ -92,8 +92,8 @@ def logged(files: Iterable[Path]) -> set[str]:
 
 
 def test_the_page_lists_everything_that_the_processes_say_and_nothing_else() -> None:
-    said = {outcome.value for outcome in ExpiryOutcome}
+    reported = {outcome.value for outcome in ExpiryOutcome}
     for room in ("api", "relay", "consumers", "outbox", "runtime"):
-        said |= logged((ROOT / room).rglob("*.py"))
-    assert len(said) > 10
-    assert set(LOG_EVENT.findall(PAGE.read_text())) == said
+        reported |= logged((ROOT / room).rglob("*.py"))
+    assert len(reported) > 10
+    assert set(LOG_EVENT.findall(PAGE.read_text())) == reported

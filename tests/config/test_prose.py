@@ -1,4 +1,4 @@
-"""The prose lint refuses what it says, and nothing that is plain English."""
+"""The prose lint refuses each pattern that it lists, and nothing that is plain English."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""docs/settings.md lists every setting with its default and says what it is."""
+"""docs/settings.md lists every setting with its default and a description."""
 
 import re
 

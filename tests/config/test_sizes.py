@@ -1,4 +1,4 @@
-"""A folder with too many modules and a README that is too long are named; the repository has neither."""
+"""A folder with too many modules and a README that is too long are reported; the repository has neither."""
 
 from lab.checks.sizes import crowded_folders, excesses_of, long_readme
 from tests.support.paths import ROOT

@@ -41,13 +41,13 @@ class ErpSystem(Protocol):
         """The numbers of the documents with this order number, read past the adapter."""
 
     def fail_before_commit(self) -> None:
-        """From now on creations fail and book nothing."""
+        """Make creations fail from now on and book nothing."""
 
     def lose_answers(self) -> None:
-        """From now on creations are booked, and the connection is cut before the answer."""
+        """Make creations be booked from now on, with the connection cut before the answer."""
 
     def go_down(self, retry_after_seconds: int) -> None:
-        """From now on every call is refused for a while, with this advice."""
+        """Refuse every call from now on, with this advice on when to come back."""
 
 
 def draft(order_number: str, *items: SalesOrderItem, order_id: uuid.UUID = ORDER_ID) -> SalesOrderDraft:

@@ -1,4 +1,4 @@
-"""The API keeps to its own OpenAPI document, whatever a client that reads the document sends."""
+"""The API keeps to its own OpenAPI document for any request that the document allows or forbids."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tests.support.processes.api import api_process
 # for "not only blanks" or for a deliverable address; the API is stricter there, and its tests say where.
 
 EXAMPLES = 12  # of each kind for each operation
-WITHOUT_INPUT = {"GET /healthz", "GET /readyz"}  # nothing that a client could get wrong
+WITHOUT_INPUT = {"GET /healthz", "GET /readyz"}  # a client can make no error there
 OPERATIONS = {
     "POST /orders",
     "GET /orders",
@@ -47,12 +47,12 @@ def test_the_way_of_an_order_is_answered_as_the_document_says(database_url: str,
 
         placed = place.call_and_validate()
         known = {"order_id": placed.json()["order_id"]}
-        looked_at = schema["/orders/{order_id}"]["GET"].Case(path_parameters=known).call_and_validate()
+        read = schema["/orders/{order_id}"]["GET"].Case(path_parameters=known).call_and_validate()
         followed = schema["/orders/{order_id}/timeline"]["GET"].Case(path_parameters=known).call_and_validate()
         listed = schema["/orders"]["GET"].Case(query={"limit": 1}).call_and_validate()
         again = place.call_and_validate(excluded_checks=[positive_data_acceptance])
 
-    answers = (placed, looked_at, followed, listed, again)
+    answers = (placed, read, followed, listed, again)
     assert [answer.status_code for answer in answers] == [202, 200, 200, 200, 409]
 
 

@@ -1,4 +1,4 @@
-"""The mailer and an SMTP server over real sockets: what is sent once, what is tried again, and what never is."""
+"""The mailer and an SMTP server over real sockets: which e-mails are sent once, tried again, or refused for good."""
 # ruff: noqa: N802, ARG002 - the server calls its handlers by these names with these arguments
 
 import asyncio
@@ -28,7 +28,7 @@ Reply = Callable[[Server], Awaitable[str]]
 
 @dataclass
 class Inbox:
-    """Keeps what it is handed; `replies` says what to answer instead at a stage, once per entry."""
+    """Keeps each e-mail that it receives; `replies` has other answers for a stage, once per entry."""
 
     port: int = 0
     emails: list[Envelope] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The client and the sandbox over a real connection: what both must agree on for an order to be booked once."""
+"""The client and the sandbox over a real connection: they agree on all that an order needs to be booked once."""
 
 import asyncio
 import re
@@ -84,7 +84,7 @@ def find(sap: Sap, order_number: str, order_id: uuid.UUID = ORDER_ID) -> SalesDo
 
 @contextmanager
 def session(sap: Sap) -> Iterator[httpx.Client]:
-    """A plain HTTP client with a session cookie and a token, for what the real client would never send."""
+    """A plain HTTP client with a session cookie and a token, for requests that the real client would never send."""
     with httpx.Client(base_url=sap.url + SERVICE, auth=("waybill", "waybill"), timeout=ANSWER_SECONDS) as http:
         http.headers["X-CSRF-Token"] = http.get("/", headers={"X-CSRF-Token": "Fetch"}).headers["x-csrf-token"]
         yield http

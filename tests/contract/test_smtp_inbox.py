@@ -1,4 +1,4 @@
-"""The inbox over real SMTP: what it acknowledges it keeps, byte for byte, and what it must refuse it refuses."""
+"""The inbox over real SMTP: it keeps each acknowledged message byte for byte, and refuses recipients on demand."""
 
 import asyncio
 from email.message import EmailMessage

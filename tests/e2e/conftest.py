@@ -46,7 +46,7 @@ def stack() -> Iterator[LocalStack]:
 
 @pytest.fixture
 def finished(stack: LocalStack) -> Callable[[str], dict[str, object]]:
-    """Wait for an order's end: completed, or rejected with the customer told."""
+    """Wait for an order's end: completed, or rejected with an e-mail to the customer."""
 
     def wait(location: str, seconds: float = 60) -> dict[str, object]:
         deadline = time.monotonic() + seconds
@@ -57,7 +57,7 @@ def finished(stack: LocalStack) -> Callable[[str], dict[str, object]]:
             assert isinstance(steps, list)
             if order["status"] in {"completed", "rejected"} and all(step["state"] == "done" for step in steps):
                 return order
-            time.sleep(0.1)  # the poll's pace; what is waited for is the order's state
+            time.sleep(0.1)  # the poll's pace; the wait ends with the order's state
         raise AssertionError(f"{location} did not finish within {seconds} s: {order}")
 
     return wait

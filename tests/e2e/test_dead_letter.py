@@ -16,11 +16,11 @@ Finished = Callable[[str], dict[str, Any]]
 
 
 def page_when(stack: LocalStack, location: str, so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """An order's page, once it says so."""
+    """An order's page, once `so` is true of it."""
     deadline = time.monotonic() + ANSWER_SECONDS
     while not so(page := httpx.get(stack.api_url + location, timeout=ANSWER_SECONDS).json()):
         assert time.monotonic() < deadline, page
-        time.sleep(0.1)  # the poll's pace; what is waited for is on the page
+        time.sleep(0.1)  # the poll's pace; the wait ends with the page
     return dict(page)
 
 

@@ -43,7 +43,7 @@ with LocalStack.fresh(Path(".local/extended"), {"WAREHOUSE_URL": sys.argv[1], "R
 
 
 class Warehouse(ThreadingHTTPServer):
-    """Takes requests as the page's warehouse does. It fails the first PUT, so that one is sent again."""
+    """Answers requests as the page's warehouse does. It fails the first PUT, so that one is sent again."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -177,5 +177,5 @@ def finished(location: str) -> dict[str, dict[str, Any]]:
         shown = httpx.get(location, timeout=ANSWER_SECONDS).json()
         if shown["status"] == "completed" and all(step["state"] == "done" for step in shown["steps"]):
             return {step["step"]: step for step in shown["steps"]}
-        time.sleep(0.1)  # the poll's pace; what is waited for is the order's state
+        time.sleep(0.1)  # the poll's pace; the wait ends with the order's state
     raise AssertionError(f"{location} did not finish: {shown}")

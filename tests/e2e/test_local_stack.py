@@ -1,4 +1,4 @@
-"""The whole system on this machine comes up, answers, and leaves nothing behind, however it is ended."""
+"""The whole system on this machine comes up, answers, and leaves nothing behind, also when it is stopped or fails."""
 
 import signal
 import subprocess
@@ -26,7 +26,7 @@ with LocalStack.fresh(Path(sys.argv[1])) as stack:
 
 @pytest.fixture(autouse=True)
 def no_given_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stack brings its own."""
+    """The stack starts servers of its own."""
     monkeypatch.delenv("DATABASE_URL", raising=False)
     monkeypatch.delenv("AMQP_URL", raising=False)
 

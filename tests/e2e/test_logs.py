@@ -1,4 +1,4 @@
-"""The logs of a running system, after a load with failures: whose line each is, and nothing that is private in any."""
+"""The logs of a running system, after a load with failures: lines name their request or step and hide private data."""
 
 import asyncio
 import json
@@ -91,7 +91,7 @@ def _faults(stack: LocalStack, refused: str | None, **rates: float) -> None:
 
 
 def _have_garbage_refused(stack: LocalStack, customer: Customer) -> None:
-    """What strangers write into messages is not for the log either."""
+    """Texts in foreign messages are not logged either."""
     sound = Event(new_event_id(), "order.placed", str(uuid4()), "urn:test", _now(stack), b"{}")
     pieces = [
         replace(sound, data=json.dumps({"name": customer.name, "email": customer.email}).encode()),
@@ -179,7 +179,7 @@ def test_no_password_or_key_is_in_any_log(stack: LocalStack, customers: list[Cus
 
 def test_each_line_of_a_request_or_step_says_which(stack: LocalStack, customers: list[Customer]) -> None:
     about_work = [line for line in _lines(stack) if FIELDS & line.keys()]
-    said = {line["event"] for line in about_work}
+    reported = {line["event"] for line in about_work}
     assert {
         "order_accepted",
         "step_ended",
@@ -187,7 +187,7 @@ def test_each_line_of_a_request_or_step_says_which(stack: LocalStack, customers:
         "step_dead_lettered",
         "message_refused",
         "event_refused",
-    } <= said
+    } <= reported
     assert [line for line in about_work if not line.keys() >= FIELDS] == []
     for line in about_work:
         if line["event"] in {"step_ended", "step_failed", "step_dead_lettered"}:

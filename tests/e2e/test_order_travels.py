@@ -1,4 +1,4 @@
-"""The way of an order over the real system: HTTP in, and out of it a SAP document, an e-mail, a PDF, stock, books."""
+"""The way of an order over the real system: from HTTP to a SAP document, an e-mail, a PDF, stock and books."""
 
 import io
 import signal
@@ -33,7 +33,7 @@ def documents_in_sap(stack: LocalStack, number: str) -> list[dict[str, Any]]:
 
 
 def audited(stack: LocalStack, order_id: str, events: int) -> list[str]:
-    """The types of an order's events, once so many are in the books: nothing that an order shows waits for these."""
+    """The types of an order's events, once so many are in the books: no part of an order's page waits for these."""
     deadline = time.monotonic() + ANSWER_SECONDS
     while len(rows := query(stack, AUDITED, order_id)) < events:
         assert time.monotonic() < deadline, rows

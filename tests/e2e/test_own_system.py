@@ -70,13 +70,13 @@ psql "$DATABASE_URL" -Atc "SELECT count(*) || ' queues' FROM outbox.destinations
 def test_a_value_is_quoted_for_the_shell(up: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LocalStack, "environment", lambda _: {"DOCUMENTS_DIR": "/my; orders'/$HOME"})
     monkeypatch.setattr(terminal, "PAGES", {})
-    said = subprocess.run(
+    output = subprocess.run(
         ["bash", "-ec", f'{lab("env").stdout}printf %s "$DOCUMENTS_DIR"'],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert said.stdout == "/my; orders'/$HOME"
+    assert output.stdout == "/my; orders'/$HOME"
 
 
 def test_migrate_and_topology_work_on_it_and_say_so(up: LocalStack) -> None:
@@ -107,9 +107,9 @@ def test_another_broker_in_the_environment_is_not_mixed_with_it(
 def test_a_program_is_restarted_by_its_name(up: LocalStack) -> None:
     before = next(state.pid for state in up.states() if state.name == "collector")
 
-    said = lab("restart", "collector").stdout
+    output = lab("restart", "collector").stdout
 
-    (pid,) = re.findall(r"collector runs again, pid (\d+)", said)
+    (pid,) = re.findall(r"collector runs again, pid (\d+)", output)
     assert int(pid) != before
     assert not psutil.pid_exists(before)
     assert httpx.get(f"{up.api_url}/readyz", timeout=ANSWER_SECONDS).status_code == 200

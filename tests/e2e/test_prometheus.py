@@ -1,4 +1,4 @@
-"""Prometheus in the running system: it sees everybody, knows the rules, and status and doctor know of it."""
+"""Prometheus in the running system: it scrapes every program and has the rules; status and doctor report it."""
 
 import asyncio
 import re
@@ -32,10 +32,10 @@ def ask(stack: LocalStack, question: Callable[[PrometheusApi], Coroutine[Any, An
 
 
 def asked_until(seen: Callable[[T], bool], question: Callable[[], T]) -> T:
-    """The first answer that is what was waited for, or the last of all."""
+    """The first answer that is wanted, or the last of all."""
     deadline = time.monotonic() + SCRAPED_SECONDS
     while not seen(answer := question()) and time.monotonic() < deadline:
-        time.sleep(0.2)  # the poll's pace; what is waited for is the answer
+        time.sleep(0.2)  # the poll's pace; the wait ends with the answer
     return answer
 
 

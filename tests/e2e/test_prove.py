@@ -1,4 +1,4 @@
-"""The proof itself is put to the proof: sound code passes, and broken code is found out."""
+"""The proof is tested itself: sound code passes, and broken code is detected."""
 
 import json
 import sys
@@ -45,7 +45,7 @@ def broken(module: str, *words: str) -> tuple[str, ...]:
 
 
 def last_line(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
-    """The figures, and all that was printed, for a failure to show."""
+    """The figures, and the whole output for a failure's message."""
     printed = capsys.readouterr().out
     return json.loads(printed.strip().splitlines()[-1]), printed
 

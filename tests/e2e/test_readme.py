@@ -38,7 +38,7 @@ def documents(printed: str) -> list[dict[str, Any]]:
 def test_the_curl_session_works_as_written(
     stack: LocalStack, finished: Callable[[str], dict[str, Any]], tmp_path: Path
 ) -> None:
-    post, look = session()
+    post, read = session()
     here = f"API={stack.api_url}"
     assert "API=http://127.0.0.1:8080" in post
     post = post.replace("API=http://127.0.0.1:8080", here)
@@ -47,7 +47,7 @@ def test_the_curl_session_works_as_written(
     assert accepted.startswith("HTTP/1.1 202 Accepted")
     location = re.search(r"^location: (\S+)", accepted, re.MULTILINE)
     assert location is not None
-    shown, story = documents(run(f"{here}\n{look}", tmp_path))
+    shown, story = documents(run(f"{here}\n{read}", tmp_path))
 
     assert shown["invoice_number"]
     assert story["order_id"] == shown["order_id"]

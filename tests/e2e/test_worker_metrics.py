@@ -1,4 +1,4 @@
-"""What the running workers count is served, each from its own port, and a second copy of an event is counted as one."""
+"""Each running worker serves its counts on its own port, and counts a second copy of an event as a copy."""
 
 import time
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def counted(stack: LocalStack, pool: str, step: str, outcome: str) -> float:
 def rises_above(before: float, count: Callable[[], float], seconds: float = 30) -> bool:
     deadline = time.monotonic() + seconds
     while count() <= before and time.monotonic() < deadline:
-        time.sleep(0.1)  # the poll's pace; what is waited for is the count
+        time.sleep(0.1)  # the poll's pace; the wait ends with the count
     return count() > before
 
 

@@ -1,4 +1,4 @@
-"""Where the repository is, and where sessions of tests keep their servers."""
+"""The folders of the repository and of the servers of test sessions."""
 
 from pathlib import Path
 

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from api.traced import Traced
 from runtime.tracing import tracer
 from tests.support.builders.in_process_api import order_body, running_api
-from tests.support.probes.traces import TRACEPARENT, UNSAMPLED, Traces, recorded, said, span_id, trace_id, traced
+from tests.support.probes.traces import TRACEPARENT, UNSAMPLED, Traces, attribute, recorded, span_id, trace_id, traced
 
 Headers = list[tuple[bytes, bytes]]
 CLIENTS = (b"traceparent", TRACEPARENT.encode())
@@ -94,14 +94,16 @@ def test_with_tracing_the_event_belongs_to_the_requests_span(database_url: str, 
     contexts = [one.rpartition("-")[0] for one in recorded(database_url)]
     assert contexts == [f"00-{trace_id(span)}-{span_id(span)}" for span in (first, second)]
     assert first.kind is SpanKind.SERVER
-    assert {name: said(first, name) for name in ("http.request.method", "http.route", "url.path", "url.scheme")} == {
+    assert {
+        name: attribute(first, name) for name in ("http.request.method", "http.route", "url.path", "url.scheme")
+    } == {
         "http.request.method": "POST",
         "http.route": "/orders",
         "url.path": "/orders",
         "url.scheme": "http",
     }
-    assert said(first, "http.response.status_code") == 202
-    assert said(first, "waybill.order_id") == answers[0].json()["order_id"]
+    assert attribute(first, "http.response.status_code") == 202
+    assert attribute(first, "waybill.order_id") == answers[0].json()["order_id"]
 
 
 def test_a_trace_that_its_beginner_does_not_sample_makes_no_span_and_is_carried_on(
@@ -140,7 +142,7 @@ def test_a_span_is_named_by_the_route_and_only_our_own_fault_makes_it_an_error(
         )
     assert [span.name for span in traces.spans()] == ["GET /orders/{order_id}", "GET", "HTTP /orders"]
     assert not _failed(traces, "GET /orders/{order_id}")
-    assert said(traces.one("GET"), "url.path") == "/nothing/***"
+    assert attribute(traces.one("GET"), "url.path") == "/nothing/***"
 
 
 def test_an_answer_of_5xx_is_an_error(tmp_path: Path) -> None:
@@ -148,4 +150,4 @@ def test_an_answer_of_5xx_is_an_error(tmp_path: Path) -> None:
         (answer,) = asked("postgresql://nobody:x@127.0.0.1:1/none", tmp_path, ("GET", "/orders", []))
     assert answer.status_code == 503
     assert _failed(traces, "GET /orders")
-    assert said(traces.one("GET /orders"), "error.type") == "503"
+    assert attribute(traces.one("GET /orders"), "error.type") == "503"

@@ -83,7 +83,7 @@ def test_an_event_reaches_the_queues_of_the_steps_that_listen_to_it_and_no_other
 
 
 @pytest.mark.parametrize("key", ["order.teleported", "order", "order.placed.twice", ""])
-def test_an_event_that_nobody_listens_to_is_kept_in_the_queue_of_the_unrouted(applied: Queues, key: str) -> None:
+def test_an_event_without_a_listener_is_kept_in_the_queue_of_the_unrouted(applied: Queues, key: str) -> None:
     """Were audit bound by `#`, nothing would ever be unrouted, and a misspelt type would go unseen."""
     applied.channel.basic_publish("orders.events", key, b"{}")
     assert {name for name in (*(step.queue for step in STEPS), UNROUTED_QUEUE) if applied.depth(name)} == {

@@ -80,11 +80,11 @@ def test_it_is_delivered_with_an_inbox_id_and_its_order_as_the_subject() -> None
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "reported"),
     [({"source": "https://else.example/"}, "source"), ({"dataschema": "v1"}, "dataschema"), ({"time": "noon"}, "time")],
 )
-def test_one_of_another_source_schema_or_time_is_refused(change: dict[str, str], said: str) -> None:
-    with pytest.raises(EnvelopeError, match=said):
+def test_one_of_another_source_schema_or_time_is_refused(change: dict[str, str], reported: str) -> None:
+    with pytest.raises(EnvelopeError, match=reported):
         delivered(headers(**change))
 
 

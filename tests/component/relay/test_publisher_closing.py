@@ -75,9 +75,9 @@ async def test_a_broker_that_answers_is_left_in_good_order(
         await publisher.open(through)
         connection = publisher._connection
         assert connection is not None
-        said = Mock()
-        connection.add_on_close_callback(lambda _, reason: said(str(reason)))
+        reported = Mock()
+        connection.add_on_close_callback(lambda _, reason: reported(str(reason)))
         assert await timed_close(publisher) < LONG_SECONDS / 2
-        assert "Normal shutdown" in said.call_args.args[0]
+        assert "Normal shutdown" in reported.call_args.args[0]
         assert connection.is_closed
         assert not connections_to(proxy.port)

@@ -57,7 +57,7 @@ class InvoiceSystem:
         (dead_letter,) = found
         return dead_letter
 
-    def look(self, question: Callable[[StepHarness], Any]) -> Any:
+    def ask(self, question: Callable[[StepHarness], Any]) -> Any:
         """Ask the database."""
         return with_step_harness(self.settings, question)
 
@@ -85,7 +85,7 @@ def test_a_dead_letter_is_replayed_dies_again_and_is_replayed_with_success(invoi
         rows = await harness.sql("SELECT state FROM outbox.deliveries WHERE consumer = 'invoice'")
         return ",".join(row["state"] for row in rows)
 
-    order = invoice_system.look(synced)
+    order = invoice_system.ask(synced)
     first = invoice_system.open_dead_letter()
     assert (first["queue"], first["order"], first["replay_count"]) == ("invoice", str(order.id), 0)
 
@@ -103,9 +103,9 @@ def test_a_dead_letter_is_replayed_dies_again_and_is_replayed_with_success(invoi
     plan = invoice_system.waybill("replay", "--all", "--dry-run")
     assert plan["orders"] == [{"order": str(order.id), "number": order.number}]
     assert invoice_system.waybill("replay", "--all", "--why", "the folder is there")["replayed"] == 1
-    invoice_system.worker.wait_until(lambda: invoice_system.look(state) == "done", "the invoice")
+    invoice_system.worker.wait_until(lambda: invoice_system.ask(state) == "done", "the invoice")
     assert invoice_system.waybill("list") == []
-    number = invoice_system.look(lambda harness: harness.order(order.id)).invoice_number
+    number = invoice_system.ask(lambda harness: harness.order(order.id)).invoice_number
     assert (invoice_system.settings.documents_dir / f"invoices/{number}.pdf").exists()
 
 
@@ -126,15 +126,15 @@ def test_a_replay_of_what_is_done_already_is_acknowledged_as_a_duplicate(
             await harness.value("SELECT (SELECT max(last_id) FROM outbox.pages) >= (SELECT max(id) FROM outbox.events)")
         )
 
-    invoice_system.look(synced)
+    invoice_system.ask(synced)
     invoice_system.open_dead_letter()
-    invoice_system.look(done_by_another)
+    invoice_system.ask(done_by_another)
     plan = invoice_system.waybill("replay", "--all", "--dry-run")
     assert plan["effects_done_already"] == 1
     assert invoice_system.waybill("replay", "--all")["replayed"] == 1
-    invoice_system.worker.wait_until(lambda: invoice_system.look(published), "a cursor that has passed the replay")
+    invoice_system.worker.wait_until(lambda: invoice_system.ask(published), "a cursor that has passed the replay")
     collector_harness.queues.wait_for("invoice", 0)
     assert invoice_system.worker.stop() == 0  # it ends what it has begun, and what it only holds goes back
     assert [collector_harness.queues.depth(queue) for queue in ("invoice", "invoice.dlq")] == [0, 0]
-    assert invoice_system.look(invoices) == 0
+    assert invoice_system.ask(invoices) == 0
     assert invoice_system.waybill("list") == []

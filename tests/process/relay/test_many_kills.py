@@ -46,7 +46,7 @@ class Ledger:
 
 
 async def write(url: str, rng: random.Random, ledger: Ledger, stopping: threading.Event) -> None:
-    """Transactions, one after another, until told to stop."""
+    """Transactions, one after another, until they are stopped."""
     connection = await asyncpg.connect(url)
     try:
         while not stopping.is_set():

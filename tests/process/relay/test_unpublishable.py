@@ -81,8 +81,8 @@ def test_an_event_too_large_for_the_broker_is_dead_lettered_and_all_others_arriv
     insert(strict, events)
     with relay(strict.database_url, strict.amqp_url, tmp_path) as process:
         strict.wait_for_cursor(500)
-        said = process.wait_for("event_dead_lettered")
-        assert (said["event_id"], said["to"]) == (str(poison.id), EVENT_EXCHANGE)
+        reported = process.wait_for("event_dead_lettered")
+        assert (reported["event_id"], reported["to"]) == (str(poison.id), EVENT_EXCHANGE)
         assert not process.logged("session_ended")
     (dead_letter,) = dead_letters(strict)
     assert_dead_letter(dead_letter, poison)

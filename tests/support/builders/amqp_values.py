@@ -1,4 +1,4 @@
-"""Whatever an AMQP table can hold, as hypothesis strategies."""
+"""Hypothesis strategies for every value that an AMQP table can hold."""
 
 from datetime import UTC
 

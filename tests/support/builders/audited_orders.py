@@ -97,7 +97,7 @@ class AuditedOrders:
             await self.harness.deliver(BY_QUEUE[queue].name, event)
 
     async def record_audit(self, order: Order) -> None:
-        """What was recorded for an order goes into the audit log."""
+        """Write an order's recorded events into the audit log."""
         for kind in (*WAY, "order.rejected"):
             for event in await self.harness.events(order, kind):
                 await self.harness.deliver("record_audit", event)

@@ -54,21 +54,21 @@ class DeadLetterDatabase:
             return await work(tx)
 
     async def sql(self, statement: str, **values: object) -> Sequence[RowMapping]:
-        """Execute one statement and commit; its rows."""
+        """Execute one statement and commit; returns its rows."""
         async with self.engine.begin() as tx:
             result = await tx.execute(text(statement), values)
             return result.mappings().all() if result.returns_rows else []
 
     async def keep(self, *dead_letters: NewDeadLetter) -> list[NewDeadLetter]:
-        """Store dead letters; those that are new."""
+        """Store dead letters; returns those that are new."""
         return await self.do(lambda tx: store(tx, dead_letters))
 
     async def dead_letters(self, selection: Selection | None = None) -> list[DeadLetter]:
-        """Dead letters in whatever state, or those of a selection."""
+        """The dead letters of a selection, or all of them, in any state."""
         return await self.do(lambda tx: find(tx, selection or Selection(state=None)))
 
     async def sent(self, table: str = "events") -> Sequence[RowMapping]:
-        """What was recorded or scheduled, in order."""
+        """The messages that were recorded or scheduled, in order."""
         return await self.sql(f"SELECT * FROM outbox.{table} ORDER BY id")
 
     async def replay(self, selection: Selection | None = None, pace: Pace | None = None) -> Replayed:

@@ -93,7 +93,7 @@ HALF_VALID: dict[str, dict[str, Any]] = {
     "a subject of 300 characters": {"subject": "x" * 300},
     "a subject that is bytes": {"subject": b"\xff\x00"},
 }
-# Found out by the child, in `deliver`: the task raises, and the message is rejected.
+# Refused by the child, in `deliver`: the task raises, and the message is rejected.
 WRONG_DATA: dict[str, bytes] = {
     "empty": b"",
     "not JSON": b"{",

@@ -28,7 +28,7 @@ async def place(
 
 
 async def counts(observer: Asyncpg) -> tuple[int, ...]:
-    """How many orders, lines and events there are."""
+    """The numbers of orders, lines and events."""
     row = await observer.fetchrow(
         "SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM order_lines), (SELECT count(*) FROM outbox.events)"
     )

@@ -1,4 +1,4 @@
-"""A writer that commits a few events every few milliseconds, in its own thread, whatever becomes of the database."""
+"""A writer that commits a few events every few milliseconds, in its own thread, also while the database is away."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ BATCH = 5
 
 
 class SteadyWriter:
-    """`committed` are the events whose COMMIT returned, in that order; of others the writer does not know."""
+    """`committed` are the events whose COMMIT returned, in that order; the fate of others is unknown."""
 
     def __init__(self, database_url: str, name: str, event_type: str) -> None:
         self._database_url = database_url
@@ -34,7 +34,7 @@ class SteadyWriter:
         self._thread.start()
 
     def stop(self) -> list[Event]:
-        """Finish the transaction that is under way; what was committed."""
+        """Finish the transaction that is under way; returns the committed events."""
         self._stopping.set()
         self._thread.join(ANSWER_SECONDS)
         assert not self._thread.is_alive(), f"{self._thread.name} hangs"
@@ -58,7 +58,7 @@ class SteadyWriter:
                     await committed(engine, events)
                     self.committed += events
                 except (OSError, SQLAlchemyError):
-                    pass  # down, or died before it could say what became of the transaction
+                    pass  # down, or died before it answered the COMMIT
                 await asyncio.sleep(PAUSE_SECONDS)
 
 

@@ -51,7 +51,7 @@ class Pausing(LocalStep):
 
 
 class Acting(OutsideStep):
-    """Acts, says so, and comes back when it may; counts."""
+    """Counts its calls; has its effect, reports it, and returns when the test allows it."""
 
     def __init__(self, *, waits: bool = True) -> None:
         self.started, self.may_end, self.stopped = asyncio.Event(), asyncio.Event(), asyncio.Event()

@@ -1,6 +1,6 @@
 """Steps run by their runner in the test's own process: a WorkerContext on a migrated database, and orders to work on.
 
-What a step recorded is read back from the outbox and handed to the next step by the test, in the relay's place.
+The test reads a step's events back from the outbox and hands them to the next step, in the relay's place.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class StepHarness:
         self._steps: dict[str, StepKind] = {}
 
     async def sql(self, statement: str, **values: object) -> Sequence[RowMapping]:
-        """Execute one statement and commit; its rows."""
+        """Execute one statement and commit; returns its rows."""
         async with self.ctx.engine.begin() as tx:
             result = await tx.execute(text(statement), values)
             return result.mappings().all() if result.returns_rows else []
@@ -115,7 +115,7 @@ class StepHarness:
         return event
 
     async def scheduled(self, event: Event) -> list[Scheduled]:
-        """Where and when an event comes again."""
+        """The queue and the time of an event's next delivery."""
         rows = await self.sql(
             f"SELECT due_at, destination, {_EVENT} FROM outbox.scheduled WHERE event_id = :id ORDER BY due_at",
             id=event.id,
@@ -186,7 +186,7 @@ class StepHarness:
         return await self._moved(order, OrderFulfilled(order.id, order.number, order.reference), Status.FULFILLED)
 
     async def rejected(self, customer: Customer = CUSTOMER) -> tuple[Order, Event]:
-        """A rejected order and the event that says so."""
+        """A rejected order and its `order.rejected` event."""
         order = await self.place_order(Line("SKU-NOBODY-HAS", 1, Decimal(1)), customer=customer)
         await self.deliver("validate_order", await self.event(order, "order.placed"))
         return await self.order(order.id), await self.event(order, "order.rejected")

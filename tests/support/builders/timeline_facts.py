@@ -1,4 +1,4 @@
-"""What is known of one order, to make its timeline of: times are milliseconds after it was placed."""
+"""The facts about one order from which its timeline is made: times are milliseconds after it was placed."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -48,11 +48,11 @@ class WholeSystem:
 
     @property
     def database(self) -> DeadLetterDatabase:
-        """Where people replay dead letters."""
+        """The dead letters, to be replayed as by an operator."""
         return DeadLetterDatabase(self.ctx.engine)
 
     async def sells(self, order: Mapping[str, Any]) -> None:
-        """Have what an order asks for in the catalogue."""
+        """Put an order's products into the catalogue."""
         async with self.ctx.engine.begin() as tx:
             for line in order["lines"]:
                 price = {"sku": line["sku"], "currency": order["currency"], "price": Decimal(line["unit_price"])}
@@ -64,15 +64,15 @@ class WholeSystem:
         async with asyncio.timeout(ANSWER_SECONDS):
             while not await reached():
                 if not await self._deliver_one():
-                    await asyncio.sleep(0.02)  # the poll's pace; what is waited for is `reached`
+                    await asyncio.sleep(0.02)  # the poll's pace; the wait ends with `reached`
 
     async def status(self, order_id: str) -> str:
-        """Where an order stands."""
+        """The status of an order."""
         (row,) = await self.database.sql("SELECT status FROM orders WHERE id = CAST(:id AS uuid)", id=order_id)
         return str(row["status"])
 
     async def _deliver_one(self) -> bool:
-        """The oldest message of the first queue that holds one; whether there was any."""
+        """Deliver the oldest message of the first queue that holds one; returns whether there was any."""
         for step in STEPS:
             message = self.channel.basic_get(step.queue)
             if message is not None:

@@ -17,7 +17,7 @@ from tests.support.deadlines import ANSWER_SECONDS
 
 @dataclass(frozen=True)
 class Raw:
-    """A header's value as it goes over the wire, type dead letter first: for what pika itself would not write."""
+    """A header's value as bytes on the wire, the type's character first: for values that pika would not write."""
 
     encoded: bytes
 
@@ -37,7 +37,7 @@ def write_raw_values(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass(frozen=True)
 class Queues:
-    """One connection; every publish is confirmed unless told otherwise."""
+    """One connection; every publish is confirmed."""
 
     connection: pika.BlockingConnection
     channel: BlockingChannel

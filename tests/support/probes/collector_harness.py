@@ -67,7 +67,7 @@ class CollectorHarness:
         return asyncio.run(run())
 
     def collect(self, dead_letters: int) -> list[WholeDeadLetter]:
-        """Collect until there are so many dead letters; all of them."""
+        """Collect until there are so many dead letters; returns all of them."""
 
         async def work(database: DeadLetterDatabase) -> list[WholeDeadLetter]:
             collector = Collector(self.settings, database.engine, asyncio.Event())

@@ -1,4 +1,4 @@
-"""What a process tells Prometheus."""
+"""The metrics page of a process."""
 
 import urllib.request
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from prometheus_client.samples import Sample
 
 
 def samples(port: int) -> Iterator[tuple[str, Sample]]:
-    """Every sample that 127.0.0.1:`port` tells, with its metric's type."""
+    """Every sample on 127.0.0.1:`port`, with its metric's type."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         page = answer.read().decode()
     for family in text_string_to_metric_families(page):
@@ -24,7 +24,7 @@ def metric(port: int, name: str, **labels: str) -> float:
 
 
 def totals(port: int) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Whatever must never go down while the process lives: counters, and what histograms have counted."""
+    """The samples that must never go down while the process lives: counters, and the counts of histograms."""
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for kind, sample in samples(port)

@@ -36,7 +36,7 @@ async def outbox(url: str, writers: int = 1, page_size: int = 100) -> AsyncItera
 
 
 async def drain(reader: Reader) -> list[int]:
-    """The ids of every page until there is none."""
+    """The ids of every page until none is left."""
     return [row.id for page in await pages(reader) for row in page.rows]
 
 

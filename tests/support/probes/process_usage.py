@@ -1,4 +1,4 @@
-"""What a process takes while it has nothing to do but wait."""
+"""The CPU time and memory of a process that only waits."""
 
 import subprocess
 import time
@@ -9,7 +9,7 @@ import psutil
 from tests.support.deadlines import ANSWER_SECONDS
 
 MEBIBYTE = 1024 * 1024
-STEADY_LOOKS = 15
+STEADY_READINGS = 15
 
 
 class Usage:
@@ -33,10 +33,10 @@ class Usage:
 
 def wait_until_steady(value: Callable[[], float]) -> None:
     """Return once a value has been the same at several readings: while the machine pauses there is no reading."""
-    seen, looks = value(), 1
+    seen, readings = value(), 1
     deadline = time.monotonic() + ANSWER_SECONDS
-    while looks < STEADY_LOOKS:
+    while readings < STEADY_READINGS:
         assert time.monotonic() < deadline, f"it still changes: {seen}"
         time.sleep(0.02)
         before, seen = seen, value()
-        looks = looks + 1 if seen == before else 1
+        readings = readings + 1 if seen == before else 1

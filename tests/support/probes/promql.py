@@ -1,4 +1,4 @@
-"""What a PromQL expression is made of, as far as names go. Not a parser: promtool is one."""
+"""The names in a PromQL expression. This is no parser; promtool is one."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Names:
 
 
 def names(expr: str) -> Names:
-    """Those of an expression whose Grafana variables are replaced."""
+    """The names of an expression whose Grafana variables are replaced."""
     bare = _WINDOW.sub("", _STRING.sub('""', expr))
     matched = {pair.strip() for inside in _MATCHERS.findall(bare) for pair in inside.split(",") if pair.strip()}
     bare = _MATCHERS.sub("", bare)

@@ -1,4 +1,4 @@
-"""What a statement of the relay costs, counted in blocks that Postgres touched: the same on every machine."""
+"""The cost of a statement of the relay, counted in blocks that Postgres touched: the same on every machine."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ async def as_the_relay(connection: Asyncpg) -> None:
 
 
 async def blocks_touched(connection: Asyncpg, statement: str, *values: Any) -> int:
-    """Execute a prepared statement; the blocks that it touched, without those of the rows that it inserts."""
+    """Execute a prepared statement; returns the blocks that it touched, without those of the rows that it inserts."""
     prepared = await connection.prepare(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}")
     plan = json.loads(await prepared.fetchval(*values))[0]["Plan"]
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])

@@ -31,7 +31,7 @@ class RelayHarness:
     taken: dict[str, list[amqp.Message]] = field(default_factory=dict)
 
     def declare(self) -> None:
-        """The product's topology, as `waybill topology apply` makes it; what is in its queues stays."""
+        """The product's topology, as `waybill topology apply` makes it; messages in its queues stay."""
         asyncio.run(topology.apply(Settings(database_url=self.database_url, amqp_url=self.amqp_url)))
 
     def purge(self) -> None:
@@ -42,7 +42,7 @@ class RelayHarness:
                 channel.queue_purge(queue)
 
     def require(self, queues: Sequence[str]) -> None:
-        """Have the relay look for these queues."""
+        """Make these queues required."""
 
         async def write() -> None:
             database = await asyncpg.connect(self.database_url)
@@ -63,7 +63,7 @@ class RelayHarness:
         asyncio.run(write())
 
     def rows(self, sql: str, *args: object) -> list[Any]:
-        """What a query returns."""
+        """The rows of a query."""
 
         async def ask() -> list[Any]:
             database = await asyncpg.connect(self.database_url)
@@ -75,7 +75,7 @@ class RelayHarness:
         return asyncio.run(ask())
 
     def value(self, sql: str, *args: object) -> Any:
-        """The one value that a query returns."""
+        """The one value of a query."""
         return self.rows(sql, *args)[0][0]
 
     def confirmed(self) -> int:
@@ -134,7 +134,7 @@ class RelayHarness:
         return {queue: state.messages for queue, state in states.items() if state and state.messages}
 
     def delete_queue(self, queue: str) -> None:
-        """Take a queue away."""
+        """Delete a queue."""
         with connection(self.amqp_url) as link:
             link.channel().queue_delete(queue)
 

@@ -23,7 +23,7 @@ UNSAMPLED = f"00-{TRACE_ID}-00f067aa0ba902b7-00"
 
 @dataclass(frozen=True)
 class Traces:
-    """What has ended so far."""
+    """The spans that have ended so far."""
 
     exporter: InMemorySpanExporter
 
@@ -67,7 +67,7 @@ def linked(span: ReadableSpan) -> list[str]:
     return [f"{link.context.span_id:016x}" for link in span.links]
 
 
-def said(span: ReadableSpan, attribute: str) -> Any:
+def attribute(span: ReadableSpan, attribute: str) -> Any:
     """What a span says under a name."""
     assert span.attributes is not None
     return span.attributes.get(attribute)

@@ -25,7 +25,7 @@ configure_logging(settings, "test")
 """
 
 
-def said(code: str, log_format: str = "json", *, exit_code: int = 0) -> str:
+def attribute(code: str, log_format: str = "json", *, exit_code: int = 0) -> str:
     """What a process writes to standard error; it must end with this exit code."""
     script = PRELUDE.format(log_format=log_format) + dedent(code)
     ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -45,4 +45,4 @@ def printed(code: str, stderr: int) -> str:
 
 def lines(code: str, *, exit_code: int = 0) -> list[dict[str, Any]]:
     """The same, line by line."""
-    return [json.loads(line) for line in said(code, exit_code=exit_code).splitlines()]
+    return [json.loads(line) for line in attribute(code, exit_code=exit_code).splitlines()]

@@ -96,7 +96,7 @@ class Smtp(Sandbox):
 
 @contextmanager
 def start_sap(folder: Path, *, port: int = 0, ledger_file: Path | None = None, **flags: object) -> Iterator[Sap]:
-    """The SAP sandbox with its ledger below `folder`; flags as in `lab.sandbox.sap.main.run`, quick unless told."""
+    """The SAP sandbox with its ledger below `folder`; flags as in `lab.sandbox.sap.main.run`; quick by default."""
     ledger = ledger_file or folder / "sap-ledger.jsonl"
     options = {"port": port, "ledger": ledger, "latency_ms": "0-1"} | flags
     with _running("lab.sandbox.sap.main", folder / "sap.log", options) as (process, addresses):

@@ -1,7 +1,7 @@
 """Real servers for the tests: one PostgreSQL and one RabbitMQ per session, one database per test.
 
-Databases are copies of a template that the real migrations made once. The broker is shared: what a test declared is
-deleted after it, which takes a few tens of milliseconds, where a virtual host of its own would take a second.
+Databases are copies of a template that the real migrations made once. The broker is shared: queues that
+a test declared are deleted after it, which takes a few tens of milliseconds, where a virtual host would take a second.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ from tests.support.paths import ROOT
 
 
 def sweep(folder: Path) -> None:
-    """Stop and delete what sessions that were killed left below `folder`; living sessions are let alone."""
+    """Stop and delete the servers of killed sessions below `folder`; living sessions are left alone."""
     for lock in folder.glob("*.lock"):
         instance = Instance(lock.with_suffix(""))
         try:
             with instance.locked():
                 instance.stop_processes()
-                shutil.rmtree(instance.folder, ignore_errors=True)  # its session may be at it as well, just ending
+                shutil.rmtree(instance.folder, ignore_errors=True)  # its session may be ending, and delete it too
                 lock.unlink(missing_ok=True)
         except InstanceBusyError:
             continue

@@ -1,4 +1,4 @@
-"""What listens at TRACING_OTLP_URL in a test: it takes OTLP over HTTP as collectors do, and keeps each span."""
+"""The receiver at TRACING_OTLP_URL in a test: it takes OTLP over HTTP as collectors do, and keeps each span."""
 
 import threading
 import time
@@ -25,14 +25,14 @@ class Received:
 
 
 class Receiver:
-    """`url` is what the setting takes."""
+    """`url` is a value of the setting."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.spans: list[Received] = []
 
     def take(self, path: str, body: bytes) -> int:
-        """One request; the status of its answer."""
+        """Take one request; returns the status of its answer."""
         if path != "/v1/traces":
             return 404
         request = ExportTraceServiceRequest()
@@ -71,7 +71,7 @@ def otlp_receiver() -> Iterator[Receiver]:
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     receiver = Receiver(server.server_address[1])

@@ -1,4 +1,4 @@
-"""A RabbitMQ and a PostgreSQL that a test may starve, kill and start again; the session's own serve everyone else.
+"""A RabbitMQ and a PostgreSQL that a test may starve, kill and start again; all other tests use the session's own.
 
 Each is started when the first test asks for it and serves its whole package.
 """
@@ -24,7 +24,7 @@ CTL_SECONDS = 60
 
 
 class OwnServer:
-    """One server at `url`, whatever happens to its process."""
+    """One server at `url`, which stays the same when its process is replaced."""
 
     def __init__(self, url: str, program: Program, mark: dict[str, str]) -> None:
         self.url = url
@@ -68,11 +68,11 @@ class OwnPostgres(OwnServer):
 
 
 class OwnRabbitMQ(OwnServer):
-    """A RabbitMQ node that may run out of things, or go away."""
+    """A RabbitMQ node that may run out of memory or disk, or be killed."""
 
     @contextmanager
     def dead(self) -> Iterator[None]:
-        """The node dies without a word, and starts again afterwards."""
+        """The node is killed, and starts again afterwards."""
         self.end(SIGKILL)
         try:
             yield

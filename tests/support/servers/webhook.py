@@ -22,7 +22,7 @@ class Webhook:
         self.status = 200
 
     def take(self, body: bytes) -> int:
-        """One request; the status of its answer."""
+        """Take one request; returns the status of its answer."""
         self.asked.release()
         self.may_answer.wait(30)
         if self.status == 200:
@@ -46,7 +46,7 @@ def webhook() -> Iterator[Webhook]:
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     taking = Webhook(server.server_address[1])

@@ -11,7 +11,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("text", "meant"),
     [
         ("90s", NOW - timedelta(seconds=90)),
         ("30m", NOW - timedelta(minutes=30)),
@@ -25,17 +25,17 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
         ("2026-02-28", datetime(2026, 2, 28, tzinfo=UTC)),
     ],
 )
-def test_a_time_is_an_age_or_a_time_in_iso_8601(said: str, meant: datetime) -> None:
-    assert parse_time("--since", said, NOW) == meant
+def test_a_time_is_an_age_or_a_time_in_iso_8601(text: str, meant: datetime) -> None:
+    assert parse_time("--since", text, NOW) == meant
 
 
 @pytest.mark.parametrize(
-    "said", ["", "yesterday", "2w", "h", "-2h", "999999d9", "3", "3 days", "9" * 20 + "d", "2026-13-01"]
+    "text", ["", "yesterday", "2w", "h", "-2h", "999999d9", "3", "3 days", "9" * 20 + "d", "2026-13-01"]
 )
-def test_an_unusable_time_is_refused_with_its_option_and_value(said: str) -> None:
+def test_an_unusable_time_is_refused_with_its_option_and_value(text: str) -> None:
     with pytest.raises(OptionError, match="--until") as refused:
-        parse_time("--until", said, NOW)
-    assert repr(said) in str(refused.value)
+        parse_time("--until", text, NOW)
+    assert repr(text) in str(refused.value)
 
 
 def test_an_age_before_the_first_year_is_refused() -> None:

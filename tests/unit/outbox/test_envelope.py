@@ -88,7 +88,7 @@ def test_an_attribute_that_is_no_text_of_1_to_255_characters_is_refused_with_its
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "reported"),
     [
         ("specversion", "0.3", "specversion '0.3' is not '1.0'"),
         ("subject", "x\ud800", "subject 'x\\ud800' has a lone surrogate"),
@@ -104,10 +104,10 @@ def test_an_attribute_that_is_no_text_of_1_to_255_characters_is_refused_with_its
         ("time", "2026-03-01T12:30:00", "time '2026-03-01T12:30:00' has no offset from UTC"),
     ],
 )
-def test_a_malformed_attribute_is_refused_with_its_name_and_value(name: str, value: str, said: str) -> None:
+def test_a_malformed_attribute_is_refused_with_its_name_and_value(name: str, value: str, reported: str) -> None:
     with pytest.raises(EnvelopeError) as refusal:
         decode_with(name, value)
-    assert str(refusal.value).startswith(said)
+    assert str(refusal.value).startswith(reported)
 
 
 @pytest.mark.parametrize("value", [0, -1, MAX_GENERATION + 1, "2", 2.0, None, True, False, [1]], ids=repr)
@@ -157,7 +157,7 @@ def test_data_over_the_limit_is_refused_with_its_size() -> None:
     ),
     st.binary(max_size=100),
 )
-def test_whatever_comes_in_is_an_event_or_an_envelope_error(headers: dict[str, object], body: bytes) -> None:
+def test_any_input_is_an_event_or_an_envelope_error(headers: dict[str, object], body: bytes) -> None:
     with pytest.raises(EnvelopeError):
         decode({PREFIX + "specversion": "1.0", **headers}, body)
 

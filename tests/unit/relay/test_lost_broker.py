@@ -55,7 +55,7 @@ async def test_a_queue_that_could_not_be_asked_for_is_not_missing(reason: Except
         await missing(connection_whose_channels(channel_closing_with(reason)))
 
 
-async def looked_at(monkeypatch: pytest.MonkeyPatch, *, blocked: bool) -> list[str]:
+async def missing_at_a_late_broker(monkeypatch: pytest.MonkeyPatch, *, blocked: bool) -> list[str]:
     """Which queues are missing by a broker that answers long after the time limit."""
     monkeypatch.setattr(publisher_module, "CONNECT_SECONDS", 0.001)
 
@@ -69,8 +69,8 @@ async def looked_at(monkeypatch: pytest.MonkeyPatch, *, blocked: bool) -> list[s
 
 async def test_a_broker_that_does_not_answer_in_time_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PublisherLostError, match=r"no answer within 0\.001 s"):
-        await looked_at(monkeypatch, blocked=False)
+        await missing_at_a_late_broker(monkeypatch, blocked=False)
 
 
 async def test_a_broker_that_blocks_publishing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert await looked_at(monkeypatch, blocked=True) == []
+    assert await missing_at_a_late_broker(monkeypatch, blocked=True) == []

@@ -17,7 +17,7 @@ from relay.publisher import Publisher
 from relay.traced_publisher import TracedPublisher
 from runtime.settings import Settings
 from tests.support.builders.events import a_row
-from tests.support.probes.traces import TRACEPARENT, UNSAMPLED, Traces, said, span_id, trace_id, traced
+from tests.support.probes.traces import TRACEPARENT, UNSAMPLED, Traces, attribute, span_id, trace_id, traced
 
 PUBLISH = "publish events:order.placed"
 Play = Callable[[TracedPublisher, Sequence[Row]], Any]
@@ -63,7 +63,7 @@ async def test_the_message_carries_the_span_and_the_span_is_a_child_of_the_rows(
     assert TRACESTATE not in headers
     assert traces.edges() == {("outside", PUBLISH): 1}
     assert trace_id(span) == TRACEPARENT[3:35]
-    assert said(span, "messaging.message.id") == str(event.event_id)
+    assert attribute(span, "messaging.message.id") == str(event.event_id)
     assert span.status.status_code is StatusCode.UNSET
 
 
@@ -112,9 +112,7 @@ def lose_the_connection(publisher: TracedPublisher, rows: Sequence[Row]) -> Any:
         (lose_the_connection, "the connection ended before the broker's confirm"),
     ],
 )
-async def test_whatever_becomes_of_a_message_its_span_ends_and_says_so(
-    traces: Traces, play: Play, problem: str
-) -> None:
+async def test_the_span_of_a_message_ends_with_the_messages_outcome(traces: Traces, play: Play, problem: str) -> None:
     await published(play, row())
     span = traces.one(PUBLISH)
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, problem)

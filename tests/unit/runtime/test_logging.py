@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.probes.traces import TRACE_ID
-from tests.support.processes.log_lines import FIELDS, ORDER_ID, lines, printed, said
+from tests.support.processes.log_lines import FIELDS, ORDER_ID, attribute, lines, printed
 
 
 def test_each_line_within_a_delivery_bears_all_six_fields_a_librarys_too() -> None:
@@ -84,12 +84,12 @@ def test_a_warning_of_python_is_a_line_like_any_other() -> None:
 
 
 def test_the_console_shows_the_same_for_people() -> None:
-    shown = said("ours.info('leading', epoch=3)", "console")
+    shown = attribute("ours.info('leading', epoch=3)", "console")
     assert "leading" in shown
     assert "epoch=3" in shown
 
 
-def test_what_nobody_catches_is_a_line_wherever_it_happens() -> None:
+def test_an_uncaught_error_is_a_line_wherever_it_happens() -> None:
     thread, unraisable, end = lines(
         """
         def fail():
@@ -114,7 +114,7 @@ def test_what_nobody_catches_is_a_line_wherever_it_happens() -> None:
         assert "RuntimeError: of ***" in line["exception"]
 
 
-def test_a_value_without_a_text_costs_nobody_anything() -> None:
+def test_a_value_without_a_text_raises_nothing() -> None:
     (line,) = lines("""
         class Mute:
             def __str__(self):
@@ -143,7 +143,7 @@ def _a_pipe_that_nobody_reads() -> int:
 
 
 @pytest.mark.parametrize("opened", [_a_full_disk, _a_pipe_that_nobody_reads])
-def test_a_line_that_cannot_be_written_costs_nobody_anything(opened: Callable[[], int]) -> None:
+def test_a_line_that_cannot_be_written_raises_nothing(opened: Callable[[], int]) -> None:
     stderr = opened()
     try:
         assert printed(_GOES_ON, stderr) == "it went on\n"
@@ -158,7 +158,7 @@ def test_nor_does_one_for_which_there_is_no_standard_error_any_more(ended: str) 
 
 def test_private_data_is_hidden_in_keys_too_and_any_key_can_be_logged() -> None:
     (line,) = lines(
-        "ours.info('leading', told={'jane@example.com': 1, ('a', 'jane@example.com'): {b'jane@example.com'}})"
+        "ours.info('leading', reported={'jane@example.com': 1, ('a', 'jane@example.com'): {b'jane@example.com'}})"
     )
     assert "jane" not in json.dumps(line)
-    assert len(line["told"]) == 2
+    assert len(line["reported"]) == 2

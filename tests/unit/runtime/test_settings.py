@@ -23,12 +23,12 @@ def test_an_unusable_value_is_shown_without_its_password(monkeypatch: pytest.Mon
     monkeypatch.setenv("RELAY_WINDOW", "0")
     with pytest.raises(SettingsError) as refusal:
         load_settings()
-    said = str(refusal.value)
-    assert "mysql://***@db.example/orders" in said
-    assert "RELAY_WINDOW" in said
-    assert "'0'" in said
-    assert "hunter2" not in said
-    assert "s3cret" not in said
+    message = str(refusal.value)
+    assert "mysql://***@db.example/orders" in message
+    assert "RELAY_WINDOW" in message
+    assert "'0'" in message
+    assert "hunter2" not in message
+    assert "s3cret" not in message
 
 
 def test_an_inbox_that_forgets_what_can_come_again_is_refused_without_a_word_of_the_addresses(

@@ -37,7 +37,7 @@ def test_what_is_malformed_counts_as_absent(text: str | None) -> None:
     assert valid(text) is None
 
 
-def test_flags_that_nobody_knows_are_not_passed_on() -> None:
+def test_unknown_flags_are_not_passed_on() -> None:
     assert valid(f"00-{TRACE_ID}-{SPAN_ID}-ff") == f"00-{TRACE_ID}-{SPAN_ID}-03"
     assert valid(f"cc-{TRACE_ID}-{SPAN_ID}-f0-x") == UNSAMPLED
 

@@ -167,6 +167,6 @@ async def test_a_webhook_that_is_not_there_is_called_again_and_its_address_is_no
         assert await one.send() == "unanswered"
         assert await one.send() == "unanswered"
         assert "T0secret" not in repr(one.alerts)
-    said = capsys.readouterr()
-    assert "alert_unanswered" in said.out + said.err
-    assert "T0secret" not in said.out + said.err
+    reported = capsys.readouterr()
+    assert "alert_unanswered" in reported.out + reported.err
+    assert "T0secret" not in reported.out + reported.err

@@ -22,7 +22,7 @@ def figures(name: str) -> dict[tuple[str, str], float]:
     return {label: value for label, value in found.items() if value}
 
 
-async def test_the_newest_open_dead_letter_tells_its_time_whoever_stored_it_until_somebody_has_looked_after_it(
+async def test_the_time_of_the_newest_open_dead_letter_is_exported_until_it_is_decided(
     shared_database_url: str,
 ) -> None:
     """The collector that counts here has stored none of them: another one did, and the relay, which names no queue."""

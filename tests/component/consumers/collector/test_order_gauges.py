@@ -63,11 +63,11 @@ def since(before: tuple[float, float]) -> tuple[float, float]:
 
 async def refreshed(url: str, *reads: Callable[[AsyncConnection], Awaitable[None]]) -> None:
     """Look once at each, without a failure."""
-    with capture_logs() as said:
+    with capture_logs() as reported:
         async with engine_of(url) as engine:
             for read in reads:
                 await run_once(Refresh("overdue", read), engine)
-    assert said == []
+    assert reported == []
 
 
 async def test_orders_are_counted_by_status_and_a_status_that_empties_is_zero(shared_database_url: str) -> None:
@@ -88,11 +88,11 @@ def test_the_finished_have_no_figure_before_they_were_counted() -> None:
         "from consumers.collector import metrics; "
         "print([s.labels['status'] for s in metrics.ORDERS.collect()[0].samples])"
     )
-    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
-    assert said.strip() == str([status.value for status in UNFINISHED])
+    reported = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert reported.strip() == str([status.value for status in UNFINISHED])
 
 
-async def test_the_oldest_order_of_a_status_ages_between_two_looks_and_is_gone_when_it_moves_on(
+async def test_the_oldest_order_of_a_status_ages_between_two_readings_and_is_gone_when_it_moves_on(
     shared_database_url: str,
 ) -> None:
     def ages() -> dict[str, float]:
@@ -140,7 +140,7 @@ async def test_a_long_absence_is_judged_a_stretch_at_a_time_and_at_once(shared_d
     assert len([one for one in statements if "in_time" in one]) == 4
 
 
-async def test_a_clock_that_is_set_back_judges_nobody_again(
+async def test_a_clock_that_is_set_back_judges_no_order_again(
     shared_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     due = counts.due
@@ -169,9 +169,9 @@ async def test_orders_that_come_of_age_while_postgres_is_away_are_judged_when_it
         for judged_by_now in (1, 2):
             proxy.cut()
             async with engine_of(proxy.url) as engine:
-                with capture_logs() as said:
+                with capture_logs() as reported:
                     assert await run_once(refresh, engine) == refresh.pause_seconds
-            assert [line["event"] for line in said] == ["orders_not_watched"]
+            assert [line["event"] for line in reported] == ["orders_not_watched"]
             await place(connection, "pending", OF_AGE)
             proxy.restore()
             await refreshed(proxy.url, figures.promise)
@@ -224,9 +224,9 @@ async def test_a_figure_takes_about_a_hundredth_of_the_time_at_most(shared_datab
 
     async with engine_of(shared_database_url) as engine:
         assert await run_once(Refresh("slow", slow), engine) >= 10
-        with capture_logs() as said:
+        with capture_logs() as reported:
             assert await run_once(Refresh("refused", refused), engine) >= 10
-        assert [line["figure"] for line in said] == ["refused"]
+        assert [line["figure"] for line in reported] == ["refused"]
         assert Refresh("quick", slow).pause_after(0.001) == Refresh("quick", slow).pause_seconds
 
 
@@ -255,13 +255,13 @@ async def test_a_refresh_that_fails_delays_no_other_and_all_end_at_a_stop(shared
         stopping = asyncio.Event()
         figures = OrderGauges(time.monotonic())
         await connection.execute("ALTER TABLE orders RENAME TO hidden")
-        with capture_logs() as said:
+        with capture_logs() as reported:
             watching = asyncio.create_task(keep_fresh(Refresh("u", figures.unfinished, 0.01), engine, stopping))
             try:
-                await until(lambda: len(said) >= 2)
+                await until(lambda: len(reported) >= 2)
             finally:
                 await connection.execute("ALTER TABLE hidden RENAME TO orders")
-        assert {(line["event"], line["figure"]) for line in said} == {("orders_not_watched", "u")}
+        assert {(line["event"], line["figure"]) for line in reported} == {("orders_not_watched", "u")}
         await place(connection, "pending", timedelta(seconds=1))
         await until(lambda: orders().get("pending") == 1)
         everything = asyncio.create_task(watch_orders(engine, stopping))

@@ -42,7 +42,7 @@ def test_a_step_that_dead_letters_says_why_in_its_dead_letter(collector_harness:
         "sap", event.id, event.type, ORDER, 3
     )  # fmt: skip
     assert {name: getattr(dead_letter, name) for name in cause if name != "error_trace"} == {
-        name: said for name, said in cause.items() if name != "error_trace"
+        name: reported for name, reported in cause.items() if name != "error_trace"
     }
     assert found.error_trace == cause["error_trace"]
     assert found.body == event.data
@@ -78,7 +78,7 @@ def test_a_message_that_the_broker_dead_lettered_says_so(collector_harness: Coll
     }
 
 
-def test_an_event_that_nobody_listens_to_is_kept(collector_harness: CollectorHarness) -> None:
+def test_an_event_without_a_listener_is_kept(collector_harness: CollectorHarness) -> None:
     event = reserved(type="order.teleported", dataschema=None)
     exchange = collector_harness.settings.event_exchange
     given = pika.BasicProperties(headers=encode_headers(event), delivery_mode=2)
@@ -102,7 +102,7 @@ def test_an_event_older_than_the_inbox_remembers_expired(
     assert facts(found)[:2] == ("expired", "expired@sap")
 
 
-def test_whatever_died_in_a_queue_is_stored_whole_and_stops_nobody(
+def test_any_message_that_died_in_a_queue_is_stored_whole_and_holds_up_no_other(
     collector_harness: CollectorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_raw_values(monkeypatch)
@@ -159,7 +159,7 @@ def test_odd_headers_and_properties_come_back_as_they_were(
     assert (found.properties["correlation_id"], found.properties["message_id"]) == ("c", "m")
 
 
-def test_headers_that_nobody_can_read_are_kept_as_bytes(
+def test_unreadable_headers_are_kept_as_bytes(
     collector_harness: CollectorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_raw_values(monkeypatch)

@@ -17,7 +17,7 @@ from tests.support.probes.broker_queues import Raw, write_raw_values
 from tests.support.probes.collector_harness import CollectorHarness, reserved
 
 
-def test_what_comes_again_unacknowledged_is_the_same_dead_letter_whatever_it_is(
+def test_any_message_that_comes_again_unacknowledged_is_the_same_dead_letter(
     collector_harness: CollectorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_raw_values(monkeypatch)

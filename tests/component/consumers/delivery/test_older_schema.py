@@ -27,12 +27,12 @@ async def test_a_worker_that_is_started_before_the_migration_waits_for_it_and_sp
         order = await harness.place_order()
         placed = await harness.event(order, "order.placed")
         await harness.sql(older)
-        with capture_logs() as said:
+        with capture_logs() as reported:
             delivery = asyncio.create_task(harness.runner(STEP, Acting(waits=False)).deliver(placed))
-            while not said and not delivery.done():  # noqa: ASYNC110 - a log line sends no signal
+            while not reported and not delivery.done():  # noqa: ASYNC110 - a log line sends no signal
                 await asyncio.sleep(0.005)
             await harness.sql(migrated)
             assert await delivery is DeliveryResult.DONE
-        assert {(line["event"], line["remedy"]) for line in said} == {("schema_missing", "waybill migrate")}
+        assert {(line["event"], line["remedy"]) for line in reported} == {("schema_missing", "waybill migrate")}
         assert (await harness.inbox_row("email", placed))["generation"] == 1
         assert (await harness.shown(order, STEP))["state"] == "done"

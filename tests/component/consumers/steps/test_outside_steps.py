@@ -104,7 +104,7 @@ async def test_an_error_of_sap_is_tried_again_with_back_off_and_makes_one_docume
         assert (shown["state"], shown["error"], shown["next_attempt_at"]) == ("done", None, None)
 
 
-async def test_sap_is_asked_again_no_sooner_than_it_said(settings: Settings, sap: Sap) -> None:
+async def test_sap_is_asked_again_no_sooner_than_its_answer_asks(settings: Settings, sap: Sap) -> None:
     async with step_harness(settings) as harness:
         _, reserved = await harness.reserved()
         sap.faults(outage=True, retry_after_seconds=90)

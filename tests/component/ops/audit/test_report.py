@@ -135,8 +135,8 @@ async def test_a_recorded_document_that_sap_lacks_is_missing_at_once(audited: Au
     audited.places = replace(audited.places, sap=SapOverOData(audited.harness.ctx.settings))
     await audited.harness.sql("UPDATE orders SET status = 'completed', sap_document = '1' WHERE id = :id", id=order.id)
     found = [one for one in (await audited.audit(deadline=None)).missing if one.effect is Effect.SAP]
-    said = "sap says it is done, and it is not there: document 1"
-    assert found == [MissingEffect(order.number, Effect.SAP, said, overdue=True)]
+    reported = "sap says it is done, and it is not there: document 1"
+    assert found == [MissingEffect(order.number, Effect.SAP, reported, overdue=True)]
 
 
 async def test_while_sap_does_not_answer_our_tables_are_trusted_and_the_report_says_so(

@@ -224,7 +224,7 @@ def test_foreign_text_is_printed_and_never_interpreted(keyboard: Keyboard) -> No
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "reported"),
     [
         (["replay"], 2, "select dead letters by"),
         (["replay", "--limit", "5"], 2, "select dead letters by"),
@@ -244,20 +244,23 @@ def test_foreign_text_is_printed_and_never_interpreted(keyboard: Keyboard) -> No
     ],
 )
 def test_a_mistake_is_named_with_its_option_and_value(
-    keyboard: Keyboard, words: list[str], code: int, said: str
+    keyboard: Keyboard, words: list[str], code: int, reported: str
 ) -> None:
     keyboard.keep(dead_letter_for())
-    assert said in " ".join(keyboard.run(*words, code=code).stderr.split())
+    assert reported in " ".join(keyboard.run(*words, code=code).stderr.split())
     assert len(keyboard.json("list")) == 1
 
 
 def test_an_unreachable_or_unmigrated_database_is_named(
     keyboard: Keyboard, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for url, said in (("postgresql://127.0.0.1:1/x", "does not answer"), (empty_database_url, "run `waybill migrate`")):
+    for url, reported in (
+        ("postgresql://127.0.0.1:1/x", "does not answer"),
+        (empty_database_url, "run `waybill migrate`"),
+    ):
         monkeypatch.setenv("DATABASE_URL", url)
         load_settings.cache_clear()
-        assert said in keyboard.run("replay", "--all", code=1).stderr
+        assert reported in keyboard.run("replay", "--all", code=1).stderr
 
 
 def test_an_order_is_shown_with_its_dead_letters_and_its_next_attempt(keyboard: Keyboard) -> None:

@@ -174,7 +174,7 @@ SELECT sum(n_tup_ins) FILTER (WHERE relname ^@ 'events_') AS events,
        sum(n_tup_upd + n_tup_del) AS not_inserts
 FROM pg_stat_user_tables WHERE schemaname = 'outbox' AND (relname ^@ 'events_' OR relname ^@ 'pages_')"""
 
-# A backend has told what it wrote before it is gone from here.
+# A backend reports what it wrote before it is gone from here.
 _OTHERS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> ALL($1)"""

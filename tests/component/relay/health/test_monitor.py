@@ -72,9 +72,9 @@ def test_what_cannot_be_read_of_postgres_does_not_hide_the_outbox(
     settings = Settings(database_url=harness.database_url, amqp_url="amqp://127.0.0.1:1/")
     harness.record([new_event()])
     started, before = time.time(), REGISTRY.get_sample_value(POSTGRES_SUCCESS)
-    with capture_logs() as said, Monitor(settings):
-        wait_until(lambda: bool(said))
+    with capture_logs() as reported, Monitor(settings):
+        wait_until(lambda: bool(reported))
         assert (REGISTRY.get_sample_value(SUCCESS) or 0) >= started
         assert REGISTRY.get_sample_value(BACKLOG) == 1
         assert REGISTRY.get_sample_value(POSTGRES_SUCCESS) == before  # WaybillPostgresNotWatched stands on it
-    assert [line["event"] for line in said] == ["postgres_not_monitored"]
+    assert [line["event"] for line in reported] == ["postgres_not_monitored"]

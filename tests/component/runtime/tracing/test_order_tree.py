@@ -12,7 +12,7 @@ from orders.workflow import BY_NAME
 from runtime.settings import Settings
 from tests.support.builders.in_process_api import order_body
 from tests.support.builders.whole_system_in_process import WholeSystem, whole_system
-from tests.support.probes.traces import TRACE_ID, TRACEPARENT, Traces, linked, said, span_id, trace_id, traced
+from tests.support.probes.traces import TRACE_ID, TRACEPARENT, Traces, attribute, linked, span_id, trace_id, traced
 from tests.support.processes.sandboxes import Sap, Smtp
 
 SAP_FAILS_ONCE_AND_A_DEAD_LETTER_IS_REPLAYED = Counter(
@@ -109,8 +109,8 @@ def _assert_kinds(traces: Traces) -> None:
 def _assert_failed(span: ReadableSpan, error: str, outcome: str) -> None:
     assert span.status.status_code is StatusCode.ERROR
     assert [event.name for event in span.events] == ["exception"]
-    assert said(span, "error.type") == error
-    assert said(span, "waybill.outcome") == outcome
+    assert attribute(span, "error.type") == error
+    assert attribute(span, "waybill.outcome") == outcome
 
 
 def _assert_a_retry_is_linked_to_the_attempt_that_failed(traces: Traces) -> None:
@@ -118,20 +118,20 @@ def _assert_a_retry_is_linked_to_the_attempt_that_failed(traces: Traces) -> None
     _assert_failed(failed, "StepError", "retried")
     assert linked(failed) == []
     assert linked(again) == [span_id(failed)]
-    assert [said(span, "waybill.attempt") for span in (failed, again)] == [1, 2]
-    assert (said(again, "waybill.outcome"), again.status.status_code) == ("done", StatusCode.UNSET)
-    assert said(failed, "messaging.message.id") == said(again, "messaging.message.id")
+    assert [attribute(span, "waybill.attempt") for span in (failed, again)] == [1, 2]
+    assert (attribute(again, "waybill.outcome"), again.status.status_code) == ("done", StatusCode.UNSET)
+    assert attribute(failed, "messaging.message.id") == attribute(again, "messaging.message.id")
     wrong, right = traces.spans("POST /A_SalesOrder")
-    assert said(wrong, "http.response.status_code") in {500, 503}
-    assert said(right, "http.response.status_code") == 201
+    assert attribute(wrong, "http.response.status_code") in {500, 503}
+    assert attribute(right, "http.response.status_code") == 201
 
 
 def _assert_a_replay_is_linked_to_the_message_that_was_dead_lettered(traces: Traces) -> None:
     dead, replayed = traces.spans("process email")
     _assert_failed(dead, "MailRefused", "dead")
     assert linked(replayed) == [span_id(traces.one("publish orders.events:order.synced"))]
-    assert said(replayed, "waybill.outcome") == "done"
-    assert said(replayed, "waybill.attempt") == 1  # a replay starts with the first attempt
+    assert attribute(replayed, "waybill.outcome") == "done"
+    assert attribute(replayed, "waybill.attempt") == 1  # a replay starts with the first attempt
     refused, sent = traces.spans("SMTP send")
     assert refused.status.status_code is StatusCode.ERROR
-    assert said(sent, "waybill.message_id") == said(refused, "waybill.message_id")
+    assert attribute(sent, "waybill.message_id") == attribute(refused, "waybill.message_id")

@@ -62,7 +62,7 @@ class Watched:
         self._port = port
         self._seen = totals(port)
 
-    def look(self) -> None:
+    def read(self) -> None:
         now = totals(self._port)
         assert [name for name, value in self._seen.items() if now.get(name, -1) < value] == []
         self._seen = now
@@ -87,7 +87,7 @@ async def kill_all_in_mid_step(observer: Asyncpg, started: Worker, watched: Watc
     Each is stopped before it is checked: a child between a commit and its report continues.
     """
     while True:
-        watched.look()
+        watched.read()
         children = started.children()
         if len(children) == CHILDREN:
             with stopped(children):
@@ -112,7 +112,7 @@ async def kill_in_rounds(life: Settings, sku: str, started: Worker) -> None:
             await asyncio.to_thread(
                 started.wait_until, partial(_busier, port, busy), "time of deliveries without an end"
             )
-    watched.look()
+    watched.read()
 
 
 def _busier(port: int, before: float) -> bool:

@@ -87,10 +87,10 @@ def _placed(site: Site) -> Event:
 
 
 def _status(site: Site, event: Event) -> Status:
-    async def look(harness: StepHarness) -> Status:
+    async def read(harness: StepHarness) -> Status:
         return (await harness.order(UUID(event.subject))).status
 
-    return with_step_harness(site.settings, look)
+    return with_step_harness(site.settings, read)
 
 
 def _wait_until_validated(site: Site, event: Event) -> None:
@@ -199,7 +199,7 @@ HARMLESS: dict[str, tuple[Headers, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_a_sound_event_runs_whatever_else_its_message_says(site: Site, name: str) -> None:
+def test_a_sound_event_runs_with_any_other_headers_and_properties(site: Site, name: str) -> None:
     headers, properties = HARMLESS[name]
     event = _placed(site)
     given = {key: value for key, value in (encode_headers(event) | headers).items() if value is not None}

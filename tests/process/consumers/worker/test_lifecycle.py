@@ -41,10 +41,10 @@ def life(settings: Settings, amqp_url: str) -> Settings:
 
 
 def _until(started: Worker, settings: Settings, statement: str, value: object, what: str, **values: object) -> None:
-    async def look(harness: StepHarness) -> bool:
+    async def read(harness: StepHarness) -> bool:
         return bool(await harness.value(statement, **values) == value)
 
-    started.wait_until(lambda: with_step_harness(settings, look), what)
+    started.wait_until(lambda: with_step_harness(settings, read), what)
 
 
 _RESERVED = "SELECT count(*) FROM reservations WHERE sku = :sku"

@@ -44,7 +44,9 @@ def test_a_relay_that_is_stopped_answers_no_probe(harness: RelayHarness, tmp_pat
         waited_for(port, "/livez", lambda answer: answer[0] == 200)
 
 
-def test_what_a_relay_waits_for_is_said_and_is_no_reason_to_restart_it(harness: RelayHarness, tmp_path: Path) -> None:
+def test_a_relay_reports_what_it_waits_for_and_that_is_no_reason_to_restart_it(
+    harness: RelayHarness, tmp_path: Path
+) -> None:
     port = free_port()
     harness.delete_queue("sap")
     with (

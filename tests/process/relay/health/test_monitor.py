@@ -23,23 +23,23 @@ def test_the_oldest_unpublished_event_ages_while_a_queue_is_missing_and_the_writ
     port = free_port()
     harness.delete_queue("sap")
 
-    def look(process: RunningProgram, writers_pid: int) -> None:
+    def check(process: RunningProgram, writers_pid: int) -> None:
         process.wait_for("required_queues_missing")
         harness.record(numbered(30, subjects=30))
         wait_until(lambda: metric(port, BACKLOG) == 30)
         first = metric(port, OLDEST)
-        said = process.wait_for("transaction_holds_back")
-        assert said["pid"] == writers_pid
-        assert said["application_name"] == "slow-writer"
-        assert "pg_current_xact_id" in said["query"]
-        assert "type = '…'" in said["query"]
-        assert said["age_seconds"] >= 5
+        reported = process.wait_for("transaction_holds_back")
+        assert reported["pid"] == writers_pid
+        assert reported["application_name"] == "slow-writer"
+        assert "pg_current_xact_id" in reported["query"]
+        assert "type = '…'" in reported["query"]
+        assert reported["age_seconds"] >= 5
         wait_until(lambda: metric(port, OLDEST) > first + 1)
         assert metric(port, OLDEST_TRANSACTION) >= 5
         assert metric(port, "waybill_relay_publishing_held") == 1
         assert harness.confirmed() == 0
 
-    def look_afterwards(process: RunningProgram) -> None:
+    def check_afterwards(process: RunningProgram) -> None:
         harness.declare()
         harness.wait_for_cursor(30)
         wait_until(lambda: metric(port, OLDEST) == 0 and metric(port, BACKLOG) == 0)
@@ -56,8 +56,8 @@ def test_the_oldest_unpublished_event_ages_while_a_queue_is_missing_and_the_writ
             await transaction.start()  # it grows old while the relay starts
             await writer.execute("DELETE FROM outbox.dead_letters WHERE type = 'Jane Doe'; SELECT pg_current_xact_id()")
             with relay(harness.database_url, harness.amqp_url, tmp_path, http_port=port) as process:
-                await asyncio.to_thread(look, process, writer.get_server_pid())
+                await asyncio.to_thread(check, process, writer.get_server_pid())
                 await transaction.rollback()
-                await asyncio.to_thread(look_afterwards, process)
+                await asyncio.to_thread(check_afterwards, process)
 
     asyncio.run(stuck())

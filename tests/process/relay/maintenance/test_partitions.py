@@ -23,8 +23,8 @@ def test_an_outbox_without_segments_is_given_some_although_the_broker_is_away(
     harness = RelayHarness(database_url, "amqp://guest:guest@127.0.0.1:1/")
     harness.value("SELECT setval('outbox.event_ids', $1)", END)
     with relay(database_url, harness.amqp_url, tmp_path) as process:
-        said = process.wait_for("segments_running_out")
-        assert (said["table"], said["left"], said["level"]) == ("events", 0, "error")
+        reported = process.wait_for("segments_running_out")
+        assert (reported["table"], reported["left"], reported["level"]) == ("events", 0, "error")
         process.wait_for("partitions_made")
         harness.record([new_event()])
 

@@ -89,7 +89,7 @@ def test_api_relay_and_worker_export_the_spans_of_one_trace(
     assert (publish.parent_id, process.parent_id) == (request.span_id, publish.span_id)
 
 
-def test_where_nobody_takes_spans_orders_are_accepted_and_the_process_ends_in_time(
+def test_without_a_receiver_of_spans_orders_are_accepted_and_the_process_ends_in_time(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRACING_OTLP_URL", f"http://127.0.0.1:{free_port()}")

@@ -11,13 +11,13 @@ from consumers.adapters.erp import ErpRefused, ErpUnreached
 from consumers.adapters.sap import SapClient
 from runtime.settings import Settings
 from runtime.tracing import tracer
-from tests.support.probes.traces import TRACEPARENT, Traces, said, span_id, trace_id, traced
+from tests.support.probes.traces import TRACEPARENT, Traces, attribute, span_id, trace_id, traced
 
 SETTINGS = Settings(database_url="postgresql://h/d", amqp_url="amqp://h/", sap_url="https://sap.example")
 FOUND = {"SalesOrder": "1", "TotalNetAmount": "2.00", "TransactionCurrency": "EUR"}
 
 
-async def looked_up(answer: httpx.Response | Exception) -> list[httpx.Request]:
+async def find(answer: httpx.Response | Exception) -> list[httpx.Request]:
     """Look an order up in a SAP that answers so; the requests that it got."""
     requests = []
 
@@ -40,33 +40,33 @@ def sound() -> httpx.Response:
 
 async def test_the_span_says_whom_and_what_for_and_neither_the_query_nor_who_we_are() -> None:
     with traced() as traces:
-        (request,) = await looked_up(sound())
+        (request,) = await find(sound())
     span = traces.one("GET /A_SalesOrder")
     assert request.headers["traceparent"].startswith(f"00-{trace_id(span)}-{span_id(span)}-")
     assert span.kind is SpanKind.CLIENT
-    assert (said(span, "server.address"), said(span, "server.port")) == ("sap.example", 443)
-    assert said(span, "http.response.status_code") == 200
+    assert (attribute(span, "server.address"), attribute(span, "server.port")) == ("sap.example", 443)
+    assert attribute(span, "http.response.status_code") == 200
     assert "filter" not in traces.texts()
     assert request.headers["authorization"] not in traces.texts()
 
 
 def _only(traces: Traces) -> tuple[StatusCode, object]:
     span = traces.spans("GET /A_SalesOrder")[0]
-    return span.status.status_code, said(span, "error.type")
+    return span.status.status_code, attribute(span, "error.type")
 
 
 async def test_a_call_that_fails_is_an_error() -> None:
     with traced() as traces, pytest.raises(ErpRefused):
-        await looked_up(httpx.Response(403, json={}))
+        await find(httpx.Response(403, json={}))
     assert _only(traces) == (StatusCode.ERROR, "403")
     with traced() as traces, pytest.raises(ErpUnreached):
-        await looked_up(httpx.ConnectError("refused"))
+        await find(httpx.ConnectError("refused"))
     assert _only(traces) == (StatusCode.ERROR, "ErpUnreached")
 
 
 async def test_without_tracing_sap_receives_a_context_that_came_from_outside_and_no_other() -> None:
-    (request,) = await looked_up(sound())
+    (request,) = await find(sound())
     assert "traceparent" not in request.headers
     with tracer.carried(TRACEPARENT):
-        (request,) = await looked_up(sound())
+        (request,) = await find(sound())
     assert request.headers["traceparent"] == TRACEPARENT

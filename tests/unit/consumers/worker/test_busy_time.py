@@ -59,13 +59,13 @@ def test_two_deliveries_of_one_message_at_once_count_as_long_as_both_took() -> N
     assert sum(grown) == 5.25
 
 
-def test_however_the_looks_fall_the_sum_is_what_the_deliveries_took() -> None:
+def test_the_sum_is_what_the_deliveries_took_at_any_times_of_reading() -> None:
     dice = random.Random(5)
     starts = [dice.uniform(0, 100) for _ in range(300)]
     spans = {str(number): (at, at + dice.expovariate(0.5)) for number, at in enumerate(starts)}
-    looks = [*itertools.accumulate((dice.uniform(0.05, 2.0) for _ in range(150)), initial=0.0), 1000.0]
+    readings = [*itertools.accumulate((dice.uniform(0.05, 2.0) for _ in range(150)), initial=0.0), 1000.0]
     busy, total, before = BusySeconds(), 0.0, 0.0
-    for now in looks:
+    for now in readings:
         reported = [(task, end - start) for task, (start, end) in spans.items() if before < end <= now]
         running = [task for task, (start, end) in spans.items() if start <= now < end + 0.02]  # Celery hears later
         grown = busy.since_last_update(now, reported, running)

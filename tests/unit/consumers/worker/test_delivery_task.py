@@ -17,7 +17,7 @@ from outbox.envelope import TRACESTATE, Event
 from runtime.log_context import bind_attempt, current
 from runtime.tracing import tracer
 from tests.support.builders.events import new_event
-from tests.support.probes.traces import TRACEPARENT, UNSAMPLED, Traces, linked, said, traced
+from tests.support.probes.traces import TRACEPARENT, UNSAMPLED, Traces, attribute, linked, traced
 from tests.support.processes.log_lines import FIELDS, lines
 
 STEP = BY_NAME["sync_order_to_sap"]
@@ -72,9 +72,9 @@ def test_a_first_generation_and_one_without_a_context_are_linked_to_nothing() ->
 
 def test_the_span_has_its_outcome_and_its_generation() -> None:
     span = the_span_of(new_event(ORDER_ID))
-    assert said(span, "waybill.outcome") == "retried"
-    assert said(span, "waybill.attempt") == 3
-    assert said(span, "waybill.order_id") == ORDER_ID
+    assert attribute(span, "waybill.outcome") == "retried"
+    assert attribute(span, "waybill.attempt") == 3
+    assert attribute(span, "waybill.order_id") == ORDER_ID
 
 
 def test_without_tracing_a_context_that_came_with_the_message_goes_on_as_it_is() -> None:
@@ -130,8 +130,8 @@ async def test_a_broken_deliverys_span_has_failed() -> None:
         assert await work is DeliveryResult.DEAD
     span = traces.one("process sap")
     assert span.status.status_code is StatusCode.ERROR
-    assert said(span, "waybill.outcome") == "dead"
-    assert said(span, "waybill.order_id") is None
+    assert attribute(span, "waybill.outcome") == "dead"
+    assert attribute(span, "waybill.order_id") is None
 
 
 def test_a_subject_that_is_no_order_is_in_no_line() -> None:

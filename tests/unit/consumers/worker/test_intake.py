@@ -83,7 +83,7 @@ def _future_id() -> str:
 
 
 @pytest.mark.parametrize(
-    ("attribute", "value", "said"),
+    ("attribute", "value", "reported"),
     [
         ("specversion", "2.0", "is not '1.0'"),
         pytest.param("id", str(uuid4()), "is not a UUIDv7", id="a version 4 id"),
@@ -106,9 +106,9 @@ def _future_id() -> str:
         ("generation", 2**40, "is not a whole number from 1"),
     ],
 )
-def test_a_wrong_attribute_is_refused_with_its_name_and_value(attribute: str, value: object, said: str) -> None:
+def test_a_wrong_attribute_is_refused_with_its_name_and_value(attribute: str, value: object, reported: str) -> None:
     message = _message(_placed(), **{f"cloudEvents:{attribute}": value})
-    with pytest.raises(EnvelopeError, match=said.replace("(", r"\(")):
+    with pytest.raises(EnvelopeError, match=reported.replace("(", r"\(")):
         adapt(message, "validation")
 
 
@@ -143,11 +143,11 @@ def test_header_names_that_are_no_text_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"), [(b"\xff\xfe", "not UTF-8"), (b"x" * (MAX_DATA_BYTES + 1), "over the limit")]
+    ("body", "reported"), [(b"\xff\xfe", "not UTF-8"), (b"x" * (MAX_DATA_BYTES + 1), "over the limit")]
 )
-def test_a_body_that_is_no_text_or_too_long_is_refused(body: bytes, said: str) -> None:
+def test_a_body_that_is_no_text_or_too_long_is_refused(body: bytes, reported: str) -> None:
     message = _message(_placed(), body=body)
-    with pytest.raises(EnvelopeError, match=said):
+    with pytest.raises(EnvelopeError, match=reported):
         adapt(message, "validation")
 
 

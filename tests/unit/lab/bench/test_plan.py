@@ -28,7 +28,7 @@ def test_a_part_can_be_measured_alone_in_another_size() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "reported"),
     [
         (["--rounds", "0"], "'0' is not a whole number above 0"),
         (["--events", "many"], "'many' is not a whole number above 0"),
@@ -39,10 +39,10 @@ def test_a_part_can_be_measured_alone_in_another_size() -> None:
     ids=["rounds", "events", "part", "history", "unknown"],
 )
 def test_an_unusable_argument_is_refused_by_its_name(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], reported: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
         parse(words)
 
     assert end.value.code == 2
-    assert said in capsys.readouterr().err
+    assert reported in capsys.readouterr().err

@@ -44,7 +44,7 @@ def test_a_sound_system_has_no_failure_and_the_last_line_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "reported"),
     [
         (replace(WELL, targets=[]), "no target at all"),
         (replace(WELL, targets=[Target("relay", "127.0.0.1:8081", "down", "refused")]), "relay 127.0.0.1:8081 is down"),
@@ -81,10 +81,10 @@ def test_a_sound_system_has_no_failure_and_the_last_line_says_so() -> None:
         (replace(WELL, compared=[ComparedTotal(Total("events", "e"), {}, {"": 7})]), "events: Prometheus has 0"),
     ],
 )
-def test_each_failure_is_one_sentence(wrong: Observed, said: str) -> None:
+def test_each_failure_is_one_sentence(wrong: Observed, reported: str) -> None:
     (failure,) = failures(wrong)
 
-    assert said in failure
+    assert reported in failure
 
 
 def test_unit_tests_that_fail_leave_no_alert_tested_in_the_last_line() -> None:

@@ -86,9 +86,11 @@ def test_every_wait_and_every_window_of_the_shipped_file_is_divided() -> None:
     assert [one * FACTOR for one in quick] == slow
 
 
-@pytest.mark.parametrize(("factor", "said"), [(7, "whole milliseconds"), (31, "at least one second"), (0, "above 0")])
-def test_a_factor_that_would_leave_no_exact_time_or_none_to_see_is_refused(factor: int, said: str) -> None:
-    with pytest.raises(RulesError, match=said):
+@pytest.mark.parametrize(
+    ("factor", "reported"), [(7, "whole milliseconds"), (31, "at least one second"), (0, "above 0")]
+)
+def test_a_factor_that_would_leave_no_exact_time_or_none_to_see_is_refused(factor: int, reported: str) -> None:
+    with pytest.raises(RulesError, match=reported):
         scaled(RULES, factor)
 
 

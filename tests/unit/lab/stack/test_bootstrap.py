@@ -18,8 +18,8 @@ has_venv() { [ -e "$ROOT/python3-venv" ]; }
 has_prometheus() { [ -e "$ROOT/prometheus" ]; }
 has_rabbitmq() { [ -e "$ROOT/rabbitmq-server" ]; }
 docker_answers() { false; }
-systemctl() { echo "systemctl $*" >>"$ROOT/said"; }
-update-rc.d() { echo "update-rc.d $*" >>"$ROOT/said"; }
+systemctl() { echo "systemctl $*" >>"$ROOT/reported"; }
+update-rc.d() { echo "update-rc.d $*" >>"$ROOT/reported"; }
 # The package enables its service, and would start it unless the policy forbids that.
 apt_install() {
   local package
@@ -27,7 +27,7 @@ apt_install() {
     touch "$ROOT/$package"
     if [ "$package" = python3-venv ]; then continue; fi
     touch "$UNITS/multi-user.target.wants/$package.service" "$RUNLEVEL/S01$package"
-    sh "$POLICY" || echo "policy of $package: $?" >>"$ROOT/said"
+    sh "$POLICY" || echo "policy of $package: $?" >>"$ROOT/reported"
   done
 }
 """
@@ -49,15 +49,15 @@ def run(machine: Path, words: str, **environment: str) -> subprocess.CompletedPr
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=30)
 
 
-def said(machine: Path) -> list[str]:
-    return sorted((machine / "said").read_text().splitlines())
+def reported(machine: Path) -> list[str]:
+    return sorted((machine / "reported").read_text().splitlines())
 
 
 def test_services_of_new_packages_start_neither_now_nor_at_boot_and_others_stay_enabled(machine: Path) -> None:
     done = run(machine, "root() { true; }; main --servers")
 
     assert done.returncode == 0, done.stderr
-    assert said(machine) == [
+    assert reported(machine) == [
         "policy of prometheus: 101",
         "policy of rabbitmq-server: 101",
         "systemctl disable prometheus.service",
@@ -73,7 +73,7 @@ def test_a_service_that_was_enabled_before_stays_so(machine: Path) -> None:
     (machine / "systemd" / "multi-user.target.wants" / "prometheus.service").touch()
 
     assert run(machine, "root() { true; }; main --servers").returncode == 0
-    assert not [line for line in said(machine) if "prometheus" in line]
+    assert not [line for line in reported(machine) if "prometheus" in line]
 
 
 @pytest.mark.parametrize("installation", ["true", "false"])

@@ -111,7 +111,7 @@ def test_a_file_with_joined_rows_is_noted_and_one_without_is_not(folder: Path) -
 
 
 @pytest.mark.parametrize(
-    ("name", "old", "new", "said"),
+    ("name", "old", "new", "reported"),
     [
         ("order-details.csv", "1,11,14.00,12,0", "1,11,14.00,0,0", "line 2, column quantity: '0'"),
         ("order-details.csv", "1,11,14.00,12,0", "1,11,fourteen,12,0", "line 2, column unitPrice: 'fourteen'"),
@@ -131,12 +131,14 @@ def test_a_file_with_joined_rows_is_noted_and_one_without_is_not(folder: Path) -
         ("products.csv", 'Queso ""Cabrales""",', 'Queso ""Cabrales"",', "products.csv, line 3"),
     ],
 )
-def test_a_bad_value_is_named_with_file_line_and_column(folder: Path, name: str, old: str, new: str, said: str) -> None:
+def test_a_bad_value_is_named_with_file_line_and_column(
+    folder: Path, name: str, old: str, new: str, reported: str
+) -> None:
     spoil(folder, name, old, new)
     with pytest.raises(InputError) as raised:
         load_northwind(folder)
     assert name in str(raised.value)
-    assert said in str(raised.value)
+    assert reported in str(raised.value)
 
 
 @pytest.mark.parametrize("name", FILES)

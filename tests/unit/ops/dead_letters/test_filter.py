@@ -15,15 +15,15 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ORDER = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
-@pytest.mark.parametrize(("said", "meant"), [("5/s", 5.0), ("0.5/s", 0.5), ("20", 20.0)])
-def test_a_rate_is_dead_letters_a_second(said: str, meant: float) -> None:
-    assert parse_rate(said) == meant
+@pytest.mark.parametrize(("text", "meant"), [("5/s", 5.0), ("0.5/s", 0.5), ("20", 20.0)])
+def test_a_rate_is_dead_letters_a_second(text: str, meant: float) -> None:
+    assert parse_rate(text) == meant
 
 
-@pytest.mark.parametrize("said", ["", "0", "0/s", "-1", "5/m", "fast", "1e9", "nan"])
-def test_an_unusable_rate_is_refused(said: str) -> None:
+@pytest.mark.parametrize("text", ["", "0", "0/s", "-1", "5/m", "fast", "1e9", "nan"])
+def test_an_unusable_rate_is_refused(text: str) -> None:
     with pytest.raises(OptionError, match=r"--rate .* is not a number of dead letters a second"):
-        parse_rate(said)
+        parse_rate(text)
 
 
 def test_options_become_a_selection_and_a_step_is_its_queue() -> None:
@@ -48,13 +48,13 @@ def test_a_limit_alone_does_not_narrow_a_filter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "said"),
+    ("chosen", "text"),
     [
         (Filter(steps=("sap",)), r"--step 'sap' is not a step; the steps are validate_order, "),
     ],
 )
-def test_an_unknown_step_is_refused(chosen: Filter, said: str) -> None:
-    with pytest.raises(OptionError, match=said):
+def test_an_unknown_step_is_refused(chosen: Filter, text: str) -> None:
+    with pytest.raises(OptionError, match=text):
         chosen.selection("open", NOW)
 
 

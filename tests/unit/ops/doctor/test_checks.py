@@ -66,7 +66,7 @@ def test_a_collector_is_not_missed_while_no_message_waits_for_it() -> None:
 
 
 @pytest.mark.parametrize("queue", ["sap", "email"])
-def test_a_queue_whose_worker_may_have_paused_is_said_to_be_consumed_again(queue: str) -> None:
+def test_a_queue_whose_worker_may_have_paused_is_reported_as_consumed_again(queue: str) -> None:
     (finding,) = queue_findings({queue: QueueState(2, 0)}, local=False)
     assert finding.remedy.startswith(f"start `waybill worker {queue}`")
     assert f"while the system behind {queue} is away" in finding.remedy

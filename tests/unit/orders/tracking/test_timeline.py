@@ -184,7 +184,7 @@ def test_an_order_ends_completed_or_rejected_with_its_reasons() -> None:
     assert [pending.step.queue for pending in timeline.waits_for] == ["email"]
 
 
-def test_a_publish_whose_page_is_forgotten_is_said_and_nothing_waits_for_it() -> None:
+def test_a_publish_whose_page_is_forgotten_is_shown_and_nothing_waits_for_it() -> None:
     timeline = timeline_with(messages=[message(5, published=True), message(6, published=True)])
     assert entries_of(timeline, EntryKind.PUBLISHED) == []
     assert timeline.waits_for[0].text == "not begun: its event is in queue validation"

@@ -213,7 +213,7 @@ NOT_DONE = [None, StepState.PENDING, StepState.RUNNING, StepState.RETRYING, Step
 
 @pytest.mark.parametrize("state", NOT_DONE)
 @pytest.mark.parametrize("leases", [None, {}, {"sap": NOW - timedelta(minutes=5)}])
-def test_a_discarded_dead_letter_is_the_end_whatever_its_steps_row_says(
+def test_a_discarded_dead_letter_is_the_end_for_any_state_of_its_steps_row(
     state: StepState | None, leases: dict[str, datetime] | None
 ) -> None:
     steps = {} if state is None else in_sap(state)

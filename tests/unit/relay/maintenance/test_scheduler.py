@@ -85,7 +85,7 @@ async def test_rows_committed_late_do_not_take_the_mover_back() -> None:
 
 
 @pytest.mark.parametrize(("scan_seconds", "pause"), [(0.001, 0.5), (0.3, REST * 0.3)])
-async def test_looking_all_the_way_back_rests_in_proportion_to_what_it_took(scan_seconds: float, pause: float) -> None:
+async def test_a_scan_from_the_beginning_rests_in_proportion_to_what_it_took(scan_seconds: float, pause: float) -> None:
     stage = Stage(scan_seconds)
     stage.back.due = [(BATCH, reached(0))]
     with patch("relay.maintenance.scheduler.asyncio.sleep", side_effect=asyncio.CancelledError) as sleep:

@@ -27,7 +27,7 @@ Doe, jane@example.com, 4 Elm St).
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("text", "shown"),
     [
         ("no broker at amqp://waybill:s3cret@mq:5672/", "no broker at amqp://waybill:***@mq:5672/"),
         ("postgresql://u:p@a, postgresql://u:q@b", "postgresql://u:***@a, postgresql://u:***@b"),
@@ -51,8 +51,8 @@ Doe, jane@example.com, 4 Elm St).
         ("nothing to hide", "nothing to hide"),
     ],
 )
-def test_passwords_in_addresses_and_e_mail_addresses_are_hidden(said: str, shown: str) -> None:
-    assert redacted(said) == shown
+def test_passwords_in_addresses_and_e_mail_addresses_are_hidden(text: str, shown: str) -> None:
+    assert redacted(text) == shown
 
 
 def test_a_row_that_postgres_quotes_is_hidden_and_what_comes_after_it_is_not() -> None:
@@ -63,7 +63,7 @@ def test_a_row_that_postgres_quotes_is_hidden_and_what_comes_after_it_is_not() -
 
 
 @pytest.mark.parametrize("name", [*NAMES, *HOSTILE_NAMES])
-def test_what_the_order_at_hand_says_of_its_customer_is_hidden_in_each_form_that_python_gives_it(name: str) -> None:
+def test_the_customer_of_the_order_at_hand_is_hidden_in_each_form_that_python_gives_it(name: str) -> None:
     with bind(LogContext("sync_order_to_sap")):
         redact(name, "4 Elm St")
         for form in (name, repr(name), ascii(name), name.upper() if name.upper().lower() == name.lower() else name):
@@ -172,7 +172,7 @@ def test_the_message_id_of_the_e_mail_at_hand_is_shown() -> None:
         assert redacted(text) == text
 
 
-def test_nobody_elses_customer_is_hidden() -> None:
+def test_only_the_customer_at_hand_is_hidden() -> None:
     with bind(LogContext("x")):
         redact("Jane")
     with bind(LogContext("y")):
