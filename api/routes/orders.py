@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Query, Request
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
-from api import cursor as cursors
+from api import page_token
 from api.body import read_json
 from api.openapi import ORDER_BODY, problems
 from api.problems import ProblemError, not_found
@@ -110,7 +110,7 @@ async def list_orders(
     cursor: Annotated[str | None, Query(description="from the `next` of the page before")] = None,
 ) -> Response:
     """One page of orders. Follow `next` as it is; a page never repeats or skips an order of the pages before."""
-    before = None if cursor is None else cursors.decode(cursor)
+    before = None if cursor is None else page_token.decode(cursor)
     async with services(request).single.connect() as tx:
         # One more than is shown tells whether there is a next page.
         orders = await repository.newest(tx, limit + 1, before)
@@ -204,7 +204,7 @@ def _next_page(orders: list[Order], limit: int) -> str | None:
     if len(orders) <= limit:
         return None
     last = orders[limit - 1]
-    return "/orders?" + urlencode({"limit": limit, "cursor": cursors.encode(last.placed_at, last.id)})
+    return "/orders?" + urlencode({"limit": limit, "cursor": page_token.encode(last.placed_at, last.id)})
 
 
 def _json(view: OrderView | OrderPage | TimelineView) -> Response:

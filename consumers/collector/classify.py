@@ -30,7 +30,7 @@ from orders.events import EventDataError, parse_order_id
 from orders.workflow import BY_QUEUE
 from outbox.dead_letter_reason import DeadLetterReason
 from outbox.dead_letters.amqp_json import to_json
-from outbox.dead_letters.store import Cause, Delivery, NewDeadLetter
+from outbox.dead_letters.store import Cause, DeliveryKey, NewDeadLetter
 from outbox.envelope import EnvelopeError, Event, decode
 from runtime.database import storable
 
@@ -53,7 +53,7 @@ class DeadMessage:
     problem: Exception | None
 
     @property
-    def delivery(self) -> Delivery | None:
+    def delivery(self) -> DeliveryKey | None:
         """The delivery that the inbox may have a row for."""
         if self.event is None or self.message.queue not in BY_QUEUE:
             return None

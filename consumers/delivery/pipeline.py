@@ -53,9 +53,9 @@ log = get_logger(__name__)
 class StepRunner:
     """One step in one worker process."""
 
-    def __init__(self, step: Step, code: StepKind, ctx: WorkerContext) -> None:
+    def __init__(self, step: Step, kind: StepKind, ctx: WorkerContext) -> None:
         self.step = step
-        self._code = code
+        self._kind = kind
         self._ctx = ctx
         self._decider = RetryDecider(step, ctx.settings)
 
@@ -80,15 +80,15 @@ class StepRunner:
 
     async def close(self) -> None:
         """Close the step's adapters."""
-        await self._code.close()
+        await self._kind.close()
 
     async def _attempt(self, delivery: Delivery) -> DeliveryResult:
         try:
-            return await self._code.run(delivery)
+            return await self._kind.run(delivery)
         except (NotRunnableError, LeaseLostError, EventExpiredError):
             raise
         except Exception as error:  # noqa: BLE001 - any other error of a step ends its attempt
-            outage = await self._code.finds_outage(delivery, error)
+            outage = await self._kind.finds_outage(delivery, error)
             return await fail(delivery, error, self._decider, outage=outage)
 
     async def _ended_otherwise(self, event: Event) -> DeliveryResult:

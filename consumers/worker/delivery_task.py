@@ -46,7 +46,7 @@ def add_task(app: Celery, step: Step, child: ChildProcess, reports: ReportPipe) 
     def run(task: "Task[Any, Any]", attributes: dict[str, Any], body: str, redelivered: bool) -> str:
         started = perf_counter()
         event = decode(attributes, body.encode())
-        result = child.run(deliver(child.runner(step), event, attributes, redelivered=redelivered))
+        result = child.run(run_delivery(child.runner(step), event, attributes, redelivered=redelivered))
         reports.send(DeliveryReport.of(str(task.request.id), step, event, result, perf_counter() - started))
         if result is DeliveryResult.DEAD:
             raise Reject(f"{step.name} dead-lettered it", requeue=False)
@@ -56,7 +56,7 @@ def add_task(app: Celery, step: Step, child: ChildProcess, reports: ReportPipe) 
     app.task(name=step.name, bind=True, Request="consumers.worker.celery_request:EventRequest")(run)
 
 
-async def deliver(
+async def run_delivery(
     runner: StepRunner, event: Event, attributes: Mapping[str, object], *, redelivered: bool
 ) -> DeliveryResult:
     """Run one delivery within its log context and its span, and log its end."""

@@ -4,8 +4,7 @@
 all Python, and the pages in Markdown without their code. `make check` runs it. A finding is one line:
 `path:line: "words": what to write instead`. `python -m lab.checks.prose ROOM...` lists the findings of those rooms.
 
-A room is a top folder together with its tests; docs, README and CHANGELOG are the room `docs`. Rooms in `BEING_CLEANED`
-are counted and do not fail the check.
+A room is a top folder together with its tests; docs, README and CHANGELOG are the room `docs`.
 """
 
 import ast
@@ -14,13 +13,9 @@ import re
 import subprocess
 import sys
 import tokenize
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-# Rooms whose findings are counted and do not fail.
-BEING_CLEANED: frozenset[str] = frozenset()
 
 # These two hold the refused words themselves.
 EXEMPT = frozenset({"lab/checks/prose.py", "tests/config/test_prose.py"})
@@ -66,7 +61,7 @@ PATTERNS = (
     _pattern("sets? aside|setting aside", "dead-letters"),
     _pattern(f"(?:{_COUNTED}) (?:try|tries)(?! (?:again|to|block))", "attempt"),
     Pattern(
-        re.compile(r"(?<!dead )(?<!dead-)(?<!capital )\bletters?\b(?!\.(?:html|txt))", re.IGNORECASE),
+        re.compile(r"(?<!dead )(?<!dead-)(?<!capital )\bletters?\b", re.IGNORECASE),
         "a dead letter or an e-mail; a character of the alphabet is a character",
     ),
 )  # fmt: skip
@@ -167,19 +162,9 @@ def findings(root: Path) -> Iterator[Finding]:
 
 
 def main(rooms: list[str]) -> int:
-    """Print the findings of the clean rooms, or of `rooms`, and count those of the others; 1 if any was printed."""
-    by_room: dict[str, list[Finding]] = {}
-    for finding in findings(Path()):
-        by_room.setdefault(room_of(finding.path), []).append(finding)
-    shown = rooms or sorted(set(by_room) - BEING_CLEANED)
-    refused = [finding for room in shown for finding in by_room.get(room, [])]
-    counts = Counter({room: len(found) for room, found in by_room.items() if room not in shown})
-    lines = [str(finding) for finding in refused]
-    if counts and not rooms:
-        lines.append(
-            "prose still to be cleaned: " + ", ".join(f"{room} {count}" for room, count in counts.most_common())
-        )
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    """Print the findings of `rooms`, or of all rooms; 1 if there is any."""
+    refused = [finding for finding in findings(Path()) if not rooms or room_of(finding.path) in rooms]
+    sys.stdout.write("".join(f"{finding}\n" for finding in refused))
     return 1 if refused else 0
 
 

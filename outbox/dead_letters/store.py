@@ -102,7 +102,7 @@ class Cause:
     fingerprint: str | None
 
 
-Delivery = tuple[str, UUID, int]  # consumer, event id, generation
+DeliveryKey = tuple[str, UUID, int]  # consumer, event id, generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ async def store(tx: AsyncConnection, dead_letters: Sequence[NewDeadLetter]) -> l
     return [by_key[row.dead_letter_key] for row in rows]
 
 
-async def causes(tx: AsyncConnection, deliveries: Sequence[Delivery]) -> dict[Delivery, Cause]:
+async def causes(tx: AsyncConnection, deliveries: Sequence[DeliveryKey]) -> dict[DeliveryKey, Cause]:
     """Why deliveries were dead-lettered, for those that the inbox has a row of."""
     values = {
         "consumers": [consumer for consumer, _, _ in deliveries],

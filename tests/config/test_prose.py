@@ -36,8 +36,7 @@ def test_a_refused_phrase_is_found(text: str, words: str) -> None:
         "The collector stores the dead\nletter and sends an e-mail.",
         "The worker looks up the document and tries again.",
         "Each worker tries to connect.",
-        "The name is `whoever`, and the file `letter.txt`.",
-        "See [the template](letter.html).",
+        "The name is `whoever`, and the file `letters.txt`.",
         "```\nnobody\n```",
     ],
 )

@@ -22,7 +22,7 @@ from consumers.delivery.pipeline import StepRunner
 from consumers.delivery.result import DeliveryResult
 from consumers.steps.load import step_class
 from consumers.worker.cloud_event_task import adapt
-from consumers.worker.delivery_task import deliver
+from consumers.worker.delivery_task import run_delivery
 from ops.doctor.broker_client import connection
 from orders.workflow import STEPS, Step
 from outbox.envelope import decode
@@ -85,7 +85,7 @@ class WholeSystem:
         adapt(task, step.queue)
         (attributes, body, redelivered), _, _ = json.loads(task.body)
         event = decode(attributes, body.encode())
-        outcome = await deliver(self.runners[step.name], event, attributes, redelivered=redelivered)
+        outcome = await run_delivery(self.runners[step.name], event, attributes, redelivered=redelivered)
         self.ended.append((step.queue, outcome))
         tag = message.delivery_info["delivery_tag"]
         if outcome is DeliveryResult.DEAD:

@@ -11,7 +11,7 @@ from opentelemetry.trace import StatusCode
 from consumers.delivery.pipeline import StepRunner
 from consumers.delivery.result import DeliveryResult
 from consumers.worker.cloud_event_task import task_id
-from consumers.worker.delivery_task import deliver, log_context_of
+from consumers.worker.delivery_task import log_context_of, run_delivery
 from orders.workflow import BY_NAME
 from outbox.envelope import TRACESTATE, Event
 from runtime.log_context import bind_attempt, current
@@ -40,7 +40,7 @@ class Runner:
 def delivered(event: Event, attributes: Mapping[str, Any] | None = None) -> str | None:
     """Run one delivery; what a message recorded in it carries."""
     runner = Runner()
-    work = deliver(cast("StepRunner", runner), event, attributes or {}, redelivered=False)
+    work = run_delivery(cast("StepRunner", runner), event, attributes or {}, redelivered=False)
     assert asyncio.run(work) is DeliveryResult.RETRIED
     assert current() is None
     return runner.carried
@@ -94,7 +94,7 @@ def test_with_tracing_what_is_not_sampled_goes_on_and_is_not_sampled() -> None:
 
 def test_an_error_that_escapes_a_step_is_logged_once_as_the_deliverys_and_without_private_data() -> None:
     broke, ended = lines("""
-        from consumers.worker.delivery_task import deliver
+        from consumers.worker.delivery_task import run_delivery
         from consumers.delivery.result import DeliveryResult
         from orders.workflow import BY_NAME
         from tests.support.builders.events import new_event
@@ -109,7 +109,7 @@ def test_an_error_that_escapes_a_step_is_logged_once_as_the_deliverys_and_withou
                 except ValueError:
                     raise RuntimeError("the failure cannot be written down")
 
-        work = deliver(Breaks(), new_event(ORDER_ID), {}, redelivered=False)
+        work = run_delivery(Breaks(), new_event(ORDER_ID), {}, redelivered=False)
         assert asyncio.run(work) is DeliveryResult.DEAD
     """)
     assert (broke["event"], ended["event"], ended["outcome"]) == ("step_broke", "step_ended", "dead")
@@ -126,7 +126,7 @@ async def test_a_broken_deliverys_span_has_failed() -> None:
             raise RuntimeError("broken")
 
     with traced() as traces:
-        work = deliver(cast("StepRunner", Breaks()), new_event("no order"), {}, redelivered=False)
+        work = run_delivery(cast("StepRunner", Breaks()), new_event("no order"), {}, redelivered=False)
         assert await work is DeliveryResult.DEAD
     span = traces.one("process sap")
     assert span.status.status_code is StatusCode.ERROR

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from api.cursor import decode, encode
+from api.page_token import decode, encode
 from api.problems import ProblemError
 
 ID = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
