@@ -4,6 +4,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from ops.doctor import broker_client as ops_broker
 from tests.support.deadlines import ANSWER_SECONDS
 from tests.support.paths import SESSIONS
 from tests.support.processes.sandboxes import Sap, Smtp, start_sap, start_smtp
+from tests.support.scheduling import UnitScheduling, longest_first
 from tests.support.servers import broker_cleanup as broker
 from tests.support.servers import databases as real
 
@@ -39,6 +41,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             started = STARTING & set(getattr(item, "fixturenames", ()))
             if started:
                 raise pytest.UsageError(f"{item.nodeid} is in a fast folder and starts {', '.join(sorted(started))}")
+    items.sort(key=longest_first)
+
+
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody calls it
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> UnitScheduling:
+    """Two workers share the tests as `tests.support.scheduling` says, whatever `--dist` names."""
+    config.option.loadscopereorder = False
+    return UnitScheduling(config, log)
 
 
 @pytest.fixture(scope="session")
