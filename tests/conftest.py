@@ -31,12 +31,12 @@ ops_broker.CONNECT_SECONDS = ANSWER_SECONDS
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with its lane, which is its folder, and with `fast` if it starts no server and is not slow."""
+    """Mark each test with its lane, which is its folder, and with `fast` if it starts no server."""
     for item in items:
         lane, *_, name = item.path.relative_to(TESTS).parts
         item.add_marker(lane)
         pure = lane in {"unit", "config"} or (lane == "contract" and name in PURE_CONTRACTS)
-        if pure and item.get_closest_marker("slow") is None:
+        if pure:
             item.add_marker("fast")
             started = STARTING & set(getattr(item, "fixturenames", ()))
             if started:

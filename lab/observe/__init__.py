@@ -4,7 +4,8 @@
 |---------------------|-----------------------------------------------------------------------------------|
 | `run`               | the trial: start, orders, an outage, the checks                                   |
 | `time_scaling`      | the shipped config and rules with every time divided by one factor         (pure) |
-| `rules`             | the alert rules: scaled, listed, run through promtool's unit tests                |
+| `rules`             | the alert rules: scaled and listed                                         (pure) |
+| `rule_tests`        | the alert rules' unit tests, run by promtool                                      |
 | `panels`            | the dashboards' queries                                                           |
 | `load`              | the faults that come with the orders, and the POSTs that the API must refuse      |
 | `outage`            | SAP away: its alert fires, and resolves after it                                  |

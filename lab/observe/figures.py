@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from lab.observe.expected_alerts import MUST_FIRE, silent, unexpected
 from lab.observe.outage import ALERT, Outage
 from lab.observe.prometheus_checks import CheckedPanel
-from lab.observe.rules import WATCHDOG, UnitTestResult
+from lab.observe.rule_tests import UnitTestResult
+from lab.observe.rules import WATCHDOG
 from lab.observe.totals import ComparedTotal
 from ops.doctor.prometheus_api import Rule, Target
 

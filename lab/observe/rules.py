@@ -1,4 +1,4 @@
-"""Rule files as text: their times divided by one factor, their alerts, and the alerts that a unit test covers.
+"""Rule files as text: their times divided by one factor, and their alerts. Pure.
 
 An alert waits for as many minutes as `make observe` has, so it loads the shipped file on a shortened clock: each range,
 subquery step, `offset`, `for`, `keep_firing_for` and group `interval` is divided by one factor. No other character is
@@ -7,11 +7,8 @@ comments within it are skipped, so only times are divided.
 """
 
 import re
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -22,7 +19,6 @@ from ops.errors import OpsError
 WATCHDOG = "WaybillWatchdog"
 # Prometheus scrapes once a second here; a shorter time holds no sample.
 SHORTEST_MS = 1000
-TEST_SECONDS = 300.0
 
 # Longest first. Weeks and years are read and never written: three days are clearer than parts of a week.
 _UNITS_MS = {
@@ -69,52 +65,12 @@ def scaled(text: str, factor: int | Fraction) -> str:
 def alerts_of(text: str) -> list[str]:
     """The names of a rule file's alerts, in its order. Raises RulesError."""
     return [
-        str(rule["alert"]) for group in _loaded(text).get("groups", ()) for rule in group["rules"] if "alert" in rule
+        str(rule["alert"]) for group in loaded(text).get("groups", ()) for rule in group["rules"] if "alert" in rule
     ]
 
 
-def run_unit_tests(promtool: str, folder: Path) -> set[str]:
-    """Run promtool's unit tests, every file of `folder`; returns the alerts that one of them makes fire.
-
-    Raises RulesError with promtool's output when any test fails.
-    """
-    files = sorted(folder.glob("*.yml"))
-    if not files:
-        raise RulesError(f"{folder} holds no unit tests (*.yml)")
-    command = [promtool, "test", "rules", *(str(file) for file in files)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TEST_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise RulesError(f"promtool cannot test {folder}: {error}") from error
-    if done.returncode != 0:
-        raise RulesError(f"promtool's tests in {folder} fail:\n{done.stdout}{done.stderr}")
-    return {alert for file in files for alert, fires in expectations(file.read_text()) if fires}
-
-
-@dataclass(frozen=True, slots=True)
-class UnitTestResult:
-    """The result of the unit tests: the `alerts` that fire in one; or none and the `error` when any test fails."""
-
-    alerts: frozenset[str]
-    error: str = ""
-
-
-def passing_unit_tests(promtool: str, folder: Path) -> UnitTestResult:
-    """As `run_unit_tests`, but a failure is returned and not raised."""
-    try:
-        return UnitTestResult(frozenset(run_unit_tests(promtool, folder)))
-    except RulesError as error:
-        return UnitTestResult(frozenset(), str(error))
-
-
-def expectations(text: str) -> Iterator[tuple[str, bool]]:
-    """Each expectation of a file of unit tests: the alert, and whether it has to fire. Raises RulesError."""
-    for test in _loaded(text).get("tests", ()):
-        for expectation in test.get("alert_rule_test", ()):
-            yield str(expectation["alertname"]), bool(expectation.get("exp_alerts"))
-
-
-def _loaded(text: str) -> dict[str, Any]:
+def loaded(text: str) -> dict[str, Any]:
+    """A rule file, or a file of tests of rules. Raises RulesError."""
     try:
         loaded = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -20,7 +20,8 @@ from lab.observe.outage import Outage, outage
 from lab.observe.panels import read_panels
 from lab.observe.prometheus_checks import check_panels, fired_since, firing_at_rest, rules_evaluated, targets_up
 from lab.observe.report import print_report
-from lab.observe.rules import alerts_of, passing_unit_tests
+from lab.observe.rule_tests import passing_unit_tests
+from lab.observe.rules import alerts_of
 from lab.observe.time_scaling import scaled_file
 from lab.observe.totals import TOTALS, ComparedTotal, counts_of
 from lab.stack.commands import LOCAL, ROOT

@@ -10,43 +10,34 @@ import pytest
 
 from lab.stack.instance import Instance
 from lab.stack.local import LocalStack
-from lab.stack.options import StackOptions
 from tests.support.deadlines import ANSWER_SECONDS
 from tests.support.paths import ROOT
 
-HOLD = """
+WITHOUT_PROMETHEUS = """
 import sys, time
 from pathlib import Path
 from lab.stack.local import LocalStack
-with LocalStack.fresh(Path(sys.argv[1])) as stack:
-    print(stack.api_url, flush=True)
+options = StackOptions(adapt_rules=lambda name, _: f"{name} is no configuration")
+with LocalStack.fresh(Path(sys.argv[1]), options=options) as stack:
+    print(stack.api_url, stack.prometheus_error, flush=True)
     time.sleep(600)
 """
 
 
-@pytest.fixture(autouse=True)
-def no_given_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stack starts servers of its own."""
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-    monkeypatch.delenv("AMQP_URL", raising=False)
-
-
-def test_the_system_answers_and_a_run_asked_to_end_leaves_nothing(tmp_path: Path) -> None:
-    instance = Instance(tmp_path / "one")
-    command = [sys.executable, "-c", HOLD, str(instance.folder)]
+def test_a_run_without_a_prometheus_that_can_start_is_whole_and_leaves_nothing_when_it_is_asked_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATABASE_URL", "AMQP_URL"):  # it starts servers of its own
+        monkeypatch.delenv(name, raising=False)
+    instance = Instance(tmp_path / "system")
+    command = [sys.executable, "-c", WITHOUT_PROMETHEUS, str(instance.folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
-        assert httpx.get(run.stdout.readline().strip() + "/readyz", timeout=ANSWER_SECONDS).status_code == 200
+        api_url, error = run.stdout.readline().strip().split(" ", 1)
+        assert "without Prometheus" in error
+        assert httpx.get(api_url + "/readyz", timeout=ANSWER_SECONDS).status_code == 200
         assert LocalStack.read(instance.folder).healthy()
         run.send_signal(signal.SIGTERM)
         assert run.wait(60) == 128 + signal.SIGTERM
 
     assert instance.processes() == []
-
-
-def test_a_prometheus_that_cannot_start_is_reported_and_delays_no_program(tmp_path: Path) -> None:
-    nonsense = StackOptions(adapt_rules=lambda name, _: f"{name} is no configuration")
-
-    with LocalStack.fresh(tmp_path / "two", options=nonsense) as stack:
-        assert "without Prometheus" in stack.prometheus_error
-        assert stack.healthy()

@@ -38,6 +38,7 @@ def stack() -> Iterator[LocalStack]:
         ):
             asyncio.run(fill_empty_shelves(running.database_url))
             yield running
+        assert running.instance.processes() == [], "the system left processes behind"
     finally:
         os.environ.update(given)
 

@@ -10,7 +10,8 @@ from lab.observe.figures import Observed, failures
 from lab.observe.outage import ALERT, Outage
 from lab.observe.panels import Panel
 from lab.observe.prometheus_checks import CheckedPanel
-from lab.observe.rules import WATCHDOG, UnitTestResult
+from lab.observe.rule_tests import UnitTestResult
+from lab.observe.rules import WATCHDOG
 from lab.observe.totals import ComparedTotal, Total
 from ops.doctor.prometheus_api import Rule, Target
 

@@ -2,20 +2,11 @@
 
 import re
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 import yaml
 
-from lab.observe.rules import (
-    RulesError,
-    UnitTestResult,
-    alerts_of,
-    expectations,
-    passing_unit_tests,
-    run_unit_tests,
-    scaled,
-)
+from lab.observe.rules import RulesError, alerts_of, scaled
 from tests.support.paths import ROOT
 
 SHIPPED = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text()
@@ -107,51 +98,3 @@ def test_a_file_that_is_no_rule_file_is_refused(text: str) -> None:
 
 def test_alerts_are_listed_in_the_files_order() -> None:
     assert alerts_of(RULES) == ["Late", "Quoted"]
-
-
-TESTS = """\
-rule_files: [../rules.yml]
-evaluation_interval: 1m
-tests:
-  - input_series: [{{series: a, values: 1x5}}]
-    interval: 1m
-    alert_rule_test:
-      - {{alertname: Fires, eval_time: 1m, exp_alerts: [{{exp_labels: {{severity: {severity}}}}}]}}
-      - {{alertname: Silent, eval_time: 1m, exp_alerts: []}}
-"""
-TESTED = """\
-groups:
-  - name: tested
-    rules:
-      - {alert: Fires, expr: a > 0, labels: {severity: page}}
-      - {alert: Silent, expr: a > 1, labels: {severity: page}}
-"""
-
-
-def test_an_alert_is_tested_if_it_fires_in_a_unit_test(tmp_path: Path, promtool: str) -> None:
-    (tmp_path / "tests").mkdir()
-    (tmp_path / "rules.yml").write_text(TESTED)
-    (tmp_path / "tests" / "a.yml").write_text(TESTS.format(severity="page"))
-    assert list(expectations(TESTS.format(severity="page"))) == [("Fires", True), ("Silent", False)]
-    assert run_unit_tests(promtool, tmp_path / "tests") == {"Fires"}
-    assert passing_unit_tests(promtool, tmp_path / "tests") == UnitTestResult(frozenset({"Fires"}))
-
-
-def test_when_a_test_fails_nothing_is_tested(tmp_path: Path, promtool: str) -> None:
-    (tmp_path / "tests").mkdir()
-    (tmp_path / "rules.yml").write_text(TESTED)
-    (tmp_path / "tests" / "a.yml").write_text(TESTS.format(severity="ticket"))
-    with pytest.raises(RulesError, match=r'(?s)fail:.*severity="page"'):
-        run_unit_tests(promtool, tmp_path / "tests")
-
-    found = passing_unit_tests(promtool, tmp_path / "tests")
-    assert found.alerts == frozenset()
-    assert 'severity="page"' in found.error
-
-
-def test_missing_tests_and_a_missing_promtool_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(RulesError, match="holds no unit tests"):
-        run_unit_tests("promtool", tmp_path)
-    (tmp_path / "a.yml").write_text(TESTS.format(severity="page"))
-    with pytest.raises(RulesError, match="cannot test"):
-        run_unit_tests(str(tmp_path / "promtool"), tmp_path)
