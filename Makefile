@@ -29,8 +29,8 @@ prove: setup ## Prove under random faults that no effect is lost or doubled, 8 m
 	@$(LAB) prove $(if $(filter-out 0,$(QUICK)),--quick) $(if $(SEED),--seed $(SEED)) $(if $(ORDERS),--orders $(ORDERS))
 
 # Tests delete all queues of a given broker before each test, so then one file runs at a time.
-test: setup ## Run the whole test suite on real servers, two files at a time; ARGS="-k word" passes options to pytest.
-	@.venv/bin/python -m pytest --numprocesses $(if $(value AMQP_URL),0,2) --dist loadfile $(ARGS)
+test: setup ## Run the whole test suite on real servers, three files at a time; ARGS="-k word" passes options to pytest.
+	@.venv/bin/python -m pytest --numprocesses $(if $(value AMQP_URL),0,3) --dist loadfile $(ARGS)
 
 test-fast: setup ## Run the tests that start no server, within a minute; ARGS="-k word" passes options to pytest.
 	@.venv/bin/python -m pytest --numprocesses 2 -m fast $(ARGS)

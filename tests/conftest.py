@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=longest_first)
 
 
-@pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody calls it
+@pytest.hookimpl(optionalhook=True)  # a hook of pytest-xdist, which a run in one process does not load
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> UnitScheduling:
     """Two workers share the tests as `tests.support.scheduling` says, whatever `--dist` names."""
     config.option.loadscopereorder = False

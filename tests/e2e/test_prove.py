@@ -66,22 +66,18 @@ def test_sound_code_passes(capsys: pytest.CaptureFixture[str]) -> None:
     assert figures["discarded"] == 16  # the garbage, two pieces in each of eight queues
 
 
-def test_an_inbox_that_forgets_is_found_out_by_what_is_duplicated(capsys: pytest.CaptureFixture[str]) -> None:
+def test_broken_code_is_found_out_by_what_is_duplicated_and_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two breaks in one system, each with a figure that only it can move.
+
+    An inbox that forgets doubles effects and loses none; a cursor that passes unconfirmed pages loses events, and what
+    a relay publishes again is no effect.
+    """
     workers = {f"worker-{pool}": broken("broken_inbox", "worker", pool) for pool in POOLS}
+    commands = {**workers, "relay": broken("broken_cursor", "relay")}
     with servers.session_folder(SESSIONS) as folder:
-        code = prove(parameters(folder, DUPLICATES, workers, patience=8))
+        code = prove(parameters(folder, {**DUPLICATES, **DEATHS}, commands, patience=8))
 
     figures, printed = last_line(capsys)
     assert code == 1, printed
     assert figures["duplicated"] > 0, printed
-
-
-def test_a_cursor_that_passes_unconfirmed_pages_is_found_out_by_what_is_lost(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with servers.session_folder(SESSIONS) as folder:
-        code = prove(parameters(folder, DEATHS, {"relay": broken("broken_cursor", "relay")}, patience=8))
-
-    figures, printed = last_line(capsys)
-    assert code == 1, printed
     assert figures["lost"] > 0, printed
