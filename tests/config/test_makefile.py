@@ -41,7 +41,7 @@ def would_run(target: str, *variables: str) -> str:
 
 
 def test_files_that_share_a_given_broker_run_one_after_the_other() -> None:
-    assert "--numprocesses 2" in would_run("test", "AMQP_URL=")
+    assert "--numprocesses 3" in would_run("test", "AMQP_URL=")
     assert "--numprocesses 0" in would_run("test", "AMQP_URL=amqp://user:password@broker/")
 
 

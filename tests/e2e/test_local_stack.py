@@ -17,6 +17,7 @@ WITHOUT_PROMETHEUS = """
 import sys, time
 from pathlib import Path
 from lab.stack.local import LocalStack
+from lab.stack.options import StackOptions
 options = StackOptions(adapt_rules=lambda name, _: f"{name} is no configuration")
 with LocalStack.fresh(Path(sys.argv[1]), options=options) as stack:
     print(stack.api_url, stack.prometheus_error, flush=True)
@@ -24,7 +25,7 @@ with LocalStack.fresh(Path(sys.argv[1]), options=options) as stack:
 """
 
 
-def test_a_run_without_a_prometheus_that_can_start_is_whole_and_leaves_nothing_when_it_is_asked_to_end(
+def test_a_system_whose_prometheus_cannot_start_answers_and_leaves_nothing_when_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("DATABASE_URL", "AMQP_URL"):  # it starts servers of its own
