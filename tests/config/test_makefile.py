@@ -1,5 +1,6 @@
 """`make help` lists the targets, and each target runs the command that it promises."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -33,9 +34,15 @@ def test_the_gate_runs_the_checks_and_then_the_tests() -> None:
 
 
 def would_run(target: str, *variables: str) -> str:
-    """The last command that a target would run."""
+    """The last command that a target would run, whatever variables `make test` was given: they reach this process."""
+    inherited = {"MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "ARGS"}
     result = subprocess.run(
-        ["make", "--no-print-directory", "-n", target, *variables], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "-n", target, *variables],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name not in inherited},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return result.stdout.splitlines()[-1].removeprefix("  ")
 
