@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # a hook of pytest-xdist, which a run in one process does not load
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> UnitScheduling:
-    """Two workers share the tests as `tests.support.scheduling` says, whatever `--dist` names."""
+    """The workers share the tests as `tests.support.scheduling` says, whatever `--dist` names."""
     config.option.loadscopereorder = False
     return UnitScheduling(config, log)
 

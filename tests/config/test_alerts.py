@@ -73,6 +73,12 @@ def test_promtool_finds_no_fault_in_the_rules(promtool: str) -> None:
     assert f"{len(RULES)} rules found" in done.stdout
 
 
+def test_a_rule_stands_on_named_series_and_on_no_alert() -> None:
+    """So `needed_rules` finds all that an alert stands on, by the names in its expression."""
+    for rule in RULES:
+        assert not re.search(r"\bALERTS|__name__", rule["expr"]), rule
+
+
 @pytest.mark.parametrize("file", UNIT_TESTS, ids=lambda file: file.stem)
 def test_promtools_unit_tests_pass(promtool: str, file: Path) -> None:
     run_unit_test(promtool, file)
