@@ -13,17 +13,21 @@ from lab.stack.servers.obtain import ServerUrls, given_amqp_url, given_database_
 from lab.stack.servers.obtain import servers as start_servers
 from ops.doctor import broker_client as ops_broker
 from tests.support.deadlines import ANSWER_SECONDS
+from tests.support.fixtures.shared_database import empty_module_database, module_database, shared_database_url
 from tests.support.paths import SESSIONS
 from tests.support.processes.sandboxes import Sap, Smtp, start_sap, start_smtp
 from tests.support.scheduling import UnitScheduling, longest_first
 from tests.support.servers import broker_cleanup as broker
 from tests.support.servers import databases as real
+from tests.support.servers.private_servers import own_postgres, own_rabbitmq
+
+__all__ = ["empty_module_database", "module_database", "own_postgres", "own_rabbitmq", "shared_database_url"]
 
 TESTS = Path(__file__).parent
 # The contract tests that start nothing.
 PURE_CONTRACTS = {"test_mailer.py"}
 # Fixtures that start a server or a program.
-STARTING = {"servers", "running_sap", "running_inbox"}
+STARTING = {"servers", "own_postgres", "own_rabbitmq", "running_sap", "running_inbox"}
 
 # An operator gets the error after seconds; a test on a busy machine waits longer for a broker.
 ops_broker.CONNECT_SECONDS = ANSWER_SECONDS

@@ -9,7 +9,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-PYTHON="${PYTHON:-python3}"
+PYTHON="${PYTHON:-}"
+OWN_PYTHON=/usr/bin/python3.11
 STAMP=.venv/waybill-stamp
 POLICY=/usr/sbin/policy-rc.d
 UNITS=/etc/systemd/system
@@ -49,9 +50,18 @@ fingerprint() {
   pwd # the .venv of a moved checkout holds paths that no longer exist
 }
 
+# Sets PYTHON, unless it is given. The distribution's own 3.11 comes first, because it was built with optimisations: one
+# that a version manager compiled, by default without them, takes a sixth more CPU time for everything.
+choose_python() {
+  if [ -n "$PYTHON" ]; then return; fi
+  PYTHON=$OWN_PYTHON
+  if ! has_venv; then PYTHON=python3; fi
+}
+
 has_venv() { "$PYTHON" -c 'import ensurepip' 2>/dev/null; }
 
 need_venv() {
+  choose_python
   if has_venv; then return; fi
   has_apt || fail "Python's venv module is missing, and there is no apt-get; install it by hand"
   root || fail "Python's venv module is missing; run: sudo lab/stack/bootstrap.sh --servers"
@@ -69,6 +79,7 @@ install_python_packages() {
   local wanted
   wanted=$(fingerprint)
   if [ -x .venv/bin/lab ] && [ -f "$STAMP" ] && [ "$(cat "$STAMP")" = "$wanted" ]; then return; fi
+  choose_python
   "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
     fail "Python 3.11 or newer is needed, $("$PYTHON" --version 2>&1 || true) was found; set PYTHON=/path/to/python3.11"
   say "installing Python packages into .venv"

@@ -2,10 +2,6 @@
 
 import pytest
 
-from tests.support.fixtures.shared_database import module_database, shared_database_url
-
-__all__ = ["module_database", "shared_database_url"]
-
 
 @pytest.fixture
 def database_url(shared_database_url: str) -> str:

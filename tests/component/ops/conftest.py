@@ -1,6 +1,5 @@
-"""A database for the commands' tests, shared by a module and emptied before each."""
+"""The fixtures of this room."""
 
 from tests.support.fixtures.dead_letter_commands import keyboard
-from tests.support.fixtures.shared_database import module_database, shared_database_url
 
-__all__ = ["keyboard", "module_database", "shared_database_url"]
+__all__ = ["keyboard"]

@@ -1,6 +1,5 @@
-"""These tests share a database per module."""
+"""The fixtures of this room."""
 
 from tests.support.fixtures.adoption import home
-from tests.support.fixtures.shared_database import module_database, shared_database_url
 
-__all__ = ["home", "module_database", "shared_database_url"]
+__all__ = ["home"]

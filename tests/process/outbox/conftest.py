@@ -1,7 +1,6 @@
-"""These tests share a database per module."""
+"""The fixtures of this room."""
 
 from tests.support.fixtures.adoption import home
-from tests.support.fixtures.shared_database import module_database, shared_database_url
 from tests.support.servers.second_cluster import other_cluster
 
-__all__ = ["home", "module_database", "other_cluster", "shared_database_url"]
+__all__ = ["home", "other_cluster"]

@@ -84,7 +84,9 @@ def program(
 ) -> Iterator[RunningProgram]:
     """Python with these arguments, logging JSON to a file in `folder` or to `stderr`; ended with the block."""
     log = folder / f"{name}-{time.monotonic_ns()}.log"
-    environment = {**os.environ, "LOG_FORMAT": "json", **{key: str(value) for key, value in variables.items()}}
+    # Python may write bytecode, or each process would compile every module again.
+    ours = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    environment = {**ours, "LOG_FORMAT": "json", **{key: str(value) for key, value in variables.items()}}
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, *command], cwd=ROOT, env=environment, stdout=output, stderr=stderr or output

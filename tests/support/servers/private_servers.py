@@ -1,6 +1,6 @@
 """A RabbitMQ and a PostgreSQL that a test may starve, kill and start again; all other tests use the session's own.
 
-Each is started when the first test asks for it and serves its whole package.
+Each is started when the first test asks for it and serves all others of the session that ask.
 """
 
 import os
@@ -135,9 +135,9 @@ def _own_instance() -> Iterator[Instance]:
                 instance.stop_processes()  # epmd
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def own_rabbitmq() -> Iterator[OwnRabbitMQ]:
-    """A RabbitMQ node of this package's own."""
+    """A RabbitMQ node of this session's own that tests may torment."""
     if rabbitmq.scripts() is None:
         pytest.skip(
             "RabbitMQ's own programs are not installed (lab/stack/bootstrap.sh --servers); containers are not tormented"
@@ -151,9 +151,9 @@ def own_rabbitmq() -> Iterator[OwnRabbitMQ]:
             server.stop()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def own_postgres() -> Iterator[OwnPostgres]:
-    """A PostgreSQL of this package's own, with all migrations."""
+    """A PostgreSQL of this session's own that tests may torment, with all migrations."""
     with _own_instance() as instance:
         server = OwnPostgres(*native_postgres(instance), instance.mark)
         try:

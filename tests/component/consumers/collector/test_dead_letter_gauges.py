@@ -7,9 +7,6 @@ from consumers.collector.process import count_once
 from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import discard
 from tests.support.builders.dead_letters import ANNA, dead_letter_database, dead_letter_for
-from tests.support.fixtures.shared_database import module_database, shared_database_url
-
-__all__ = ["module_database", "shared_database_url"]
 
 
 def figures(name: str) -> dict[tuple[str, str], float]:

@@ -25,11 +25,8 @@ from orders.workflow import PROMISED_SECONDS
 from outbox.schedule import schedule
 from tests.support.builders.events import new_event
 from tests.support.builders.order_rows import place
-from tests.support.fixtures.shared_database import module_database, shared_database_url
 from tests.support.probes.database import connected, engine_of
 from tests.support.proxies.postgres_proxy import proxied
-
-__all__ = ["module_database", "shared_database_url"]
 
 PROMISED = timedelta(seconds=PROMISED_SECONDS)
 MICROSECOND = timedelta(microseconds=1)

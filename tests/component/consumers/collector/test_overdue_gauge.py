@@ -11,10 +11,7 @@ from consumers.collector.refresh import Refresh, run_once
 from orders.audit import queries
 from orders.audit.rules import STEP_OF, Effect
 from tests.support.builders.order_rows import place
-from tests.support.fixtures.shared_database import module_database, shared_database_url
 from tests.support.probes.database import connected, engine_of
-
-__all__ = ["module_database", "shared_database_url"]
 
 NONE = dict.fromkeys(Effect, 0)
 LONG = timedelta(days=1)

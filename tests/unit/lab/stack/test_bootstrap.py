@@ -119,3 +119,13 @@ def test_an_unknown_option_installs_nothing(machine: Path) -> None:
     assert done.returncode == 1
     assert "--server is not an option" in done.stderr
     assert not (machine / "prometheus").exists()
+
+
+@pytest.mark.parametrize(("usable", "chosen"), [("true", "/usr/bin/python3.11"), ("false", "python3")])
+def test_the_distributions_python_comes_first_if_it_can_make_an_environment(
+    machine: Path, usable: str, chosen: str
+) -> None:
+    words = f"has_venv() {{ {usable}; }}; choose_python; echo $PYTHON"
+
+    assert run(machine, words).stdout.strip() == chosen
+    assert run(machine, words, PYTHON="/opt/python").stdout.strip() == "/opt/python"
