@@ -44,12 +44,15 @@ class Load:
         async with httpx.AsyncClient(
             base_url=self._api_url, limits=limits, timeout=ANSWER_SECONDS, trust_env=False
         ) as client:
+            failed: Exception | None = None
             try:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(SENDERS):
                         group.create_task(self._send_next(client, waiting, started))
             except* NotAcceptedError as errors:
-                raise errors.exceptions[0] from errors
+                failed = errors.exceptions[0]  # raised below: before Python 3.11.4 an error raised here becomes a group
+            if failed is not None:
+                raise failed
 
     async def _send_next(
         self, client: httpx.AsyncClient, waiting: Iterator[tuple[int, NewOrder]], started: float

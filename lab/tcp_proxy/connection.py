@@ -130,8 +130,10 @@ class Client(End):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to connect to the server."""
         super().connection_made(transport)
-        self.transport.pause_reading()
-        self._connecting = asyncio.get_running_loop().create_task(self._connect())
+        loop = asyncio.get_running_loop()
+        # Not now: Python 3.11.2 begins to read after this call, whatever the call says. Nothing is read in between.
+        loop.call_soon(self.transport.pause_reading)
+        self._connecting = loop.create_task(self._connect())
 
     async def _connect(self) -> None:
         try:

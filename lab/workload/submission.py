@@ -48,12 +48,15 @@ async def submit(
     waiting = _at_pace(orders, per_second)
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
     async with httpx.AsyncClient(base_url=api_url, limits=limits, timeout=TIMEOUT_SECONDS, trust_env=False) as client:
+        failed: Exception | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(CONNECTIONS):
                     group.create_task(_send_next(client, waiting, accepted, on_accepted))
         except* SubmissionError as errors:
-            raise errors.exceptions[0] from errors
+            failed = errors.exceptions[0]  # raised below: before Python 3.11.4 an error raised here becomes a group
+        if failed is not None:
+            raise failed
     return accepted
 
 

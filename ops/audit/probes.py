@@ -64,13 +64,16 @@ class SapOverOData:
             async with limit:
                 return [SapDocument(number, order.number, order.id) for number in await _numbers(erp, order)]
 
+        failed: Exception | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 queries = [group.create_task(one(order)) for order in orders]
         except* ErpError as errors:
-            raise ProbeError(f"SAP: {errors.exceptions[0]}") from errors
+            failed = errors.exceptions[0]  # raised below: before Python 3.11.4 an error raised here becomes a group
         finally:
             await erp.aclose()
+        if failed is not None:
+            raise ProbeError(f"SAP: {failed}") from failed
         return [document for task in queries for document in task.result()]
 
 

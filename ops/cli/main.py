@@ -66,7 +66,7 @@ def migrate() -> None:
     try:
         upgrade(_target_settings("migrate").database_url)
     except (OSError, ValueError, PostgresError, InterfaceError, SQLAlchemyError) as error:
-        end(f"cannot migrate the database: {str(error).splitlines()[0]}", 1)
+        end(f"cannot migrate the database: {(str(error) or type(error).__name__).splitlines()[0]}", 1)
 
 
 @topology_app.command("apply")

@@ -18,16 +18,18 @@ from typing import NamedTuple
 
 _HEX = "[0-9A-Fa-f]"
 _RAW = r"(?P<word>[A-Za-z0-9_]+)|(?P<raw>\s+|\+|[^\x00-\x7f])"
+# Atomic groups, not possessive quantifiers: before 3.11.5 these do not give back what a failed repetition had taken.
+_PERCENTS = "(?>(?:25)*)"
 # Any number of backslashes, one for each quoting. A run is one token even if it escapes nothing: starting again at
 # each backslash would take quadratic time.
-_SLASHES = r"(?:\\|%(?:25)*+5[Cc])++"
+_SLASHES = rf"(?>(?:\\|%{_PERCENTS}5[Cc])+)"
 _ESCAPED = (
     rf"(?P<pair>{_SLASHES}u[Dd][89ABab]{_HEX}{{2}}{_SLASHES}u[Dd][C-Fc-f]{_HEX}{{2}})"
     rf"|{_SLASHES}(?:x(?P<byte>{_HEX}{{2}})|u(?P<short>{_HEX}{{4}})|U(?P<long>{_HEX}{{8}}))?"
     rf"|%(?:25)*(?P<percent>{_HEX}{{2}})"
-    rf"|&(?:amp;)*+(?:#(?P<decimal>[0-9]{{1,7}});|#[Xx](?P<hex>{_HEX}{{1,6}});|(?P<entity>[A-Za-z0-9]{{2,31}});)?"
+    rf"|&(?>(?:amp;)*)(?:#(?P<decimal>[0-9]{{1,7}});|#[Xx](?P<hex>{_HEX}{{1,6}});|(?P<entity>[A-Za-z0-9]{{2,31}});)?"
 )
-_BYTE = rf"(?:{_SLASHES}x|%(?:25)*+)"
+_BYTE = rf"(?:{_SLASHES}x|%{_PERCENTS})"
 _NEXT = rf"{_BYTE}[89ABab]{_HEX}"
 _UTF8 = rf"(?P<utf8>{_BYTE}(?:[CDcd]{_HEX}{_NEXT}|[Ee]{_HEX}(?:{_NEXT}){{2}}|[Ff][0-7](?:{_NEXT}){{3}}))"
 _AS_IT_STANDS, _UNESCAPED = re.compile(_RAW), re.compile(f"{_ESCAPED}|{_RAW}")

@@ -25,7 +25,8 @@ _MAY_BE_SECRET = re.compile(r"passw|pwd|secret|token|api[_-]?key|authorization",
 
 _LOCAL = r"(?:[^\s@<>()\[\],;:\"`%]|%(?!40))"
 _DOMAIN = r"(?:[\w-]+(?:\.[\w-]+)+|\[[\w.:]+\]|localhost(?![\w-]))"
-_EMAIL = re.compile(rf"(?<![^\s<>()\[\],;:\"`])(?:{_LOCAL}++(?:@|%40))+{_DOMAIN}|\"[^\"\n]{{1,64}}\"@{_DOMAIN}")
+# An atomic group: before Python 3.11.5 a possessive quantifier does not give back what a failed repetition had taken.
+_EMAIL = re.compile(rf"(?<![^\s<>()\[\],;:\"`])(?:(?>{_LOCAL}+)(?:@|%40))+{_DOMAIN}|\"[^\"\n]{{1,64}}\"@{_DOMAIN}")
 # Text before an address without a space: a key, a quote, a path.
 _BEFORE_EMAIL = re.compile(
     r"(?:[\w.-]*='|(?:to|from|cc|bcc|email|mail|sender|recipient|user)=|.*//|/(?:.*/)?|')?", re.DOTALL

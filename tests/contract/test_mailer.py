@@ -80,7 +80,7 @@ def says(reply: str) -> Reply:
 
 
 def abort(server: Server) -> None:
-    if isinstance(server.transport, asyncio.WriteTransport):
+    if isinstance(server.transport, asyncio.WriteTransport) and not server.transport.is_closing():
         server.transport.abort()
 
 

@@ -1,14 +1,19 @@
-"""docs/extending.md works as it is written: an order goes through a copy of the sources with the page's code."""
+"""docs/extending.md works as it is written: an order goes through a copy of the sources with the page's code.
+
+The copy's system has a Prometheus that cannot start, and is ended by SIGTERM: both must leave the rest in order.
+"""
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +22,8 @@ import amqp
 import httpx
 import pytest
 
+from lab.stack.instance import Instance
+from lab.stack.local import LocalStack
 from ops.doctor.broker_client import connection
 from tests.support.deadlines import ANSWER_SECONDS
 from tests.support.paths import ROOT
@@ -31,15 +38,29 @@ BLOCK = re.compile(
 FINISHED_SECONDS = 120.0
 
 SYSTEM = """
-import asyncio, sys
+import asyncio, sys, time
 from pathlib import Path
 from lab.stack.local import LocalStack
+from lab.stack.options import StackOptions
 from lab.workload.seed import fill_empty_shelves
-with LocalStack.fresh(Path(".local/extended"), {"WAREHOUSE_URL": sys.argv[1], "RETRY_BASE_SECONDS": "0.3"}) as stack:
+settings = {"WAREHOUSE_URL": sys.argv[2], "RETRY_BASE_SECONDS": "0.3"}
+options = StackOptions(adapt_rules=lambda name, _: f"{name} is no configuration")
+with LocalStack.fresh(Path(sys.argv[1]), settings, options=options) as stack:
     asyncio.run(fill_empty_shelves(stack.database_url))
-    print(stack.api_url, stack.amqp_url, flush=True)
-    sys.stdin.read()
+    print(stack.api_url, stack.amqp_url, stack.prometheus_error, flush=True)
+    time.sleep(600)
 """
+
+
+@dataclass
+class ExtendedSystem:
+    """The copy's system, whose process holds it until a signal."""
+
+    process: "subprocess.Popen[str]"
+    instance: Instance
+    api_url: str
+    amqp_url: str
+    prometheus_error: str
 
 
 class Warehouse(ThreadingHTTPServer):
@@ -86,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def warehouse() -> Iterator[Warehouse]:
     """A warehouse on a free port."""
     with Warehouse() as server:
@@ -111,23 +132,25 @@ def apply_page(tree: Path) -> None:
             path.write_text(text[:start] + code + text[start:])
 
 
-@contextmanager
-def running_copy(tree: Path, warehouse: Warehouse) -> Iterator[tuple[str, str]]:
-    """The extended system; the URLs of its API and its broker."""
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory, warehouse: Warehouse) -> Iterator[ExtendedSystem]:
+    """The extended system, on servers of its own."""
+    tree = tmp_path_factory.mktemp("tree")
     for package in COPIED:
         shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "compose.yaml", tree)
     apply_page(tree)
-    command = [sys.executable, "-c", SYSTEM, f"http://127.0.0.1:{warehouse.server_port}"]
-    with subprocess.Popen(command, cwd=tree, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as system:
-        assert system.stdin is not None
-        assert system.stdout is not None
+    instance = Instance(tree / ".local" / "extended")
+    command = [sys.executable, "-c", SYSTEM, str(instance.folder), f"http://127.0.0.1:{warehouse.server_port}"]
+    environment = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "AMQP_URL"}}
+    with subprocess.Popen(command, cwd=tree, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        api_url, amqp_url, error = process.stdout.readline().strip().split(" ", 2)
         try:
-            api_url, amqp_url = system.stdout.readline().split()
-            yield api_url, amqp_url
+            yield ExtendedSystem(process, instance, api_url, amqp_url, error)
         finally:
-            system.stdin.close()
-            assert system.wait(FINISHED_SECONDS) == 0
+            process.terminate()
+            process.wait(FINISHED_SECONDS)
 
 
 def settled(order_id: str) -> amqp.Message:
@@ -145,29 +168,38 @@ def settled(order_id: str) -> amqp.Message:
 
 
 def test_the_pages_step_takes_part_in_an_order_and_listens_to_the_other_service(
-    tmp_path: Path, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+    extended: ExtendedSystem, warehouse: Warehouse
 ) -> None:
-    for name in ("DATABASE_URL", "AMQP_URL"):
-        monkeypatch.delenv(name, raising=False)
-    with running_copy(tmp_path, warehouse) as (api_url, amqp_url):
-        placed = httpx.post(f"{api_url}/orders", json=order("EXT-1"), timeout=ANSWER_SECONDS)
-        assert placed.status_code == 202, placed.text
-        location = api_url + placed.headers["Location"]
+    placed = httpx.post(f"{extended.api_url}/orders", json=order("EXT-1"), timeout=ANSWER_SECONDS)
+    assert placed.status_code == 202, placed.text
+    location = extended.api_url + placed.headers["Location"]
 
-        failed, repeated = warehouse.wait_for("order.synced", 2)
-        assert failed == repeated
-        assert repeated[1]["skus"]
-        steps = finished(location)
-        assert steps["notify_warehouse"]["attempt"] == 2
+    failed, repeated = warehouse.wait_for("order.synced", 2)
+    assert failed == repeated
+    assert repeated[1]["skus"]
+    steps = finished(location)
+    assert steps["notify_warehouse"]["attempt"] == 2
 
-        with connection(amqp_url) as link:
-            for _ in range(2):
-                link.channel().basic_publish(settled(location.rpartition("/")[2]), "orders.events", "payment.settled")
-        warehouse.wait_for("payment.settled", 1)
-        # The next event of the same queue comes after the second copy: by then the copy was acknowledged.
-        httpx.post(f"{api_url}/orders", json=order("EXT-2"), timeout=ANSWER_SECONDS)
-        warehouse.wait_for("order.synced", 3)
-        assert len(warehouse.because_of("payment.settled")) == 1
+    with connection(extended.amqp_url) as link:
+        for _ in range(2):
+            link.channel().basic_publish(settled(location.rpartition("/")[2]), "orders.events", "payment.settled")
+    warehouse.wait_for("payment.settled", 1)
+    # The next event of the same queue comes after the second copy: by then the copy was acknowledged.
+    httpx.post(f"{extended.api_url}/orders", json=order("EXT-2"), timeout=ANSWER_SECONDS)
+    warehouse.wait_for("order.synced", 3)
+    assert len(warehouse.because_of("payment.settled")) == 1
+
+
+def test_a_system_whose_prometheus_cannot_start_is_healthy_and_leaves_nothing_when_it_is_asked_to_end(
+    extended: ExtendedSystem,
+) -> None:
+    assert "without Prometheus" in extended.prometheus_error
+    assert LocalStack.read(extended.instance.folder).healthy()
+
+    extended.process.terminate()
+
+    assert extended.process.wait(FINISHED_SECONDS) == 128 + signal.SIGTERM
+    assert extended.instance.processes() == []
 
 
 def finished(location: str) -> dict[str, dict[str, Any]]:

@@ -194,10 +194,10 @@ async def written(*connections: Asyncpg) -> tuple[int, int, int]:
     return row["events"], row["pages"], row["not_inserts"]
 
 
-async def test_carrying_events_updates_and_deletes_nothing(shared_database_url: str) -> None:
+async def test_carrying_events_updates_and_deletes_nothing(database_url: str) -> None:
     pages, page_size = 300, 5
 
-    async with connected(shared_database_url, 2) as (own, writer):
+    async with connected(database_url, 2) as (own, writer):
         await lead(own)
         reader = Reader(own, page_size)
         await reader.resume()
