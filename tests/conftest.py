@@ -3,7 +3,6 @@
 import shutil
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,14 +15,13 @@ from tests.support.deadlines import ANSWER_SECONDS
 from tests.support.fixtures.shared_database import empty_module_database, module_database, shared_database_url
 from tests.support.paths import SESSIONS
 from tests.support.processes.sandboxes import Sap, Smtp, start_sap, start_smtp
-from tests.support.scheduling import UnitScheduling, longest_first
+from tests.support.scheduling import UnitScheduling, longest_first, place_of
 from tests.support.servers import broker_cleanup as broker
 from tests.support.servers import databases as real
 from tests.support.servers.private_servers import own_postgres, own_rabbitmq
 
 __all__ = ["empty_module_database", "module_database", "own_postgres", "own_rabbitmq", "shared_database_url"]
 
-TESTS = Path(__file__).parent
 # The contract tests that start nothing.
 PURE_CONTRACTS = {"test_mailer.py"}
 # Fixtures that start a server or a program.
@@ -37,7 +35,7 @@ ops_broker.CONNECT_SECONDS = ANSWER_SECONDS
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with its lane, which is its folder, and with `fast` if it starts no server."""
     for item in items:
-        lane, *_, name = item.path.relative_to(TESTS).parts
+        lane, name = place_of(item.path)
         item.add_marker(lane)
         pure = lane in {"unit", "config"} or (lane == "contract" and name in PURE_CONTRACTS)
         if pure:

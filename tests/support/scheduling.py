@@ -5,6 +5,7 @@ system or a broker of their own, which take 40 and 8 seconds of CPU. The units a
 tests first, so that no worker is left with a long unit when the others have finished.
 """
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,5 +30,12 @@ class UnitScheduling(LoadFileScheduling):  # type: ignore[misc]
 
 def longest_first(item: pytest.Item) -> tuple[int, bool]:
     """The key by which tests are sorted; tests of a file and of a lane keep their order."""
-    lane, *_, name = item.path.relative_to(TESTS).parts
+    lane, name = place_of(item.path)
     return LANES.index(lane), name not in LONGEST
+
+
+@cache
+def place_of(path: Path) -> tuple[str, str]:
+    """A test file's lane and its name."""
+    lane, *_, name = path.relative_to(TESTS).parts
+    return lane, name

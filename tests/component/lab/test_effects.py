@@ -20,14 +20,13 @@ from tests.support.builders.audited_orders import (
     audited,
     book,
     draft,
-    module_database,
     own_inbox,
     own_sap,
     wrong,
 )
 from tests.support.processes.sandboxes import Sap, Smtp
 
-__all__ = ["audited", "module_database", "own_inbox", "own_sap"]
+__all__ = ["audited", "own_inbox", "own_sap"]
 
 UNITS = 10
 

@@ -29,10 +29,9 @@ from outbox.envelope import Event
 from runtime.document_store import document_store
 from runtime.settings import Settings
 from tests.support.builders.step_harness import StepHarness, step_harness
-from tests.support.fixtures.shared_database import module_database
 from tests.support.processes.sandboxes import Sap, Smtp, start_sap, start_smtp
 
-__all__ = ["audited", "module_database", "own_inbox", "own_sap"]
+__all__ = ["audited", "own_inbox", "own_sap"]
 
 AT_ONCE = timedelta(0)
 # The step of each event on an order's way, in the order of their commits.

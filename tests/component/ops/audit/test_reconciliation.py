@@ -9,13 +9,12 @@ from outbox.envelope import new_event_id
 from tests.support.builders.audited_orders import (
     AuditedOrders,
     audited,
-    module_database,
     own_inbox,
     own_sap,
     wrong,
 )
 
-__all__ = ["audited", "module_database", "own_inbox", "own_sap"]
+__all__ = ["audited", "own_inbox", "own_sap"]
 
 
 async def test_stock_that_is_not_conserved_is_reported(audited: AuditedOrders) -> None:

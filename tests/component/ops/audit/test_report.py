@@ -13,7 +13,6 @@ from tests.support.builders.audited_orders import (
     audited,
     book,
     draft,
-    module_database,
     own_inbox,
     own_sap,
     send,
@@ -21,7 +20,7 @@ from tests.support.builders.audited_orders import (
 )
 from tests.support.processes.sandboxes import Sap
 
-__all__ = ["audited", "module_database", "own_inbox", "own_sap"]
+__all__ = ["audited", "own_inbox", "own_sap"]
 
 EMAIL = """
 INSERT INTO outbox.dead_letters (dead_letter_key, queue, event_id, type, subject, body, headers, reason, error)

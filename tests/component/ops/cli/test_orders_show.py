@@ -19,11 +19,11 @@ from outbox.dead_letters.queries import Selection
 from outbox.dead_letters.replay import Act, discard
 from outbox.dead_letters.store import store
 from runtime.settings import load_settings
-from tests.support.builders.audited_orders import WAY, AuditedOrders, audited, module_database, own_inbox, own_sap
+from tests.support.builders.audited_orders import WAY, AuditedOrders, audited, own_inbox, own_sap
 from tests.support.builders.dead_letters import dead_letter_for
 from tests.support.processes.sandboxes import Sap
 
-__all__ = ["audited", "module_database", "own_inbox", "own_sap"]
+__all__ = ["audited", "own_inbox", "own_sap"]
 
 
 @pytest.fixture
