@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lab.sandbox.sap.faults import NO_FAULTS
 from lab.stack.servers import docker
 from lab.stack.servers.obtain import ServerUrls, given_amqp_url, given_database_url
 from lab.stack.servers.obtain import servers as start_servers
@@ -109,17 +110,6 @@ def promtool() -> str:
     return found
 
 
-NO_FAULTS = {
-    "error_rate": 0,
-    "timeout_rate": 0,
-    "lost_rate": 0,
-    "late_rate": 0,
-    "outage": False,
-    "retry_after_seconds": None,
-    "latency_ms": [0, 1],
-}
-
-
 @pytest.fixture(scope="session")
 def running_sap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sap]:
     """One SAP sandbox for all, because a start costs a second of CPU; tests have order numbers of their own."""
@@ -137,7 +127,7 @@ def running_inbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Smtp]:
 @pytest.fixture
 def sap(running_sap: Sap) -> Sap:
     """The SAP sandbox, without faults."""
-    running_sap.faults(**NO_FAULTS)
+    running_sap.faults(**NO_FAULTS, latency_ms=[0, 1])
     return running_sap
 
 

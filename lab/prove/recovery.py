@@ -17,6 +17,7 @@ from lab.prove.faults.message import ready
 from lab.prove.parameters import Parameters
 from lab.prove.recorder import QUEUE as RECORDER_QUEUE
 from lab.prove.system_under_test import SystemUnderTest
+from lab.sandbox.sap.faults import NO_FAULTS
 from lab.stack.commands import COMMAND_SECONDS, run_command
 from lab.stack.errors import StackError
 from orders.workflow import STEPS, UNROUTED_QUEUE
@@ -24,13 +25,6 @@ from orders.workflow import STEPS, UNROUTED_QUEUE
 POLL_SECONDS = 0.5
 REPORT_SECONDS = 3.0
 MOST_REPLAYS = 5  # of one dead letter: a message that dies this often has not recovered
-NO_FAULTS = {
-    "error_rate": 0,
-    "timeout_rate": 0,
-    "lost_rate": 0,
-    "late_rate": 0,
-    "outage": False,
-}
 QUEUES = (*(queue for step in STEPS for queue in (step.queue, step.dead_letter_queue)), UNROUTED_QUEUE, RECORDER_QUEUE)
 
 # All work that is left, as far as Postgres knows it.

@@ -6,7 +6,7 @@ change while the sandbox runs: the drawn number stays the same, only the part of
 
 import hashlib
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -49,6 +49,17 @@ class FaultSettings(BaseModel):
     def changed(self, changes: dict[str, object]) -> "FaultSettings":
         """These settings with `changes`; raises pydantic.ValidationError."""
         return FaultSettings.model_validate(self.model_dump() | changes)
+
+
+# What turns every fault off, as settings to change.
+NO_FAULTS: dict[str, Any] = {
+    "error_rate": 0,
+    "timeout_rate": 0,
+    "lost_rate": 0,
+    "late_rate": 0,
+    "outage": False,
+    "retry_after_seconds": None,
+}
 
 
 def problems_of(error: ValidationError) -> list[str]:
