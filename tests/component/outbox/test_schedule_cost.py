@@ -1,5 +1,7 @@
 """The cost of moving due messages, in blocks: neither scheduled nor moved messages may add to it."""
 
+import pytest
+
 from outbox.schedule import MOVE_DUE, DuePosition, move_due, start
 from tests.support.probes.database import Asyncpg, connected
 from tests.support.probes.query_cost import as_the_relay, blocks_touched
@@ -34,8 +36,11 @@ async def test_what_waits_costs_the_due_ones_nothing_with_statistics_and_without
         assert whole > 25 * FEW_BLOCKS
 
 
-async def test_rows_that_were_moved_under_an_open_snapshot_cost_the_next_turn_nothing(shared_database_url: str) -> None:
-    async with connected(shared_database_url, 2) as (mover, holder):
+@pytest.mark.parametrize("analyzed", [False, True], ids=["without statistics", "with those of an empty table"])
+async def test_rows_that_were_moved_under_an_open_snapshot_cost_the_next_turn_nothing(
+    shared_database_url: str, analyzed: bool
+) -> None:
+    async with connected(shared_database_url, 3) as (mover, holder, vacuum):
         await as_the_relay(mover)
         async with holder.transaction(isolation="repeatable_read"):
             await holder.fetchval("SELECT count(*) FROM outbox.scheduled")
@@ -43,6 +48,8 @@ async def test_rows_that_were_moved_under_an_open_snapshot_cost_the_next_turn_no
             place = await start(mover)
             while (moved := await move_due(mover, 1000, place)).last is not None:
                 place = moved.last
+            if analyzed:
+                await vacuum.execute("VACUUM ANALYZE outbox.scheduled")
             await fill(mover, 5, "-1 minute")
 
             due = await blocks_touched(mover, MOVE_DUE, place.due_at, place.id, *NO_BOUND, 1000)
