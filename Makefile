@@ -35,7 +35,7 @@ test: setup ## Run the whole test suite on real servers, three files at a time; 
 test-fast: setup ## Run the tests that start no server, within a minute; ARGS="-k word" passes options to pytest.
 	@.venv/bin/python -m pytest --numprocesses 2 -m fast tests/unit tests/config tests/contract $(ARGS)
 
-check: setup ## Run ruff, mypy --strict, the import contracts, the prose lint and the Compose schema.
+check: setup ## Run ruff, mypy --strict, the import contracts, the lints of prose and sizes, and the Compose schema.
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy --strict .

@@ -19,14 +19,21 @@ from tests.support.processes.sandboxes import Sap, Smtp, start_sap, start_smtp
 from tests.support.scheduling import UnitScheduling, longest_first, place_of
 from tests.support.servers import broker_cleanup as broker
 from tests.support.servers import databases as real
-from tests.support.servers.private_servers import own_postgres, own_rabbitmq
+from tests.support.servers.private_servers import own_postgres, own_postgres_server, own_rabbitmq
 
-__all__ = ["empty_module_database", "module_database", "own_postgres", "own_rabbitmq", "shared_database_url"]
+__all__ = [
+    "empty_module_database",
+    "module_database",
+    "own_postgres",
+    "own_postgres_server",
+    "own_rabbitmq",
+    "shared_database_url",
+]
 
 # The contract tests that start nothing.
 PURE_CONTRACTS = {"test_mailer.py"}
 # Fixtures that start a server or a program.
-STARTING = {"servers", "own_postgres", "own_rabbitmq", "running_sap", "running_inbox"}
+STARTING = {"servers", "own_postgres_server", "own_rabbitmq", "running_sap", "running_inbox"}
 
 # An operator gets the error after seconds; a test on a busy machine waits longer for a broker.
 ops_broker.CONNECT_SECONDS = ANSWER_SECONDS

@@ -13,6 +13,7 @@ import httpx
 from lab.workload.submission import order_json
 from ops.errors import OpsError
 from orders.model import NewOrder
+from runtime.task_groups import first_error
 
 SENDERS = 8  # enough that a dead connection or a restarting API does not stop the pace for long
 ANSWER_SECONDS = 5.0
@@ -44,15 +45,10 @@ class Load:
         async with httpx.AsyncClient(
             base_url=self._api_url, limits=limits, timeout=ANSWER_SECONDS, trust_env=False
         ) as client:
-            failed: Exception | None = None
-            try:
+            with first_error(NotAcceptedError):
                 async with asyncio.TaskGroup() as group:
                     for _ in range(SENDERS):
                         group.create_task(self._send_next(client, waiting, started))
-            except* NotAcceptedError as errors:
-                failed = errors.exceptions[0]  # raised below: before Python 3.11.4 an error raised here becomes a group
-            if failed is not None:
-                raise failed
 
     async def _send_next(
         self, client: httpx.AsyncClient, waiting: Iterator[tuple[int, NewOrder]], started: float

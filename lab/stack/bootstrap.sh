@@ -58,6 +58,12 @@ choose_python() {
   if ! has_venv; then PYTHON=python3; fi
 }
 
+# Whether .venv was made by another interpreter than PYTHON, if that is set.
+of_another_python() {
+  local identity='import sys; print(sys.base_prefix, sys.version)'
+  [ -n "$PYTHON" ] && [ "$("$PYTHON" -c "$identity" 2>&1)" != "$(.venv/bin/python -c "$identity" 2>&1)" ]
+}
+
 has_venv() { "$PYTHON" -c 'import ensurepip' 2>/dev/null; }
 
 need_venv() {
@@ -78,14 +84,15 @@ make_venv() {
 install_python_packages() {
   local wanted
   wanted=$(fingerprint)
-  if [ -x .venv/bin/lab ] && [ -f "$STAMP" ] && [ "$(cat "$STAMP")" = "$wanted" ]; then return; fi
+  if [ -x .venv/bin/lab ] && [ -f "$STAMP" ] && [ "$(cat "$STAMP")" = "$wanted" ] && ! of_another_python; then return; fi
   choose_python
   "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
     fail "Python 3.11 or newer is needed, $("$PYTHON" --version 2>&1 || true) was found; set PYTHON=/path/to/python3.11"
   say "installing Python packages into .venv"
   rm -f "$STAMP"
   # Without its interpreter, or in a moved checkout, the .venv is useless.
-  if ! .venv/bin/python -m pip --version >/dev/null 2>&1 || ! grep -qF "$PWD/.venv" .venv/bin/activate; then make_venv; fi
+  if of_another_python || ! .venv/bin/python -m pip --version >/dev/null 2>&1 ||
+    ! grep -qF "$PWD/.venv" .venv/bin/activate; then make_venv; fi
   quietly .venv/bin/python -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
   # uv is not in dev.txt: sync takes both files, or it would remove itself. Bytecode is compiled once here: where Python
   # must not write it, a dozen processes would compile a thousand modules each at every start.

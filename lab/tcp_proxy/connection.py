@@ -131,7 +131,8 @@ class Client(End):
         """Begin to connect to the server."""
         super().connection_made(transport)
         loop = asyncio.get_running_loop()
-        # Not now: Python 3.11.2 begins to read after this call, whatever the call says. Nothing is read in between.
+        # asyncio of Python 3.11.2 starts to read after `connection_made`, even if that paused. A pause by `call_soon`
+        # comes after that start and before the first read. uvloop has another order; the proxies do not use it.
         loop.call_soon(self.transport.pause_reading)
         self._connecting = loop.create_task(self._connect())
 

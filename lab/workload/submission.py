@@ -14,6 +14,7 @@ import httpx
 
 from ops.errors import OpsError
 from orders.model import NewOrder
+from runtime.task_groups import first_error
 
 # Enough that the API never waits for this client, few enough that an order is not queued behind others in the API's
 # one process while the workers hold both cores: what a POST takes is then what the API takes, not the queue.
@@ -48,15 +49,10 @@ async def submit(
     waiting = _at_pace(orders, per_second)
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
     async with httpx.AsyncClient(base_url=api_url, limits=limits, timeout=TIMEOUT_SECONDS, trust_env=False) as client:
-        failed: Exception | None = None
-        try:
+        with first_error(SubmissionError):
             async with asyncio.TaskGroup() as group:
                 for _ in range(CONNECTIONS):
                     group.create_task(_send_next(client, waiting, accepted, on_accepted))
-        except* SubmissionError as errors:
-            failed = errors.exceptions[0]  # raised below: before Python 3.11.4 an error raised here becomes a group
-        if failed is not None:
-            raise failed
     return accepted
 
 

@@ -21,6 +21,7 @@ from ops.errors import OpsError
 from orders.audit.rules import OrderRecord
 from runtime.documents import DocumentStore
 from runtime.settings import Settings
+from runtime.task_groups import first_error
 
 AT_A_TIME = 8
 TIMEOUT_SECONDS = 30.0
@@ -64,16 +65,14 @@ class SapOverOData:
             async with limit:
                 return [SapDocument(number, order.number, order.id) for number in await _numbers(erp, order)]
 
-        failed: Exception | None = None
         try:
-            async with asyncio.TaskGroup() as group:
-                queries = [group.create_task(one(order)) for order in orders]
-        except* ErpError as errors:
-            failed = errors.exceptions[0]  # raised below: before Python 3.11.4 an error raised here becomes a group
+            with first_error(ErpError):
+                async with asyncio.TaskGroup() as group:
+                    queries = [group.create_task(one(order)) for order in orders]
+        except ErpError as error:
+            raise ProbeError(f"SAP: {error}") from error
         finally:
             await erp.aclose()
-        if failed is not None:
-            raise ProbeError(f"SAP: {failed}") from failed
         return [document for task in queries for document in task.result()]
 
 

@@ -18,11 +18,11 @@ from typing import NamedTuple
 
 _HEX = "[0-9A-Fa-f]"
 _RAW = r"(?P<word>[A-Za-z0-9_]+)|(?P<raw>\s+|\+|[^\x00-\x7f])"
-# Atomic groups, not possessive quantifiers: before 3.11.5 these do not give back what a failed repetition had taken.
+# Before Python 3.11.5 a possessive quantifier keeps what a failed repetition took; an atomic group does not.
 _PERCENTS = "(?>(?:25)*)"
 # Any number of backslashes, one for each quoting. A run is one token even if it escapes nothing: starting again at
 # each backslash would take quadratic time.
-_SLASHES = rf"(?>(?:\\|%{_PERCENTS}5[Cc])+)"
+_SLASHES = rf"(?>(?:\\+|%{_PERCENTS}5[Cc])+)"
 _ESCAPED = (
     rf"(?P<pair>{_SLASHES}u[Dd][89ABab]{_HEX}{{2}}{_SLASHES}u[Dd][C-Fc-f]{_HEX}{{2}})"
     rf"|{_SLASHES}(?:x(?P<byte>{_HEX}{{2}})|u(?P<short>{_HEX}{{4}})|U(?P<long>{_HEX}{{8}}))?"

@@ -23,9 +23,9 @@ _SECRET = re.compile(
 _AUTHORIZATION = re.compile(r"(authorization[\"']?\s?[:=]\s?[\"']?)[^\"'\r\n,;]+", re.IGNORECASE)
 _MAY_BE_SECRET = re.compile(r"passw|pwd|secret|token|api[_-]?key|authorization", re.IGNORECASE)
 
-_LOCAL = r"(?:[^\s@<>()\[\],;:\"`%]|%(?!40))"
+_LOCAL = r"(?:[^\s@<>()\[\],;:\"`%]+|%(?!40))"
 _DOMAIN = r"(?:[\w-]+(?:\.[\w-]+)+|\[[\w.:]+\]|localhost(?![\w-]))"
-# An atomic group: before Python 3.11.5 a possessive quantifier does not give back what a failed repetition had taken.
+# Before Python 3.11.5 a possessive quantifier keeps what a failed repetition took; an atomic group does not.
 _EMAIL = re.compile(rf"(?<![^\s<>()\[\],;:\"`])(?:(?>{_LOCAL}+)(?:@|%40))+{_DOMAIN}|\"[^\"\n]{{1,64}}\"@{_DOMAIN}")
 # Text before an address without a space: a key, a quote, a path.
 _BEFORE_EMAIL = re.compile(

@@ -4,7 +4,6 @@ The copy's system has a Prometheus that cannot start, and is ended by SIGTERM: b
 """
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -24,6 +23,7 @@ import pytest
 
 from lab.stack.instance import Instance
 from lab.stack.local import LocalStack
+from lab.stack.program import clean_environment
 from ops.doctor.broker_client import connection
 from tests.support.deadlines import ANSWER_SECONDS
 from tests.support.paths import ROOT
@@ -142,15 +142,22 @@ def extended(tmp_path_factory: pytest.TempPathFactory, warehouse: Warehouse) -> 
     apply_page(tree)
     instance = Instance(tree / ".local" / "extended")
     command = [sys.executable, "-c", SYSTEM, str(instance.folder), f"http://127.0.0.1:{warehouse.server_port}"]
-    environment = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "AMQP_URL"}}
+    environment = {
+        name: value for name, value in clean_environment().items() if name not in {"DATABASE_URL", "AMQP_URL"}
+    }
     with subprocess.Popen(command, cwd=tree, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        api_url, amqp_url, error = process.stdout.readline().strip().split(" ", 2)
         try:
+            started = process.stdout.readline().strip()
+            assert started, f"the system did not start; its error is above, its logs are in {instance.logs}"
+            api_url, amqp_url, error = started.split(" ", 2)
             yield ExtendedSystem(process, instance, api_url, amqp_url, error)
         finally:
             process.terminate()
-            process.wait(FINISHED_SECONDS)
+            try:
+                process.wait(FINISHED_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def settled(order_id: str) -> amqp.Message:
@@ -196,6 +203,7 @@ def test_a_system_whose_prometheus_cannot_start_is_healthy_and_leaves_nothing_wh
     assert "without Prometheus" in extended.prometheus_error
     assert LocalStack.read(extended.instance.folder).healthy()
 
+    # The system is the module's: no test may come after this one.
     extended.process.terminate()
 
     assert extended.process.wait(FINISHED_SECONDS) == 128 + signal.SIGTERM

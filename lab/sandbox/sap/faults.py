@@ -51,15 +51,8 @@ class FaultSettings(BaseModel):
         return FaultSettings.model_validate(self.model_dump() | changes)
 
 
-# What turns every fault off, as settings to change.
-NO_FAULTS: dict[str, Any] = {
-    "error_rate": 0,
-    "timeout_rate": 0,
-    "lost_rate": 0,
-    "late_rate": 0,
-    "outage": False,
-    "retry_after_seconds": None,
-}
+# The changes that turn every fault off.
+NO_FAULTS: dict[str, Any] = FaultSettings().model_dump(exclude={"late_seconds", "latency_ms"})
 
 
 def problems_of(error: ValidationError) -> list[str]:

@@ -38,9 +38,9 @@ async def test_what_waits_costs_the_due_ones_nothing_with_statistics_and_without
 
 @pytest.mark.parametrize("analyzed", [False, True], ids=["without statistics", "with those of an empty table"])
 async def test_rows_that_were_moved_under_an_open_snapshot_cost_the_next_turn_nothing(
-    shared_database_url: str, analyzed: bool
+    database_url: str, analyzed: bool
 ) -> None:
-    async with connected(shared_database_url, 3) as (mover, holder, vacuum):
+    async with connected(database_url, 3) as (mover, holder, vacuum):
         await as_the_relay(mover)
         async with holder.transaction(isolation="repeatable_read"):
             await holder.fetchval("SELECT count(*) FROM outbox.scheduled")

@@ -110,10 +110,7 @@ def test_a_server_in_recovery_is_refused_until_it_is_promoted(
     harness = private_database_harness
     harness.record([new_event("waiting")])
     data = Path(harness.value("SHOW data_directory"))
-    own_postgres.stop()
-    (data / "standby.signal").touch()
-    own_postgres.start()
-    with relay(harness.database_url, harness.amqp_url, tmp_path) as process:
+    with own_postgres.in_recovery(data), relay(harness.database_url, harness.amqp_url, tmp_path) as process:
         assert "promote" in str(process.wait_for("database_in_recovery", 2)["remedy"])
         assert harness.take("validation") == []
         assert not process.logged("leading")

@@ -1,7 +1,6 @@
 """A program of Waybill as a process of its own, with the log that it writes."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from lab.stack.program import clean_environment
 from tests.support.deadlines import ANSWER_SECONDS
 from tests.support.paths import ROOT
 
@@ -84,9 +84,8 @@ def program(
 ) -> Iterator[RunningProgram]:
     """Python with these arguments, logging JSON to a file in `folder` or to `stderr`; ended with the block."""
     log = folder / f"{name}-{time.monotonic_ns()}.log"
-    # Python may write bytecode, or each process would compile every module again.
-    ours = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    environment = {**ours, "LOG_FORMAT": "json", **{key: str(value) for key, value in variables.items()}}
+    given = {key: str(value) for key, value in variables.items()}
+    environment = {**clean_environment(), "LOG_FORMAT": "json", **given}
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, *command], cwd=ROOT, env=environment, stdout=output, stderr=stderr or output

@@ -1,6 +1,6 @@
 """A RabbitMQ and a PostgreSQL that a test may starve, kill and start again; all other tests use the session's own.
 
-Each is started when the first test asks for it and serves all others of the session that ask.
+Each starts at its first use and serves the session.
 """
 
 import os
@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from signal import SIGKILL, SIGQUIT, Signals
 
 import pytest
@@ -16,7 +17,9 @@ from lab.stack.instance import Instance
 from lab.stack.program import Child, Program, clean_environment
 from lab.stack.servers import rabbitmq
 from lab.stack.servers.obtain import native_postgres, native_rabbitmq
+from tests.support.fixtures.shared_database import empty
 from tests.support.paths import SESSIONS
+from tests.support.probes.database import run
 from tests.support.servers import databases as real
 
 GONE_SECONDS = 20
@@ -65,6 +68,21 @@ class OwnPostgres(OwnServer):
             yield
         finally:
             self.start()
+
+    @contextmanager
+    def in_recovery(self, data: Path) -> Iterator[None]:
+        """It runs as a standby of its data folder; afterwards it takes writes again, promoted or not."""
+        signal = data / "standby.signal"  # a promotion removes it
+        self.stop()
+        signal.touch()
+        self.start()
+        try:
+            yield
+        finally:
+            if signal.exists():
+                self.stop()
+                signal.unlink()
+                self.start()
 
 
 class OwnRabbitMQ(OwnServer):
@@ -152,7 +170,7 @@ def own_rabbitmq() -> Iterator[OwnRabbitMQ]:
 
 
 @pytest.fixture(scope="session")
-def own_postgres() -> Iterator[OwnPostgres]:
+def own_postgres_server() -> Iterator[OwnPostgres]:
     """A PostgreSQL of this session's own that tests may torment, with all migrations."""
     with _own_instance() as instance:
         server = OwnPostgres(*native_postgres(instance), instance.mark)
@@ -162,3 +180,10 @@ def own_postgres() -> Iterator[OwnPostgres]:
             yield server
         finally:
             server.stop()
+
+
+@pytest.fixture
+def own_postgres(own_postgres_server: OwnPostgres) -> OwnPostgres:
+    """That PostgreSQL, without any row."""
+    run(lambda: empty(own_postgres_server.url))
+    return own_postgres_server

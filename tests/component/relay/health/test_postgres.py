@@ -55,8 +55,8 @@ async def read_until(reader: Asyncpg, holds: Callable[[], bool]) -> None:
         await figures.read(reader)
 
 
-async def test_connections_are_counted_by_state_against_what_the_server_allows(shared_database_url: str) -> None:
-    async with connected(shared_database_url, 3) as (reader, idle, waiting):
+async def test_connections_are_counted_by_state_against_what_the_server_allows(database_url: str) -> None:
+    async with connected(database_url, 3) as (reader, idle, waiting):
         await read_until(reader, lambda: connections()["idle_in_transaction"] == 0)
         assert connections()["active"] >= 1
         assert connections()["idle"] >= 2
@@ -114,9 +114,9 @@ async def test_rows_are_counted_for_each_of_our_tables_and_those_of_partitions_f
 
 
 async def test_a_role_without_rights_sees_others_without_their_state_and_none_of_their_transactions(
-    shared_database_url: str,
+    database_url: str,
 ) -> None:
-    async with connected(shared_database_url, 2) as (reader, report):
+    async with connected(database_url, 2) as (reader, report):
         await report.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
         async with restricted(reader):
             await PostgresStats().read(reader)

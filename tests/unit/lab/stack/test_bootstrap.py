@@ -129,3 +129,18 @@ def test_the_distributions_python_comes_first_if_it_can_make_an_environment(
 
     assert run(machine, words).stdout.strip() == chosen
     assert run(machine, words, PYTHON="/opt/python").stdout.strip() == "/opt/python"
+
+
+def test_an_environment_of_another_python_is_made_anew_if_that_is_asked_for(machine: Path) -> None:
+    words = (
+        'cd "$ROOT"; mkdir -p .venv/bin; ln -sf "$(command -v python3)" .venv/bin/python; touch .venv/bin/lab; '
+        'chmod +x .venv/bin/lab; fingerprint() { echo same; }; fingerprint >"$STAMP"; '
+        "make_venv() { echo made anew; exit; }; install_python_packages"
+    )
+    other = machine / "python"
+    other.write_text('#!/bin/sh\ncase "$2" in *base_prefix*) echo another;; esac\n')
+    other.chmod(0o755)
+
+    assert run(machine, words).stdout == ""
+    assert "made anew" in run(machine, words, PYTHON=str(other)).stdout
+    assert run(machine, words, PYTHON="/usr/bin/python3").stdout == ""
