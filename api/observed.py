@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.metrics import Metrics
 from api.problems import ProblemError, outbox_full, render, schema_missing, unavailable
 from api.traced import LONGEST_PATH
-from outbox.record import NoSegmentError
+from outbox.missing_partition import NoSegmentError
 from runtime.database import lacks_schema, may_pass
 from runtime.logging import get_logger
 from runtime.redaction.redact import excerpt

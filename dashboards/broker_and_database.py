@@ -113,12 +113,12 @@ POSTGRES = Row(
         ),
         Panel(
             "Segments ahead",
-            "The share of segments that are ready, of those that a leader keeps ahead; an alert fires below a quarter.",
+            "The share of segments that are ready, of those that a leader keeps ahead; an alert fires below half.",
             (Query(SEGMENTS, "{{table}}"),),
             unit="percentunit",
             kind="number",
             width=6,
-            below=(0.25, 0.5),
+            below=(0.5, 0.75),
         ),
         Panel(
             "Oldest snapshot",

@@ -26,7 +26,8 @@ from orders.model import (
     Status,
     invoice_number,
 )
-from outbox.record import insert_from, missing_segment_named
+from outbox.missing_partition import missing_segment_named
+from outbox.record import insert_from
 
 # Order, lines and event in one statement. A reference that is taken makes no row, hence no line and no event.
 _PLACE = text(f"""

@@ -53,7 +53,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.envelope import Event
-from runtime.database import lacks_partition
+from outbox.missing_partition import lacks_partition
 
 MAX_CLAIMS = 3  # of one generation, begun and never finished: then the delivery counts as a killer of workers
 

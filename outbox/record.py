@@ -4,21 +4,17 @@
 as a fragment for a statement that makes or locks that row itself: it selects FROM the row, so the event's id is taken
 after the lock. Ids are then in commit order per subject, which is the order that the relay publishes in.
 
-Called by `orders` and by `outbox.dead_letters.replay`; `outbox.schedule` moves its rows by a statement of its own.
+Called by `orders` and by `outbox.dead_letters.replay`; `outbox.due_messages` moves rows by a statement of its own.
 """
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-from asyncpg import CheckViolationError
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.envelope import MAX_DATA_BYTES, Event, decode, encode_headers
 from outbox.message_columns import COLUMN_TYPES, MESSAGE_COLUMNS, message_values
-from runtime.database import lacks_partition
+from outbox.missing_partition import missing_segment_named
 
 _ARRAYS = ", ".join(f"CAST(:{column} AS {kind}[])" for column, kind in COLUMN_TYPES.items())
 _RECORD = text(f"""
@@ -38,26 +34,6 @@ _INSERTED = {column: kind for column, kind in COLUMN_TYPES.items() if column not
 
 class EventTooLargeError(Exception):
     """An event's data is over the limit; it was not recorded. The text names the event and both sizes."""
-
-
-class NoSegmentError(Exception):
-    """No segment takes the event's id, so its transaction cannot be committed. It ends when segments are made."""
-
-
-@contextmanager
-def missing_segment_named() -> Iterator[None]:
-    """Wrap a statement that records events: NoSegmentError replaces the driver's check violation."""
-    try:
-        yield
-    except (DBAPIError, CheckViolationError) as error:
-        cause = lacks_partition(error, "events")
-        if cause is None:
-            raise
-        event_id = "".join(re.findall(r"\((\d+)\)", cause.detail or "")) or "unknown"
-        raise NoSegmentError(
-            f"outbox.events has no segment for id {event_id}, so nothing was recorded: the relay that leads makes "
-            "segments ahead and has not done so for long; start one, or run `waybill migrate`"
-        ) from error
 
 
 async def record(tx: AsyncConnection, events: Sequence[Event], destination: str | None = None) -> None:

@@ -37,7 +37,7 @@ from asyncpg import Connection, Record
 from outbox.cursor.log import ConfirmedPage
 from outbox.cursor.log import advance as write_pages
 from outbox.cursor.reader import Reader, Row
-from outbox.dead_letters.store import dead_letter_unpublishable
+from outbox.dead_letters.unpublishable import dead_letter_unpublishable
 from outbox.required_queues import required
 from relay.health import metrics
 from relay.in_flight import Bounds, InFlightWindow

@@ -4,7 +4,6 @@
 statement: the statement is the transaction, and BEGIN and COMMIT cost no round trips.
 """
 
-from asyncpg import CheckViolationError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -51,15 +50,6 @@ def autocommit(engine: AsyncEngine) -> AsyncEngine:
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
-LONGEST_TEXT = 4_000  # characters of an error or trace; no operator reads a megabyte
-
-
-def storable(text: str) -> str:
-    """The text as it is stored: without NUL and lone surrogates, which Postgres refuses, and at most LONGEST_TEXT."""
-    text = text.replace("\x00", "\\x00").encode(errors="backslashreplace").decode()
-    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT // 2] + " … " + text[-LONGEST_TEXT // 2 :]
-
-
 # SQLSTATEs of a server that takes no work: classes 08 connection and 53 out of resources (connections, disk, memory);
 # shutting down (57P01), crashing (57P02), starting or recovering (57P03), a standby that cannot write (25006), and a
 # password that is being changed (28P01).
@@ -93,14 +83,3 @@ def may_pass(error: BaseException) -> bool:
 def lacks_schema(error: BaseException) -> bool:
     """Whether a table or column is missing: the database is older than the program, or not migrated at all."""
     return sqlstate(error) in {"42P01", "42703"}
-
-
-def lacks_partition(error: BaseException, table: str) -> CheckViolationError | None:
-    """The driver's error if a row found no partition of `table`, else None.
-
-    Postgres then names the table and no constraint; its message depends on the server's language.
-    """
-    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else error
-    if isinstance(cause, CheckViolationError) and not cause.constraint_name and cause.table_name == table:
-        return cause
-    return None

@@ -32,7 +32,7 @@ from outbox.dead_letter_reason import DeadLetterReason
 from outbox.dead_letters.amqp_json import to_json
 from outbox.dead_letters.store import Cause, DeliveryKey, NewDeadLetter
 from outbox.envelope import EnvelopeError, Event, decode
-from runtime.database import storable
+from runtime.storable import storable
 
 # RabbitMQ's counts in AMQP's encoding: a short string, then an integer of one of the types.
 _COUNT = re.compile(rb"\x10x-(?:delivery|acquired)-count(?:[bB].|[sUu].{2}|[Ii].{4}|[lL].{8})", re.DOTALL)

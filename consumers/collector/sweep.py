@@ -22,7 +22,7 @@ from consumers.collector.classify import bare, dead_letter_of, inspect
 from consumers.collector.queues import BROKER_ERRORS, SOURCES, DeadLetterQueues, Taken
 from orders.workflow import BY_QUEUE
 from outbox.dead_letters.store import NewDeadLetter, causes, store
-from outbox.partitions.expire_inbox import horizon
+from outbox.partitions.horizon import horizon
 from runtime.database import may_pass
 from runtime.logging import get_logger
 from runtime.loops import Backoff, sleep_until

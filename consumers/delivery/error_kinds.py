@@ -9,9 +9,10 @@ from types import TracebackType
 
 from orders.workflow import ErrorKind
 from outbox.failed_attempts import Failure
-from runtime.database import may_pass, sqlstate, storable
+from runtime.database import may_pass, sqlstate
 from runtime.documents import DocumentStoreError
 from runtime.redaction.redact import redacted
+from runtime.storable import storable
 
 OURS = ("consumers", "orders", "outbox", "runtime")
 # SQLSTATE classes of data that Postgres always refuses: data exceptions and broken constraints.

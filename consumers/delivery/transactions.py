@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from outbox.record import NoSegmentError
+from outbox.missing_partition import NoSegmentError
 from runtime.database import autocommit, is_unavailable, lacks_schema, may_pass
 from runtime.logging import get_logger
 from runtime.loops import Backoff

@@ -32,7 +32,7 @@ from orders.audit.rules import (
 from orders.model import Status
 from orders.workflow import BY_QUEUE
 from outbox.envelope import lowest_id
-from outbox.partitions.expire_inbox import horizon
+from outbox.partitions.horizon import horizon
 from runtime.documents import DocumentStore, DocumentStoreError
 
 T = TypeVar("T")

@@ -24,7 +24,7 @@ from outbox.dead_letters import queries, replay
 from outbox.dead_letters.queries import DeadLetter, Group, Position, Selection, WholeDeadLetter
 from outbox.dead_letters.replay import Act, Changed
 from outbox.dead_letters.replay_plan import BATCH, Pace, RefusedDeadLetter, Replayed, Sending
-from outbox.record import NoSegmentError
+from outbox.missing_partition import NoSegmentError
 from runtime.database import is_unavailable, lacks_schema, make_engine, may_pass
 from runtime.settings import Settings
 

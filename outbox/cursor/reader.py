@@ -75,7 +75,7 @@ WHERE {in_window("$1", "$2")}
 ORDER BY id LIMIT $5"""  # noqa: S608
 
 # Settings of the cursor's connection. Its statements have one right plan, by index. The plan must not change with the
-# statistics of the moment, which do not know a burst yet, nor be made anew for 64 segments at each poll.
+# statistics of the moment, which do not know a burst yet, nor be made anew for all segments at each poll.
 ONE_PLAN = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_bitmapscan": "off"}
 
 NOTHING_SEEN: Snapshot = (1, 1, ())

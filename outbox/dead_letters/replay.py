@@ -30,7 +30,7 @@ from outbox.dead_letters.replay_plan import (
     expiry_reason,
     is_expired,
 )
-from outbox.partitions.expire_inbox import horizon
+from outbox.partitions.horizon import horizon
 from outbox.record import record
 from outbox.schedule import schedule
 

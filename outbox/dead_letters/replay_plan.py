@@ -16,7 +16,7 @@ from outbox.dead_letter_reason import DeadLetterReason
 from outbox.dead_letters.amqp_json import from_json
 from outbox.dead_letters.queries import FACTS, DeadLetter, Position, Selection, dead_letter_of
 from outbox.envelope import MAX_DATA_BYTES, MAX_GENERATION, EnvelopeError, Event, decode, id_time
-from outbox.partitions.expire_inbox import horizon
+from outbox.partitions.horizon import horizon
 from outbox.tables import dead_letters
 
 BATCH = 500

@@ -9,7 +9,8 @@ past retention. It is spent when all of these hold:
 - each dead delivery has its dead letter in the table, and an operator has decided about it.
 
 While a month is detached, and after it is dropped, its ids have no partition: an event with such an id is refused with
-a CheckViolation, so an expired event is never taken for a new one. `horizon` is the lowest id that has a partition.
+a CheckViolation, so an expired event is never taken for a new one; `outbox.partitions.horizon` is the lowest id that
+has one.
 Called by `relay.maintenance`.
 """
 
@@ -18,11 +19,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from asyncpg import Connection, Record
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.envelope import lowest_id
-from outbox.partitions.expiry import LIMITS, ExpiryLimits, ExpiryResult, Partition, PartitionExpiry, bounds_of, limit
+from outbox.partitions.expiry import LIMITS, ExpiryLimits, ExpiryResult, Partition, PartitionExpiry, limit
 
 # Whether no row outside the month names an id below $1; by indexes, and the schedule is short. $2 is the retention.
 _NOT_REFERENCED = """
@@ -43,21 +42,6 @@ SELECT NOT EXISTS (
        SELECT FROM outbox.dead_letters AS dead_letter
        WHERE dead_letter.event_id = delivery.event_id AND dead_letter.queue = delivery.consumer
          AND dead_letter.state <> 'open')))"""
-
-# The bounds of the oldest month that writers see.
-_OLDEST_MONTH = text("""
-SELECT pg_get_expr(relpartbound, c.oid) FROM pg_class AS c JOIN pg_inherits ON inhrelid = c.oid
-WHERE inhparent = 'outbox.deliveries'::regclass AND NOT inhdetachpending ORDER BY relname LIMIT 1
-""")
-
-
-async def horizon(tx: AsyncConnection) -> UUID | None:
-    """The lowest event id that the inbox takes; None while it takes any, because no month was dropped yet."""
-    bounds = (await tx.execute(_OLDEST_MONTH)).scalar_one_or_none()
-    if bounds is None:
-        return None
-    first, _ = bounds_of(bounds)
-    return None if first == "MINVALUE" else _event_id(first)
 
 
 async def expire_month(

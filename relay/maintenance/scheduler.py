@@ -17,8 +17,8 @@ from typing import TypeVar
 
 from asyncpg import Connection, DeadlockDetectedError, LockNotAvailableError, QueryCanceledError, Record
 
-from outbox.record import NoSegmentError
-from outbox.schedule import DuePosition, move_due, start
+from outbox.due_messages import DuePosition, move_due, start
+from outbox.missing_partition import NoSegmentError
 from relay.health import metrics
 from runtime.logging import get_logger
 

@@ -23,10 +23,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
 
-from runtime.database import storable
 from runtime.logging import get_logger
 from runtime.redaction.redact import redacted
 from runtime.settings import Settings
+from runtime.storable import storable
 from runtime.trace_context import flags_of, made, span_id_of, trace_id_of
 from runtime.tracing.spans import ARRIVING, FLUSH_SECONDS, Attributes, Kind
 

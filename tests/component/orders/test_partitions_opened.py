@@ -14,15 +14,18 @@ from orders.service import Placed, place
 from orders.tracking.load import load_timeline, repeatable_read
 from orders.tracking.timeline import EntryKind
 from outbox.cursor.id_ranges import first_id_since
+from outbox.partitions.create import make_partitions
 from outbox.record import check_table
 from outbox.segments import SEGMENT_EVENTS, SEGMENT_PAGES
 from tests.support.builders.orders import sample_order
 from tests.support.probes.database import connected, engine_of
 
-KEPT, PAGES_KEPT = 50, 7  # behind the segments in use; a migrated outbox has more than as many ahead
+KEPT, PAGES_KEPT = 50, 7  # behind the segments in use
 # Postgres compares with a plan for any values at a statement's sixth execution.
 TIMES = 8
 
+NOW = f"""
+SELECT setval('outbox.event_ids', {KEPT * SEGMENT_EVENTS}), setval('outbox.page_ids', {PAGES_KEPT * SEGMENT_PAGES})"""
 # One event and one page, a day older in each segment back.
 HISTORY = f"""
 INSERT INTO outbox.events (id, event_id, type, subject, source, time, data, recorded_at)
@@ -33,7 +36,6 @@ INSERT INTO outbox.pages (page, epoch, old_snapshot, new_snapshot, first_id, las
 SELECT n * {SEGMENT_PAGES}::bigint, 1, '1:1:', '1:1:', 1, 1, 1, at, at
 FROM generate_series(0, {PAGES_KEPT} - 1) AS n,
   LATERAL (SELECT now() - make_interval(days => {PAGES_KEPT} - n) AS at) AS day;
-SELECT setval('outbox.event_ids', {KEPT * SEGMENT_EVENTS}), setval('outbox.page_ids', {PAGES_KEPT * SEGMENT_PAGES})
 """
 # An order of some days ago, with an event in each segment since.
 AGED = text("""
@@ -62,8 +64,10 @@ PAGES_OF_TODAY = pages(PAGES_KEPT - 2, PAGES_KEPT - 1, PAGES_KEPT)
 
 @asynccontextmanager
 async def busy_shop(database_url: str) -> AsyncIterator[tuple[AsyncEngine, Order]]:
-    """An order of this moment in an outbox that keeps many segments."""
+    """An order of this moment in an outbox that keeps many segments, and has made others ahead."""
     async with connected(database_url) as (connection,), engine_of(database_url) as engine:
+        await connection.execute(NOW)
+        await make_partitions(connection)
         await connection.execute(HISTORY)
         async with engine.begin() as tx:
             placed = await place(tx, sample_order(), "urn:test")

@@ -7,9 +7,10 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from outbox.due_messages import DuePosition, move_due, start
 from outbox.envelope import MAX_DATA_BYTES, Event
 from outbox.record import EventTooLargeError
-from outbox.schedule import DuePosition, move_due, schedule, start
+from outbox.schedule import schedule
 from tests.support.builders.events import new_event
 from tests.support.probes.database import Asyncpg, connected, engine_of, pid_of
 

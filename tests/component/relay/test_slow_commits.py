@@ -8,7 +8,7 @@ import pytest
 
 from outbox.cursor.log import ConfirmedPage, advance
 from outbox.cursor.reader import FencedError, Page, Reader
-from outbox.dead_letters.store import dead_letter_unpublishable
+from outbox.dead_letters.unpublishable import dead_letter_unpublishable
 from relay import leadership as module
 from relay.leadership import Leadership
 from tests.support.builders.events import new_event

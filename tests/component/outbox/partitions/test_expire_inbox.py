@@ -12,8 +12,9 @@ import pytest
 
 from outbox.envelope import lowest_id
 from outbox.partitions.create import make_partitions
-from outbox.partitions.expire_inbox import expire_month, horizon
+from outbox.partitions.expire_inbox import expire_month
 from outbox.partitions.expiry import ExpiryLimits, ExpiryOutcome, ExpiryResult
+from outbox.partitions.horizon import horizon
 from tests.support.probes.database import Asyncpg, connected, engine_of, waits_for_a_lock
 
 RETENTION = timedelta(days=100)

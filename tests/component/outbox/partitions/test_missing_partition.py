@@ -11,8 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from consumers.delivery.transactions import Transactions
 from orders.service import Placed, place
-from outbox.record import NoSegmentError, missing_segment_named, record
-from outbox.schedule import move_due, schedule
+from outbox.due_messages import move_due
+from outbox.missing_partition import NoSegmentError, missing_segment_named
+from outbox.record import record
+from outbox.schedule import schedule
 from outbox.segments import SEGMENT_EVENTS, SEGMENTS_AHEAD
 from runtime.database import autocommit
 from tests.support.builders.events import new_event

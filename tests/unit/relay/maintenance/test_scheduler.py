@@ -9,8 +9,8 @@ import pytest
 from asyncpg import InterfaceError, LockNotAvailableError, QueryCanceledError
 from structlog.testing import capture_logs
 
-from outbox.record import NoSegmentError
-from outbox.schedule import DuePosition
+from outbox.due_messages import DuePosition
+from outbox.missing_partition import NoSegmentError
 from relay.maintenance.scheduler import BATCH, POSTPONED_SECONDS, RECENT, REST, Mover, move_due_rows
 from tests.support.probes.database import Asyncpg
 

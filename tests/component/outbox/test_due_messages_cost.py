@@ -2,7 +2,7 @@
 
 import pytest
 
-from outbox.schedule import MOVE_DUE, DuePosition, move_due, start
+from outbox.due_messages import MOVE_DUE, DuePosition, move_due, start
 from tests.support.probes.database import Asyncpg, connected
 from tests.support.probes.query_cost import as_the_relay, blocks_touched
 
